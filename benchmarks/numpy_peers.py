@@ -1,0 +1,81 @@
+"""One image in NumPy, as it is usually written: what the benchmarks put into a Python loop over images.
+
+Matching, loss and gradients are the lesson's (fast.ai 2018, lesson 9, `ssd_1_loss` with the focal loss); suppression is
+the usual loop over the classes and, within a class, over the boxes that are left.
+"""
+
+import numpy as np
+
+ALPHA, GAMMA, MATCH_THRESHOLD = 0.25, 2.0, 0.4
+IOU_THRESHOLD, SCORE_THRESHOLD, MAX_CANDIDATES, MAX_OUTPUTS = 0.45, 0.01, 200, 100
+
+
+def ssd_loss_and_grads(class_logits, box_activations, gt_boxes, gt_labels, gt_valid, *, anchors, rule):
+    """`total, (gradient of class_logits [A, C], gradient of box_activations [A, 4])`."""
+    boxes, labels = gt_boxes[gt_valid], gt_labels[gt_valid]
+    gt_index, positive = match(boxes, anchors.corners, rule)
+
+    # Boxes: mean absolute error of the decoded corners of positive anchors.
+    anchor, t = anchors.center_size[positive], np.tanh(box_activations[positive])
+    reach = np.concatenate([np.repeat(anchors.cell_size[positive], 2, axis=1), anchor[:, 2:]], axis=1) / 2
+    center, size = np.split(anchor + t * reach, 2, axis=1)
+    error = np.concatenate([center - size / 2, center + size / 2], axis=1) - boxes[gt_index[positive]]
+    near_grad, far_grad = np.split(np.sign(error) / error.size, 2, axis=1)
+    box_grad = np.zeros_like(box_activations)
+    box_grad[positive] = np.concatenate([near_grad + far_grad, (far_grad - near_grad) / 2], axis=1) * reach * (1 - t**2)
+
+    # Classes: with z the logit of the right answer and q its probability, -alpha (1 - q)^gamma log q.
+    target = np.zeros(class_logits.shape, bool)
+    target[positive, labels[gt_index[positive]]] = True
+    sign = np.where(target, np.float32(1), np.float32(-1))
+    log_q = -np.logaddexp(0, -sign * class_logits)
+    q = np.exp(log_q)
+    weight = np.where(target, np.float32(ALPHA), np.float32(1 - ALPHA)) * (1 - q) ** GAMMA / class_logits.shape[1]
+    class_grad = sign * weight * (GAMMA * q * log_q + q - 1)
+    return np.abs(error).mean() - (weight * log_q).sum(), (class_grad, box_grad)
+
+
+def match(gt_boxes, anchor_corners, rule):
+    """`gt_index [A], positive [A]`."""
+    overlaps = iou(gt_boxes, anchor_corners)
+    gt_index, overlap = overlaps.argmax(axis=0), overlaps.max(axis=0)
+    for gt, anchor in forced_pairs(overlaps) if rule == "best_iou" else enumerate(overlaps.argmax(axis=1)):
+        gt_index[anchor], overlap[anchor] = gt, 1.99
+    return gt_index, overlap > MATCH_THRESHOLD
+
+
+def forced_pairs(overlaps):
+    """The highest overlap of a ground truth and an anchor that are both still free, until no ground truth is."""
+    free = overlaps.copy()
+    for _ in range(min(free.shape)):
+        gt, anchor = np.unravel_index(free.argmax(), free.shape)
+        yield gt, anchor
+        free[gt, :] = free[:, anchor] = -1
+
+
+def multiclass_nms(boxes, scores):
+    """`boxes [D, 4], scores [D], labels [D], valid [D]`: the rows that are kept, then zeros."""
+    cutoff = np.partition(scores, -MAX_CANDIDATES, axis=None)[-MAX_CANDIDATES]
+    anchors, labels = np.nonzero((scores >= cutoff) & (scores > SCORE_THRESHOLD))
+    best_first = np.argsort(-scores[anchors, labels], kind="stable")[:MAX_CANDIDATES]
+    anchors, labels = anchors[best_first], labels[best_first]
+
+    kept = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        while rows.size:
+            first, rows = rows[0], rows[1:]
+            kept.append(first)
+            rows = rows[iou(boxes[anchors[[first]]], boxes[anchors[rows]])[0] <= IOU_THRESHOLD]
+    kept = np.sort(kept)[:MAX_OUTPUTS]
+    columns = boxes[anchors[kept]], scores[anchors[kept], labels[kept]], labels[kept], np.ones(len(kept), bool)
+    return tuple(np.concatenate([c, np.zeros((MAX_OUTPUTS - len(c), *c.shape[1:]), c.dtype)]) for c in columns)
+
+
+def iou(a, b):
+    """`[N, M]` for boxes that have an area."""
+    sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
+    intersection = np.maximum(sides, 0).prod(axis=2)
+    return intersection / (
+        (a[:, 2:] - a[:, :2]).prod(axis=1)[:, None] + (b[:, 2:] - b[:, :2]).prod(axis=1) - intersection
+    )

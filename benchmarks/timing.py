@@ -1,0 +1,96 @@
+"""What the benchmarks share: a clock, a line that says where they ran, and a table that is also written as JSON."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import flax
+import jax
+import numpy as np
+
+OUTPUT = Path(__file__).parent / "out"
+FEWEST_REPEATS = 5
+QUEUE_SECONDS = 0.01  # of work waiting on an accelerator, so that dispatching a short call is hidden as in a real loop
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds for one unit of work: median, minimum and maximum over `repeats`."""
+
+    median: float
+    fastest: float
+    slowest: float
+    repeats: int
+
+    def __str__(self) -> str:
+        factor, unit = (1, "s") if self.median >= 1 else (1e3, "ms") if self.median >= 1e-3 else (1e6, "us")
+        return f"{self.median * factor:.3g} {unit} ({self.fastest * factor:.3g}..{self.slowest * factor:.3g})"
+
+
+Row = dict[str, str | float | Timing]
+
+
+def measure(call: Callable[[], object], *, seconds: float, units: int = 1) -> Timing:
+    """Time a call again and again, results awaited, after two that only warm up: compilation is not in it.
+
+    Args:
+        call: does the work; returns the arrays that it leaves on a device, if any.
+        seconds: how long to go on; at least five repeats are taken.
+        units: of work in a call, such as the steps of a chunk.
+
+    Returns:
+        The time of a unit.
+    """
+    _clock(call, queued=1)
+    once = _clock(call, queued=1)
+    # A CPU might run queued calls side by side, which would no longer be the time of one.
+    queued = 1 if jax.default_backend() == "cpu" else max(1, round(QUEUE_SECONDS / once))
+    times: list[float] = []
+    while len(times) < FEWEST_REPEATS or sum(times) * queued < seconds:
+        times.append(_clock(call, queued))
+    return Timing(*(float(f(times)) / units for f in (np.median, np.min, np.max)), len(times))
+
+
+def _clock(call: Callable[[], object], queued: int) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready([call() for _ in range(queued)])
+    return (time.perf_counter() - start) / queued
+
+
+def environment() -> dict[str, str]:
+    """Where the benchmark runs, and what with."""
+    device = jax.devices()[0]
+    versions = {library.__name__: library.__version__ for library in (jax, flax, np)}
+    cores = f"{os.cpu_count()} processor cores ({platform.machine()})"
+    return {
+        "device": f"{device.device_kind} ({device.platform})",
+        "host": cores,
+        "python": platform.python_version(),
+    } | versions
+
+
+def report(name: str, title: str, rows: Sequence[Row]) -> None:
+    """Print rows with the same keys as a table, and write `NAME.json` into `OUTPUT`.
+
+    Args:
+        name: of the file.
+        title: printed above the table.
+        rows: one for each line; a key is the head of a column.
+    """
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    where = ", ".join(f"{key} {value}" for key, value in environment().items())
+    print(f"\n{title}\n{where}\n")
+    for line in cells:
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+    OUTPUT.mkdir(exist_ok=True)
+    record = {"title": title, "environment": environment(), "rows": rows}
+    (OUTPUT / f"{name}.json").write_text(json.dumps(record, indent=2, default=asdict) + "\n")
+
+
+def _cell(value: str | float | Timing) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

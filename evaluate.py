@@ -1,0 +1,92 @@
+"""Score a run, or draw what its network finds.
+
+python evaluate.py RUN                       score the run's validation set
+python evaluate.py RUN --split test          another split of the same data
+python evaluate.py RUN --data FOLDER         other data, in PASCAL VOC layout, with the same class names
+python evaluate.py RUN --images FILE...      draw detections on photographs, and write them as JSON
+"""
+
+import json
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the command line says."""
+
+    run: tyro.conf.Positional[Path]
+    """Folder that `train.py` made."""
+    split: str = "val"
+    """Split to score; `val` is the one the run was validated on."""
+    data: str = ""
+    """Folder to score instead of the run's own data."""
+    images: tuple[Path, ...] = ()
+    """Photographs (JPEG or PNG) to detect on, instead of scoring."""
+    out: Path | None = None
+    """Folder for what `--images` draws. Default: RUN/images."""
+    threshold: float = 0.3
+    """Lowest score that `--images` draws and writes."""
+    checkpoint: Literal["best", "last"] = "best"
+    """The checkpoint with the best validation mAP, or the last one."""
+
+
+def main(arguments: list[str]) -> None:
+    """Parse, restore, score or draw."""
+    command = tyro.cli(Command, prog="evaluate.py", description=__doc__, args=arguments)
+    try:
+        detect_images(command) if command.images else score(command)
+    except (OSError, ValueError) as error:
+        sys.exit(f"evaluate.py: {error}")
+
+
+def score(command: Command) -> None:
+    """Print the table of scores; write it as JSON, with figures, into the run's folder."""
+    from jaxssd.data.sources import load_split
+    from jaxssd.training import RunFolder, evaluate, make_validate, report_scores, restore
+
+    run = RunFolder(command.run)
+    config, task, variables = restore(run, command.checkpoint)
+    config = replace(config, data=command.data or config.data)
+    dataset = load_split(config, command.split)
+    print(f"{command.split}: {dataset.report.summary()}")
+    result = evaluate(make_validate(task), variables, dataset, batch_size=config.batch_size, progress=True)
+    name = f"{Path(command.data).resolve().name}-{command.split}" if command.data else command.split
+    print(f"\n{report_scores(run, dataset, result, name)}\n")
+    print(f"figures  {run.figures}/{name}-*.png\nnumbers  {run.path}/scores-{name}.json")
+
+
+def detect_images(command: Command) -> None:
+    """Draw and write what the network finds on photographs."""
+    from tqdm.auto import tqdm
+
+    from jaxssd.data.images import UnreadableImage, decode_photograph
+    from jaxssd.training import RunFolder, make_predict, map_batches, report_photograph, restore
+
+    run = RunFolder(command.run)
+    config, task, variables = restore(run, command.checkpoint)
+    folder = command.out or run.path / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    predict, rows, failures = make_predict(task), [], []
+    for file in tqdm(command.images, "detecting", unit=" images", disable=None):
+        try:
+            image, photograph = decode_photograph(file, config.image_size)
+        except UnreadableImage as error:
+            failures.append(f"{file}: {error}")
+            continue
+        found = map_batches(predict, variables, image[None], batch_size=1)
+        found = type(found)(*(array[0] for array in found))
+        picture = folder / f"{len(rows):04d}-{file.stem}.png"  # numbered: files of two folders may share a name
+        rows.append(report_photograph(picture, file, photograph, found, config.classes, command.threshold))
+    (folder / "detections.json").write_text(json.dumps(rows, indent=2) + "\n")
+    print(f"{sum(len(row['detections']) for row in rows)} objects in {len(rows)} images; pictures and JSON in {folder}")
+    if failures:
+        sys.exit("evaluate.py: could not read\n  " + "\n  ".join(failures))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

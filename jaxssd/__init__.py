@@ -1,0 +1,12 @@
+"""Single-shot object detection in JAX.
+
+What can be imported from here are pure functions: they jit, vmap, differentiate and shard like any other JAX code, and
+importing them loads neither Flax nor matplotlib. The trainer lives in `jaxssd.training`, the networks in
+`jaxssd.models`.
+"""
+
+from jaxssd.metrics import average_precision
+from jaxssd.ops import *  # noqa: F403
+from jaxssd.ops import __all__ as _ops
+
+__all__ = sorted([*_ops, "average_precision"])

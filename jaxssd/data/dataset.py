@@ -1,0 +1,102 @@
+"""What every source of data gives: padded arrays of one shape, and the names that belong to them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32, UInt8
+
+from jaxssd.data.report import LoadReport, Problem
+from jaxssd.ops._arrays import ArrayLike
+
+__all__ = ["Dataset", "Examples", "LoadReport", "Problem", "pad_objects"]
+
+
+class Examples(NamedTuple):
+    """Images and the objects in them: a pytree that goes to the device whole, or one batch of it.
+
+    Attributes:
+        images: pixels, RGB, squashed to a square.
+        boxes: corners `[y1, x1, y2, x2]`, normalised; zeros where not `valid`.
+        labels: indices into the class names; 0 where not `valid`.
+        valid: which of an image's `G` places hold an object.
+        difficult: objects that VOC's protocol neither trains on nor scores; False where not `valid`.
+    """
+
+    images: UInt8[ArrayLike, "N S S 3"]
+    boxes: Float32[ArrayLike, "N G 4"]
+    labels: Int32[ArrayLike, "N G"]
+    valid: Bool[ArrayLike, "N G"]
+    difficult: Bool[ArrayLike, "N G"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A source, read.
+
+    Attributes:
+        examples: NumPy arrays; `images` may be a read-only memory map.
+        class_names: name of each label.
+        ids: name of each image: its file's name without extension, where it has a file.
+        sizes: height and width of each image in pixels before it was squashed.
+        report: what was skipped, clipped or dropped on the way.
+    """
+
+    examples: Examples
+    class_names: tuple[str, ...]
+    ids: tuple[str, ...]
+    sizes: Int32[np.ndarray, "N 2"]
+    report: LoadReport
+
+
+def pad_objects(
+    boxes: Sequence[Float32[np.ndarray, "_ 4"]],
+    labels: Sequence[Int32[np.ndarray, " _"]],
+    difficult: Sequence[Bool[np.ndarray, " _"]],
+    *,
+    max_objects: int,
+) -> tuple[Float32[np.ndarray, "N G 4"], Int32[np.ndarray, "N G"], Bool[np.ndarray, "N G"], Bool[np.ndarray, "N G"]]:
+    """Lists of any length to arrays of one shape.
+
+    Args:
+        boxes: corners `[n, 4]` of each image's objects.
+        labels: `[n]` for each image.
+        difficult: `[n]` for each image.
+        max_objects: places an image may have at most. Where it has more objects the largest are kept, in their order.
+
+    Returns:
+        Boxes, labels, valid and difficult as in `Examples`, with `G` the largest number of objects kept of one image,
+        and at least 1.
+
+    Raises:
+        ValueError: if `max_objects` is not positive.
+
+    Example:
+        >>> boxes = [np.array([[0, 0, 0.5, 1]] * n, np.float32).reshape(n, 4) for n in (1, 0, 2)]
+        >>> labels, difficult = [np.zeros(n, np.int32) for n in (1, 0, 2)], [np.zeros(n, bool) for n in (1, 0, 2)]
+        >>> _, _, valid, _ = pad_objects(boxes, labels, difficult, max_objects=100)
+        >>> valid.tolist()
+        [[True, False], [False, False], [True, True]]
+    """
+    if max_objects < 1:
+        raise ValueError(f"pad_objects: `max_objects` is {max_objects}, expected a positive number")
+    num_images, places = len(boxes), min(max([1, *map(len, boxes)]), max_objects)
+    padded_boxes = np.zeros((num_images, places, 4), np.float32)
+    padded_labels = np.zeros((num_images, places), np.int32)
+    valid = np.zeros((num_images, places), bool)
+    padded_difficult = np.zeros((num_images, places), bool)
+    for i, (image_boxes, image_labels, image_difficult) in enumerate(zip(boxes, labels, difficult, strict=True)):
+        kept = _largest(image_boxes, places)
+        places_used = slice(len(kept))
+        padded_boxes[i, places_used] = image_boxes[kept]
+        padded_labels[i, places_used] = image_labels[kept]
+        padded_difficult[i, places_used] = image_difficult[kept]
+        valid[i, places_used] = True
+    return padded_boxes, padded_labels, valid, padded_difficult
+
+
+def _largest(boxes: Float32[np.ndarray, "n 4"], count: int) -> Int32[np.ndarray, " kept"]:
+    """Indices of the `count` largest boxes in rising order; of equal ones the first are taken."""
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    return np.sort(np.argsort(-area, kind="stable")[:count]).astype(np.int32)

@@ -1,0 +1,151 @@
+"""Image files to square uint8 RGB arrays.
+
+Only JPEG and PNG are read, told apart by their first bytes whatever the file is called. The EXIF orientation is not
+applied: PASCAL VOC's boxes refer to the pixels as they are stored. Files are decoded by threads, since Pillow gives
+up the interpreter's lock while it decodes and resizes; processes were no faster and cannot share the output array.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from tqdm import tqdm
+
+MAX_PIXELS = 64_000_000
+"""Images with more are refused once their header is read: a few kilobytes can unfold into gigabytes."""
+
+# Opening by class rather than with `Image.open` leaves Pillow's own limit, a warning that depends on global state, out.
+_FORMATS = {b"\xff\xd8\xff": JpegImageFile, b"\x89PNG\r\n\x1a\n": PngImageFile}
+
+
+class UnreadableImage(ValueError):
+    """A file that gives no image.
+
+    Attributes:
+        kind: in which of three ways.
+    """
+
+    def __init__(self, kind: Literal["broken", "missing", "oversized"], detail: str) -> None:
+        """Of this kind, for this reason."""
+        super().__init__(detail)
+        self.kind = kind
+
+
+def decode(path: Path, size: int) -> tuple[UInt8[np.ndarray, "size size 3"], tuple[int, int]]:
+    """Read one image and squash it to a square, which changes its aspect as the lesson does.
+
+    Transparent pixels show white; 16-bit grey keeps its upper 8 bits.
+
+    Args:
+        path: a JPEG or PNG file.
+        size: height and width of the result in pixels.
+
+    Returns:
+        `[size, size, 3]` and the (height, width) that the file has.
+
+    Raises:
+        UnreadableImage: if the file is missing, is not a whole JPEG or PNG, or has more than `MAX_PIXELS` pixels.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        image.draft("RGB", (2 * size, 2 * size))  # JPEG only: skips detail that the resize would average away
+        return np.asarray(_squash(image, (size, size))), (height, width)
+
+
+def decode_photograph(path: Path, size: int) -> tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "H W 3"]]:
+    """Read one photograph as a person sees it, with the EXIF orientation applied.
+
+    Args:
+        path: a JPEG or PNG file.
+        size: height and width of the squashed copy in pixels.
+
+    Returns:
+        The squashed copy for the network, and the photograph itself for a picture.
+
+    Raises:
+        UnreadableImage: as `decode` does.
+    """
+    with _opened(path) as image, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on metadata
+        upright = ImageOps.exif_transpose(image)
+        return np.asarray(_squash(upright, (size, size))), np.asarray(_squash(upright, upright.size))
+
+
+def decode_all(
+    paths: Sequence[Path], out: UInt8[np.ndarray, "N S S 3"], *, workers: int | None = None, progress: bool = True
+) -> list[tuple[int, int] | UnreadableImage]:
+    """`decode` each file into its row of `out`, several at a time.
+
+    Memory on top of `out` is that of one full image for each worker.
+
+    Args:
+        paths: one file for each row.
+        out: filled in place; a row whose file is unreadable is left as it was.
+        workers: how many threads; None for as many as there are cores.
+        progress: show a bar, if standard error is a terminal.
+
+    Returns:
+        For each file its (height, width), or why it cannot be read.
+    """
+
+    def decode_row(row: int) -> tuple[int, int] | UnreadableImage:
+        try:
+            out[row], size = decode(paths[row], out.shape[1])
+        except UnreadableImage as error:
+            return error
+        return size
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")  # Pillow's remarks on metadata; set here because filters are not thread-safe
+        rows = pool.map(decode_row, range(len(paths)))
+        return list(tqdm(rows, "decoding", len(paths), unit=" images", disable=None if progress else True))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image whose header is read and whose size is bearable; whatever goes wrong with it is an `UnreadableImage`."""
+    try:
+        with path.open("rb") as file:
+            image = _open(file)
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise UnreadableImage("oversized", f"{width}x{height} pixels, the limit is {MAX_PIXELS:,}")
+            yield image
+    except FileNotFoundError as error:
+        raise UnreadableImage("missing", "no such file") from error
+    except (UnreadableImage, MemoryError):
+        raise
+    except Exception as error:  # Pillow's decoders raise many types on damaged files, and promise none
+        raise UnreadableImage("broken", f"{type(error).__name__}: {error}") from error
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    start = file.read(8)
+    file.seek(0)
+    for signature, image_class in _FORMATS.items():
+        if start.startswith(signature):
+            return image_class(file)
+    raise ValueError("neither JPEG nor PNG")
+
+
+def _squash(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion clips to 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        canvas = Image.new("RGBA", size, "white")
+        canvas.alpha_composite(_resize(image.convert("RGBA"), size))
+        return canvas.convert("RGB")
+    return _resize(image.convert("RGB"), size)
+
+
+def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image.resize(size, Image.Resampling.BILINEAR)  # Pillow widens the filter when it shrinks: antialiased

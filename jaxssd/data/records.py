@@ -1,0 +1,146 @@
+"""From what a source says about its images to a `Dataset`: decode them, check the boxes against them, pad."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int32, UInt8
+
+from jaxssd.data.dataset import Dataset, Examples, pad_objects
+from jaxssd.data.images import UnreadableImage, decode_all
+from jaxssd.data.report import LoadReport, Problem
+
+Allocate = Callable[[tuple[int, ...]], UInt8[np.ndarray, "..."]]
+"""Shape -> a new uint8 array, in memory or in a file."""
+
+TOLERANCE = 1.0
+"""Pixels by which a box may cross the edge unreported: some annotators count from 0 and some from 1."""
+
+
+class Record(NamedTuple):
+    """One image before it is decoded, with the boxes that are sound in themselves.
+
+    Attributes:
+        id: the image's name.
+        image: its file.
+        annotation: the file with its objects.
+        boxes: corners `[y1, x1, y2, x2]` in pixels from the outer edge of the first pixel, finite, with positive area.
+        labels: index into the class names.
+        difficult: as in `Examples`.
+        stated_size: (height, width) according to the annotation, if it says.
+    """
+
+    id: str
+    image: Path
+    annotation: Path
+    boxes: Float64[np.ndarray, "n 4"]
+    labels: Int32[np.ndarray, " n"]
+    difficult: Bool[np.ndarray, " n"]
+    stated_size: tuple[int, int] | None
+
+
+def read_records(
+    root: Path,
+    records: Sequence[Record],
+    problems: Sequence[Problem],
+    *,
+    image_size: int,
+    class_names: tuple[str, ...],
+    max_objects: int,
+    allocate: Allocate,
+    workers: int | None,
+    progress: bool,
+) -> Dataset:
+    """Decode the images and put the boxes into their final form.
+
+    Args:
+        root: the data set's folder, to which the report's file names are relative.
+        records: in the order that the data set will have.
+        problems: what the source has met already; the report begins with these.
+        image_size: height and width of the decoded images.
+        class_names: name of each label.
+        max_objects: objects an image may have.
+        allocate: gives the array for the images.
+        workers: threads that decode; None for one a core.
+        progress: show a progress bar.
+
+    Returns:
+        The data set of all images that could be read.
+
+    Raises:
+        ValueError: if no image could be read.
+    """
+    problems = list(problems)
+    images = allocate((len(records), image_size, image_size, 3)) if records else np.empty((0, 1, 1, 3), np.uint8)
+    sizes = decode_all([record.image for record in records], images, workers=workers, progress=progress)
+
+    kept: list[Record] = []
+    kept_sizes: list[tuple[int, int]] = []
+    kept_boxes, kept_labels, kept_difficult = [], [], []
+    for row, (record, size) in enumerate(zip(records, sizes, strict=True)):
+        if isinstance(size, UnreadableImage):
+            problems.append(Problem(_name(record.image, root), "skipped", size.kind, str(size)))
+            continue
+        boxes, inside, remarks = _check(record, size, _name(record.annotation, root), max_objects)
+        if len(kept) < row:
+            images[len(kept)] = images[row]  # close the gap that skipped images left
+        kept.append(record)
+        kept_sizes.append(size)
+        kept_boxes.append(boxes[inside])
+        kept_labels.append(record.labels[inside])
+        kept_difficult.append(record.difficult[inside])
+        problems.extend(remarks)
+
+    padded = pad_objects(kept_boxes, kept_labels, kept_difficult, max_objects=max_objects)
+    examples = Examples(images[: len(kept)], *padded)
+    report = LoadReport(len(kept), int(examples.valid.sum()), tuple(problems))
+    if not kept:
+        raise ValueError(f"{root}: no image could be read: {report.summary()}{_first(problems)}")
+    return Dataset(
+        examples=examples,
+        class_names=class_names,
+        ids=tuple(record.id for record in kept),
+        sizes=np.array(kept_sizes, np.int32),
+        report=report,
+    )
+
+
+def _check(
+    record: Record, size: tuple[int, int], file: str, max_objects: int
+) -> tuple[Float32[np.ndarray, "n 4"], Bool[np.ndarray, " n"], list[Problem]]:
+    """Normalised boxes clipped to the image, which of them have any part in it, and what there is to report."""
+    height, width = size
+    problems = []
+    if record.stated_size not in (None, size):
+        stated = "{1}x{0}".format(*record.stated_size)
+        detail = f"says {stated} (width x height) but the image has {width}x{height}"
+        problems.append(Problem(file, "noted", "of another size than annotated", detail))
+
+    extent = np.array([height, width, height, width], np.float64)
+    clipped = np.clip(record.boxes, 0, extent)
+    boxes = (clipped / extent).astype(np.float32)
+    inside = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    overshoot = np.abs(record.boxes - clipped).max(axis=1, initial=0)
+    for corners, is_inside, excess in zip(record.boxes, inside, overshoot, strict=True):
+        where = f"[y1, x1, y2, x2] = {np.round(corners, 1).tolist()} px in an image of {width}x{height}"
+        if not is_inside:
+            problems.append(Problem(file, "dropped", "outside the image", where))
+        elif excess > TOLERANCE:
+            problems.append(Problem(file, "clipped", "beyond the image's edge", where))
+
+    count = int(inside.sum())
+    if count == 0:
+        problems.append(Problem(file, "noted", "without objects", "kept: it shows what is not an object"))
+    if count > max_objects:
+        detail = f"{count} objects, the largest are kept; max_objects={count} keeps all"
+        problems.extend([Problem(file, "dropped", "over max_objects", detail)] * (count - max_objects))
+    return boxes, inside, problems
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _first(problems: Sequence[Problem]) -> str:
+    return f"; first, {problems[0].file}: {problems[0].detail}" if problems else ""

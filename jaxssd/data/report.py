@@ -1,0 +1,71 @@
+"""What reading a data set found: how much there is, and everything that was not taken as it stands."""
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+Action = Literal["skipped", "clipped", "dropped", "noted"]
+
+_CONCERNS: dict[Action, str] = {"skipped": "image", "clipped": "box", "dropped": "box", "noted": "image"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that was not as it should be, and what was done about it.
+
+    Attributes:
+        file: where, relative to the data set's folder.
+        action: `skipped` an image, `clipped` or `dropped` a box, or only `noted` something about an image.
+        kind: a few words by which problems are counted, such as `broken`.
+        detail: what a person needs to find and mend it.
+    """
+
+    file: str
+    action: Action
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """Counts and problems of one reading; a cached reading has the report of the first.
+
+    Attributes:
+        images: how many images the data set has.
+        objects: how many objects it has.
+        problems: in the order in which they were met.
+    """
+
+    images: int
+    objects: int
+    problems: tuple[Problem, ...] = ()
+
+    def summary(self) -> str:
+        """One line for the log.
+
+        Example:
+            >>> broken = Problem("JPEGImages/7.jpg", "skipped", "broken", "image file is truncated")
+            >>> LoadReport(images=2400, objects=3412, problems=(broken,)).summary()
+            '2,400 images, 3,412 objects; skipped 1 image (broken)'
+        """
+        total = f"{_quantity(self.images, 'image')}, {_quantity(self.objects, 'object')}"
+        parts = [self._summarise(action) for action in _CONCERNS if any(p.action == action for p in self.problems)]
+        return "; ".join([total, ", ".join(parts)]) if parts else total
+
+    def write(self, path: Path) -> None:
+        """Write summary, counts and every problem as JSON."""
+        record = {"summary": self.summary(), **asdict(self)}
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may hold bytes of no encoding
+
+    def _summarise(self, action: Action) -> str:
+        kinds = Counter(problem.kind for problem in self.problems if problem.action == action)
+        names = list(kinds) if len(kinds) == 1 else [f"{count:,} {kind}" for kind, count in kinds.most_common()]
+        return f"{action} {_quantity(kinds.total(), _CONCERNS[action])} ({', '.join(names)})"
+
+
+def _quantity(count: int, noun: str) -> str:
+    plural = f"{noun}es" if noun.endswith("x") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"

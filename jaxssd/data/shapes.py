@@ -1,0 +1,224 @@
+"""Shapes: a generated detection set, so that the trainer runs before any download.
+
+An image holds 0-8 overlapping objects of six classes, each with its own size, squash, rotation, pair of colours and
+texture, on a background of colour gradients, noise and stray strokes. What makes it a task: colour and texture say
+nothing of the class, objects hide one another, and strokes are as sharp as outlines.
+
+Scenes are drawn by lot with NumPy, which gives the same numbers on every machine, and painted by one jitted function.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxssd.data.dataset import Dataset, Examples
+from jaxssd.data.report import LoadReport
+from jaxssd.ops._arrays import ArrayLike
+
+CLASS_NAMES = ("circle", "cross", "ring", "square", "star", "triangle")
+MAX_OBJECTS = 8
+MIN_VISIBLE = 0.3  # less than that left uncovered makes an object difficult: neither trained on nor scored
+EXTENT = (0.18, 0.45)  # length of an object as a share of the image
+SQUASH = (0.7, 1.0)  # its width over its length
+NUM_STROKES = 6
+CANDIDATES = 4  # places of which an object takes the one with the most room
+BATCH = 50
+
+
+class Layers(NamedTuple):
+    """Things that lie on top of one another, L of them."""
+
+    center: Float[ArrayLike, "L 2"]
+    half_size: Float[ArrayLike, "L 2"]
+    angle: Float[ArrayLike, " L"]
+    colors: Float[ArrayLike, "L 2 3"]
+    texture: Int[ArrayLike, " L"]
+    frequency: Float[ArrayLike, " L"]
+    outline: Int[ArrayLike, " L"]
+
+
+class Scene(NamedTuple):
+    """All that decides one image: every number that is drawn by lot."""
+
+    objects: Layers
+    valid: Bool[ArrayLike, " L"]
+    strokes: Layers
+    gradient: Float[ArrayLike, "3 3 3"]
+    blotches: Float[ArrayLike, "12 12 3"]
+    noise: Float[ArrayLike, "S S 3"]
+
+
+def make_shapes(num_images: int, *, image_size: int, seed: int = 0) -> Dataset:
+    """Draw a data set; the same seed gives the same pictures, a longer set begins with the shorter one's.
+
+    Args:
+        num_images: how many.
+        image_size: height and width in pixels.
+        seed: another seed is another set; a validation set is one with a seed of its own.
+
+    Returns:
+        A `Dataset`; `difficult` marks objects of which less than 30 % can be seen.
+
+    Raises:
+        ValueError: if `num_images` or `image_size` is not positive.
+
+    Example:
+        >>> shapes = make_shapes(3, image_size=32)
+        >>> shapes.examples.images.shape, shapes.examples.boxes.shape
+        ((3, 32, 32, 3), (3, 8, 4))
+    """
+    for name, value in (("num_images", num_images), ("image_size", image_size)):
+        if value < 1:
+            raise ValueError(f"make_shapes: `{name}` is {value}, expected a positive number")
+    batches = []
+    for start in range(0, num_images, BATCH):  # always the same shape: one compilation for sets of any length
+        scenes = [_sample_scene(np.random.default_rng([seed, start + i]), image_size) for i in range(BATCH)]
+        batches.append(jax.device_get(_paint_all(jax.tree.map(lambda *parts: np.stack(parts), *scenes))))
+    examples = jax.tree.map(lambda *parts: np.concatenate(parts)[:num_images], *batches)
+    return Dataset(
+        examples=examples,
+        class_names=CLASS_NAMES,
+        ids=tuple(f"shapes-{seed}-{i:05d}" for i in range(num_images)),
+        sizes=np.full((num_images, 2), image_size, np.int32),
+        report=LoadReport(images=num_images, objects=int(examples.valid.sum())),
+    )
+
+
+def _sample_scene(rng: np.random.Generator, image_size: int) -> Scene:
+    length = np.exp(rng.uniform(*np.log(EXTENT), MAX_OBJECTS))
+    places = rng.uniform(0.35 * length, 1 - 0.35 * length, (CANDIDATES, 2, MAX_OBJECTS)).transpose(2, 0, 1)
+    half_size = np.stack([length, length * rng.uniform(*SQUASH, MAX_OBJECTS)], axis=1) / 2
+    objects = Layers(
+        center=_spread_out(places, length),
+        half_size=half_size,
+        angle=rng.uniform(0, 2 * np.pi, MAX_OBJECTS),
+        colors=_two_tone(rng, MAX_OBJECTS),
+        texture=rng.integers(0, 4, MAX_OBJECTS),
+        frequency=rng.uniform(4, 8, MAX_OBJECTS),
+        outline=rng.integers(0, len(CLASS_NAMES), MAX_OBJECTS),
+    )
+    strokes = Layers(
+        center=rng.uniform(0, 1, (NUM_STROKES, 2)),
+        half_size=rng.uniform((0.004, 0.1), (0.02, 0.6), (NUM_STROKES, 2)),
+        angle=rng.uniform(0, 2 * np.pi, NUM_STROKES),
+        colors=_two_tone(rng, NUM_STROKES),
+        texture=np.zeros(NUM_STROKES, np.int64),
+        frequency=np.ones(NUM_STROKES),
+        outline=np.full(NUM_STROKES, CLASS_NAMES.index("square")),
+    )
+    scene = Scene(
+        objects=objects,
+        valid=np.arange(MAX_OBJECTS) < rng.integers(0, MAX_OBJECTS + 1),
+        strokes=strokes,
+        gradient=rng.uniform(0.3, 0.7, (3, 3, 3)),
+        blotches=rng.normal(0, 0.06, (12, 12, 3)),
+        noise=rng.normal(0, 0.03, (image_size, image_size, 3)),
+    )
+    single = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
+    return jax.tree.map(lambda x: x.astype(single.get(x.dtype, x.dtype)), scene)
+
+
+def _spread_out(places: Float[np.ndarray, "L P 2"], length: Float[np.ndarray, " L"]) -> Float[np.ndarray, "L 2"]:
+    """For each object in turn the candidate with the most room: some overlap remains, few objects vanish."""
+    chosen = np.empty((0, 2))
+    for number, candidates in enumerate(places):
+        apart = np.linalg.norm(candidates[:, None] - chosen[None], axis=-1) - (length[number] + length[:number]) / 2
+        chosen = np.append(chosen, candidates[[apart.min(axis=1, initial=1.0).argmax()]], axis=0)
+    return chosen
+
+
+def _two_tone(rng: np.random.Generator, count: int) -> Float[np.ndarray, "L 2 3"]:
+    """A colour each, away from the background's middling ones, and a second one between it and another."""
+    level = rng.uniform(-1, 1, (2, count, 3))
+    first, second = 0.5 + 0.5 * np.sign(level) * (0.3 + 0.7 * abs(level))
+    return np.stack([first, (first + second) / 2], axis=1)
+
+
+@jax.jit
+@jax.vmap
+def _paint_all(scene: Scene) -> Examples:
+    image_size = len(scene.noise)
+    field = partial(jax.image.resize, shape=(image_size, image_size, 3), method="linear")
+    coverage, colors = jax.vmap(partial(_cover, image_size))(scene.objects)
+    coverage = coverage * scene.valid[:, None, None]
+
+    image = field(scene.gradient) + field(scene.blotches)
+    image = _paint_over(image, *jax.vmap(partial(_cover, image_size))(scene.strokes))
+    image = _paint_over(image, coverage, colors) + scene.noise
+
+    mask = coverage > 0.5
+    numbers = jnp.arange(MAX_OBJECTS)[:, None, None]
+    topmost = jnp.max(jnp.where(mask, numbers, -1), axis=0)
+    area = mask.sum((1, 2))
+    valid = area > 0
+    visible = (mask & (numbers == topmost[None])).sum((1, 2))
+    return Examples(
+        images=jnp.round(255 * jnp.clip(image, 0, 1)).astype(jnp.uint8),
+        boxes=jnp.where(valid[:, None], jax.vmap(_hull)(mask), 0.0),
+        labels=jnp.where(valid, scene.objects.outline, 0),
+        valid=valid,
+        difficult=valid & (visible < MIN_VISIBLE * area),
+    )
+
+
+def _cover(image_size: int, layer: Layers) -> tuple[Float[Array, "S S"], Float[Array, "S S 3"]]:
+    """The share of each pixel that one layer covers, and its colour there."""
+    centers = (jnp.arange(image_size) + 0.5) / image_size
+    y, x = jnp.meshgrid(centers - layer.center[0], centers - layer.center[1], indexing="ij")
+    cos, sin = jnp.cos(layer.angle), jnp.sin(layer.angle)
+    v = (cos * y - sin * x) / layer.half_size[0]  # the layer's own axes, where it fills [-1, 1]
+    u = (sin * y + cos * x) / layer.half_size[1]
+    distance = jnp.stack(_outlines(v, u))[layer.outline] * layer.half_size.min()
+    coverage = jnp.clip(0.5 - distance * image_size, 0, 1)
+
+    wave, cross_wave = jnp.sin(layer.frequency * u), jnp.sin(layer.frequency * v)
+    plain, stripes, checks, dots = jnp.zeros_like(wave), wave, wave * cross_wave, wave * cross_wave - 0.5
+    pattern = jnp.stack([plain, stripes, checks, dots])[layer.texture] > 0
+    return coverage, jnp.where(pattern[..., None], layer.colors[1], layer.colors[0])
+
+
+def _outlines(v: Float[Array, "S S"], u: Float[Array, "S S"]) -> tuple[Float[Array, "S S"], ...]:
+    """For each class, about the distance to its outline: negative inside. In the order of `CLASS_NAMES`."""
+    radius = jnp.sqrt(v**2 + u**2)
+    circle = radius - 1
+    cross = jnp.minimum(jnp.maximum(abs(v), 3 * abs(u)), jnp.maximum(abs(u), 3 * abs(v))) - 1
+    ring = abs(radius - 0.72) - 0.28
+    square = jnp.maximum(abs(v), abs(u)) - 0.85
+    star = _beyond_edges(v, u, edges=5)[1] - 0.309  # within all edges but one: a pentagram with tips at radius 1
+    triangle = _beyond_edges(v, u, edges=3)[0] - 0.5
+    return circle, cross, ring, square, star, triangle
+
+
+def _beyond_edges(
+    v: Float[Array, "S S"], u: Float[Array, "S S"], *, edges: int
+) -> tuple[Float[Array, "S S"], Float[Array, "S S"]]:
+    """Distances in the directions of a regular polygon's edges: the largest, and the second largest."""
+    first = second = jnp.full(v.shape, -jnp.inf)
+    for angle in 2 * np.pi * np.arange(edges) / edges:
+        distance = float(np.cos(angle)) * v + float(np.sin(angle)) * u
+        first, second = jnp.maximum(first, distance), jnp.maximum(second, jnp.minimum(first, distance))
+    return first, second
+
+
+def _paint_over(
+    image: Float[Array, "S S 3"], coverage: Float[Array, "L S S"], colors: Float[Array, "L S S 3"]
+) -> Float[Array, "S S 3"]:
+    """The painter's algorithm: later layers lie on top."""
+
+    def paint(image: Array, layer: tuple[Array, Array]) -> tuple[Array, None]:
+        alpha, color = layer
+        return image + alpha[..., None] * (color - image), None
+
+    return jax.lax.scan(paint, image, (coverage, colors))[0]
+
+
+def _hull(mask: Bool[Array, "S S"]) -> Float[Array, "4"]:
+    """The box around the pixels of a mask, normalised; its far edges are those of the last pixels."""
+    rows, columns = mask.any(1), mask.any(0)
+    near = jnp.stack([jnp.argmax(rows), jnp.argmax(columns)])
+    far = jnp.stack([len(rows) - jnp.argmax(rows[::-1]), len(columns) - jnp.argmax(columns[::-1])])
+    return jnp.concatenate([near, far]) / len(mask)

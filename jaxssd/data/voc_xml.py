@@ -1,0 +1,123 @@
+"""One PASCAL VOC annotation: XML from anywhere to plain values, with nothing in it expanded or fetched."""
+
+import math
+from typing import NamedTuple
+from xml.etree.ElementTree import Element  # the type only; parsing is defusedxml's
+
+from defusedxml import DefusedXmlException, ElementTree
+
+
+class UnreadableAnnotation(ValueError):
+    """An annotation of which nothing can be used.
+
+    Attributes:
+        kind: `without annotation`, `malformed annotation` or `forbidden annotation`.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        """Of this kind, for this reason."""
+        super().__init__(detail)
+        self.kind = kind
+
+
+class AnnotatedObject(NamedTuple):
+    """One object as written.
+
+    Attributes:
+        name: its class.
+        box: (xmin, ymin, xmax, ymax), any numbers.
+        difficult: False where the annotation does not say.
+    """
+
+    name: str
+    box: tuple[float, float, float, float]
+    difficult: bool
+
+    def flaw(self) -> str | None:
+        """What makes the box useless in any image, or None."""
+        xmin, ymin, xmax, ymax = self.box
+        if not all(map(math.isfinite, self.box)):
+            return "not finite"
+        if xmax < xmin or ymax < ymin:
+            return "swapped corners"
+        if xmax == xmin or ymax == ymin:
+            return "without area"
+        return None
+
+
+class Annotation(NamedTuple):
+    """One image's annotation.
+
+    Attributes:
+        size: (height, width) as written, None where they are not.
+        objects: in the file's order.
+        incomplete: for each <object> that is not in `objects`, what is wrong with it.
+    """
+
+    size: tuple[int, int] | None
+    objects: list[AnnotatedObject]
+    incomplete: list[str]
+
+
+def parse_annotation(xml: bytes) -> Annotation:
+    """Parse an annotation; whatever the bytes, it returns or raises the one error below.
+
+    Args:
+        xml: the file's content.
+
+    Returns:
+        The annotation. <part> and elements it does not know are left out.
+
+    Raises:
+        UnreadableAnnotation: if it is not XML, has a DTD, or is not an <annotation>.
+
+    Example:
+        >>> xml = b"<annotation><object><name>car</name><bndbox><xmin>156</xmin><ymin>97</ymin>"
+        >>> parse_annotation(xml + b"<xmax>351</xmax><ymax>270</ymax></bndbox></object></annotation>").objects
+        [AnnotatedObject(name='car', box=(156.0, 97.0, 351.0, 270.0), difficult=False)]
+    """
+    try:
+        root = ElementTree.fromstring(xml, forbid_dtd=True)
+    except DefusedXmlException as error:
+        raise UnreadableAnnotation("forbidden annotation", "it declares a DTD or entities") from error
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: encodings that expat cannot read
+        raise UnreadableAnnotation("malformed annotation", str(error)) from error
+    if root.tag != "annotation":
+        raise UnreadableAnnotation("malformed annotation", f"its outermost element is <{root.tag}>, not <annotation>")
+
+    elements = root.findall("object")
+    parsed = [_parse_object(element) for element in elements]
+    num_nested = sum(1 for _ in root.iter("object")) - len(elements)
+    return Annotation(
+        size=_parse_size(root),
+        objects=[item for item in parsed if isinstance(item, AnnotatedObject)],
+        incomplete=[item for item in parsed if isinstance(item, str)]
+        + ["an <object> that is not directly in <annotation>"] * num_nested,
+    )
+
+
+def _parse_object(element: Element) -> AnnotatedObject | str:
+    """The object, or what it lacks."""
+    name = (element.findtext("name") or "").strip()
+    if not name:
+        return "an <object> without <name>"
+    numbers = [_number(element.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
+    xmin, ymin, xmax, ymax = numbers
+    if xmin is None or ymin is None or xmax is None or ymax is None:
+        return f"{name}: no <bndbox> with four numbers"
+    difficult = (element.findtext("difficult") or "").strip().lower() in ("1", "true")
+    return AnnotatedObject(name, (xmin, ymin, xmax, ymax), difficult)
+
+
+def _parse_size(root: Element) -> tuple[int, int] | None:
+    height, width = _number(root.findtext("size/height")), _number(root.findtext("size/width"))
+    if height is None or width is None or not math.isfinite(height + width):
+        return None
+    return int(height), int(width)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text or "")
+    except ValueError:
+        return None

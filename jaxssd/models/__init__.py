@@ -1,0 +1,23 @@
+"""Flax Linen modules: backbones, heads, and the detector they make."""
+
+from jaxssd.models.detector import IMAGENET_MEAN, IMAGENET_STD, Detector, make_detector, normalize_images
+from jaxssd.models.heads import OutConv, Predictions, PyramidHead, SSDHead, SSDMultiHead, StdConv, pyramid_grids
+from jaxssd.models.resnet import BACKBONES, BasicBlock, ResNet
+
+__all__ = [
+    "BACKBONES",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "BasicBlock",
+    "Detector",
+    "OutConv",
+    "Predictions",
+    "PyramidHead",
+    "ResNet",
+    "SSDHead",
+    "SSDMultiHead",
+    "StdConv",
+    "make_detector",
+    "normalize_images",
+    "pyramid_grids",
+]

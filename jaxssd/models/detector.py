@@ -1,0 +1,137 @@
+"""The detector: a backbone, and a head on its last feature map."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, UInt8
+
+from jaxssd.models.heads import Predictions, SSDMultiHead
+from jaxssd.models.resnet import BACKBONES
+from jaxssd.ops._arrays import ArrayLike, as_float, check_shapes
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Detector(nn.Module):
+    """Images to predictions for every anchor.
+
+    Attributes:
+        backbone: images to a feature map, such as a `ResNet`.
+        head: a feature map to `Predictions`, such as a `PyramidHead`.
+    """
+
+    backbone: nn.Module
+    head: nn.Module
+
+    def __call__(self, images: Float[ArrayLike, "B S S 3"], *, train: bool, frozen_stages: int = 0) -> Predictions:
+        """Predict for every anchor of every image.
+
+        Args:
+            images: `[B, S, S, 3]`, as `normalize_images` gives them.
+            train: drop activations (with the key `rngs={"dropout": key}`), normalise with the batch's statistics and
+                update the running ones (`mutable=["batch_stats"]`).
+            frozen_stages: leading stages of the backbone that stay as in evaluation while the rest trains.
+
+        Returns:
+            Float32 `class_logits [B, A, C]` and `box_activations [B, A, 4]`, in the order of `make_anchors`.
+
+        Raises:
+            ValueError: if the images are not square, or if the head cannot reach one of its grids from their size.
+            TypeError: if the images are not floating point.
+        """
+        check_shapes("Detector", images=(images, "B S S 3"))
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise TypeError(f"Detector: `images` is {images.dtype}; pass it through normalize_images first")
+        return self.head(self.backbone(images, train=train, frozen_stages=frozen_stages), train=train)
+
+
+def make_detector(
+    *,
+    num_classes: int,
+    backbone: str = "resnet34",
+    grids: Sequence[int] = (4, 2, 1),
+    boxes_per_cell: int = 9,
+    head_width: int = 256,
+    class_bias: float = -4.0,
+    dropout: float = 0.4,
+    dtype: DTypeLike = jnp.float32,
+) -> Detector:
+    """Build a detector from plain values, such as those of a checkpoint; the defaults are the lesson's multibox model.
+
+    Args:
+        num_classes: C, without background.
+        backbone: a name in `BACKBONES`.
+        grids: side of each grid of anchors, largest first. See `pyramid_grids` for what an image size offers.
+        boxes_per_cell: anchors a cell.
+        head_width: channels of the head's convolutions.
+        class_bias: first value of the class logits.
+        dropout: share of activations dropped while training, before and after every convolution of the head.
+        dtype: dtype of the computation; parameters, statistics and predictions are float32.
+
+    Returns:
+        A `Detector`, without parameters: `init` it.
+
+    Raises:
+        ValueError: if there is no such backbone.
+
+    Example:
+        >>> import jax
+        >>> detector = make_detector(num_classes=20)
+        >>> images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+        >>> variables = jax.eval_shape(lambda x: detector.init(jax.random.key(0), x, train=False), images)
+        >>> predictions = jax.eval_shape(lambda v, x: detector.apply(v, x, train=False), variables, images)
+        >>> predictions.class_logits.shape, predictions.box_activations.shape
+        ((1, 189, 20), (1, 189, 4))
+    """
+    if backbone not in BACKBONES:
+        raise ValueError(f"make_detector: no backbone {backbone!r}; there are {', '.join(BACKBONES)}")
+    head = SSDMultiHead(
+        num_classes=num_classes,
+        grids=tuple(grids),
+        boxes_per_cell=boxes_per_cell,
+        class_bias=class_bias,
+        input_dropout=dropout,
+        dropout=dropout,
+        width=head_width,
+        dtype=dtype,
+    )
+    return Detector(BACKBONES[backbone](dtype=dtype), head)
+
+
+def normalize_images(
+    images: UInt8[ArrayLike, "*batch H W 3"] | Float[ArrayLike, "*batch H W 3"],
+    *,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> Float[Array, "*batch H W 3"]:
+    """Subtract the mean and divide by the standard deviation of each channel: what a backbone's weights expect.
+
+    Args:
+        images: RGB `[..., H, W, 3]`, uint8 or floating point in `[0, 1]`.
+        mean: of red, green and blue, where white is 1. The default is ImageNet's.
+        std: likewise.
+
+    Returns:
+        Float32 `[..., H, W, 3]`.
+
+    Raises:
+        ValueError: if the images do not end in three channels.
+        TypeError: if they are of another dtype, whose range is anyone's guess.
+
+    Example:
+        >>> normalize_images(jnp.full((1, 1, 3), 255, jnp.uint8), mean=(0.5, 0.5, 0.5), std=(0.5, 0.25, 0.125))
+        Array([[[1., 2., 4.]]], dtype=float32)
+    """
+    check_shapes("normalize_images", images=(images, "... H W 3"))
+    if not (images.dtype == jnp.uint8 or jnp.issubdtype(images.dtype, jnp.floating)):
+        raise TypeError(f"normalize_images: `images` is {images.dtype}, expected uint8, or floating point in [0, 1]")
+    x = as_float(images)
+    if images.dtype == jnp.uint8:
+        x = x / 255
+    per_channel = (1,) * (x.ndim - 1) + (3,)
+    return (x - jnp.reshape(jnp.asarray(mean, x.dtype), per_channel)) / jnp.reshape(
+        jnp.asarray(std, x.dtype), per_channel
+    )

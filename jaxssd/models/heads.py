@@ -1,0 +1,175 @@
+"""The SSD head: from a backbone's feature map to class logits and box activations, one row an anchor.
+
+After the lesson's `SSD_Head` and `SSD_MultiHead`, with any grids and any number of boxes a cell.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jaxssd.models.resnet import BatchNorm
+from jaxssd.ops._arrays import ArrayLike, check_shapes
+
+_Conv3x3 = partial(
+    nn.Conv,
+    kernel_size=(3, 3),
+    padding=1,
+    # The lesson keeps PyTorch's default, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), and so do we: He's has six times the
+    # variance and would drown the prior that `class_bias` sets. Biases start at 0, where the lesson's are |b| < 0.021.
+    kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+)
+
+
+class Predictions(NamedTuple):
+    """What the network says about each anchor, in the order of `make_anchors`."""
+
+    class_logits: Float[Array, "B A C"]
+    box_activations: Float[Array, "B A 4"]
+
+
+class StdConv(nn.Module):
+    """3x3 convolution with bias, ReLU, BatchNorm and dropout, in the lesson's order.
+
+    Attributes:
+        channels: output channels.
+        stride: 2 halves the grid, rounding up.
+        dropout: share of activations dropped while training.
+        dtype: dtype of the computation; parameters and statistics are float32.
+    """
+
+    channels: int
+    stride: int
+    dropout: float
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Float[Array, "B h2 w2 c2"]:
+        """Transform a batch of feature maps.
+
+        Args:
+            features: `[B, h, w, c]`.
+            train: drop activations, and normalise with the batch's statistics.
+
+        Returns:
+            `[B, ceil(h / stride), ceil(w / stride), channels]`.
+        """
+        x = nn.relu(_Conv3x3(self.channels, strides=self.stride, dtype=self.dtype, name="conv")(features))
+        x = BatchNorm(use_running_average=not train, dtype=self.dtype, name="bn")(x)
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+
+class OutConv(nn.Module):
+    """Two 3x3 convolutions of the same features: class logits, and box activations, of every box of every cell.
+
+    Attributes:
+        num_classes: C, without background.
+        boxes_per_cell: k.
+        class_bias: first value of the logits' biases. An anchor rarely holds an object; a negative start spares the
+            network from learning that first (Lin et al. 2017, arXiv:1708.02002, sec. 3.3).
+    """
+
+    num_classes: int
+    boxes_per_cell: int
+    class_bias: float
+
+    @nn.compact
+    def __call__(self, features: Float[ArrayLike, "B h w c"]) -> Predictions:
+        """Predict for every box of a grid.
+
+        Args:
+            features: `[B, h, w, c]`.
+
+        Returns:
+            Float32 `class_logits [B, h * w * k, C]` and `box_activations [B, h * w * k, 4]`; box j of the cell in row r
+            and column c is at `(r * w + c) * k + j`.
+        """
+        # Float32 whatever the rest computes in: these small layers cost next to nothing, and bfloat16 makes scores tie.
+        conv = partial(_Conv3x3, dtype=jnp.float32)
+        class_bias = nn.initializers.constant(self.class_bias)
+        logits = conv(self.boxes_per_cell * self.num_classes, bias_init=class_bias, name="classes")(features)
+        activations = conv(self.boxes_per_cell * 4, name="boxes")(features)
+        batch = features.shape[0]
+        return Predictions(logits.reshape(batch, -1, self.num_classes), activations.reshape(batch, -1, 4))
+
+
+class PyramidHead(nn.Module):
+    """A chain of `StdConv`s that shrinks the feature map, with an `OutConv` on each of the grids asked for.
+
+    The first `StdConv` keeps the backbone's grid and every next one halves it, as `pyramid_grids` lists.
+
+    Attributes:
+        num_classes: C, without background.
+        grids: side of each grid that predicts, largest first; the `grids` of the anchors.
+        boxes_per_cell: k, zooms times ratios of the anchors.
+        class_bias: first value of the logits' biases.
+        input_dropout: share of the backbone's features dropped while training.
+        dropout: the same in every `StdConv`.
+        width: channels of every `StdConv`.
+        dtype: dtype of the computation; parameters and statistics, and what comes out, are float32.
+    """
+
+    num_classes: int
+    grids: tuple[int, ...]
+    boxes_per_cell: int
+    class_bias: float
+    input_dropout: float
+    dropout: float
+    width: int = 256
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Predictions:
+        """Predict for every anchor of every grid.
+
+        Args:
+            features: `[B, h, h, c]`, the backbone's.
+            train: drop activations, and normalise with the batch's statistics.
+
+        Returns:
+            Float32 `class_logits [B, A, C]` and `box_activations [B, A, 4]`, ordered by grid, row, column, box.
+
+        Raises:
+            ValueError: if the features are not square, or if `grids` is not taken from their pyramid, largest first.
+        """
+        check_shapes("PyramidHead", features=(features, "B h h c"))
+        grids, pyramid = tuple(self.grids), pyramid_grids(features.shape[1])
+        if not grids or grids != tuple(grid for grid in pyramid if grid in grids):
+            size = f"{pyramid[0]}x{pyramid[0]}"
+            raise ValueError(f"PyramidHead: `grids` is {grids}; {size} features offer {pyramid}, taken largest first")
+        outputs = []
+        x = nn.Dropout(self.input_dropout, deterministic=not train)(nn.relu(features))
+        for level, grid in enumerate(pyramid[: pyramid.index(grids[-1]) + 1]):
+            stride = 1 if level == 0 else 2
+            x = StdConv(self.width, stride, self.dropout, self.dtype, name=f"std_conv{level}")(x, train=train)
+            if grid in grids:
+                out_conv = OutConv(self.num_classes, self.boxes_per_cell, self.class_bias, name=f"out_conv{level}")
+                outputs.append(out_conv(x))
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *outputs)
+
+
+SSDHead = partial(PyramidHead, grids=(4,), boxes_per_cell=1, class_bias=-3.0, input_dropout=0.25, dropout=0.1)
+"""The lesson's one-grid head (`SSD_Head`): 16 anchors from a 7x7 feature map. Any field can be given another value."""
+
+SSDMultiHead = partial(PyramidHead, grids=(4, 2, 1), boxes_per_cell=9, class_bias=-4.0, input_dropout=0.4, dropout=0.4)
+"""The lesson's three-grid head (`SSD_MultiHead`): 189 anchors. Any field can be given another value."""
+
+
+def pyramid_grids(grid: int) -> tuple[int, ...]:
+    """The grids that a `PyramidHead` can predict on, given the grid of its backbone.
+
+    Args:
+        grid: cells along one side of the backbone's feature map: the image's size over the output stride, rounded up.
+
+    Returns:
+        That grid, and its halves rounded up, down to 1.
+
+    Example:
+        >>> pyramid_grids(7)
+        (7, 4, 2, 1)
+    """
+    return (grid,) if grid <= 1 else (grid, *pyramid_grids(-(-grid // 2)))

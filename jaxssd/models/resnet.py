@@ -1,0 +1,132 @@
+"""Residual networks without their classifier (He et al. 2016, arXiv:1512.03385), laid out like torchvision's.
+
+Same layers, same padding, same names (`layer1_0` for `layer1.0`, `downsample_conv` for `downsample.0`), so that its
+weights map one to one.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jaxssd.ops._arrays import ArrayLike
+
+BatchNorm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
+"""With PyTorch's constants (its momentum of 0.1 is the share of the new statistics). Statistics are always float32."""
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions added to a shortcut; the shortcut is a 1x1 convolution where the shape changes.
+
+    Attributes:
+        channels: channels of both convolutions.
+        stride: stride of the first one and of the shortcut.
+        dtype: dtype of the computation; parameters and statistics are float32.
+    """
+
+    channels: int
+    stride: int = 1
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Float[Array, "B h2 w2 c2"]:
+        """Transform a batch of feature maps.
+
+        Args:
+            features: `[B, h, w, c]`.
+            train: normalise with the batch's statistics, and update the running ones.
+
+        Returns:
+            `[B, ceil(h / stride), ceil(w / stride), channels]`.
+        """
+        conv = partial(_conv, self.channels, dtype=self.dtype)
+        norm = partial(BatchNorm, use_running_average=not train, dtype=self.dtype)
+
+        x = nn.relu(norm(name="bn1")(conv(3, self.stride, name="conv1")(features)))
+        x = norm(name="bn2")(conv(3, name="conv2")(x))
+        shortcut = jnp.asarray(features, self.dtype)
+        if self.stride != 1 or features.shape[-1] != self.channels:
+            shortcut = norm(name="downsample_bn")(conv(1, self.stride, name="downsample_conv")(shortcut))
+        return nn.relu(x + shortcut)
+
+
+class ResNet(nn.Module):
+    """Images to the last feature map of a residual network of `BasicBlock`s.
+
+    Attributes:
+        stage_sizes: blocks in each stage. Every stage but the first halves the map, so four stages have an output
+            stride of 32 and three have 16.
+        width: channels of the first stage; each next stage doubles them.
+        dtype: dtype of the computation; parameters and statistics are float32.
+
+    Example:
+        >>> images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+        >>> resnet34 = BACKBONES["resnet34"]()
+        >>> init = partial(resnet34.init_with_output, train=False)
+        >>> features, variables = jax.eval_shape(init, jax.random.key(0), images)
+        >>> features.shape, resnet34.output_stride
+        ((1, 7, 7, 512), 32)
+    """
+
+    stage_sizes: tuple[int, ...]
+    width: int = 64
+    dtype: DTypeLike = jnp.float32
+
+    @property
+    def output_stride(self) -> int:
+        """Pixels of the image to one cell of the feature map."""
+        return 2 ** (len(self.stage_sizes) + 1)
+
+    @nn.compact
+    def __call__(
+        self, images: Float[ArrayLike, "B H W 3"], *, train: bool, frozen_stages: int = 0
+    ) -> Float[Array, "B h w c"]:
+        """Compute the last feature map.
+
+        Args:
+            images: `[B, H, W, 3]`, normalised.
+            train: normalise with the batch's statistics, and update the running ones.
+            frozen_stages: how many leading stages stay as in evaluation while the rest trains: they keep and use their
+                running statistics, and no gradient reaches them. Any number above 0 includes the stem; the lesson's
+                `freeze_to(-1)` is 4 of 4 stages, `freeze_to(-2)` is 2 and `unfreeze()` is 0.
+
+        Returns:
+            `[B, ceil(H / output_stride), ceil(W / output_stride), width * 2 ** (stages - 1)]`.
+        """
+        stem_norm = BatchNorm(use_running_average=not train or frozen_stages > 0, dtype=self.dtype, name="bn1")
+        x = nn.relu(stem_norm(_conv(self.width, 7, 2, dtype=self.dtype, name="conv1")(images)))
+        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        for stage, blocks in enumerate(self.stage_sizes, start=1):
+            frozen = stage <= frozen_stages
+            for block in range(blocks):
+                stride = 2 if stage > 1 and block == 0 else 1
+                layer = BasicBlock(self.width * 2 ** (stage - 1), stride, self.dtype, name=f"layer{stage}_{block}")
+                x = layer(x, train=train and not frozen)
+            if frozen:
+                x = jax.lax.stop_gradient(x)
+        return x
+
+
+BACKBONES = {
+    "resnet18": partial(ResNet, stage_sizes=(2, 2, 2, 2)),
+    "resnet34": partial(ResNet, stage_sizes=(3, 4, 6, 3)),
+    "resnet_small": partial(ResNet, stage_sizes=(1, 1, 1), width=32),
+}
+"""Constructors by name. `resnet_small` (output stride 16, 0.3 M parameters) trains on a CPU in minutes."""
+
+
+def _conv(channels: int, size: int, stride: int = 1, *, dtype: DTypeLike, name: str) -> nn.Conv:
+    """Padding is explicit because "SAME" puts a stride of 2 on the other pixels when the map's size is even."""
+    return nn.Conv(
+        channels,
+        (size, size),
+        strides=stride,
+        padding=size // 2,
+        use_bias=False,
+        dtype=dtype,
+        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+        name=name,
+    )

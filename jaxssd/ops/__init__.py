@@ -1,0 +1,47 @@
+"""Pure functions on boxes, anchors, losses and images: arrays in, arrays out, unbatched; the caller vmaps."""
+
+from jaxssd.ops.anchors import Anchors, make_anchors, ssd300_anchors
+from jaxssd.ops.augment import (
+    Augmentation,
+    augment_boxes,
+    augment_image,
+    identity_augmentation,
+    sample_augmentation,
+)
+from jaxssd.ops.boxes import box_area, box_iou, clip_boxes, generalized_box_iou, to_center_size, to_corners
+from jaxssd.ops.coding import decode_offsets, decode_tanh, encode_offsets
+from jaxssd.ops.losses import bce_loss, focal_loss, hard_negative_mask
+from jaxssd.ops.matching import Match, match_anchors
+from jaxssd.ops.nms import Detections, NMSResult, multiclass_nms, nms
+from jaxssd.ops.ssd_loss import SSDLoss, ssd_loss
+
+__all__ = [
+    "Anchors",
+    "Augmentation",
+    "Detections",
+    "Match",
+    "NMSResult",
+    "SSDLoss",
+    "augment_boxes",
+    "augment_image",
+    "bce_loss",
+    "box_area",
+    "box_iou",
+    "clip_boxes",
+    "decode_offsets",
+    "decode_tanh",
+    "encode_offsets",
+    "focal_loss",
+    "generalized_box_iou",
+    "hard_negative_mask",
+    "identity_augmentation",
+    "make_anchors",
+    "match_anchors",
+    "multiclass_nms",
+    "nms",
+    "sample_augmentation",
+    "ssd300_anchors",
+    "ssd_loss",
+    "to_center_size",
+    "to_corners",
+]

@@ -1,0 +1,124 @@
+"""Anchors (prior or default boxes): boxes in every cell of a few grids, in the order of the head's outputs."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+SSD300_CELLS = (38, 19, 10, 5, 3, 1)
+SSD300_STEPS = (8, 16, 32, 64, 100, 300)
+SSD300_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
+
+
+class Anchors(NamedTuple):
+    """Anchors in both forms, and the cell that each one sits in.
+
+    Attributes:
+        center_size: `[A, 4]`, `[cy, cx, height, width]`.
+        corners: `[A, 4]`, `[y1, x1, y2, x2]`; not clipped, some stick out of the image.
+        cell_size: `[A, 1]`, distance between the centres of neighbouring cells.
+    """
+
+    center_size: Float[Array, "A 4"]
+    corners: Float[Array, "A 4"]
+    cell_size: Float[Array, "A 1"]
+
+
+def make_anchors(
+    grids: Sequence[int] = (4, 2, 1),
+    zooms: Sequence[float] = (0.75, 1.0, 1.3),
+    ratios: Sequence[Sequence[float]] = ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0)),
+) -> Anchors:
+    """The lesson's anchors: every zoom of every ratio, in each cell of each square grid.
+
+    The order is grid, row, column, zoom, ratio, the last one fastest: the order of a head's output `[rows, columns, k]`
+    reshaped to `[rows * columns * k]`.
+
+    Args:
+        grids: cells along one side of each grid.
+        zooms: sizes in units of a cell.
+        ratios: `(height, width)` factors of that size.
+
+    Returns:
+        `Anchors` with `A = sum(g * g for g in grids) * len(zooms) * len(ratios)`; the defaults give the lesson's 189.
+
+    Raises:
+        ValueError: if an argument is empty or not positive, `grids` are not whole numbers or `ratios` are not pairs.
+
+    Example:
+        >>> make_anchors(grids=(2,), zooms=(1.0,), ratios=((1.0, 0.5),)).corners
+        Array([[0.   , 0.125, 0.5  , 0.375],
+               [0.   , 0.625, 0.5  , 0.875],
+               [0.5  , 0.125, 1.   , 0.375],
+               [0.5  , 0.625, 1.   , 0.875]], dtype=float32)
+    """
+    cells = _positive("make_anchors", "grids", grids)
+    if (cells % 1).any():
+        raise ValueError(f"make_anchors: `grids` must be whole numbers, got {grids!r}")
+    zoom = _positive("make_anchors", "zooms", zooms)
+    ratio = _positive("make_anchors", "ratios", ratios, columns=(2,))
+    sizes_in_cells = (zoom[:, None, None] * ratio[None, :, :]).reshape(-1, 2)
+    return _anchors([_one_grid(int(n), 1 / n, sizes_in_cells / n) for n in cells])
+
+
+def ssd300_anchors(sizes: Sequence[float] = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)) -> Anchors:
+    """The 8,732 default boxes of SSD300 (Liu et al. 2016, arXiv:1512.02325, section 2.2).
+
+    Six feature maps of 38, 19, 10, 5, 3 and 1 cells a side, 8, 16, 32, 64, 100 and 300 pixels apart in a 300-pixel
+    image. Map k holds in each cell a square of size s_k, one of size sqrt(s_k s_k+1), and for each aspect ratio alpha
+    (2, on maps 2 to 4 also 3) a wide box, `(height, width) = (s_k / sqrt(alpha), s_k sqrt(alpha))`, and the tall one.
+    The order is map, row, column, box. Unlike some implementations we do not clip boxes to the image.
+
+    Args:
+        sizes: s_1 .. s_7 in pixels of 300. The default is the paper's for VOC; MLPerf's for COCO is
+            `(21, 45, 99, 153, 207, 261, 315)`.
+
+    Returns:
+        `Anchors` with `A = 8732`.
+
+    Raises:
+        ValueError: if `sizes` are not seven positive numbers.
+
+    Example:
+        >>> ssd300_anchors().corners.shape
+        (8732, 4)
+    """
+    s = _positive("ssd300_anchors", "sizes", sizes) / 300
+    if len(s) != len(SSD300_CELLS) + 1:
+        raise ValueError(f"ssd300_anchors: `sizes` must be {len(SSD300_CELLS) + 1} numbers, got {sizes!r}")
+    grids = []
+    for k, (cells, step, alphas) in enumerate(zip(SSD300_CELLS, SSD300_STEPS, SSD300_RATIOS, strict=True)):
+        boxes = [(s[k], s[k]), (np.sqrt(s[k] * s[k + 1]),) * 2]
+        for root in np.sqrt(alphas):
+            boxes += [(s[k] / root, s[k] * root), (s[k] * root, s[k] / root)]
+        grids.append(_one_grid(cells, step / 300, np.array(boxes)))
+    return _anchors(grids)
+
+
+def _one_grid(cells: int, step: float, sizes: np.ndarray) -> np.ndarray:
+    """`[cells * cells * k, 5]`: centre, size and cell size of `k` sizes `[k, 2]` in every cell, row by row."""
+    centers = (np.arange(cells) + 0.5) * step
+    cy, cx, box = np.meshgrid(centers, centers, np.arange(len(sizes)), indexing="ij")
+    columns = [cy, cx, *np.moveaxis(sizes[box], -1, 0), np.full_like(cy, step)]
+    return np.stack(columns, axis=-1).reshape(-1, 5)
+
+
+def _anchors(grids: list[np.ndarray]) -> Anchors:
+    """Float64 until here, so that each number is the float32 nearest to the exact one."""
+    center, size, cell = np.split(np.concatenate(grids), [2, 4], axis=1)
+    columns = [center, size], [center - size / 2, center + size / 2], [cell]
+    return Anchors(*(jnp.asarray(np.concatenate(c, axis=1), jnp.float32) for c in columns))
+
+
+def _positive(function: str, name: str, values: Sequence, columns: tuple[int, ...] = ()) -> np.ndarray:
+    try:
+        array = np.array(values, np.float64)
+    except (TypeError, ValueError):  # ragged, or not numbers at all
+        array = np.empty(0)
+    form = array.size > 0 and array.ndim > 0 and array.shape[1:] == columns
+    if not (form and np.isfinite(array).all() and (array > 0).all()):
+        kind = "pairs of positive numbers" if columns else "positive numbers"
+        raise ValueError(f"{function}: `{name}` must be {kind}, at least one, got {values!r}")
+    return array

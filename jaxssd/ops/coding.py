@@ -1,0 +1,121 @@
+"""From a head's activations to boxes relative to the anchors, and back."""
+
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxssd.ops._arrays import ArrayLike, as_float, check_shapes
+from jaxssd.ops.anchors import Anchors
+from jaxssd.ops.boxes import to_center_size, to_corners
+
+SMALLEST_SIZE = 1e-6  # what a box without height or width is encoded as: its logarithm stays finite
+LARGEST_LOG_RATIO = math.log(1000 / 16)  # torchvision's bound on a decoded size: its exponential stays finite
+
+
+def decode_tanh(activations: Float[ArrayLike, "A 4"], anchors: Anchors) -> Float[Array, "A 4"]:
+    """The lesson's bounded decoding: centres move by up to half a cell, sizes go from half to one and a half.
+
+    With t = tanh(activations): centre = anchor centre + t_yx / 2 x cell size, size = (1 + t_hw / 2) x anchor size.
+
+    Args:
+        activations: `[A, 4]`, the head's `(y, x, height, width)`.
+        anchors: of `make_anchors` or `ssd300_anchors`.
+
+    Returns:
+        Corners `[A, 4]`, not clipped; zero activations give the anchors themselves.
+
+    Raises:
+        ValueError: if `activations` is not `[A, 4]`.
+
+    Source:
+        fast.ai 2018, lesson 9, `actn_to_bb`.
+
+    Example:
+        >>> from jaxssd.ops.anchors import make_anchors
+        >>> anchors = make_anchors(grids=(1,), zooms=(1.0,), ratios=((1.0, 1.0),))
+        >>> decode_tanh(jnp.array([[0.0, 100.0, 0.0, -100.0]]), anchors)
+        Array([[0.  , 0.75, 1.  , 1.25]], dtype=float32)
+    """
+    check_shapes("decode_tanh", activations=(activations, "A 4"), anchors=(anchors.corners, "A 4"))
+    move, grow = jnp.split(jnp.tanh(as_float(activations)) / 2, 2, axis=-1)
+    center, size = jnp.split(as_float(anchors.center_size), 2, axis=-1)
+    return to_corners(jnp.concatenate([center + move * anchors.cell_size, (1 + grow) * size], axis=-1))
+
+
+def encode_offsets(
+    boxes: Float[ArrayLike, "A 4"], anchors: Anchors, *, scales: Sequence[float] = (10.0, 10.0, 5.0, 5.0)
+) -> Float[Array, "A 4"]:
+    """Offsets of each box from its anchor a: `[dy / h_a, dx / w_a, log(h / h_a), log(w / w_a)] x scales`.
+
+    Args:
+        boxes: corners `[A, 4]`, one for each anchor.
+        anchors: of `make_anchors` or `ssd300_anchors`.
+        scales: factors that bring the four offsets to about unit variance, one over SSD's "prior variances".
+
+    Returns:
+        `[A, 4]`; finite also for boxes without area, whose sides count as 1e-6.
+
+    Raises:
+        ValueError: if `boxes` is not `[A, 4]` or `scales` are not four.
+
+    Source:
+        Faster R-CNN (Ren et al. 2015, arXiv:1506.01497, eq. 2); SSD (arXiv:1512.02325, eq. 2) and its published scales.
+
+    Example:
+        >>> from jaxssd.ops.anchors import make_anchors
+        >>> anchors = make_anchors(grids=(1,), zooms=(1.0,), ratios=((1.0, 1.0),))
+        >>> encode_offsets(jnp.array([[0.25, 0.0, 1.25, 1.0]]), anchors)
+        Array([[2.5, 0. , 0. , 0. ]], dtype=float32)
+    """
+    check_shapes("encode_offsets", boxes=(boxes, "A 4"), anchors=(anchors.corners, "A 4"))
+    factors = _factors("encode_offsets", scales)
+    center, size = jnp.split(to_center_size(boxes), 2, axis=-1)
+    anchor_center, anchor_size = jnp.split(as_float(anchors.center_size), 2, axis=-1)
+    move = (center - anchor_center) / anchor_size
+    grow = jnp.log(jnp.maximum(size, SMALLEST_SIZE) / anchor_size)
+    return jnp.concatenate([move, grow], axis=-1) * factors
+
+
+def decode_offsets(
+    offsets: Float[ArrayLike, "A 4"], anchors: Anchors, *, scales: Sequence[float] = (10.0, 10.0, 5.0, 5.0)
+) -> Float[Array, "A 4"]:
+    """Boxes from their offsets, the inverse of `encode_offsets`.
+
+    Sizes are bounded by 1000 / 16 = 62.5 times the anchor's, as in torchvision, so that a large activation overflows
+    neither the box nor its gradient.
+
+    Args:
+        offsets: `[A, 4]`, the head's activations.
+        anchors: of `make_anchors` or `ssd300_anchors`.
+        scales: those of the encoding.
+
+    Returns:
+        Corners `[A, 4]`, not clipped; zero offsets give the anchors themselves.
+
+    Raises:
+        ValueError: if `offsets` is not `[A, 4]` or `scales` are not four.
+
+    Source:
+        Faster R-CNN (arXiv:1506.01497, eq. 2); the bound from `torchvision.models.detection`.
+
+    Example:
+        >>> from jaxssd.ops.anchors import make_anchors
+        >>> anchors = make_anchors(grids=(1,), zooms=(1.0,), ratios=((1.0, 1.0),))
+        >>> decode_offsets(jnp.array([[2.5, 0.0, 0.0, 0.0]]), anchors)
+        Array([[0.25, 0.  , 1.25, 1.  ]], dtype=float32)
+    """
+    check_shapes("decode_offsets", offsets=(offsets, "A 4"), anchors=(anchors.corners, "A 4"))
+    factors = _factors("decode_offsets", scales)
+    move, grow = jnp.split(as_float(offsets) / factors, 2, axis=-1)
+    center, size = jnp.split(as_float(anchors.center_size), 2, axis=-1)
+    growth = jnp.exp(jnp.minimum(grow, LARGEST_LOG_RATIO))
+    return to_corners(jnp.concatenate([center + move * size, growth * size], axis=-1))
+
+
+def _factors(function: str, scales: Sequence[float]) -> Array:
+    factors = np.asarray(scales, np.float32)
+    check_shapes(function, scales=(factors, "4"))
+    return jnp.asarray(factors)[None, :]

@@ -1,0 +1,162 @@
+"""Greedy non-maximum suppression as a fixed point: a few sweeps over one matrix instead of a step for each box."""
+
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxssd.ops._arrays import ArrayLike, as_float, check_shapes
+from jaxssd.ops.boxes import box_iou
+
+
+class NMSResult(NamedTuple):
+    """Which of the given boxes are kept, in falling score; padding rows come last and are 0 / False."""
+
+    indices: Int[Array, "D"]
+    valid: Bool[Array, "D"]
+
+
+class Detections(NamedTuple):
+    """What a detector reports for one image, in falling score; padding rows come last and are zeros / False."""
+
+    boxes: Float[Array, "D 4"]
+    scores: Float[Array, "D"]
+    labels: Int[Array, "D"]
+    valid: Bool[Array, "D"]
+
+
+Rows = TypeVar("Rows", NMSResult, Detections)
+
+
+def nms(
+    boxes: Float[ArrayLike, "K 4"],
+    scores: Float[ArrayLike, "K"],
+    valid: Bool[ArrayLike, "K"] | None = None,
+    *,
+    iou_threshold: float = 0.45,
+    max_outputs: int = 100,
+) -> NMSResult:
+    """Exactly greedy non-maximum suppression: a box is dropped if a kept box of higher rank overlaps it too much.
+
+    Rank is falling score, ties to the lowest index. "Too much" is strict, IoU > `iou_threshold`, as in the lesson and
+    in torchvision. Memory is `[K, K]`: choose the candidates first where there are many thousands of boxes.
+
+    Args:
+        boxes: corners `[K, 4]`; a valid box with a NaN coordinate overlaps nothing.
+        scores: `[K]`, any real scale; a row whose score is NaN takes no part.
+        valid: `[K]`, the rows that take part, default all.
+        iou_threshold: in `[0, 1]`; 1 suppresses nothing.
+        max_outputs: `D`, the number of rows returned, whatever K is.
+
+    Returns:
+        `NMSResult(indices[D], valid[D])`: the kept rows of `boxes`, best first.
+
+    Raises:
+        ValueError: if shapes disagree, `iou_threshold` lies outside `[0, 1]` or `max_outputs` is not positive.
+
+    Example:
+        >>> boxes = jnp.array([[0.0, 0.0, 0.9, 1.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.2, 0.2]])
+        >>> nms(boxes, jnp.array([0.8, 0.9, 0.3]), max_outputs=3)
+        NMSResult(indices=Array([1, 2, 0], dtype=int32), valid=Array([ True,  True, False], dtype=bool))
+    """
+    valid = jnp.ones(scores.shape, bool) if valid is None else jnp.asarray(valid)
+    check_shapes("nms", boxes=(boxes, "K 4"), scores=(scores, "K"), valid=(valid, "K"))
+    _check_limits("nms", iou_threshold, max_outputs=max_outputs)
+    valid &= ~jnp.isnan(scores)
+    order = jnp.argsort(jnp.where(valid, scores, -jnp.inf), stable=True, descending=True).astype(jnp.int32)
+    ranked = as_float(boxes)[order]
+    kept = _sweep(box_iou(ranked, ranked) > iou_threshold, valid[order])
+    return _kept_first(NMSResult(order, kept), max_outputs)
+
+
+def multiclass_nms(
+    boxes: Float[ArrayLike, "A 4"],
+    scores: Float[ArrayLike, "A C"],
+    *,
+    iou_threshold: float = 0.45,
+    score_threshold: float = 0.01,
+    max_candidates: int = 200,
+    max_outputs: int = 100,
+) -> Detections:
+    """Detections of one image: the best (anchor, class) pairs, then greedy suppression within each class.
+
+    The candidate cap is over **all classes together**, so a crowded class can use it up; with `max_candidates` at
+    least A x C it never binds. Ties of score go to the lowest anchor, then to the lowest class. Classes are kept apart
+    by comparing labels, not by moving the boxes of each class aside, which would cost the coordinates precision.
+
+    Args:
+        boxes: decoded corners `[A, 4]`, shared by all classes; returned as they are, not clipped.
+        scores: `[A, C]`, for example the sigmoid of the class logits; a NaN is no candidate.
+        iou_threshold: in `[0, 1]`; boxes of one class with a greater IoU suppress each other.
+        score_threshold: a pair is a candidate if its score is greater.
+        max_candidates: `K`, the number of best pairs that are compared; the cost grows with its square.
+        max_outputs: `D`, the number of detections returned.
+
+    Returns:
+        `Detections(boxes[D, 4], scores[D], labels[D], valid[D])`, in falling score.
+
+    Raises:
+        ValueError: if shapes disagree, `iou_threshold` lies outside `[0, 1]`, or `max_candidates` or `max_outputs` is
+            not positive.
+
+    Example:
+        >>> boxes = jnp.array([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.9, 1.0]])
+        >>> found = multiclass_nms(boxes, jnp.array([[0.9, 0.0], [0.8, 0.7]]), max_outputs=3)
+        >>> found.scores, found.labels
+        (Array([0.9, 0.7, 0. ], dtype=float32), Array([0, 1, 0], dtype=int32))
+    """
+    check_shapes("multiclass_nms", boxes=(boxes, "A 4"), scores=(scores, "A C"))
+    _check_limits("multiclass_nms", iou_threshold, max_candidates=max_candidates, max_outputs=max_outputs)
+    scores = as_float(scores)
+    pairs = jnp.where(jnp.isnan(scores), -jnp.inf, scores).reshape(-1)
+    best, pair = lax.top_k(pairs, min(max_candidates, pairs.size))
+    anchors, labels = jnp.divmod(pair, scores.shape[1])
+    candidates = as_float(boxes)[anchors]
+    overlap = (box_iou(candidates, candidates) > iou_threshold) & (labels[:, None] == labels[None, :])
+    kept = _sweep(overlap, best > score_threshold)
+    return _kept_first(Detections(candidates, best, labels, kept), max_outputs)
+
+
+def _sweep(overlap: Bool[Array, "K K"], valid: Bool[Array, "K"]) -> Bool[Array, "K"]:
+    """The rows that greedy suppression keeps, for rows that are already ranked best first.
+
+    Greedy suppression is the recursion `kept[j] = valid[j] and no kept i < j overlaps j`. It fixes row 0, then row 1,
+    and so on, so exactly one vector satisfies it for all rows at once: the fixed point of the sweep below is unique and
+    it is the greedy answer. Call the depth of a row the longest chain of overlapping, ever better rows above it. A
+    sweep gets every row right whose better neighbours are right already, so after n sweeps all rows down to depth n
+    are final, whatever the start; one more sweep notices that nothing changes. That is K sweeps at the very worst and
+    a handful for real boxes, each of them one pass over `[K, K]`.
+    """
+    suppresses = jnp.triu(overlap, k=1)  # [better, worse]
+
+    def step(state):
+        kept, _ = state
+        return valid & ~jnp.any(kept[:, None] & suppresses, axis=0), kept
+
+    def changed(state):
+        kept, previous = state
+        return jnp.any(kept != previous)
+
+    kept, _ = lax.while_loop(changed, step, (valid, jnp.zeros_like(valid)))
+    return kept
+
+
+def _kept_first(rows: Rows, count: int) -> Rows:
+    """The rows marked valid, in their order, cut or padded with zeros to `count`."""
+    row_of_zeros = rows.valid.size
+    source = jnp.nonzero(rows.valid, size=count, fill_value=row_of_zeros)[0]
+
+    def take(column):
+        return jnp.concatenate([column, jnp.zeros_like(column, shape=(1, *column.shape[1:]))])[source]
+
+    return jax.tree.map(take, rows)
+
+
+def _check_limits(function: str, iou_threshold: float, **counts: int) -> None:
+    if not 0 <= iou_threshold <= 1:
+        raise ValueError(f"{function}: `iou_threshold` is {iou_threshold}, expected a value in [0, 1]")
+    for name, count in counts.items():
+        if count <= 0:
+            raise ValueError(f"{function}: `{name}` is {count}, expected a positive number")

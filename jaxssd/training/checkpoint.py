@@ -1,0 +1,91 @@
+"""The last and the best state of a run, written by orbax in the background."""
+
+from pathlib import Path
+from types import TracebackType
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from jaxssd.training.state import TrainState
+
+
+class Checkpoints:
+    """The checkpoints of one run: the last one, and the one with the highest score. A context manager.
+
+    A checkpoint is written beside its predecessor, which goes only when the new one is whole; a run that is killed
+    while writing still has the old one.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        """Open a folder.
+
+        Args:
+            folder: made if it is not there, unless `read_only`.
+            read_only: to look at a run without changing it.
+        """
+        self.folder = folder
+        self._manager = ocp.CheckpointManager(
+            folder.resolve(),
+            options=ocp.CheckpointManagerOptions(
+                create=not read_only,
+                read_only=read_only,
+                best_fn=_score,
+                preservation_policy=AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=_score, n=1)]),
+            ),
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._manager.close()
+
+    @property
+    def last_step(self) -> int | None:
+        """Step of the newest checkpoint; None if there is none."""
+        return self._manager.latest_step()
+
+    @property
+    def best_step(self) -> int | None:
+        """Step of the checkpoint with the highest score; None if there is none."""
+        return self._manager.best_step()
+
+    def save(self, step: int, state: TrainState, *, score: float) -> None:
+        """Copy the state to the host, and write it while training goes on.
+
+        Args:
+            step: how many steps led to it.
+            state: on any device.
+            score: higher is better.
+        """
+        self._manager.save(step, args=ocp.args.StandardSave(state), metrics={"score": score})
+
+    def wait(self) -> None:
+        """Return when all that was saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def restore(self, step: int | None, like: TrainState) -> TrainState:
+        """Read a checkpoint onto the first local device, whatever device it was written from.
+
+        Args:
+            step: `last_step` or `best_step`.
+            like: a state, or its shapes (`jax.eval_shape`), of the same model and optimizer.
+
+        Returns:
+            The state.
+
+        Raises:
+            FileNotFoundError: if the run has no checkpoint yet.
+        """
+        if step is None:
+            raise FileNotFoundError(f"{self.folder} has no checkpoint: the run ended before its first validation")
+        sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
+        return self._manager.restore(step, args=ocp.args.StandardRestore(target))
+
+
+def _score(metrics: dict[str, float]) -> float:
+    return metrics["score"]

@@ -1,0 +1,125 @@
+"""A whole training run: from a configuration and data to checkpoints and metrics in a folder."""
+
+import math
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+import optax
+from tqdm.auto import tqdm
+
+from jaxssd.config import Config
+from jaxssd.data.dataset import Dataset
+from jaxssd.tasks import make_task
+from jaxssd.training.checkpoint import Checkpoints
+from jaxssd.training.evaluation import Evaluation, evaluate, make_validate
+from jaxssd.training.optimizer import make_optimizer
+from jaxssd.training.run_folder import Row, RunFolder
+from jaxssd.training.state import init_state
+from jaxssd.training.step import StepMetrics, epoch_order, epoch_shape, make_train_chunk
+
+CHUNK_STEPS = 50  # long enough to hide the cost of a call, short enough for a progress bar that moves
+CPU_CHUNK_STEPS = 1  # see `make_train_chunk`
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became infinite or NaN; the checkpoints are from before."""
+
+
+def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) -> None:
+    """Train, validate and checkpoint until the last epoch.
+
+    A run that was stopped goes on from its last checkpoint, and ends as it would have without the stop.
+
+    Args:
+        config: settings, classes filled in.
+        train_set: goes to the device whole, as uint8.
+        val_set: goes to the device a batch at a time.
+        run: the run's folder, made by `RunFolder.create`.
+
+    Raises:
+        NonFiniteLossError: at the first step whose loss is not finite.
+    """
+    num_images = len(train_set.examples.images)
+    batch_size = min(config.batch_size, num_images)
+    most_steps = CPU_CHUNK_STEPS if jax.default_backend() == "cpu" else CHUNK_STEPS
+    chunks, chunk_steps = epoch_shape(num_images, batch_size, most_steps)
+    epoch_steps = chunks * chunk_steps
+    total_steps = config.epochs * epoch_steps
+    init_key, order_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
+
+    task = make_task(config)
+    optimizer, schedule = make_optimizer(config.learning_rate, config.weight_decay, total_steps)
+    train_chunk = make_train_chunk(task, optimizer, augment=config.augment)
+    validate = make_validate(task)
+    state = init_state(task.model, optimizer, init_key, config.image_size)
+    examples = jax.device_put(train_set.examples)
+
+    with Checkpoints(run.checkpoints) as checkpoints:
+        step = checkpoints.last_step or 0
+        if step:
+            state = checkpoints.restore(step, state)
+        run.drop_rows_after(step)
+
+        bar = tqdm(total=total_steps * batch_size, initial=step * batch_size, unit=" images", desc="training")
+        for epoch in range(step // epoch_steps, config.epochs):
+            for order in epoch_order(
+                order_key, np.int32(epoch), num_images=num_images, batch_size=batch_size, chunk_steps=most_steps
+            ):
+                with jax.transfer_guard("disallow"):
+                    state, metrics = train_chunk(state, examples, order, step_key)
+                rows = list(_train_rows(jax.device_get(metrics), step, epoch, schedule))
+                run.append_rows(rows)
+                _require_finite(rows, checkpoints.last_step)
+                step += chunk_steps
+                bar.set_postfix_str(f"epoch {epoch + 1}/{config.epochs}, loss {rows[-1]['loss']:.3f}", refresh=False)
+                bar.update(order.size)
+
+            if (epoch + 1) % config.eval_every == 0 or epoch + 1 == config.epochs:
+                row = _val_row(evaluate(validate, state.variables, val_set, batch_size=batch_size), step, epoch)
+                run.append_rows([row])
+                checkpoints.save(step, state, score=row["map_area"] or 0.0)
+                bar.write(_val_line(row))
+        bar.close()
+
+
+def _train_rows(metrics: StepMetrics, first_step: int, epoch: int, schedule: optax.Schedule) -> Iterator[Row]:
+    """A row a step, numbered from 1: `step` is how many steps have been taken."""
+    for offset, values in enumerate(zip(*metrics, strict=True)):
+        losses = {name: float(value) for name, value in zip(StepMetrics._fields, values, strict=True)}
+        step = first_step + offset
+        yield {"kind": "train", "step": step + 1, "epoch": epoch, **losses, "learning_rate": float(schedule(step))}
+
+
+def _val_row(result: Evaluation, step: int, epoch: int) -> Row:
+    """Means over the images; a score is None where no class has ground truth."""
+    losses = {name: float(getattr(result.loss, name).mean()) for name in StepMetrics._fields if name != "loss"}
+    scores = {"map_area": result.scores.mean_area, "map_voc07": result.scores.mean_voc07}
+    return {
+        "kind": "val",
+        "step": step,
+        "epoch": epoch,
+        "loss": float(result.loss.total.mean()),
+        **losses,
+        **{name: None if math.isnan(score) else float(score) for name, score in scores.items()},
+    }
+
+
+def _val_line(row: Row) -> str:
+    score = (
+        "no ground truth" if row["map_area"] is None else f"mAP {row['map_area']:.3f} ({row['map_voc07']:.3f} 11-point)"
+    )
+    return f"epoch {row['epoch'] + 1:3d}: validation loss {row['loss']:.3f}, {score}"
+
+
+def _require_finite(rows: list[Row], last_step: int | None) -> None:
+    for row in rows:
+        if not math.isfinite(row["loss"]):
+            checkpoint = (
+                "There is no checkpoint yet" if last_step is None else f"The checkpoint of step {last_step} is good"
+            )
+            raise NonFiniteLossError(
+                f"the loss is {row['loss']} at step {row['step']} (localization {row['localization']}, classification "
+                f"{row['classification']}, learning rate {row['learning_rate']:.2g}). {checkpoint}. Try a smaller "
+                "--learning-rate, or --precision float32 if the run used bfloat16."
+            )

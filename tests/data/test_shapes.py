@@ -1,0 +1,91 @@
+"""Generated pictures: what the boxes say is what the pixels show."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxssd.data import shapes
+from jaxssd.data.shapes import CLASS_NAMES, MAX_OBJECTS, make_shapes
+
+SIZE = 48
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return make_shapes(120, image_size=SIZE)
+
+
+def scenes(count, seed=0):
+    return [shapes._sample_scene(np.random.default_rng([seed, i]), SIZE) for i in range(count)]
+
+
+def paint(scene_list):
+    return jax.device_get(shapes._paint_all(jax.tree.map(lambda *parts: np.stack(parts), *scene_list)))
+
+
+def test_layout(dataset):
+    examples = dataset.examples
+    assert examples.images.shape == (120, SIZE, SIZE, 3)
+    assert examples.images.dtype == np.uint8
+    assert examples.boxes.shape == (120, MAX_OBJECTS, 4)
+    assert examples.boxes.dtype == np.float32
+    assert examples.labels.dtype == np.int32
+    assert not examples.boxes[~examples.valid].any()
+    assert not examples.labels[~examples.valid].any()
+    assert not (examples.difficult & ~examples.valid).any()
+    near, far = examples.boxes[examples.valid, :2], examples.boxes[examples.valid, 2:]
+    assert (near >= 0).all()
+    assert (far <= 1).all()
+    assert (far - near >= 1 / SIZE).all()
+    assert dataset.report.objects == examples.valid.sum()
+
+
+def test_variety(dataset):
+    examples = dataset.examples
+    counts = examples.valid.sum(1)
+    assert counts.min() == 0
+    assert counts.max() == MAX_OBJECTS
+    assert (np.bincount(examples.labels[examples.valid], minlength=len(CLASS_NAMES)) > 30).all()
+    assert 0.005 < examples.difficult.sum() / examples.valid.sum() < 0.15
+    assert examples.images.std(axis=(1, 2, 3)).min() > 5, "no image is blank"
+
+
+def test_seed_decides_and_sets_nest(dataset):
+    longer, other = make_shapes(130, image_size=SIZE), make_shapes(120, image_size=SIZE, seed=1)
+    for ours, same, different in zip(dataset.examples, longer.examples, other.examples, strict=True):
+        np.testing.assert_array_equal(ours, same[:120])
+        assert not np.array_equal(ours, different)
+
+
+def test_boxes_are_the_hulls_of_what_is_painted():
+    """Take one object out of a scene that holds it alone: the pixels that change are the box, to one pixel."""
+    checked = 0
+    alone = [scene._replace(valid=np.arange(MAX_OBJECTS) == 0) for scene in scenes(20)]
+    empty = [scene._replace(valid=np.zeros(MAX_OBJECTS, bool)) for scene in scenes(20)]
+    with_object, without = paint(alone), paint(empty)
+    for image, background, box in zip(with_object.images, without.images, with_object.boxes[:, 0], strict=True):
+        rows, columns = np.nonzero((np.abs(image.astype(int) - background) > 25).any(-1))
+        if len(rows) > 30:  # an object may happen to have its background's colour
+            hull = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1])
+            inside = np.array([1, 1, -1, -1]) * (hull - box * SIZE)
+            assert (inside > -1.01).all(), "nothing of it lies outside its box"
+            checked += (inside < 1.5).all()
+    assert checked >= 10
+
+
+def test_a_covered_object_is_difficult():
+    scene = scenes(1)[0]
+    layers = scene.objects._replace(
+        center=np.full((MAX_OBJECTS, 2), 0.5, np.float32),
+        half_size=np.linspace(0.1, 0.3, MAX_OBJECTS, dtype=np.float32)[:, None].repeat(2, 1),
+        outline=np.full(MAX_OBJECTS, CLASS_NAMES.index("circle"), np.int32),
+    )
+    examples = paint([scene._replace(objects=layers, valid=np.arange(MAX_OBJECTS) < 3)])
+    np.testing.assert_array_equal(examples.difficult[0, :3], [True, True, False])
+
+
+@pytest.mark.parametrize("arguments", [{"num_images": 0, "image_size": 8}, {"num_images": 1, "image_size": 0}])
+def test_bad_arguments_are_named(arguments):
+    name = next(name for name, value in arguments.items() if value == 0)
+    with pytest.raises(ValueError, match=name):
+        make_shapes(**arguments)

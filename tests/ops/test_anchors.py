@@ -1,0 +1,133 @@
+"""Anchors against loops, the lesson's printed grid and the SSD paper's count."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxtyping import TypeCheckError
+
+from jaxssd.ops.anchors import make_anchors, ssd300_anchors
+from jaxssd.ops.boxes import to_corners
+
+
+def twin_lesson(grids, zooms, ratios):
+    rows = []
+    for grid in grids:
+        for row in range(grid):
+            for column in range(grid):
+                for zoom in zooms:
+                    for height, width in ratios:
+                        center = [(row + 0.5) / grid, (column + 0.5) / grid]
+                        rows.append([*center, zoom * height / grid, zoom * width / grid, 1 / grid])
+    return np.array(rows)
+
+
+def twin_ssd300(sizes):
+    rows = []
+    maps = [(38, 8, [2]), (19, 16, [2, 3]), (10, 32, [2, 3]), (5, 64, [2, 3]), (3, 100, [2]), (1, 300, [2])]
+    for k, (cells, step, alphas) in enumerate(maps):
+        for row in range(cells):
+            for column in range(cells):
+                shapes = [(sizes[k], sizes[k]), (math.sqrt(sizes[k] * sizes[k + 1]),) * 2]
+                for alpha in alphas:
+                    short, long = sizes[k] / math.sqrt(alpha), sizes[k] * math.sqrt(alpha)
+                    shapes += [(short, long), (long, short)]
+                rows += [[(row + 0.5) * step, (column + 0.5) * step, h, w, step] for h, w in shapes]
+    return np.array(rows) / 300
+
+
+def assert_anchors_equal(anchors, twin):
+    cy, cx, height, width, cell = twin.T
+    corners = np.stack([cy - height / 2, cx - width / 2, cy + height / 2, cx + width / 2], axis=1)
+    for got, expected in zip(anchors, (twin[:, :4], corners, cell[:, None]), strict=True):
+        assert isinstance(got, jax.Array)
+        assert got.dtype == jnp.float32
+        assert got.shape == expected.shape
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("grids", "zooms", "ratios"),
+    [
+        ((4, 2, 1), (0.75, 1.0, 1.3), ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))),
+        ((4,), (1.0,), ((1.0, 1.0),)),
+        ((3, 7), (0.7, 1.3), ((0.5, 2.0),)),
+    ],
+)
+def test_lesson_anchors_are_the_five_loops(grids, zooms, ratios):
+    assert_anchors_equal(make_anchors(grids, zooms, ratios), twin_lesson(grids, zooms, ratios))
+
+
+def test_the_defaults_are_the_lesson_s_189():
+    lesson = make_anchors((4, 2, 1), (0.75, 1.0, 1.3), ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0)))
+    jax.tree.map(np.testing.assert_array_equal, make_anchors(), lesson)
+    assert len(lesson.corners) == 189
+
+
+def test_the_order_is_that_of_a_head_reshaped_from_rows_columns_and_boxes():
+    anchors = make_anchors(grids=(3,), zooms=(0.5, 1.0), ratios=((1.0, 1.0), (1.0, 0.5)))
+    by_cell = anchors.center_size.reshape(3, 3, 4, 4)
+    np.testing.assert_allclose(by_cell[2, 0, :, :2], [[5 / 6, 1 / 6]] * 4, atol=1e-7)
+    np.testing.assert_allclose(by_cell[2, 0, :, 2:] * 3, [[0.5, 0.5], [0.5, 0.25], [1, 1], [1, 0.5]], atol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [(30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0), (21, 45, 99, 153, 207, 261, 315)])
+def test_ssd300_is_the_paper_s_loops(sizes):
+    anchors = ssd300_anchors(tuple(map(float, sizes)))
+    assert_anchors_equal(anchors, twin_ssd300(sizes))
+    assert len(anchors.corners) == 8732
+
+
+def test_ssd300_defaults_to_the_paper_s_voc_sizes_and_is_not_clipped():
+    anchors = ssd300_anchors()
+    squares = anchors.center_size[jnp.cumsum(jnp.array([0, 38**2 * 4, 19**2 * 6, 10**2 * 6, 5**2 * 6, 3**2 * 4])), 2]
+    np.testing.assert_allclose(squares * 300, [30, 60, 111, 162, 213, 264], rtol=1e-6)
+    assert anchors.corners.min() < 0
+    assert anchors.corners.max() > 1
+
+
+@pytest.mark.parametrize("anchors", [make_anchors(), ssd300_anchors()])
+def test_the_two_forms_agree(anchors):
+    np.testing.assert_allclose(to_corners(anchors.center_size), anchors.corners, atol=2e-7)
+
+
+def test_anchors_are_constants_under_jit():
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(make_anchors, static_argnums=0)((2,)), make_anchors((2,)))
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(ssd300_anchors)(), ssd300_anchors())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("grids", ()),
+        ("grids", (4, 0)),
+        ("grids", (4, -2)),
+        ("zooms", ()),
+        ("zooms", (1.0, 0.0)),
+        ("zooms", (float("nan"),)),
+        ("zooms", (float("inf"),)),
+        ("ratios", ()),
+        ("ratios", ((1.0, -1.0),)),
+        ("ratios", ((1.0,),)),
+        ("ratios", ((1.0, 1.0), (1.0, 1.0, 1.0))),
+    ],
+)
+def test_a_bad_argument_is_named_with_its_value(name, value):
+    with pytest.raises(ValueError, match=f"make_anchors: `{name}`") as error:
+        make_anchors(**{name: value})
+    assert repr(value) in str(error.value)
+
+
+@pytest.mark.parametrize("grids", [(2.5,), 4])
+def test_grids_must_be_whole_numbers_in_a_sequence(grids):
+    with pytest.raises((ValueError, TypeCheckError), match="grids"):
+        make_anchors(grids=grids)
+
+
+@pytest.mark.parametrize("sizes", [(), (30.0, 60.0), (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, -1.0)])
+def test_ssd300_wants_seven_positive_sizes(sizes):
+    with pytest.raises(ValueError, match="ssd300_anchors: `sizes`") as error:
+        ssd300_anchors(sizes)
+    assert repr(sizes) in str(error.value)

@@ -1,0 +1,157 @@
+"""`train.py` and `evaluate.py` as a user runs them: in processes of their own, on a VOC folder of real files."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxssd.data.shapes import make_shapes
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--image-size", "32", "--grids", "2", "1", "--head-width", "8", "--batch-size", "8", "--epochs", "2"]
+
+
+def run(script, *arguments, cache):
+    environment = {**os.environ, "JAXSSD_CACHE": str(cache), "JAX_PLATFORMS": "cpu", "COLUMNS": "100"}
+    command = [sys.executable, ROOT / script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cache)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def voc_folder(tmp_path_factory):
+    """Shapes written to disk in VOC layout, as JPEGs of 64 x 48 pixels, 24 to train and 8 to validate on."""
+    root = tmp_path_factory.mktemp("My pictures")
+    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (root / name).mkdir(parents=True)
+    dataset = make_shapes(32, image_size=64)
+    for number in range(32):
+        name = f"{number:03d}"
+        Image.fromarray(dataset.examples.images[number]).resize((64, 48)).save(root / "JPEGImages" / f"{name}.jpg")
+        objects = "".join(
+            f"<object><name>{dataset.class_names[label]}</name><difficult>0</difficult><bndbox>"
+            f"<xmin>{box[1] * 64 + 1}</xmin><ymin>{box[0] * 48 + 1}</ymin>"
+            f"<xmax>{box[3] * 64}</xmax><ymax>{box[2] * 48}</ymax></bndbox></object>"
+            for box, label, valid in zip(*(array[number] for array in dataset.examples[1:4]), strict=True)
+            if valid
+        )
+        (root / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+    names = [f"{number:03d}" for number in range(32)]
+    (root / "ImageSets/Main/train.txt").write_text("\n".join(names[:24]))
+    (root / "ImageSets/Main/val.txt").write_text("\n".join(names[24:]))
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(voc_folder, cache):
+    result = run("train.py", "--data", voc_folder, *SMALL, "--out", cache / "a run", cache=cache)
+    assert result.returncode == 0, result.stderr
+    return cache / "a run", result
+
+
+def test_training_on_a_voc_folder(trained):
+    folder, result = trained
+    assert "train: 24 images" in result.stdout
+    assert "val: 8 images" in result.stdout
+    assert "AP area" in result.stdout
+    assert str(folder / "figures") in result.stdout
+    expected = {"config.json", "metrics.jsonl", "loading-train.json", "loading-val.json", "scores-val.json"}
+    assert expected <= {path.name for path in folder.iterdir()}
+    assert {path.name for path in (folder / "figures").iterdir()} == {
+        "training.png",
+        "val-detections.png",
+        "val-precision-recall.png",
+    }
+    assert json.loads((folder / "config.json").read_text())["classes"] == [
+        "circle", "cross", "ring", "square", "star", "triangle",
+    ]  # fmt: skip
+
+
+def test_resume_of_a_finished_run_scores_it_again(trained, cache):
+    folder, first = trained
+    result = run("train.py", "--resume", folder, cache=cache)
+    assert result.returncode == 0, result.stderr
+    table = first.stdout[first.stdout.index("best checkpoint") :]
+    assert result.stdout.endswith(table)
+
+
+def test_evaluation_prints_what_training_printed(trained, cache):
+    folder, first = trained
+    result = run("evaluate.py", folder, cache=cache)
+    assert result.returncode == 0, result.stderr
+    table = first.stdout[first.stdout.index("class") : first.stdout.index("figures")].strip()
+    assert table in result.stdout
+
+
+def test_evaluation_on_other_data_and_split(trained, voc_folder, cache):
+    folder, _ = trained
+    result = run("evaluate.py", folder, "--data", voc_folder, "--split", "train", "--checkpoint", "last", cache=cache)
+    assert result.returncode == 0, result.stderr
+    assert (folder / f"scores-{voc_folder.name}-train.json").exists()
+
+
+def test_images(trained, voc_folder, cache, tmp_path):
+    folder, _ = trained
+    files = [voc_folder / "JPEGImages" / f"{name}.jpg" for name in ("000", "001")]
+    same_name = tmp_path / "000.jpg"
+    Image.fromarray(np.full((40, 30, 3), 99, np.uint8)).save(same_name)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff nothing")
+    out = tmp_path / "out"
+    arguments = ("--threshold", "0.0", "--out", out)
+    result = run("evaluate.py", folder, "--images", *files, same_name, broken, *arguments, cache=cache)
+    assert result.returncode == 1
+    assert str(broken) in result.stderr
+    rows = json.loads((out / "detections.json").read_text())
+    assert [row["file"] for row in rows] == [str(file) for file in [*files, same_name]]
+    sizes = [Image.open(out / row["picture"]).size for row in rows]
+    assert sizes == [(64, 48), (64, 48), (30, 40)]
+    for row in rows:
+        assert row["detections"]
+        for detection in row["detections"]:
+            y1, x1, y2, x2 = detection["box"]
+            assert 0 <= y1 <= y2 <= row["height"]
+            assert 0 <= x1 <= x2 <= row["width"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nonsense"], ["nonsense", "quick", "lesson"]),
+        (["--data", "nowhere"], ["nowhere"]),
+        (["--resume", "nowhere"], ["nowhere", "config.json"]),
+        (["--resume", "nowhere", "--epochs", "3"], ["--resume"]),
+        (["--grids", "5"], ["grids", "5"]),
+        (["--epochs", "many"], ["epochs", "many"]),
+    ],
+)
+def test_mistakes_are_explained_without_a_trace(arguments, words, cache):
+    result = run("train.py", *arguments, cache=cache)
+    assert result.returncode != 0
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stdout + result.stderr
+
+
+def test_evaluating_what_is_no_run(cache):
+    result = run("evaluate.py", cache / "nothing", cache=cache)
+    assert result.returncode == 1
+    assert "nothing" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
+def test_help_is_quick_and_complete(script, cache):
+    result = run(script, "--help", cache=cache)
+    assert result.returncode == 0
+    assert "usage" in result.stdout
+    assert result.stdout.count("--") > 8

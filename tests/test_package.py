@@ -1,0 +1,124 @@
+"""What the package promises as a whole: a light import, pure rooms, examples that run."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import jaxssd
+
+PACKAGE = Path(jaxssd.__file__).parent
+MODULES = sorted(module.name for module in pkgutil.walk_packages([str(PACKAGE)], "jaxssd."))
+
+
+def run_python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_import_is_light():
+    """Neither the network's nor the figures' libraries are loaded, and little time passes beyond `import jax`."""
+    loaded, seconds = run_python(
+        "import jax, sys, time\n"
+        "start = time.perf_counter(); import jaxssd; seconds = time.perf_counter() - start\n"
+        "heavy = {'flax', 'tensorflow', 'matplotlib', 'orbax', 'torch', 'PIL', 'tyro'} & set(sys.modules)\n"
+        "print(sorted(heavy), seconds, sep='|')"
+    ).split("|")
+    assert loaded == "[]"
+    assert float(seconds) < 0.9
+
+
+@pytest.mark.parametrize("file", sorted((PACKAGE / "ops").glob("*.py")), ids=lambda file: file.name)
+def test_ops_import_only_arrays(file):
+    allowed = {"jax", "jaxtyping", "numpy", "optax", *sys.stdlib_module_names}
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            names = [node.module]
+        for name in names:
+            assert name.split(".")[0] in allowed or name.startswith("jaxssd.ops"), f"{file.name} imports {name}"
+
+
+def test_public_names():
+    promised = """box_area box_iou generalized_box_iou to_corners to_center_size clip_boxes make_anchors ssd300_anchors
+        decode_tanh encode_offsets decode_offsets match_anchors bce_loss focal_loss ssd_loss hard_negative_mask nms
+        multiclass_nms average_precision Anchors Match SSDLoss NMSResult Detections"""
+    assert set(promised.split()) <= set(jaxssd.__all__)
+    assert all(hasattr(jaxssd, name) for name in jaxssd.__all__)
+    assert len(set(jaxssd.__all__)) == len(jaxssd.__all__)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in jaxssd.__all__ if inspect.isfunction(inspect.unwrap(getattr(jaxssd, name)))]
+)
+def test_public_functions_have_an_example(name):
+    documentation = inspect.getdoc(getattr(jaxssd, name))
+    assert ">>> " in documentation
+    for section in ("Args:", "Returns:", "Example:"):
+        if section != "Args:" or inspect.signature(getattr(jaxssd, name)).parameters:
+            assert section in documentation
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_run(name):
+    """Found in the source rather than by `doctest`'s search, which does not see into wrapped functions."""
+    module = importlib.import_module(name)
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            continue
+        text = ast.get_docstring(node)
+        if text and ">>> " in text:
+            label = f"{name}.{getattr(node, 'name', '')}"
+            test = doctest.DocTestParser().get_doctest(
+                text, dict(vars(module)), label, module.__file__, node.body[0].lineno
+            )
+            runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+            runner.run(test)
+            assert runner.failures == 0, f"the example of {label} fails"
+
+
+def test_wrong_shapes_name_the_argument_without_the_tests_type_checker():
+    message = run_python(
+        "import jax.numpy as jnp, jaxssd\n"
+        "try: jaxssd.box_iou(jnp.zeros((2, 4)), jnp.zeros((3, 5)))\n"
+        "except ValueError as error: print(error)"
+    )
+    assert message.strip() == "box_iou: `b` has shape (3, 5), expected [M, 4]"
+
+
+def test_functions_run_on_two_devices():
+    """Nothing in them fixes a device: sharded over a mesh they give what one device gives."""
+    code = """
+import os; os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+import jax, jax.numpy as jnp, numpy as np, jaxssd
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+anchors = jaxssd.make_anchors()
+key = jax.random.key(0)
+logits = jax.random.normal(key, (4, 189, 5)); activations = jax.random.normal(key, (4, 189, 4))
+boxes = jnp.sort(jax.random.uniform(key, (4, 3, 2, 2)), axis=2).reshape(4, 3, 4)
+labels = jnp.ones((4, 3), int); valid = jnp.ones((4, 3), bool)
+loss = jax.jit(jax.vmap(lambda *image: jaxssd.ssd_loss(*image, anchors)))
+arguments = (logits, activations, boxes, labels, valid)
+sharded = jax.device_put(arguments, NamedSharding(Mesh(np.array(jax.devices()), ("data",)), P("data")))
+one, two = loss(*arguments), loss(*sharded)
+assert len(two.total.sharding.device_set) == 2
+print(float(jnp.abs(one.total - two.total).max()))
+"""
+    assert float(run_python(code)) < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_arrays_of_either_library_are_taken(dtype):
+    boxes = np.array([[0.0, 0.0, 0.5, 0.5]], dtype)
+    assert jaxssd.box_iou(boxes, boxes).dtype == np.float32
+    np.testing.assert_array_equal(jaxssd.box_iou(boxes, boxes), jaxssd.box_iou(jax.numpy.asarray(boxes), boxes))

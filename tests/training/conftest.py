@@ -1,0 +1,41 @@
+"""One tiny run, shared by the tests that only look at what it left."""
+
+
+import pytest
+
+from jaxssd.config import Config
+from jaxssd.data.shapes import make_shapes
+from jaxssd.data.sources import with_classes
+from jaxssd.training import RunFolder, train
+
+TINY = Config(
+    image_size=32,
+    backbone="resnet_small",
+    grids=(2, 1),
+    zooms=(1.0,),
+    ratios=((1.0, 1.0),),
+    head_width=8,
+    dropout=0.1,
+    epochs=3,
+    batch_size=8,
+    learning_rate=1e-3,
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    return with_classes(TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_sets():
+    """20 images to train on, which is two batches and a half, and 12 to validate on."""
+    return make_shapes(20, image_size=32, seed=0), make_shapes(12, image_size=32, seed=1)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_config, tiny_sets, tmp_path_factory):
+    run = RunFolder(tmp_path_factory.mktemp("run"))
+    run.create(tiny_config)
+    train(tiny_config, *tiny_sets, run)
+    return run

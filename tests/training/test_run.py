@@ -1,0 +1,185 @@
+"""A whole run: what it leaves, that it can be stopped anywhere, and that it compiles once and moves nothing."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from jaxssd.config import Config
+from jaxssd.training import (
+    NonFiniteLossError,
+    RunFolder,
+    evaluate,
+    loop,
+    make_predict,
+    make_validate,
+    map_batches,
+    restore,
+    train,
+)
+from jaxssd.training.checkpoint import Checkpoints
+from jaxssd.training.report import report_scores, report_training
+
+
+def leaves(run, which="last"):
+    return jax.tree.leaves(restore(run, which)[2])
+
+
+def test_what_a_run_leaves(finished_run, tiny_config, tiny_sets):
+    assert finished_run.open() == tiny_config
+    steps, validations = finished_run.rows("train"), finished_run.rows("val")
+    assert [row["step"] for row in steps] == [1, 2, 3, 4, 5, 6]
+    assert [row["epoch"] for row in steps] == [0, 0, 1, 1, 2, 2]
+    assert [row["step"] for row in validations] == [2, 4, 6]
+    for row in [*steps, *validations]:
+        assert row["loss"] == pytest.approx(row["localization"] + row["classification"], rel=1e-5)
+    rates = [row["learning_rate"] for row in steps]
+    assert max(rates) <= tiny_config.learning_rate
+    assert rates[-1] < max(rates)
+    with Checkpoints(finished_run.checkpoints, read_only=True) as checkpoints:
+        best = max(validations, key=lambda row: (row["map_area"], row["step"]))
+        assert (checkpoints.last_step, checkpoints.best_step) == (6, best["step"])
+    assert len(list(finished_run.checkpoints.glob("[0-9]*"))) == len({6, best["step"]})
+
+
+def test_restored_network_scores_as_it_did(finished_run, tiny_sets):
+    config, task, variables = restore(finished_run, "last")
+    result = evaluate(make_validate(task), variables, tiny_sets[1], batch_size=config.batch_size)
+    row = finished_run.rows("val")[-1]
+    assert result.loss.total.mean() == pytest.approx(row["loss"], rel=1e-5)
+    assert result.scores.mean_area == pytest.approx(row["map_area"], abs=1e-6)
+
+
+def test_resumed_run_ends_like_an_uninterrupted_one(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch):
+    """Stopped in the second epoch, after the first checkpoint: same rows, same parameters to the last bit."""
+    run = RunFolder(tmp_path)
+    run.create(tiny_config)
+    evaluate_once = loop.evaluate
+
+    def stop_at_second_validation(*args, **kwargs):
+        if len(run.rows("val")) == 1:
+            raise KeyboardInterrupt
+        return evaluate_once(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "evaluate", stop_at_second_validation)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_config, *tiny_sets, run)
+    monkeypatch.setattr(loop, "evaluate", evaluate_once)
+    with run.metrics.open("a") as file:
+        file.write('{"kind": "train", "step": 5, "lo')  # what a killed process may leave
+    train(tiny_config, *tiny_sets, run)
+    assert run.metrics.read_text() == finished_run.metrics.read_text()
+    for a, b in zip(leaves(run), leaves(finished_run), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_finished_run_stays_as_it_is(finished_run, tiny_config, tiny_sets, tmp_path):
+    copy = RunFolder(tmp_path / "copy")
+    shutil.copytree(finished_run.path, copy.path)
+    train(tiny_config, *tiny_sets, copy)
+    assert copy.metrics.read_text() == finished_run.metrics.read_text()
+
+
+@pytest.mark.parametrize("chunk_steps", [1, 2])
+def test_one_compilation_and_no_transfer(tiny_config, tiny_sets, tmp_path, monkeypatch, chunk_steps):
+    compiled, guards = [], []
+    make_chunk, guard = loop.make_train_chunk, jax.transfer_guard
+
+    def remember(*args, **kwargs):
+        compiled.append(make_chunk(*args, **kwargs))
+        return compiled[-1]
+
+    def count(level):
+        guards.append(level)
+        return guard(level)
+
+    monkeypatch.setattr(loop, "make_train_chunk", remember)
+    monkeypatch.setattr(jax, "transfer_guard", count)
+    monkeypatch.setattr(loop, "CPU_CHUNK_STEPS", chunk_steps)
+    run = RunFolder(tmp_path)
+    run.create(tiny_config)
+    train(tiny_config, *tiny_sets, run)
+    assert compiled[0]._cache_size() == 1
+    assert guards == ["disallow"] * (6 // chunk_steps)
+    assert len(run.rows("train")) == 6
+
+
+def test_chunks_of_any_length_train_alike(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "CPU_CHUNK_STEPS", 2)
+    run = RunFolder(tmp_path)
+    run.create(tiny_config)
+    train(tiny_config, *tiny_sets, run)
+    ours, theirs = ([row["loss"] for row in r.rows("train")] for r in (run, finished_run))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_config, tiny_sets, tmp_path):
+    run = RunFolder(tmp_path)
+    config = replace(tiny_config, learning_rate=1e30, epochs=4)
+    run.create(config)
+    with pytest.raises(NonFiniteLossError, match=r"at step \d+.*--learning-rate"):
+        train(config, *tiny_sets, run)
+    for leaf in [] if not run.rows("val") else leaves(run):
+        assert not np.isnan(leaf).all()
+
+
+def test_last_batch_is_padded_and_cut(finished_run, tiny_sets):
+    """Twelve images in batches of 5, 12 and 100 give the same detections, each image once."""
+    _, task, variables = restore(finished_run)
+    predict, images = make_predict(task), tiny_sets[1].examples.images
+    whole = map_batches(predict, variables, images, batch_size=12)
+    for batch_size in (5, 100):
+        parts = map_batches(predict, variables, images, batch_size=batch_size)
+        assert parts.boxes.shape == whole.boxes.shape
+        np.testing.assert_allclose(parts.scores, whole.scores, atol=1e-5)
+        np.testing.assert_array_equal(parts.valid, whole.valid)
+    assert predict._cache_size() == 2
+
+
+def test_detections_lie_in_the_image(finished_run, tiny_sets):
+    _, task, variables = restore(finished_run)
+    found = map_batches(make_predict(task), variables, tiny_sets[1].examples.images, batch_size=12)
+    assert found.valid.any()
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= 1).all()
+
+
+def test_a_run_is_never_overwritten(finished_run, tiny_config):
+    with pytest.raises(FileExistsError, match="--resume"):
+        finished_run.create(tiny_config)
+
+
+def test_report(finished_run, tiny_sets):
+    _, task, variables = restore(finished_run)
+    result = evaluate(make_validate(task), variables, tiny_sets[1], batch_size=8)
+    table = report_scores(finished_run, tiny_sets[1], result, "val")
+    report_training(finished_run)
+    for name in tiny_sets[1].class_names:
+        assert name in table
+    names = {path.name for path in finished_run.figures.iterdir()}
+    assert names == {"val-detections.png", "val-precision-recall.png", "training.png"}
+    scores = json.loads((finished_run.path / "scores-val.json").read_text())
+    assert scores["num_images"] == 12
+
+
+def test_no_run_and_no_checkpoint_are_told_apart(tmp_path, tiny_config):
+    run = RunFolder(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        restore(run)
+    run.create(tiny_config)
+    with pytest.raises(FileNotFoundError, match="checkpoint"):
+        restore(run)
+
+
+def test_config_round_trip(tmp_path, tiny_config):
+    tiny_config.save(tmp_path / "config.json")
+    assert Config.load(tmp_path / "config.json") == tiny_config
+    (tmp_path / "config.json").write_text('{"epochs": 3, "colour": 1}')
+    with pytest.raises(ValueError, match="colour"):
+        Config.load(tmp_path / "config.json")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"config\.json"):
+        Config.load(tmp_path / "config.json")

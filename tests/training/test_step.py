@@ -1,0 +1,110 @@
+"""The step, the chunk, and the order of an epoch."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxssd.data.dataset import Examples
+from jaxssd.tasks import make_task
+from jaxssd.training.optimizer import make_optimizer
+from jaxssd.training.state import init_state
+from jaxssd.training.step import augment_batch, epoch_order, epoch_shape, make_train_chunk
+
+
+@pytest.fixture(scope="module")
+def setup(tiny_config, tiny_sets):
+    """A task, its compiled chunk, a function that makes a fresh state, and data on the device."""
+    task = make_task(replace(tiny_config, dropout=0.5))
+    optimizer, _ = make_optimizer(1e-2, 1e-4, total_steps=40)
+    chunk = make_train_chunk(task, optimizer, augment=True)
+    start = init_state(task.model, optimizer, jax.random.key(0), 32)
+    return task, chunk, lambda: jax.tree.map(jnp.copy, start), jax.device_put(tiny_sets[0].examples)
+
+
+def test_a_chunk_is_its_steps(setup):
+    """One scan over four steps, and four calls of one step, take the same path, dropout and augmentation included."""
+    _, chunk, start, examples = setup
+    order, key = jnp.arange(16, dtype=jnp.int32).reshape(4, 4), jax.random.key(1)
+    together, losses = chunk(start(), examples, order, key)
+    state, single = start(), []
+    for rows in order:
+        state, metrics = chunk(state, examples, rows[None], key)
+        single.append(metrics.loss[0])
+    assert int(together.step) == int(state.step) == 4
+    np.testing.assert_allclose(losses.loss, np.array(single), rtol=1e-4)
+    for a, b in zip(jax.tree.leaves(together.params), jax.tree.leaves(state.params), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-3)
+
+
+def test_the_state_is_donated_and_everything_in_it_moves(setup):
+    _, chunk, start, examples = setup
+    given_up, before = start(), start()
+    after, _ = chunk(given_up, examples, jnp.arange(4, dtype=jnp.int32)[None], jax.random.key(1))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(given_up.params))
+    for name in ("params", "batch_stats"):
+        for (path, a), b in zip(
+            jax.tree_util.tree_leaves_with_path(getattr(before, name)),
+            jax.tree.leaves(getattr(after, name)),
+            strict=True,
+        ):
+            assert not np.array_equal(a, b), f"{name} {jax.tree_util.keystr(path)} did not move"
+
+
+def test_it_learns_what_it_sees(setup):
+    """Forty steps on four images without augmentation: the loss falls by more than half."""
+    task, _, start, examples = setup
+    optimizer, _ = make_optimizer(1e-2, 0.0, total_steps=40)
+    chunk = make_train_chunk(task, optimizer, augment=False)
+    state, losses = start(), []
+    for _ in range(40):
+        state, metrics = chunk(state, examples, jnp.arange(4, dtype=jnp.int32)[None], jax.random.key(2))
+        losses.append(float(metrics.loss[0]))
+    assert np.mean(losses[-5:]) < 0.5 * losses[0]
+
+
+def test_difficult_objects_are_no_targets(setup, tiny_config):
+    task, _, start, examples = setup
+    predictions = task.model.apply(start().variables, jnp.zeros((20, 32, 32, 3)), train=False)
+    hidden = examples._replace(difficult=examples.valid)
+    removed = examples._replace(valid=jnp.zeros_like(examples.valid))
+    with_objects, difficult, without = (task.loss(predictions, e).total for e in (examples, hidden, removed))
+    np.testing.assert_array_equal(difficult, without)
+    assert not np.allclose(with_objects, without)
+
+
+def test_augmentation_moves_each_image_its_own_way(tiny_sets):
+    examples = jax.tree.map(lambda x: np.repeat(x[3:4], 4, axis=0), tiny_sets[0].examples)
+    batch = jax.jit(augment_batch)(jax.random.key(0), examples)
+    assert batch.images.shape == examples.images.shape
+    assert batch.images.dtype == jnp.float32
+    assert len(np.unique(np.asarray(batch.images).reshape(4, -1), axis=0)) == 4
+    assert len(np.unique(np.asarray(batch.boxes[:, 0]), axis=0)) == 4
+    assert not (batch.valid & ~examples.valid).any()
+    np.testing.assert_array_equal(batch.labels, examples.labels)
+
+
+@given(num_images=st.sampled_from([8, 21, 50]), batch_size=st.sampled_from([4, 8]), chunk_steps=st.sampled_from([1, 3]))
+def test_an_epoch_uses_every_image_at_most_once(num_images, batch_size, chunk_steps):
+    shape = {"num_images": num_images, "batch_size": batch_size, "chunk_steps": chunk_steps}
+    orders = [np.asarray(epoch_order(jax.random.key(0), jnp.int32(epoch), **shape)) for epoch in (0, 0, 1)]
+    chunks, steps = epoch_shape(num_images, batch_size, chunk_steps)
+    assert orders[0].shape == (chunks, steps, batch_size)
+    assert 1 <= steps <= chunk_steps
+    assert num_images - orders[0].size < batch_size * (1 + chunks)
+    assert len(np.unique(orders[0])) == orders[0].size
+    assert set(orders[0].ravel()) <= set(range(num_images))
+    np.testing.assert_array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], orders[2])
+
+
+def test_images_without_objects_train(setup):
+    _, chunk, start, examples = setup
+    empty = examples._replace(valid=jnp.zeros_like(examples.valid), boxes=jnp.full_like(examples.boxes, jnp.nan))
+    state, metrics = chunk(start(), Examples(*empty), jnp.arange(4, dtype=jnp.int32)[None], jax.random.key(0))
+    assert np.isfinite(metrics.loss).all()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))

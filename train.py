@@ -1,0 +1,68 @@
+"""Train a detector.
+
+    python train.py                          the quick preset on generated Shapes
+    python train.py --data FOLDER            the same network on your own boxes, in PASCAL VOC layout
+    python train.py lesson --data FOLDER     the lesson's ResNet34 detector, for a GPU
+    python train.py --resume RUN             go on with a run that was stopped
+
+A run leaves a folder: settings, metrics, the best and the last checkpoint, scores and figures.
+"""
+
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jaxssd.config import Config
+from jaxssd.presets import PRESETS
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the command line says."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    out: Path | None = None
+    """Folder for the run. Default: runs/PRESET-DATE-TIME."""
+    resume: Path | None = None
+    """Folder of a run to go on with, under the settings it has."""
+
+
+def main(arguments: list[str]) -> None:
+    """Parse, load, train, score."""
+    named = bool(arguments) and not arguments[0].startswith("-")
+    preset = arguments[0] if named else "quick"
+    if preset not in PRESETS:
+        sys.exit(f"train.py: there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    default = Command(PRESETS[preset]())
+    command = tyro.cli(
+        Command,
+        prog=f"train.py [{'|'.join(PRESETS)}]",
+        description=_description(),
+        args=arguments[named:],
+        default=default,
+    )
+    if command.resume and command != Command(default.config, resume=command.resume):
+        sys.exit("train.py: a resumed run keeps its settings and folder: give --resume alone")
+
+    from jaxssd.training import NonFiniteLossError, RunFolder, resume, start  # JAX, only now: --help is instant
+
+    run = RunFolder(command.resume or command.out or Path("runs") / f"{preset}-{datetime.now():%Y%m%d-%H%M%S}")
+    try:
+        resume(run) if command.resume else start(command.config, run)
+    except (NonFiniteLossError, OSError, ValueError) as error:
+        sys.exit(f"train.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"\nstopped; go on with: python train.py --resume {run.path}")
+
+
+def _description() -> str:
+    presets = "\n".join(f"  {name:8} {preset.__doc__.splitlines()[0]}" for name, preset in PRESETS.items())
+    return f"{__doc__}\npresets:\n{presets}\n"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
