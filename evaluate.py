@@ -71,7 +71,9 @@ def detect_images(command: Command) -> None:
     config, task, variables = restore(run, command.checkpoint)
     folder = command.out or run.path / "images"
     folder.mkdir(parents=True, exist_ok=True)
-    predict, rows, failures = make_predict(task), [], []
+    predict = make_predict(task)
+    rows: list[dict] = []
+    failures: list[str] = []
     for file in tqdm(command.images, "detecting", unit=" images", disable=None):
         try:
             image, photograph = decode_photograph(file, config.image_size)

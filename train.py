@@ -1,7 +1,7 @@
 """Train a detector.
 
-    python train.py                          the quick preset on generated Shapes
-    python train.py --data FOLDER            the same network on your own boxes, in PASCAL VOC layout
+    python train.py                          the preset `quick`, on generated pictures
+    python train.py --data FOLDER            the preset `small`, on your own boxes in PASCAL VOC layout
     python train.py lesson --data FOLDER     the lesson's ResNet34 detector, for a GPU
     python train.py --resume RUN             go on with a run that was stopped
 
@@ -34,7 +34,7 @@ class Command:
 def main(arguments: list[str]) -> None:
     """Parse, load, train, score."""
     named = bool(arguments) and not arguments[0].startswith("-")
-    preset = arguments[0] if named else "quick"
+    preset = arguments[0] if named else "small" if "--data" in arguments else "quick"
     if preset not in PRESETS:
         sys.exit(f"train.py: there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
     default = Command(PRESETS[preset]())
@@ -60,7 +60,8 @@ def main(arguments: list[str]) -> None:
 
 
 def _description() -> str:
-    presets = "\n".join(f"  {name:8} {preset.__doc__.splitlines()[0]}" for name, preset in PRESETS.items())
+    first_lines = {name: str(preset.__doc__).splitlines()[0] for name, preset in PRESETS.items()}
+    presets = "\n".join(f"  {name:8} {line}" for name, line in first_lines.items())
     return f"{__doc__}\npresets:\n{presets}\n"
 
 

@@ -1,7 +1,8 @@
 """One image in NumPy, as it is usually written: what the benchmarks put into a Python loop over images.
 
 Matching, loss and gradients are the lesson's (fast.ai 2018, lesson 9, `ssd_1_loss` with the focal loss); suppression is
-the usual loop over the classes and, within a class, over the boxes that are left.
+the usual loop over the classes and, within a class, over the boxes that are left. The results are those of
+`jaxssd.ssd_loss` and `jaxssd.multiclass_nms`, computed in float32 as well.
 """
 
 import numpy as np
@@ -76,6 +77,5 @@ def iou(a, b):
     """`[N, M]` for boxes that have an area."""
     sides = np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2])
     intersection = np.maximum(sides, 0).prod(axis=2)
-    return intersection / (
-        (a[:, 2:] - a[:, :2]).prod(axis=1)[:, None] + (b[:, 2:] - b[:, :2]).prod(axis=1) - intersection
-    )
+    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (a, b))
+    return intersection / (area_a[:, None] + area_b[None, :] - intersection)

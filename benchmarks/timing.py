@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,31 +31,42 @@ class Timing:
         return f"{self.median * factor:.3g} {unit} ({self.fastest * factor:.3g}..{self.slowest * factor:.3g})"
 
 
+Call = Callable[[], object]
 Row = dict[str, str | float | Timing]
 
 
-def measure(call: Callable[[], object], *, seconds: float, units: int = 1) -> Timing:
-    """Time a call again and again, results awaited, after two that only warm up: compilation is not in it.
+def measure(calls: Mapping[str, Call], *, seconds: float, units: int = 1) -> dict[str, Timing]:
+    """Time calls again and again, results awaited, after two of each that only warm up: compilation is not in it.
+
+    They take turns, so that a machine that other work slows down for a while slows all of them.
 
     Args:
-        call: does the work; returns the arrays that it leaves on a device, if any.
-        seconds: how long to go on; at least five repeats are taken.
+        calls: each does its work; returns the arrays that it leaves on a device, if any.
+        seconds: how long to go on, for each call on average; at least five repeats are taken.
         units: of work in a call, such as the steps of a chunk.
 
     Returns:
-        The time of a unit.
+        For each call the time of a unit.
     """
+    queued = {name: _queue_length(call) for name, call in calls.items()}
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    end = time.perf_counter() + seconds * len(calls)
+    repeats = 0
+    while repeats < FEWEST_REPEATS or time.perf_counter() < end:
+        for name, call in calls.items():
+            times[name].append(_clock(call, queued[name]) / units)
+        repeats += 1
+    return {name: Timing(*(float(f(t)) for f in (np.median, np.min, np.max)), repeats) for name, t in times.items()}
+
+
+def _queue_length(call: Call) -> int:
+    """How many calls to dispatch before waiting; on a CPU one, for queued calls might run side by side there."""
     _clock(call, queued=1)
     once = _clock(call, queued=1)
-    # A CPU might run queued calls side by side, which would no longer be the time of one.
-    queued = 1 if jax.default_backend() == "cpu" else max(1, round(QUEUE_SECONDS / once))
-    times: list[float] = []
-    while len(times) < FEWEST_REPEATS or sum(times) * queued < seconds:
-        times.append(_clock(call, queued))
-    return Timing(*(float(f(times)) / units for f in (np.median, np.min, np.max)), len(times))
+    return 1 if jax.default_backend() == "cpu" else max(1, round(QUEUE_SECONDS / once))
 
 
-def _clock(call: Callable[[], object], queued: int) -> float:
+def _clock(call: Call, queued: int) -> float:
     start = time.perf_counter()
     jax.block_until_ready([call() for _ in range(queued)])
     return (time.perf_counter() - start) / queued

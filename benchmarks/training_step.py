@@ -5,21 +5,20 @@
 
 What is measured is the trainer's own: a chunk of steps with the data on the device as uint8, and one call of its
 inference, beside the same without augmentation and without decoding and suppression. A ratio is to that bare form. The
-pictures are generated Shapes, which lie on the device before the clock starts; images of other data take the same time.
+network is untrained and the pictures are generated Shapes, on which only the rounds of matching and suppression depend.
 """
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import optax
 import tyro
-from timing import Row, Timing, measure, report
+from timing import Call, Row, measure, report
 
-from jaxssd.config import Config
 from jaxssd.data.dataset import Examples
 from jaxssd.data.shapes import make_shapes
 from jaxssd.data.sources import with_classes
@@ -29,11 +28,10 @@ from jaxssd.tasks import DetectionTask, make_task
 from jaxssd.training import make_predict
 from jaxssd.training.loop import CHUNK_STEPS, CPU_CHUNK_STEPS
 from jaxssd.training.optimizer import make_optimizer
-from jaxssd.training.state import init_state
-from jaxssd.training.step import StepMetrics, make_train_chunk
+from jaxssd.training.state import TrainState, init_state
+from jaxssd.training.step import StepMetrics, TrainChunk, make_train_chunk
 
 SCHEDULE_STEPS = 10_000  # the optimizer wants to know; the work of a step does not depend on it
-Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Command:
     """Steps in a chunk. Default: the trainer's, 1 on a CPU (XLA is slow there at loops) and 50 on an accelerator."""
     precision: Literal["float32", "bfloat16"] | None = None
     """What the network computes in. Default: the preset's."""
-    seconds: float = 3.0
+    seconds: float = 2.0
     """How long to repeat each measurement; at least five repeats are taken."""
 
 
@@ -64,26 +62,29 @@ def main(arguments: list[str]) -> None:
     examples = jax.device_put(make_shapes(max(batch_sizes), image_size=config.image_size).examples)
 
     task = make_task(config)
+    optimizer, _ = make_optimizer(config.learning_rate, config.weight_decay, SCHEDULE_STEPS)
+    state = init_state(task.model, optimizer, jax.random.key(config.seed), config.image_size)
 
     rows = []
     for size in batch_sizes:
+        order = jax.random.randint(jax.random.key(1), (steps, size), 0, len(examples.images))
+        bare, full = (make_train_chunk(task, optimizer, augment=augment) for augment in (False, True))
         training = {
-            "train, no augmentation": training_call(task, config, examples, size, steps, augment=False),
-            "train": training_call(task, config, examples, size, steps, augment=True),
+            "train, no augmentation": training_call(bare, state, examples, order),
+            "train": training_call(full, state, examples, order),
         }
         rows += compare(training, size, command.seconds, steps)
-        rows += compare(inference_calls(task, config, examples.images[:size]), size, command.seconds)
+        rows += compare(inference_calls(task, state, examples.images[:size]), size, command.seconds)
     title = f"{preset} preset: {config.backbone}, {config.image_size} px, {config.precision}, {steps} steps a chunk"
     report(f"training-step-{preset}-{config.precision}", title, rows)
 
 
 def compare(calls: dict[str, Call], size: int, seconds: float, steps: int = 1) -> list[Row]:
     """A row for each call; the first of them is the bare form."""
-    times: dict[str, Timing] = {}
     for name, call in calls.items():
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(call()))):
             sys.exit(f"{name}: the result is not finite, so its time would mean nothing")
-        times[name] = measure(call, seconds=seconds, units=steps)
+    times = measure(calls, seconds=seconds, units=steps)
     bare = times[next(iter(calls))].median
     return [
         {"batch": size, "work": name, "time a batch": t, "images/s": round(size / t.median), "ratio": t.median / bare}
@@ -91,27 +92,22 @@ def compare(calls: dict[str, Call], size: int, seconds: float, steps: int = 1) -
     ]
 
 
-def training_call(
-    task: DetectionTask, config: Config, examples: Examples, size: int, steps: int, *, augment: bool
-) -> Call:
+def training_call(train_chunk: TrainChunk, state: TrainState, examples: Examples, order: jax.Array) -> Call:
     """Train for one more chunk at each call."""
-    init_key, order_key, step_key = jax.random.split(jax.random.key(config.seed), 3)
-    optimizer, _ = make_optimizer(config.learning_rate, config.weight_decay, SCHEDULE_STEPS)
-    train_chunk = make_train_chunk(task, optimizer, augment=augment)
-    order = jax.random.randint(order_key, (steps, size), 0, len(examples.images))
-    state = init_state(task.model, optimizer, init_key, config.image_size)
+    state = jax.jit(partial(jax.tree.map, jnp.copy))(state)  # a chunk takes over its state's memory
+    key = jax.random.key(2)
 
     def call() -> StepMetrics:
-        nonlocal state  # the old one is donated
-        state, metrics = train_chunk(state, examples, order, step_key)
+        nonlocal state
+        state, metrics = train_chunk(state, examples, order, key)
         return metrics
 
     return call
 
 
-def inference_calls(task: DetectionTask, config: Config, images: jax.Array) -> dict[str, Call]:
-    """Detect objects in one batch, and only run the network on it."""
-    variables = init_state(task.model, optax.identity(), jax.random.key(config.seed), config.image_size).variables
+def inference_calls(task: DetectionTask, state: TrainState, images: jax.Array) -> dict[str, Call]:
+    """Only run the network on a batch, and detect objects in it."""
+    variables = state.variables
     network = jax.jit(lambda variables, images: task.model.apply(variables, normalize_images(images), train=False))
     predict = make_predict(task)
     return {

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Config:
     max_objects: int = 100
     """Objects an image may hold; of more, the largest are kept, and the loading report says so."""
 
-    backbone: Literal["resnet_small", "resnet18", "resnet34"] = "resnet34"
+    backbone: Literal["resnet_tiny", "resnet_small", "resnet18", "resnet34"] = "resnet34"
     """Feature extractor, trained from scratch."""
     grids: tuple[int, ...] = (4, 2, 1)
     """Side lengths of the anchor grids; each must be one that the backbone and head reach at this image size."""
@@ -86,5 +86,5 @@ class Config:
         return Config(**{name: _as_tuple(value) for name, value in settings.items()})
 
 
-def _as_tuple(value: object) -> object:
+def _as_tuple(value: Any) -> Any:
     return tuple(map(_as_tuple, value)) if isinstance(value, list) else value

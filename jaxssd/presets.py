@@ -6,28 +6,49 @@ from jaxssd.config import Config
 
 
 def quick() -> Config:
-    """A small network on generated Shapes, for a first look on a laptop's processor.
+    """A very small network at 64 px, for a first look at generated pictures on a laptop's processor.
 
-    TBD
+    @@
     """
     return Config(
-        image_size=96,
-        backbone="resnet_small",
-        grids=(6, 3, 2),
-        head_width=128,
-        dropout=0.1,
-        epochs=12,
-        batch_size=32,
+        image_size=64,
+        backbone="resnet_tiny",
+        grids=(8, 4),
+        zooms=(1.0, 1.4, 2.0),
+        ratios=((1.0, 1.0),),
+        head_width=96,
+        dropout=0.05,
+        epochs=6,
+        batch_size=16,
         learning_rate=3e-3,
     )
 
 
-def lesson() -> Config:
-    """The lesson's detector: ResNet34 at 224 px, 189 anchors on three grids, focal loss; trained from scratch.
+def small() -> Config:
+    """A small network at 128 px, to see within minutes on a processor whether your own boxes can be learned.
 
-    TBD
+    @@
     """
-    return Config(precision="bfloat16")
+    return Config(
+        image_size=128,
+        backbone="resnet_small",
+        grids=(8, 4, 2, 1),
+        zooms=(1.0, 1.4),
+        ratios=((1.0, 1.0), (1.4, 0.7), (0.7, 1.4)),
+        head_width=128,
+        dropout=0.1,
+        epochs=40,
+        batch_size=16,
+        learning_rate=2e-3,
+    )
 
 
-PRESETS: dict[str, Callable[[], Config]] = {"quick": quick, "lesson": lesson}
+def lesson() -> Config:
+    """The lesson's detector at 224 px, for a GPU: ResNet34 from scratch, 189 anchors on three grids, focal loss.
+
+    @@
+    """
+    return Config(precision="bfloat16", eval_every=5)
+
+
+PRESETS: dict[str, Callable[[], Config]] = {"quick": quick, "small": small, "lesson": lesson}

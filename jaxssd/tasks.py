@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from jaxssd.config import Config
 from jaxssd.data.dataset import Examples
-from jaxssd.models.detector import Predictions, make_detector
+from jaxssd.models.detector import Predictions, make_detector, normalize_images
 from jaxssd.ops import (
     Anchors,
     Detections,
@@ -35,6 +37,10 @@ class DetectionTask:
     anchors: Anchors
     loss_of_image: Callable[..., SSDLoss]
 
+    def predict(self, variables: dict[str, Any], images: Array) -> Predictions:
+        """The network in evaluation mode, on images as they are stored, uint8 `[B, S, S, 3]`."""
+        return cast(Predictions, self.model.apply(variables, normalize_images(images), train=False))
+
     def loss(self, predictions: Predictions, examples: Examples) -> SSDLoss:
         """The loss of each image, `[B]`; difficult objects are no targets."""
         targets = examples.valid & ~examples.difficult
@@ -43,7 +49,7 @@ class DetectionTask:
     def detect(self, predictions: Predictions) -> Detections:
         """Decoded, clipped and suppressed detections of each image, `[B, D]`."""
 
-        def detect_one(class_logits: jax.Array, box_activations: jax.Array) -> Detections:
+        def detect_one(class_logits: Array, box_activations: Array) -> Detections:
             boxes = clip_boxes(decode_tanh(box_activations, self.anchors))
             return multiclass_nms(boxes, jax.nn.sigmoid(class_logits))
 

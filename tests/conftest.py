@@ -1,4 +1,4 @@
-"""Types and shapes are checked in every test; figures need no screen; hypothesis prints what it needs to repeat a case."""
+"""Types and shapes are checked in every test; figures need no screen; hypothesis says how to repeat a case."""
 
 import os
 

@@ -1,0 +1,1 @@
+"""From files, or from nothing, to a `Dataset` of padded arrays."""

@@ -89,7 +89,8 @@ def make_shapes(num_images: int, *, image_size: int, seed: int = 0) -> Dataset:
 
 
 def _sample_scene(rng: np.random.Generator, image_size: int) -> Scene:
-    length = np.exp(rng.uniform(*np.log(EXTENT), MAX_OBJECTS))
+    smallest, largest = EXTENT
+    length = smallest * (largest / smallest) ** rng.uniform(0, 1, MAX_OBJECTS)
     places = rng.uniform(0.35 * length, 1 - 0.35 * length, (CANDIDATES, 2, MAX_OBJECTS)).transpose(2, 0, 1)
     half_size = np.stack([length, length * rng.uniform(*SQUASH, MAX_OBJECTS)], axis=1) / 2
     objects = Layers(

@@ -9,7 +9,7 @@ from jaxssd.data import shapes, voc
 from jaxssd.data.cache import default_cache_dir
 from jaxssd.data.dataset import Dataset
 
-SHAPES_IMAGES = {"train": 2000, "val": 400, "test": 400}
+SHAPES_IMAGES = {"train": 6000, "val": 400, "test": 400}
 
 
 def with_classes(config: Config, splits: Iterable[str] = ("train", "val")) -> Config:

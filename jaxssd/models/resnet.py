@@ -114,8 +114,9 @@ BACKBONES = {
     "resnet18": partial(ResNet, stage_sizes=(2, 2, 2, 2)),
     "resnet34": partial(ResNet, stage_sizes=(3, 4, 6, 3)),
     "resnet_small": partial(ResNet, stage_sizes=(1, 1, 1), width=32),
+    "resnet_tiny": partial(ResNet, stage_sizes=(1, 1), width=32),
 }
-"""Constructors by name. `resnet_small` (output stride 16, 0.3 M parameters) trains on a CPU in minutes."""
+"""Constructors by name. `resnet_small` (output stride 16) and `resnet_tiny` (8) train on a CPU in minutes."""
 
 
 def _conv(channels: int, size: int, stride: int = 1, *, dtype: DTypeLike, name: str) -> nn.Conv:

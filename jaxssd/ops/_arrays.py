@@ -1,10 +1,15 @@
 """What every pure function does first: name the argument whose shape is wrong, and compute in float32 or wider."""
 
+from typing import TYPE_CHECKING, Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-ArrayLike = jax.Array | np.ndarray
+if TYPE_CHECKING:
+    ArrayLike = Any  # to a type checker the two libraries' arrays have nothing in common
+else:
+    ArrayLike = jax.Array | np.ndarray
 
 
 def as_float(x: ArrayLike) -> jax.Array:

@@ -1,7 +1,6 @@
 """The last and the best state of a run, written by orbax in the background."""
 
 from pathlib import Path
-from types import TracebackType
 
 import jax
 import orbax.checkpoint as ocp
@@ -38,9 +37,7 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._manager.close()
 
     @property

@@ -9,8 +9,8 @@ from tqdm.auto import tqdm
 
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.metrics import VOCScores, voc_scores
-from jaxssd.models.detector import normalize_images
 from jaxssd.ops import Detections, SSDLoss
+from jaxssd.ops._arrays import ArrayLike
 from jaxssd.tasks import DetectionTask
 
 Variables = dict[str, Any]
@@ -26,7 +26,7 @@ class Evaluation(NamedTuple):
     scores: VOCScores
 
 
-def make_predict(task: DetectionTask) -> Callable[[Variables, jax.Array], Detections]:
+def make_predict(task: DetectionTask) -> Callable[[Variables, ArrayLike], Detections]:
     """Compile-once inference, NMS included.
 
     Args:
@@ -37,8 +37,8 @@ def make_predict(task: DetectionTask) -> Callable[[Variables, jax.Array], Detect
     """
 
     @jax.jit
-    def predict(variables: Variables, images: jax.Array) -> Detections:
-        return task.detect(task.model.apply(variables, normalize_images(images), train=False))
+    def predict(variables: Variables, images: ArrayLike) -> Detections:
+        return task.detect(task.predict(variables, images))
 
     return predict
 
@@ -55,7 +55,7 @@ def make_validate(task: DetectionTask) -> Callable[[Variables, Examples], tuple[
 
     @jax.jit
     def validate(variables: Variables, examples: Examples) -> tuple[Detections, SSDLoss]:
-        predictions = task.model.apply(variables, normalize_images(examples.images), train=False)
+        predictions = task.predict(variables, examples.images)
         return task.detect(predictions), task.loss(predictions, examples)
 
     return validate

@@ -54,8 +54,9 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
     print(f"{config.backbone} in {config.precision} on {device.device_kind} ({device.platform}), run folder {run.path}")
     try:
         train(config, train_set, val_set, run)
-    finally:
-        report_training(run)
+    finally:  # also of a run that was stopped
+        if run.rows("train"):
+            report_training(run)
     config, task, variables = restore(run)
     result = evaluate(make_validate(task), variables, val_set, batch_size=config.batch_size)
     print(f"\nbest checkpoint on the validation set\n{report_scores(run, val_set, result, 'val')}\n")

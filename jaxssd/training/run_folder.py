@@ -1,6 +1,7 @@
 """Where a run keeps what it makes."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,6 @@ class RunFolder:
 def _step_of(line: str) -> float:
     """The last line of a killed run may be cut short; it belongs to no checkpoint."""
     try:
-        return json.loads(line)["step"]
+        return float(json.loads(line)["step"])
     except json.JSONDecodeError:
-        return float("inf")
+        return math.inf

@@ -1,6 +1,5 @@
 """One tiny run, shared by the tests that only look at what it left."""
 
-
 import pytest
 
 from jaxssd.config import Config
