@@ -12,7 +12,7 @@ train: $(INSTALLED)
 	$(BIN)/python train.py
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

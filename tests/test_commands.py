@@ -113,9 +113,10 @@ def test_images(trained, voc_folder, cache, tmp_path):
     assert str(broken) in result.stderr
     rows = json.loads((out / "detections.json").read_text())
     assert [row["file"] for row in rows] == [str(file) for file in [*files, same_name]]
-    sizes = [Image.open(out / row["picture"]).size for row in rows]
-    assert sizes == [(64, 48), (64, 48), (30, 40)]
-    for row in rows:
+    for row, size in zip(rows, [(64, 48), (64, 48), (30, 40)], strict=True):
+        with Image.open(out / row["picture"]) as picture:
+            assert picture.size == size
+        assert (row["width"], row["height"]) == size
         assert row["detections"]
         for detection in row["detections"]:
             y1, x1, y2, x2 = detection["box"]

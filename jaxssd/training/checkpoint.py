@@ -16,19 +16,12 @@ class Checkpoints:
     while writing still has the old one.
     """
 
-    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
-        """Open a folder.
-
-        Args:
-            folder: made if it is not there, unless `read_only`.
-            read_only: to look at a run without changing it.
-        """
+    def __init__(self, folder: Path) -> None:
+        """Open a folder, made if it is not there."""
         self.folder = folder
         self._manager = ocp.CheckpointManager(
             folder.resolve(),
             options=ocp.CheckpointManagerOptions(
-                create=not read_only,
-                read_only=read_only,
                 best_fn=_score,
                 preservation_policy=AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=_score, n=1)]),
             ),
@@ -59,10 +52,6 @@ class Checkpoints:
             score: higher is better.
         """
         self._manager.save(step, args=ocp.args.StandardSave(state), metrics={"score": score})
-
-    def wait(self) -> None:
-        """Return when all that was saved is on disk."""
-        self._manager.wait_until_finished()
 
     def restore(self, step: int | None, like: TrainState) -> TrainState:
         """Read a checkpoint onto the first local device, whatever device it was written from.

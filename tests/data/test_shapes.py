@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxssd import box_iou
 from jaxssd.data import shapes
 from jaxssd.data.shapes import CLASS_NAMES, MAX_OBJECTS, make_shapes
 
@@ -21,6 +22,11 @@ def scenes(count, seed=0):
 
 def paint(scene_list):
     return jax.device_get(shapes._paint_all(jax.tree.map(lambda *parts: np.stack(parts), *scene_list)))
+
+
+def hull_in_pixels(mask):
+    rows, columns = np.nonzero(mask)
+    return np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1])
 
 
 def test_layout(dataset):
@@ -46,7 +52,10 @@ def test_variety(dataset):
     assert counts.min() == 0
     assert counts.max() == MAX_OBJECTS
     assert (np.bincount(examples.labels[examples.valid], minlength=len(CLASS_NAMES)) > 30).all()
-    assert 0.005 < examples.difficult.sum() / examples.valid.sum() < 0.15
+    assert examples.difficult.sum() < 0.05 * examples.valid.sum(), "few objects vanish behind others"
+    boxes = [image_boxes[valid] for image_boxes, valid in zip(examples.boxes, examples.valid, strict=True)]
+    touching = [(box_iou(b, b) > 0).sum(0) > 1 for b in boxes if len(b)]
+    assert np.concatenate(touching).mean() > 0.3, "many objects touch another one's box"
     assert examples.images.std(axis=(1, 2, 3)).min() > 5, "no image is blank"
 
 
@@ -58,19 +67,28 @@ def test_seed_decides_and_sets_nest(dataset):
 
 
 def test_boxes_are_the_hulls_of_what_is_painted():
-    """Take one object out of a scene that holds it alone: the pixels that change are the box, to one pixel."""
-    checked = 0
-    alone = [scene._replace(valid=np.arange(MAX_OBJECTS) == 0) for scene in scenes(20)]
-    empty = [scene._replace(valid=np.zeros(MAX_OBJECTS, bool)) for scene in scenes(20)]
-    with_object, without = paint(alone), paint(empty)
-    for image, background, box in zip(with_object.images, without.images, with_object.boxes[:, 0], strict=True):
-        rows, columns = np.nonzero((np.abs(image.astype(int) - background) > 25).any(-1))
-        if len(rows) > 30:  # an object may happen to have its background's colour
-            hull = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1])
-            inside = np.array([1, 1, -1, -1]) * (hull - box * SIZE)
-            assert (inside > -1.01).all(), "nothing of it lies outside its box"
-            checked += (inside < 1.5).all()
-    assert checked >= 10
+    """Paint a scene with and without its only object, plain black on a light ground: where at least half of the
+    light is gone lies the object, and its hull is the box to the pixel."""
+    scene_list = [
+        scene._replace(
+            objects=scene.objects._replace(colors=0 * scene.objects.colors, texture=0 * scene.objects.texture),
+            gradient=np.full_like(scene.gradient, 0.8),
+            blotches=0 * scene.blotches,
+            noise=0 * scene.noise,
+            strokes=scene.strokes._replace(colors=np.full_like(scene.strokes.colors, 0.8)),
+        )
+        for scene in scenes(30)
+    ]
+    with_object = paint([scene._replace(valid=np.arange(MAX_OBJECTS) == 0) for scene in scene_list])
+    empty = paint([scene._replace(valid=np.zeros(MAX_OBJECTS, bool)) for scene in scene_list])
+    assert with_object.valid[:, 0].all()
+    assert not empty.valid.any()
+    for image, ground, box in zip(with_object.images, empty.images, with_object.boxes[:, 0], strict=True):
+        light = image[..., 0] / ground[..., 0].astype(float)
+        surely, perhaps = (hull_in_pixels(light < 0.5 + margin) for margin in (-0.01, 0.01))  # pixels are rounded
+        outward = np.array([-1, -1, 1, 1])
+        assert (outward * surely <= outward * np.round(box * SIZE)).all()
+        assert (outward * np.round(box * SIZE) <= outward * perhaps).all()
 
 
 def test_a_covered_object_is_difficult():

@@ -39,7 +39,7 @@ def test_what_a_run_leaves(finished_run, tiny_config, tiny_sets):
     rates = [row["learning_rate"] for row in steps]
     assert max(rates) <= tiny_config.learning_rate
     assert rates[-1] < max(rates)
-    with Checkpoints(finished_run.checkpoints, read_only=True) as checkpoints:
+    with Checkpoints(finished_run.checkpoints) as checkpoints:
         best = max(validations, key=lambda row: (row["map_area"], row["step"]))
         assert (checkpoints.last_step, checkpoints.best_step) == (6, best["step"])
     assert len(list(finished_run.checkpoints.glob("[0-9]*"))) == len({6, best["step"]})
