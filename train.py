@@ -33,21 +33,7 @@ class Command:
 
 def main(arguments: list[str]) -> None:
     """Parse, load, train, score."""
-    named = bool(arguments) and not arguments[0].startswith("-")
-    preset = arguments[0] if named else "small" if "--data" in arguments else "quick"
-    if preset not in PRESETS:
-        sys.exit(f"train.py: there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    default = Command(PRESETS[preset]())
-    command = tyro.cli(
-        Command,
-        prog=f"train.py [{'|'.join(PRESETS)}]",
-        description=_description(),
-        args=arguments[named:],
-        default=default,
-    )
-    if command.resume and command != Command(default.config, resume=command.resume):
-        sys.exit("train.py: a resumed run keeps its settings and folder: give --resume alone")
-
+    preset, command = parse(arguments)
     from jaxssd.training import NonFiniteLossError, RunFolder, resume, start  # JAX, only now: --help is instant
 
     run = RunFolder(command.resume or command.out or Path("runs") / f"{preset}-{datetime.now():%Y%m%d-%H%M%S}")
@@ -56,7 +42,29 @@ def main(arguments: list[str]) -> None:
     except (NonFiniteLossError, OSError, ValueError) as error:
         sys.exit(f"train.py: {error}")
     except KeyboardInterrupt:
-        sys.exit(f"\nstopped; go on with: python train.py --resume {run.path}")
+        sys.exit(f"\nstopped; go on with: python train.py --resume {run.path}" if run.config.exists() else "\nstopped")
+
+
+def parse(arguments: list[str]) -> tuple[str, Command]:
+    """The preset's name, and its settings as the other arguments change them."""
+    named = bool(arguments) and not arguments[0].startswith("-")
+    preset = arguments[0] if named else "small" if any(word.startswith("--data") for word in arguments) else "quick"
+    if preset not in PRESETS:
+        sys.exit(f"train.py: there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    default = Command(PRESETS[preset]())
+    try:
+        command = tyro.cli(
+            Command,
+            prog=f"train.py [{'|'.join(PRESETS)}]",
+            description=_description(),
+            args=arguments[named:],
+            default=default,
+        )
+    except ValueError as error:
+        sys.exit(f"train.py: {error}")
+    if command.resume and command != Command(default.config, resume=command.resume):
+        sys.exit("train.py: a resumed run keeps its settings and folder: give --resume alone")
+    return preset, command
 
 
 def _description() -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,6 +64,19 @@ class Config:
     """Epochs between validations."""
     seed: int = 0
     """Of the initial parameters, the order of the images, augmentation and dropout."""
+
+    def __post_init__(self) -> None:
+        for name in ("image_size", "max_objects", "head_width", "epochs", "batch_size", "eval_every"):
+            self._require(name, getattr(self, name) >= 1, "1 or more")
+        self._require("val_fraction", 0 < self.val_fraction < 1, "a share between 0 and 1")
+        self._require("dropout", 0 <= self.dropout < 1, "a share, 0 or more and below 1")
+        self._require("match_threshold", 0 <= self.match_threshold <= 1, "an IoU between 0 and 1")
+        self._require("learning_rate", 0 < self.learning_rate < math.inf, "a positive number")
+        self._require("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
+
+    def _require(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected {expected}")
 
     def save(self, path: Path) -> None:
         """Write the record as JSON."""

@@ -68,7 +68,8 @@ def make_task(config: Config) -> DetectionTask:
     Raises:
         ValueError: for anchor grids that the network does not have at this image size, or an unknown backbone.
     """
-    anchors = make_anchors(config.grids, config.zooms, config.ratios)
+    # On the host: a device's arrays would have to be copied back when a function that closes over them is compiled.
+    anchors = jax.device_get(make_anchors(config.grids, config.zooms, config.ratios))
     loss = partial(
         ssd_loss,
         anchors=anchors,

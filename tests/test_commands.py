@@ -133,6 +133,8 @@ def test_images(trained, voc_folder, cache, tmp_path):
         (["--resume", "nowhere", "--epochs", "3"], ["--resume"]),
         (["--grids", "5"], ["grids", "5"]),
         (["--epochs", "many"], ["epochs", "many"]),
+        (["--epochs", "0"], ["--epochs", "0"]),
+        (["--val-fraction", "2"], ["--val-fraction", "2"]),
     ],
 )
 def test_mistakes_are_explained_without_a_trace(arguments, words, cache):

@@ -13,6 +13,8 @@ from jaxssd.ops import Detections, SSDLoss
 from jaxssd.ops._arrays import ArrayLike
 from jaxssd.tasks import DetectionTask
 
+BATCHES_AHEAD = 3  # enough to keep the device busy, without filling it with batches that wait
+
 Variables = dict[str, Any]
 Inputs = TypeVar("Inputs")
 Outputs = TypeVar("Outputs")
@@ -88,6 +90,7 @@ def map_batches(
         rows = np.minimum(np.arange(start, start + batch_size), num_rows - 1)
         batch = jax.device_put(jax.tree.map(lambda array, rows=rows: array[rows], inputs))
         outputs.append(function(variables, batch))  # dispatched; the next batch is prepared meanwhile
+        jax.block_until_ready(outputs[-BATCHES_AHEAD:][0])
     host = jax.device_get(outputs)
     return jax.tree.map(lambda *batches: np.concatenate(batches)[:num_rows], *host)
 

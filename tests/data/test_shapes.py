@@ -68,7 +68,8 @@ def test_seed_decides_and_sets_nest(dataset):
 
 def test_boxes_are_the_hulls_of_what_is_painted():
     """Paint a scene with and without its only object, plain black on a light ground: where at least half of the
-    light is gone lies the object, and its hull is the box to the pixel."""
+    light is gone lies the object, and its hull is the box to the pixel.
+    """
     scene_list = [
         scene._replace(
             objects=scene.objects._replace(colors=0 * scene.objects.colors, texture=0 * scene.objects.texture),
