@@ -28,7 +28,7 @@ class Command:
     images: tuple[Path, ...] = ()
     """Photographs (JPEG or PNG) to detect on, instead of scoring."""
     out: Path | None = None
-    """Folder for what `--images` draws. Default: RUN/images."""
+    """Folder for what is written. Default: RUN, or RUN/images for what `--images` draws."""
     threshold: float = 0.3
     """Lowest score that `--images` draws and writes."""
     checkpoint: Literal["best", "last"] = "best"
@@ -42,22 +42,31 @@ def main(arguments: list[str]) -> None:
         detect_images(command) if command.images else score(command)
     except (OSError, ValueError) as error:
         sys.exit(f"evaluate.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("\nstopped")
 
 
 def score(command: Command) -> None:
-    """Print the table of scores; write it as JSON, with figures, into the run's folder."""
+    """Print the table of scores; write it as JSON, with figures."""
     from jaxssd.data.sources import load_split
+    from jaxssd.metrics import format_scores
     from jaxssd.training import RunFolder, evaluate, make_validate, report_scores, restore
 
     run = RunFolder(command.run)
     config, task, variables = restore(run, command.checkpoint)
-    config = replace(config, data=command.data or config.data)
+    if command.data:
+        config = replace(config, data=command.data, train_split=None, val_split=None)
     dataset = load_split(config, command.split)
     print(f"{command.split}: {dataset.report.summary()}")
     result = evaluate(make_validate(task), variables, dataset, batch_size=config.batch_size, progress=True)
-    name = f"{Path(command.data).resolve().name}-{command.split}" if command.data else command.split
-    print(f"\n{report_scores(run, dataset, result, name)}\n")
-    print(f"figures  {run.figures}/{name}-*.png\nnumbers  {run.path}/scores-{name}.json")
+    print(f"\n{format_scores(result.scores, dataset.class_names)}\n")
+
+    folder = command.out or run.path
+    of_data = [Path(command.data).resolve().name] if command.data else []
+    name = "-".join([*of_data, command.split, *(["last"] if command.checkpoint == "last" else [])])
+    about = {"checkpoint": command.checkpoint, "data": config.data, "split": command.split}
+    report_scores(folder, dataset, result, name, about)
+    print(f"figures  {folder / 'figures'}/{name}-*.png\nnumbers  {folder}/scores-{name}.json")
 
 
 def detect_images(command: Command) -> None:

@@ -14,10 +14,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
+import jax
 import tyro
 
 from jaxssd.config import Config
 from jaxssd.presets import PRESETS
+from jaxssd.training import NonFiniteLossError, RunFolder, resume, start
 
 
 @dataclass(frozen=True)
@@ -34,37 +36,34 @@ class Command:
 def main(arguments: list[str]) -> None:
     """Parse, load, train, score."""
     preset, command = parse(arguments)
-    from jaxssd.training import NonFiniteLossError, RunFolder, resume, start  # JAX, only now: --help is instant
-
     run = RunFolder(command.resume or command.out or Path("runs") / f"{preset}-{datetime.now():%Y%m%d-%H%M%S}")
     try:
         resume(run) if command.resume else start(command.config, run)
     except (NonFiniteLossError, OSError, ValueError) as error:
         sys.exit(f"train.py: {error}")
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        sys.exit(f"train.py: out of memory: try a smaller --batch-size or --image-size\n{error}")
     except KeyboardInterrupt:
-        sys.exit(f"\nstopped; go on with: python train.py --resume {run.path}" if run.config.exists() else "\nstopped")
+        sys.exit(f"\nstopped; go on with: python train.py --resume {run}" if run.config.exists() else "\nstopped")
 
 
 def parse(arguments: list[str]) -> tuple[str, Command]:
     """The preset's name, and its settings as the other arguments change them."""
+    others = [word for word in arguments if not word.startswith("--resume")]
+    if len(others) < len(arguments) and len(others) > 1:
+        sys.exit("train.py: a resumed run keeps its settings and folder: give --resume RUN and nothing else")
     named = bool(arguments) and not arguments[0].startswith("-")
     preset = arguments[0] if named else "small" if any(word.startswith("--data") for word in arguments) else "quick"
     if preset not in PRESETS:
         sys.exit(f"train.py: there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
     default = Command(PRESETS[preset]())
+    prog = f"train.py [{'|'.join(PRESETS)}]"
     try:
-        command = tyro.cli(
-            Command,
-            prog=f"train.py [{'|'.join(PRESETS)}]",
-            description=_description(),
-            args=arguments[named:],
-            default=default,
-        )
+        return preset, tyro.cli(Command, prog=prog, description=_description(), args=arguments[named:], default=default)
     except ValueError as error:
         sys.exit(f"train.py: {error}")
-    if command.resume and command != Command(default.config, resume=command.resume):
-        sys.exit("train.py: a resumed run keeps its settings and folder: give --resume alone")
-    return preset, command
 
 
 def _description() -> str:

@@ -26,7 +26,7 @@ from jaxssd.models.detector import normalize_images
 from jaxssd.presets import PRESETS
 from jaxssd.tasks import DetectionTask, make_task
 from jaxssd.training import make_predict
-from jaxssd.training.loop import CHUNK_STEPS, CPU_CHUNK_STEPS
+from jaxssd.training.loop import CHUNK_STEPS, CPU_CALL_STEPS
 from jaxssd.training.optimizer import make_optimizer
 from jaxssd.training.state import TrainState, init_state
 from jaxssd.training.step import StepMetrics, TrainChunk, make_train_chunk
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     on_cpu = jax.default_backend() == "cpu"
     preset = command.preset or ("quick" if on_cpu else "lesson")
     batch_sizes = command.batch or ((32,) if on_cpu else (64, 256, 512))
-    steps = command.steps or (CPU_CHUNK_STEPS if on_cpu else CHUNK_STEPS)
+    steps = command.steps or (CPU_CALL_STEPS if on_cpu else CHUNK_STEPS)
     config = PRESETS[preset]()
     config = with_classes(replace(config, data="shapes", precision=command.precision or config.precision))
     examples = jax.device_put(make_shapes(max(batch_sizes), image_size=config.image_size).examples)

@@ -14,7 +14,7 @@ class Config:
     data: str = "shapes"
     """`shapes` for generated pictures, or the path of a folder in PASCAL VOC layout."""
     train_split: str | None = None
-    """Split to train on, a file of ImageSets/Main. Default: `train`, or all that `val` leaves over."""
+    """Split to train on, a file of ImageSets/Main. Default: `train`, or what is not held out."""
     val_split: str | None = None
     """Split to validate on. Default: `val`, or a seeded share of the images."""
     val_fraction: float = 0.2
@@ -92,12 +92,12 @@ class Config:
         """
         try:
             settings = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path} is not a run's config.json: {error}") from error
-        known = {field.name for field in dataclasses.fields(Config)}
-        if unknown := sorted(set(settings) - known):
-            raise ValueError(f"{path} has settings that this version does not know: {', '.join(unknown)}")
-        return Config(**{name: _as_tuple(value) for name, value in settings.items()})
+            known = {field.name for field in dataclasses.fields(Config)}
+            if unknown := sorted(set(settings) - known):
+                raise ValueError(f"settings that this version does not know: {', '.join(unknown)}")
+            return Config(**{name: _as_tuple(value) for name, value in settings.items()})
+        except (ValueError, TypeError, AttributeError) as error:  # no JSON, another type, a value out of range
+            raise ValueError(f"{path} is not the config.json of a run: {error}") from error
 
 
 def _as_tuple(value: Any) -> Any:

@@ -116,7 +116,7 @@ def detection_grid(
         ax = figure.add_axes((left / width, bottom / height, side / width, side / height))
         show_image(ax, image)
         if ids is not None:
-            ax.set_title(ids[index], fontsize=8, pad=3)
+            ax.set_title(ids[index], fontsize=8, pad=3, parse_math=False)
         _draw_detections(
             ax,
             detections.boxes[index],
@@ -239,7 +239,7 @@ def precision_recall(scores: VOCScores, class_names: Sequence[str]) -> Figure:
         envelope = monotone_envelope(np.insert(curve.precision, 0, 0))
         ax.fill_between(np.insert(curve.recall, 0, 0), envelope, step="pre", color=BLUE, alpha=0.2, linewidth=0)
         ax.plot(curve.recall, curve.precision, color=BLUE, linewidth=1)
-        ax.set_title(name, fontsize=10)
+        ax.set_title(name, fontsize=10, parse_math=False)
         text = "no ground truth" if np.isnan(area) else f"area {area:.3f}\n11-point {voc07:.3f}"
         ax.text(0.04, 0.05, text, fontsize=8, transform=ax.transAxes)
         ax.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), xticklabels=("0", "0.5", "1"), yticks=(0, 0.5, 1))
@@ -295,7 +295,16 @@ def _write_caption(
 
     Rectangles are `[left, bottom, right, top]` in pixels of the display.
     """
-    text = ax.text(0, 0, caption, color=color, fontsize=font_size, weight="bold", path_effects=_rim(font_size / 4))
+    text = ax.text(
+        0,
+        0,
+        caption,
+        color=color,
+        fontsize=font_size,
+        weight="bold",
+        path_effects=_rim(font_size / 4),
+        parse_math=False,  # a name may hold a dollar sign
+    )
     text.set_verticalalignment("bottom")
     width, height = size = text.get_window_extent().size
     (left, top), (right, bottom) = ax.transData.transform(box.reshape(2, 2)[:, ::-1])

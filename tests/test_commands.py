@@ -84,6 +84,17 @@ def test_resume_of_a_finished_run_scores_it_again(trained, cache):
     assert result.stdout.endswith(table)
 
 
+def test_a_run_is_not_resumed_on_other_data(trained, voc_folder, cache):
+    folder, _ = trained
+    annotation = next(path for path in sorted(voc_folder.glob("Annotations/*.xml")) if "<object>" in path.read_text())
+    before = annotation.read_text()
+    annotation.write_text(before.replace("<difficult>0", "<difficult>1", 1))
+    result = run("train.py", "--resume", folder, cache=cache)
+    annotation.write_text(before)
+    assert result.returncode == 1
+    assert f"{voc_folder} has changed" in result.stderr
+
+
 def test_evaluation_prints_what_training_printed(trained, cache):
     folder, first = trained
     result = run("evaluate.py", folder, cache=cache)
@@ -96,7 +107,7 @@ def test_evaluation_on_other_data_and_split(trained, voc_folder, cache):
     folder, _ = trained
     result = run("evaluate.py", folder, "--data", voc_folder, "--split", "train", "--checkpoint", "last", cache=cache)
     assert result.returncode == 0, result.stderr
-    assert (folder / f"scores-{voc_folder.name}-train.json").exists()
+    assert (folder / f"scores-{voc_folder.name}-train-last.json").exists()
 
 
 def test_images(trained, voc_folder, cache, tmp_path):
@@ -133,6 +144,7 @@ def test_images(trained, voc_folder, cache, tmp_path):
         (["--resume", "nowhere", "--epochs", "3"], ["--resume"]),
         (["--grids", "5"], ["grids", "5"]),
         (["--epochs", "many"], ["epochs", "many"]),
+        (["lesson", "--resume", "nowhere"], ["--resume"]),
         (["--epochs", "0"], ["--epochs", "0"]),
         (["--val-fraction", "2"], ["--val-fraction", "2"]),
     ],

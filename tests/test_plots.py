@@ -257,6 +257,15 @@ def test_precision_recall_has_a_readable_panel_for_each_class(num_classes):
     assert title.x1 <= picture.shape[1]
 
 
+def test_names_with_dollar_signs_are_only_names():
+    """Matplotlib would take what stands between two of them for a formula."""
+    names = [r"c$\frac$", "$5", "p$1$q"]
+    grid = plots.detection_grid(photos(2), batch(ONE, ONE), TRUTHS, names, ids=names[:2])
+    assert names[1] in captions(grid.axes[0])[0]
+    for figure in (grid, plots.detection_image(photos(1)[0], ONE, names), plots.precision_recall(scores_of(3), names)):
+        render(figure)
+
+
 # Files
 
 

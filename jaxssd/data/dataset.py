@@ -1,5 +1,7 @@
 """What every source of data gives: padded arrays of one shape, and the names that belong to them."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -48,6 +50,14 @@ class Dataset:
     ids: tuple[str, ...]
     sizes: Int32[np.ndarray, "N 2"]
     report: LoadReport
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when an image is added, removed or resized, or any object of one is changed; not with a pixel."""
+        digest = hashlib.sha256(json.dumps([self.class_names, self.ids]).encode())
+        for array in (self.sizes, *self.examples[1:]):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
 
 def pad_objects(

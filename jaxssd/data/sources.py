@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from jaxssd.config import Config
 from jaxssd.data import shapes, voc
@@ -63,8 +62,12 @@ def load_split(config: Config, split: str) -> Dataset:
 
 
 def _voc_ids(config: Config, split: str) -> tuple[str, ...]:
-    chosen = {"train": config.train_split, "val": config.val_split}.get(split, split)
-    if chosen:
-        return voc.split_ids(Path(config.data), chosen)
-    train_ids, val_ids = voc.train_val_ids(Path(config.data), val_fraction=config.val_fraction)
+    if split not in ("train", "val"):
+        return voc.split_ids(config.data, split)
+    train_ids, val_ids = voc.train_val_ids(
+        config.data,
+        train_split=config.train_split,
+        val_split=config.val_split,
+        val_fraction=config.val_fraction,
+    )
     return train_ids if split == "train" else val_ids

@@ -176,18 +176,26 @@ def split_ids(root: str | Path, split: str) -> tuple[str, ...]:
 
 
 def train_val_ids(
-    root: str | Path, *, val_fraction: float = 0.2, seed: int = 42
+    root: str | Path,
+    *,
+    train_split: str | None = None,
+    val_split: str | None = None,
+    val_fraction: float = 0.2,
+    seed: int = 42,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Images to train on and images to validate on.
 
-    They are `train.txt` and `val.txt` if ImageSets/Main has both. Otherwise some are held out of `trainval.txt`, or
-    else of `train.txt`, or of all annotations if there is no split at all, as the lesson does it: with the ids in
-    alphabetical order, the first `int(val_fraction * n)` (at least one) of NumPy's legacy permutation of `n` for
-    `seed`. The defaults give the lesson's own 500 validation images from VOC 2007's `train.txt`.
+    Unless they are named, the splits are `train.txt` and `val.txt` of ImageSets/Main. Where there is no `train.txt`,
+    `trainval.txt` takes its place, or all annotations if there are no splits at all, less the validation images. Where
+    there is nothing to validate on, some are held out as the lesson does it, of `trainval.txt` rather than `train.txt`:
+    with the ids in alphabetical order, the first `int(val_fraction * n)` (at least one) of NumPy's legacy permutation
+    of `n` for `seed`. The defaults give the lesson's own 500 validation images from VOC 2007's `train.txt`.
 
     Args:
         root: the folder that holds Annotations and JPEGImages.
-        val_fraction: share to hold out, where nothing names a validation split.
+        train_split: name of a file in ImageSets/Main to train on, without `.txt`.
+        val_split: name of one to validate on.
+        val_fraction: share to hold out.
         seed: which images to hold out.
 
     Returns:
@@ -200,23 +208,34 @@ def train_val_ids(
     """
     root = _check_root(root)
     splits = _splits(root)
-    if "train" in splits and "val" in splits:
-        train, val = split_ids(root, "train"), split_ids(root, "val")
-        if shared := sorted(set(train) & set(val)):
-            raise ValueError(f"{root}: in both train.txt and val.txt: {len(shared)} images, the first {shared[0]!r}")
-        return train, val
-    if "trainval" in splits or "train" in splits:
-        ids = sorted(split_ids(root, "trainval" if "trainval" in splits else "train"))
+    val_split = val_split or ("val" if "val" in splits else None)
+    candidates = [train_split] if train_split else ["train", "trainval"] if val_split else ["trainval", "train"]
+    source = next((name for name in candidates if name == train_split or name in splits), None)
+    if source:
+        ids = split_ids(root, source)
     elif splits:
         raise ValueError(f"{root}: ImageSets/Main has no train or trainval, only {', '.join(sorted(splits))}")
     else:
-        ids = sorted(_files_by_stem(root / "Annotations", (".xml",)))
-    if not 0 < val_fraction < 1 or len(ids) < 2:
-        raise ValueError(f"{root}: cannot hold out a share of {val_fraction} of {len(ids)} image(s)")
-    num_val = max(int(val_fraction * len(ids)), 1)
-    shuffled = np.random.RandomState(seed).permutation(len(ids))  # the lesson's stream, which NumPy keeps
-    held_out = {ids[i] for i in shuffled[:num_val]}
-    return tuple(i for i in ids if i not in held_out), tuple(i for i in ids if i in held_out)
+        ids = tuple(sorted(_files_by_stem(root / "Annotations", (".xml",))))
+
+    if val_split:
+        val = split_ids(root, val_split)
+        shared = sorted(set(ids) & set(val))
+        if shared and (train_split or source == "train"):
+            raise ValueError(
+                f"{root}: in both {source}.txt and {val_split}.txt: {len(shared)} images, the first {shared[0]!r}"
+            )
+    else:
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"{root}: cannot hold out a share of {val_fraction}")
+        ids = tuple(sorted(ids))
+        num_val = max(int(val_fraction * len(ids)), 1)
+        shuffled = np.random.RandomState(seed).permutation(len(ids))  # the lesson's stream, which NumPy keeps
+        val = tuple(sorted(ids[i] for i in shuffled[:num_val]))
+    train = tuple(name for name in ids if name not in set(val))
+    if not train:
+        raise ValueError(f"{root}: cannot hold out any of {len(ids)} image(s): none would be left to train on")
+    return train, val
 
 
 def _read_record(

@@ -1,5 +1,8 @@
 """The last and the best state of a run, written by orbax in the background."""
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -16,16 +19,29 @@ class Checkpoints:
     while writing still has the old one.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Open a folder, made if it is not there."""
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        """Open a folder.
+
+        Args:
+            folder: made if it is not there.
+            read_only: change nothing: the run may be training, or lie where nobody can write.
+
+        Raises:
+            FileNotFoundError: if it is to be read only and is not there.
+        """
+        if read_only and not folder.is_dir():
+            raise FileNotFoundError(f"{folder} is not there: the run ended before its first checkpoint")
         self.folder = folder
-        self._manager = ocp.CheckpointManager(
-            folder.resolve(),
-            options=ocp.CheckpointManagerOptions(
-                best_fn=_score,
-                preservation_policy=AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=_score, n=1)]),
-            ),
-        )
+        with _orbax_remarks_silenced():
+            self._manager = ocp.CheckpointManager(
+                folder.resolve(),
+                options=ocp.CheckpointManagerOptions(
+                    create=not read_only,
+                    read_only=read_only,
+                    best_fn=_score,
+                    preservation_policy=AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=_score, n=1)]),
+                ),
+            )
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -71,6 +87,18 @@ class Checkpoints:
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
         return self._manager.restore(step, args=ocp.args.StandardRestore(target))
+
+
+@contextlib.contextmanager
+def _orbax_remarks_silenced() -> Iterator[None]:
+    """It warns that what is opened read only is read only."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _score(metrics: dict[str, float]) -> float:

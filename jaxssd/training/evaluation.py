@@ -16,6 +16,8 @@ from jaxssd.tasks import DetectionTask
 BATCHES_AHEAD = 3  # enough to keep the device busy, without filling it with batches that wait
 
 Variables = dict[str, Any]
+Predict = Callable[[Variables, ArrayLike], Detections]
+Validate = Callable[[Variables, Examples], tuple[Detections, SSDLoss]]
 Inputs = TypeVar("Inputs")
 Outputs = TypeVar("Outputs")
 
@@ -28,7 +30,7 @@ class Evaluation(NamedTuple):
     scores: VOCScores
 
 
-def make_predict(task: DetectionTask) -> Callable[[Variables, ArrayLike], Detections]:
+def make_predict(task: DetectionTask) -> Predict:
     """Compile-once inference, NMS included.
 
     Args:
@@ -45,7 +47,7 @@ def make_predict(task: DetectionTask) -> Callable[[Variables, ArrayLike], Detect
     return predict
 
 
-def make_validate(task: DetectionTask) -> Callable[[Variables, Examples], tuple[Detections, SSDLoss]]:
+def make_validate(task: DetectionTask) -> Validate:
     """Compile-once inference with the loss, from one forward pass.
 
     Args:
@@ -96,7 +98,7 @@ def map_batches(
 
 
 def evaluate(
-    validate: Callable[[Variables, Examples], tuple[Detections, SSDLoss]],
+    validate: Validate,
     variables: Variables,
     dataset: Dataset,
     *,

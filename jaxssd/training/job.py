@@ -1,11 +1,16 @@
 """The whole job of `train.py`: read the data, train, score the best checkpoint, draw."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import jax
 
 from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.sources import load_split, with_classes
-from jaxssd.training.evaluation import evaluate, make_validate
+from jaxssd.metrics import format_scores
+from jaxssd.training.evaluation import evaluate
 from jaxssd.training.loop import train
 from jaxssd.training.report import report_scores, report_training
 from jaxssd.training.restore import restore
@@ -24,42 +29,49 @@ def start(config: Config, run: RunFolder) -> None:
         ValueError, FileNotFoundError: for data or settings that do not work, naming them.
         NonFiniteLossError: if the training diverges.
     """
+    run.require_new()
+    if config.data != "shapes":
+        config = replace(config, data=str(Path(config.data).resolve()))  # the run may be resumed from anywhere
     config = with_classes(config)
     train_set, val_set = _load(config)
     run.create(config)
+    run.fingerprints.write_text(json.dumps(_fingerprints(train_set, val_set), indent=2) + "\n")
     _finish(config, train_set, val_set, run)
 
 
 def resume(run: RunFolder) -> None:
-    """Go on with a run from its last checkpoint; raises like `start`."""
+    """Go on with a run from its last checkpoint; raises like `start`, and if the data is no longer what it was."""
     config = run.open()
-    _finish(config, *_load(config), run)
+    train_set, val_set = _load(config)
+    if json.loads(run.fingerprints.read_text()) != _fingerprints(train_set, val_set):
+        raise ValueError(f"{config.data} has changed since {run.path} was started: start a new run on it")
+    _finish(config, train_set, val_set, run)
 
 
 def _load(config: Config) -> tuple[Dataset, Dataset]:
-    sets = []
-    for split in ("train", "val"):
-        sets.append(load_split(config, split))
-        print(f"{split}: {sets[-1].report.summary()}")
-    train_set, val_set = sets
-    if shared := sorted(set(train_set.ids) & set(val_set.ids)):
-        raise ValueError(f"{len(shared)} images are in both the training and the validation set, such as {shared[0]}")
+    train_set, val_set = (load_split(config, split) for split in ("train", "val"))
+    print(f"train: {train_set.report.summary()}\nval: {val_set.report.summary()}")
     return train_set, val_set
+
+
+def _fingerprints(train_set: Dataset, val_set: Dataset) -> dict[str, str]:
+    return {"train": train_set.fingerprint, "val": val_set.fingerprint}
 
 
 def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) -> None:
     train_set.report.write(run.path / "loading-train.json")
     val_set.report.write(run.path / "loading-val.json")
     device = jax.devices()[0]
-    print(f"{config.backbone} in {config.precision} on {device.device_kind} ({device.platform}), run folder {run.path}")
+    print(f"{config.backbone} in {config.precision} on {device.device_kind} ({device.platform}), run folder {run}")
     try:
-        train(config, train_set, val_set, run)
+        validate = train(config, train_set, val_set, run)
     finally:  # also of a run that was stopped
         if run.rows("train"):
             report_training(run)
-    config, task, variables = restore(run)
-    result = evaluate(make_validate(task), variables, val_set, batch_size=config.batch_size)
-    print(f"\nbest checkpoint on the validation set\n{report_scores(run, val_set, result, 'val')}\n")
+    _, _, variables = restore(run)
+    result = evaluate(validate, variables, val_set, batch_size=min(config.batch_size, len(train_set.ids)))
+    print(f"\nbest checkpoint on the validation set\n{format_scores(result.scores, val_set.class_names)}\n")
+    report_scores(run.path, val_set, result, "val", {"checkpoint": "best", "data": config.data, "split": "val"})
     print(f"figures   {run.figures}")
-    print(f"score it  python evaluate.py {run.path}")
-    print(f"use it    python evaluate.py {run.path} --images FILE...")
+    print(f"score it  python evaluate.py {run}")
+    print(f"use it    python evaluate.py {run} --images FILE...")

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -11,21 +12,21 @@ from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset
 from jaxssd.tasks import make_task
 from jaxssd.training.checkpoint import Checkpoints
-from jaxssd.training.evaluation import Evaluation, evaluate, make_validate
+from jaxssd.training.evaluation import Evaluation, Validate, evaluate, make_validate
 from jaxssd.training.optimizer import make_optimizer
 from jaxssd.training.run_folder import Row, RunFolder
-from jaxssd.training.state import init_state
+from jaxssd.training.state import TrainState, init_state
 from jaxssd.training.step import StepMetrics, epoch_order, epoch_shape, make_train_chunk
 
 CHUNK_STEPS = 50  # long enough to hide the cost of a call, short enough for a progress bar that moves
-CPU_CHUNK_STEPS = 1  # see `make_train_chunk`
+CPU_CALL_STEPS = 1  # a CPU takes a chunk a step at a time, see `make_train_chunk`
 
 
 class NonFiniteLossError(RuntimeError):
     """The loss became infinite or NaN; the checkpoints are from before."""
 
 
-def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) -> None:
+def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) -> Validate:
     """Train, validate and checkpoint until the last epoch.
 
     A run that was stopped goes on from its last checkpoint, and ends as it would have without the stop.
@@ -36,14 +37,17 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) 
         val_set: goes to the device a batch at a time.
         run: the run's folder, made by `RunFolder.create`.
 
+    Returns:
+        The compiled validation, for more of it.
+
     Raises:
         NonFiniteLossError: at the first step whose loss is not finite.
-        ValueError: if the run was trained on another number of images, or on settings that make no network.
+        ValueError: if the settings make no network, or the last checkpoint is of another training set.
     """
     num_images = len(train_set.examples.images)
     batch_size = min(config.batch_size, num_images)
-    most_steps = CPU_CHUNK_STEPS if jax.default_backend() == "cpu" else CHUNK_STEPS
-    chunks, chunk_steps = epoch_shape(num_images, batch_size, most_steps)
+    chunks, chunk_steps = epoch_shape(num_images, batch_size, CHUNK_STEPS)
+    call_steps = CPU_CALL_STEPS if jax.default_backend() == "cpu" else chunk_steps
     epoch_steps = chunks * chunk_steps
     total_steps = config.epochs * epoch_steps
     order_key, step_key = jax.random.split(jax.random.key(config.seed))
@@ -65,26 +69,33 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) 
             state = checkpoints.restore(step, state)
         run.drop_rows_after(step)
 
-        bar = tqdm(total=total_steps * batch_size, initial=step * batch_size, unit=" images", desc="training")
-        for epoch in range(step // epoch_steps, config.epochs):
-            for order in epoch_order(
-                order_key, np.int32(epoch), num_images=num_images, batch_size=batch_size, chunk_steps=most_steps
-            ):
-                with jax.transfer_guard("disallow"):
-                    state, metrics = train_chunk(state, examples, order, step_key)
-                rows = list(_train_rows(jax.device_get(metrics), step, epoch, learning_rates))
-                run.append_rows(rows)
-                _require_finite(rows, checkpoints.last_step)
-                step += chunk_steps
-                bar.set_postfix_str(f"epoch {epoch + 1}/{config.epochs}, loss {rows[-1]['loss']:.3f}", refresh=False)
-                bar.update(order.size)
+        images = {"total": total_steps * batch_size, "initial": step * batch_size, "unit": " images"}
+        with tqdm(desc="training", **images) as bar:
+            for epoch in range(step // epoch_steps, config.epochs):
+                order = epoch_order(
+                    order_key, np.int32(epoch), num_images=num_images, batch_size=batch_size, chunk_steps=CHUNK_STEPS
+                )
+                for rows_of_call in order.reshape(-1, call_steps, batch_size):
+                    with jax.transfer_guard("disallow"):
+                        state, metrics = train_chunk(state, examples, rows_of_call, step_key)
+                    rows = list(_train_rows(jax.device_get(metrics), step, epoch, learning_rates))
+                    run.append_rows(rows)
+                    _require_finite(rows, checkpoints.last_step)
+                    step += call_steps
+                    bar.set_postfix_str(
+                        f"epoch {epoch + 1}/{config.epochs}, loss {rows[-1]['loss']:.3f}", refresh=False
+                    )
+                    bar.update(call_steps * batch_size)
 
-            if (epoch + 1) % config.eval_every == 0 or epoch + 1 == config.epochs:
-                row = _val_row(evaluate(validate, state.variables, val_set, batch_size=batch_size), step, epoch)
-                run.append_rows([row])
-                checkpoints.save(step, state, score=row["map_area"] or 0.0)
-                bar.write(_val_line(row))
-        bar.close()
+                if (epoch + 1) % config.eval_every == 0 or epoch + 1 == config.epochs:
+                    _require_finite_state(state, rows, checkpoints.last_step)
+                    row = _val_row(evaluate(validate, state.variables, val_set, batch_size=batch_size), step, epoch)
+                    if not math.isfinite(row["loss"]):
+                        raise _diverged(f"the validation loss is {row['loss']}", rows[-1], checkpoints.last_step)
+                    run.append_rows([row])
+                    checkpoints.save(step, state, score=row["map_area"] or 0.0)
+                    bar.write(_val_line(row))
+    return validate
 
 
 def _train_rows(metrics: StepMetrics, first_step: int, epoch: int, learning_rates: np.ndarray) -> Iterator[Row]:
@@ -119,11 +130,20 @@ def _val_line(row: Row) -> str:
 def _require_finite(rows: list[Row], last_step: int | None) -> None:
     for row in rows:
         if not math.isfinite(row["loss"]):
-            checkpoint = (
-                "There is no checkpoint yet" if last_step is None else f"The checkpoint of step {last_step} is good"
-            )
-            raise NonFiniteLossError(
-                f"the loss is {row['loss']} at step {row['step']} (localization {row['localization']}, classification "
-                f"{row['classification']}, learning rate {row['learning_rate']:.2g}). {checkpoint}. Try a smaller "
-                "--learning-rate, or --precision float32 if the run used bfloat16."
-            )
+            losses = f"localization {row['localization']}, classification {row['classification']}"
+            raise _diverged(f"the loss is {row['loss']} ({losses})", row, last_step)
+
+
+def _require_finite_state(state: TrainState, rows: list[Row], last_step: int | None) -> None:
+    """The last step's loss is from before its update: what is about to be saved must be looked at itself."""
+    finite = jax.tree.map(lambda x: jnp.isfinite(x).all(), state.variables)
+    if not all(jax.device_get(jax.tree.leaves(finite))):
+        raise _diverged("parameters are no longer finite", rows[-1], last_step)
+
+
+def _diverged(what: str, row: Row, last_step: int | None) -> NonFiniteLossError:
+    good = "There is no checkpoint yet" if last_step is None else f"The checkpoint of step {last_step} is good"
+    return NonFiniteLossError(
+        f"{what} at step {row['step']}, learning rate {row['learning_rate']:.2g}. {good}. Start a new run with a "
+        "smaller --learning-rate, or with --precision float32 if this one used bfloat16."
+    )

@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxssd import plots
 from jaxssd.data.dataset import Dataset
-from jaxssd.metrics import format_scores
 from jaxssd.ops import Detections
 from jaxssd.training.evaluation import Evaluation
 from jaxssd.training.run_folder import RunFolder
@@ -17,36 +16,36 @@ from jaxssd.training.run_folder import RunFolder
 GRID_IMAGES = 16
 
 
-def report_scores(run: RunFolder, dataset: Dataset, result: Evaluation, name: str) -> str:
-    """Write `scores-NAME.json` and the figures of an evaluation.
+def report_scores(folder: Path, dataset: Dataset, result: Evaluation, name: str, about: dict[str, Any]) -> None:
+    """Write `scores-NAME.json`, and figures of detections and of precision and recall.
 
     Args:
-        run: where they go.
+        folder: where they go, the figures into its folder `figures`.
         dataset: what was scored.
         result: its evaluation.
         name: of the split; part of the files' names.
-
-    Returns:
-        The table of scores.
+        about: what else belongs to the scores: the checkpoint, the data.
     """
     truths, names = dataset.examples, dataset.class_names
-    scores = json.dumps(result.scores.as_dict(names), indent=2)
-    (run.path / f"scores-{name}.json").write_text(scores + "\n")
+    figures = folder / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    scores = about | result.scores.as_dict(names)
+    (folder / f"scores-{name}.json").write_text(json.dumps(scores, indent=2) + "\n")
     first = slice(GRID_IMAGES)
     grid = plots.detection_grid(
         truths.images[first],
-        type(result.detections)(*(array[first] for array in result.detections)),
+        Detections(*(array[first] for array in result.detections)),
         (truths.boxes[first], truths.labels[first], truths.valid[first]),
         names,
         ids=dataset.ids[first],
     )
-    plots.save(grid, run.figures / f"{name}-detections.png")
-    plots.save(plots.precision_recall(result.scores, names), run.figures / f"{name}-precision-recall.png")
-    return format_scores(result.scores, names)
+    plots.save(grid, figures / f"{name}-detections.png")
+    plots.save(plots.precision_recall(result.scores, names), figures / f"{name}-precision-recall.png")
 
 
 def report_training(run: RunFolder) -> None:
     """Draw the curves of losses, learning rate and validation mAP so far."""
+    run.figures.mkdir(parents=True, exist_ok=True)
     plots.save(plots.training_curves(run.rows("train"), run.rows("val")), run.figures / "training.png")
 
 

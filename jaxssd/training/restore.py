@@ -30,6 +30,6 @@ def restore(run: RunFolder, which: Literal["best", "last"] = "best") -> tuple[Co
     task = make_task(config)
     optimizer, _ = make_optimizer(config.learning_rate, config.weight_decay, total_steps=1)
     like = jax.eval_shape(lambda: init_state(task.model, optimizer, jax.random.key(0), config.image_size))
-    with Checkpoints(run.checkpoints) as checkpoints:
+    with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
         step = checkpoints.best_step if which == "best" else checkpoints.last_step
         return config, task, checkpoints.restore(step, like).variables

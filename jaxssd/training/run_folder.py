@@ -1,8 +1,10 @@
 """Where a run keeps what it makes."""
 
+import contextlib
 import json
 import math
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`config.json`, `metrics.jsonl`, `loading.json`, `scores.json`, `checkpoints/` and `figures/` of one run."""
+    """`config.json`, `metrics.jsonl`, `loading-*.json`, `scores-*.json`, `checkpoints/` and `figures/` of one run."""
 
     path: Path
 
@@ -35,21 +37,28 @@ class RunFolder:
 
     @property
     def figures(self) -> Path:
-        """Pictures; made when first asked for."""
-        folder = self.path / "figures"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        """Pictures."""
+        return self.path / "figures"
 
-    def create(self, config: Config) -> None:
-        """Make the folder for a new run.
+    @property
+    def fingerprints(self) -> Path:
+        """Of the data sets, so that a resumed run is not continued on others."""
+        return self.path / "data.json"
+
+    def require_new(self) -> None:
+        """Refuse a folder that holds a run already, before anything is done for a new one.
 
         Raises:
-            FileExistsError: if a run is there already; it is never overwritten.
+            FileExistsError: if there is one; a run is never overwritten.
         """
-        if self.metrics.exists():
+        if self.metrics.exists() or self.checkpoints.exists():
             raise FileExistsError(
-                f"{self.path} already holds a run: continue it with --resume {self.path}, or choose another --out"
+                f"{self.path} already holds a run: continue it with --resume {self}, or choose another --out"
             )
+
+    def create(self, config: Config) -> None:
+        """Make the folder for a new run; raises like `require_new`."""
+        self.require_new()
         self.path.mkdir(parents=True, exist_ok=True)
         config.save(self.config)
 
@@ -64,27 +73,32 @@ class RunFolder:
         return Config.load(self.config)
 
     def append_rows(self, rows: Iterable[Row]) -> None:
-        """Add lines to `metrics.jsonl`."""
+        """Add lines to `metrics.jsonl`; numbers that JSON does not have become null."""
         with self.metrics.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+            file.writelines(json.dumps({k: _finite_or_none(v) for k, v in row.items()}) + "\n" for row in rows)
 
     def rows(self, kind: str) -> list[Row]:
         """The lines of one kind, in the order they were written."""
-        if not self.metrics.exists():
-            return []
-        rows = map(json.loads, self.metrics.read_text().splitlines())
-        return [row for row in rows if row["kind"] == kind]
+        return [row for row in self._rows() if row["kind"] == kind]
 
     def drop_rows_after(self, step: int) -> None:
         """Forget what a resumed run will do again: the lines beyond the checkpoint it starts from."""
+        kept = [row for row in self._rows() if row["step"] <= step]
+        shorter = self.metrics.with_suffix(".part")
+        shorter.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        shorter.replace(self.metrics)
+
+    def _rows(self) -> Iterator[Row]:
+        """All whole lines: the last one of a killed run may be cut short, and belongs to no checkpoint."""
         if self.metrics.exists():
-            kept = [line for line in self.metrics.read_text().splitlines() if _step_of(line) <= step]
-            self.metrics.write_text("".join(line + "\n" for line in kept))
+            for line in self.metrics.read_text().splitlines():
+                with contextlib.suppress(json.JSONDecodeError):
+                    yield json.loads(line)
+
+    def __str__(self) -> str:
+        """The path as a shell wants it."""
+        return shlex.quote(str(self.path))
 
 
-def _step_of(line: str) -> float:
-    """The last line of a killed run may be cut short; it belongs to no checkpoint."""
-    try:
-        return float(json.loads(line)["step"])
-    except json.JSONDecodeError:
-        return math.inf
+def _finite_or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

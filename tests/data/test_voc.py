@@ -399,6 +399,23 @@ def test_faulty_split_files(folder):
         voc.train_val_ids(folder.root)
 
 
+def test_one_split_can_be_named_and_the_other_found(folder):
+    """Whatever is validated on is not trained on, and nothing else is left out."""
+    folder.split("train", "a\nb\nc\nd\n")
+    folder.split("test", "z\n")
+    assert voc.train_val_ids(folder.root, val_split="test") == (("a", "b", "c", "d"), ("z",))
+    train, val = voc.train_val_ids(folder.root, train_split="train", val_fraction=0.5)
+    assert (sorted(train + val), len(val)) == (["a", "b", "c", "d"], 2)
+    with pytest.raises(ValueError, match=r"train\.txt and train\.txt"):
+        voc.train_val_ids(folder.root, val_split="train")
+
+
+def test_validation_is_taken_out_of_trainval(folder):
+    folder.split("trainval", "c\nb\na\n")
+    folder.split("val", "b\n")
+    assert voc.train_val_ids(folder.root) == (("c", "a"), ("b",))
+
+
 def test_named_train_and_val_are_used_as_they_are(folder):
     folder.split("train", "c\na\n")
     folder.split("val", "b\n")

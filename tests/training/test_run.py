@@ -5,10 +5,14 @@ import shutil
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from jaxssd.config import Config
+from jaxssd.models.heads import Predictions
+from jaxssd.tasks import make_task
 from jaxssd.training import (
     NonFiniteLossError,
     RunFolder,
@@ -22,6 +26,7 @@ from jaxssd.training import (
 )
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.report import report_scores, report_training
+from jaxssd.training.state import init_state
 
 
 def leaves(run, which="last"):
@@ -39,7 +44,7 @@ def test_what_a_run_leaves(finished_run, tiny_config, tiny_sets):
     rates = [row["learning_rate"] for row in steps]
     assert max(rates) <= tiny_config.learning_rate
     assert rates[-1] < max(rates)
-    with Checkpoints(finished_run.checkpoints) as checkpoints:
+    with Checkpoints(finished_run.checkpoints, read_only=True) as checkpoints:
         best = max(validations, key=lambda row: (row["map_area"], row["step"]))
         assert (checkpoints.last_step, checkpoints.best_step) == (6, best["step"])
     assert len(list(finished_run.checkpoints.glob("[0-9]*"))) == len({6, best["step"]})
@@ -98,7 +103,7 @@ def test_one_compilation_and_no_transfer(tiny_config, tiny_sets, tmp_path, monke
 
     monkeypatch.setattr(loop, "make_train_chunk", remember)
     monkeypatch.setattr(jax, "transfer_guard", count)
-    monkeypatch.setattr(loop, "CPU_CHUNK_STEPS", chunk_steps)
+    monkeypatch.setattr(loop, "CPU_CALL_STEPS", chunk_steps)
     run = RunFolder(tmp_path)
     run.create(tiny_config)
     train(tiny_config, *tiny_sets, run)
@@ -108,7 +113,7 @@ def test_one_compilation_and_no_transfer(tiny_config, tiny_sets, tmp_path, monke
 
 
 def test_chunks_of_any_length_train_alike(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "CPU_CHUNK_STEPS", 2)
+    monkeypatch.setattr(loop, "CPU_CALL_STEPS", 2)
     run = RunFolder(tmp_path)
     run.create(tiny_config)
     train(tiny_config, *tiny_sets, run)
@@ -116,14 +121,48 @@ def test_chunks_of_any_length_train_alike(finished_run, tiny_config, tiny_sets, 
     np.testing.assert_allclose(ours, theirs, rtol=1e-3)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tiny_config, tiny_sets, tmp_path):
+def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tiny_config, tiny_sets, tmp_path, monkeypatch):
+    """The rate explodes in the second epoch: that epoch is neither saved nor called good."""
+
+    def explode(learning_rate, weight_decay, total_steps):
+        def schedule(step):
+            return jnp.where(step < 2, 1e-3, 1e30)
+
+        return optax.adamw(schedule), schedule
+
+    monkeypatch.setattr(loop, "make_optimizer", explode)
     run = RunFolder(tmp_path)
-    config = replace(tiny_config, learning_rate=1e30, epochs=4)
+    run.create(tiny_config)
+    with pytest.raises(NonFiniteLossError, match=r"at step [34],.*checkpoint of step 2 is good.*--learning-rate"):
+        train(tiny_config, *tiny_sets, run)
+    with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
+        assert (checkpoints.last_step, checkpoints.best_step) == (2, 2)
+        like = init_state(make_task(tiny_config).model, explode(0, 0, 0)[0], jax.random.key(0), 32)
+        state = checkpoints.restore(2, like)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+def test_a_run_that_diverges_at_once_saves_nothing(tiny_config, tiny_sets, tmp_path):
+    """One step an epoch: its loss is finite, what it leaves is not."""
+    config = replace(tiny_config, batch_size=20, learning_rate=1e38)
+    run = RunFolder(tmp_path)
     run.create(config)
-    with pytest.raises(NonFiniteLossError, match=r"at step \d+.*--learning-rate"):
+    with pytest.raises(NonFiniteLossError, match="no checkpoint yet"):
         train(config, *tiny_sets, run)
-    for leaf in [] if not run.rows("val") else leaves(run):
-        assert not np.isnan(leaf).all()
+    with Checkpoints(run.checkpoints) as checkpoints:
+        assert checkpoints.last_step is None
+    run.append_rows([{"kind": "train", "step": 2, "loss": float("nan")}])
+    assert run.rows("train")[-1]["loss"] is None
+
+
+def test_no_array_of_a_device_is_closed_over(tiny_config, tiny_sets):
+    """Compiling would have to copy it back to the host, which the transfer guard of an accelerator forbids."""
+    task = make_task(tiny_config)
+    examples = jax.tree.map(lambda x: x[:2], tiny_sets[0].examples)
+    predictions = Predictions(jnp.zeros((2, 5, 6)), jnp.zeros((2, 5, 4)))
+    for function, arguments in ((task.loss, (predictions, examples)), (task.detect, (predictions,))):
+        constants = jax.make_jaxpr(function)(*arguments).consts
+        assert not any(isinstance(constant, jax.Array) for constant in constants)
 
 
 def test_last_batch_is_padded_and_cut(finished_run, tiny_sets):
@@ -155,14 +194,13 @@ def test_a_run_is_never_overwritten(finished_run, tiny_config):
 def test_report(finished_run, tiny_sets):
     _, task, variables = restore(finished_run)
     result = evaluate(make_validate(task), variables, tiny_sets[1], batch_size=8)
-    table = report_scores(finished_run, tiny_sets[1], result, "val")
+    report_scores(finished_run.path, tiny_sets[1], result, "val", {"checkpoint": "best"})
     report_training(finished_run)
-    for name in tiny_sets[1].class_names:
-        assert name in table
     names = {path.name for path in finished_run.figures.iterdir()}
     assert names == {"val-detections.png", "val-precision-recall.png", "training.png"}
     scores = json.loads((finished_run.path / "scores-val.json").read_text())
-    assert scores["num_images"] == 12
+    assert (scores["num_images"], scores["checkpoint"]) == (12, "best")
+    assert list(scores["classes"]) == list(tiny_sets[1].class_names)
 
 
 def test_no_run_and_no_checkpoint_are_told_apart(tmp_path, tiny_config):
@@ -180,6 +218,10 @@ def test_config_round_trip(tmp_path, tiny_config):
     (tmp_path / "config.json").write_text('{"epochs": 3, "colour": 1}')
     with pytest.raises(ValueError, match="colour"):
         Config.load(tmp_path / "config.json")
-    (tmp_path / "config.json").write_text("{")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", '{"epochs": "many"}', '{"epochs": 0}'])
+def test_a_damaged_config_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=r"config\.json"):
         Config.load(tmp_path / "config.json")
