@@ -234,7 +234,7 @@ def train_val_ids(
         val = tuple(sorted(ids[i] for i in shuffled[:num_val]))
     train = tuple(name for name in ids if name not in set(val))
     if not train:
-        raise ValueError(f"{root}: cannot hold out any of {len(ids)} image(s): none would be left to train on")
+        raise ValueError(f"{root}: of {len(ids)} image(s) none would be left to train on")
     return train, val
 
 
