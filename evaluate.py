@@ -71,7 +71,7 @@ def score(command: Command) -> None:
 
 def detect_images(command: Command) -> None:
     """Draw and write what the network finds on photographs."""
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     from jaxssd.data.images import UnreadableImage, decode_photograph
     from jaxssd.training import RunFolder, make_predict, map_batches, report_photograph, restore

@@ -5,66 +5,9 @@ importing them loads neither Flax nor matplotlib. The trainer lives in `jaxssd.t
 `jaxssd.models`.
 """
 
+from jaxssd import ops
 from jaxssd.metrics import average_precision
-from jaxssd.ops import (
-    Anchors,
-    Augmentation,
-    Detections,
-    Match,
-    NMSResult,
-    SSDLoss,
-    augment_boxes,
-    augment_image,
-    bce_loss,
-    box_area,
-    box_iou,
-    clip_boxes,
-    decode_offsets,
-    decode_tanh,
-    encode_offsets,
-    focal_loss,
-    generalized_box_iou,
-    hard_negative_mask,
-    identity_augmentation,
-    make_anchors,
-    match_anchors,
-    multiclass_nms,
-    nms,
-    sample_augmentation,
-    ssd300_anchors,
-    ssd_loss,
-    to_center_size,
-    to_corners,
-)
+from jaxssd.ops import *  # noqa: F403
 
-__all__ = [
-    "Anchors",
-    "Augmentation",
-    "Detections",
-    "Match",
-    "NMSResult",
-    "SSDLoss",
-    "augment_boxes",
-    "augment_image",
-    "average_precision",
-    "bce_loss",
-    "box_area",
-    "box_iou",
-    "clip_boxes",
-    "decode_offsets",
-    "decode_tanh",
-    "encode_offsets",
-    "focal_loss",
-    "generalized_box_iou",
-    "hard_negative_mask",
-    "identity_augmentation",
-    "make_anchors",
-    "match_anchors",
-    "multiclass_nms",
-    "nms",
-    "sample_augmentation",
-    "ssd300_anchors",
-    "ssd_loss",
-    "to_center_size",
-    "to_corners",
-]
+__all__ = ["average_precision"]
+__all__ += ops.__all__

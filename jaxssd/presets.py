@@ -8,7 +8,8 @@ from jaxssd.config import Config
 def quick() -> Config:
     """A very small network at 64 px, for a first look at generated pictures on a laptop's processor.
 
-    @@
+    Anchors are squares, as the pictures' boxes nearly are; the fewer there are to tell apart, the sooner it learns.
+    Two minutes on two cores; mAP@0.5 (area) 0.75 on the 400 validation images and 0.78 on 400 test images.
     """
     return Config(
         image_size=64,
@@ -27,7 +28,7 @@ def quick() -> Config:
 def small() -> Config:
     """A small network at 128 px, to see within minutes on a processor whether your own boxes can be learned.
 
-    @@
+    @SMALL@
     """
     return Config(
         image_size=128,
@@ -46,7 +47,8 @@ def small() -> Config:
 def lesson() -> Config:
     """The lesson's detector at 224 px, for a GPU: ResNet34 from scratch, 189 anchors on three grids, focal loss.
 
-    @@
+    Settings are the lesson's but for what training from random weights needs: 100 epochs of AdamW in one cycle, and
+    crops. Neither its time nor its score has been measured yet.
     """
     return Config(precision="bfloat16", eval_every=5)
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.metrics import VOCScores, voc_scores

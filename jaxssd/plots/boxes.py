@@ -1,9 +1,7 @@
-"""Every figure. Functions return a matplotlib `Figure` and never touch pyplot, so nothing piles up in a long run."""
+"""Boxes drawn on images."""
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -13,16 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
-from jaxssd.metrics import DetectionArrays, VOCScores, monotone_envelope
+from jaxssd.metrics import DetectionArrays
+from jaxssd.plots.style import BOX_COLORS, DPI, TRUTH_COLOR
 
-# Colours that stay distinct under the common colour vision deficiencies. For boxes Paul Tol's "light" scheme, less its
-# grey: light enough to be read on a black rim. For curves on white paper, Okabe and Ito's.
-BOX_COLORS = ("#EE8866", "#77AADD", "#EEDD88", "#44BB99", "#FFAABB", "#BBCC33", "#99DDFF", "#AAAA00")
-TRUTH_COLOR = "white"
-BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
-DPI = 100
-
-Rows = Sequence[Mapping[str, Any]]
 Linestyle = Literal["-", "--"]
 Truths = tuple[Float[np.ndarray, "n G 4"], Int[np.ndarray, "n G"], Bool[np.ndarray, "n G"]]
 
@@ -172,105 +163,6 @@ def detection_image(
     return figure
 
 
-def training_curves(train_rows: Rows, val_rows: Rows) -> Figure:
-    """Loss, learning rate and validation mAP against the step.
-
-    Args:
-        train_rows: one a step: `{"step", "loss", "learning_rate", ...}`.
-        val_rows: one an evaluation: `{"step", "loss", "map_area", "map_voc07", ...}`; may be empty. A value that is
-            missing, None or NaN leaves a gap.
-
-    Returns:
-        A figure of three panels; the best mAP of each kind is marked.
-    """
-    figure = Figure(figsize=(8, 8), dpi=DPI, layout="constrained")
-    loss_ax, rate_ax, map_ax = figure.subplots(3, sharex=True, height_ratios=(3, 1.5, 2.5))
-    step, loss = _column(train_rows, "step"), _column(train_rows, "loss")
-    window = max(5, len(step) // 50)
-    marker = "o" if len(step) == 1 else None  # a line of one point is invisible
-    loss_ax.plot(step, loss, color=BLUE, linewidth=0.5, alpha=0.5, label="training, each step")
-    loss_ax.plot(step, _moving_mean(loss, window), color=BLUE, marker=marker, label=f"training, mean of {window} steps")
-    loss_ax.set(ylabel="loss")
-    rate_ax.plot(step, _column(train_rows, "learning_rate"), color=BLUE, marker=marker)
-    rate_ax.set(ylabel="learning rate")
-    map_ax.set(ylabel="validation mAP", xlabel="step")
-
-    if val_rows:
-        val_step = _column(val_rows, "step")
-        loss_ax.plot(val_step, _column(val_rows, "loss"), "o-", color=VERMILION, markersize=4, label="validation")
-        for key, name, color in (("map_area", "area", GREEN), ("map_voc07", "11-point", ORANGE)):
-            values = _column(val_rows, key)
-            label = name
-            if np.isfinite(values).any():
-                best = np.nanargmax(values)
-                label = f"{name}: best {values[best]:.3f} at step {val_step[best]:.0f}"
-                map_ax.plot(val_step[best], values[best], "*", color=color, markersize=14, clip_on=False)
-            map_ax.plot(val_step, values, "o-", color=color, markersize=4, label=label)
-        map_ax.set_ylim(bottom=0)
-        _legend_above(map_ax)
-    else:
-        map_ax.text(0.5, 0.5, "no validation yet", ha="center", transform=map_ax.transAxes)
-    _legend_above(loss_ax)
-    for ax in (loss_ax, rate_ax, map_ax):
-        ax.grid(alpha=0.3)
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def precision_recall(scores: VOCScores, class_names: Sequence[str]) -> Figure:
-    """For each class its precision against recall, the monotone envelope shaded, and both average precisions.
-
-    Args:
-        scores: from `jaxssd.metrics.voc_scores`.
-        class_names: C names.
-
-    Returns:
-        A figure of C small panels, five in a row at most.
-    """
-    count = len(class_names)
-    columns = min(5, count)
-    rows = -(-count // columns)
-    figure = Figure(figsize=(max(4, 0.6 + 2.2 * columns), 1.2 + 2.2 * rows), dpi=DPI, layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for ax in grid.flat[count:]:
-        ax.set_axis_off()
-    panels = zip(grid.flat[:count], class_names, scores.curves, scores.ap_area, scores.ap_voc07, strict=True)
-    for ax, name, curve, area, voc07 in panels:
-        envelope = monotone_envelope(np.insert(curve.precision, 0, 0))
-        ax.fill_between(np.insert(curve.recall, 0, 0), envelope, step="pre", color=BLUE, alpha=0.2, linewidth=0)
-        ax.plot(curve.recall, curve.precision, color=BLUE, linewidth=1)
-        ax.set_title(name, fontsize=10, parse_math=False)
-        text = "no ground truth" if np.isnan(area) else f"area {area:.3f}\n11-point {voc07:.3f}"
-        ax.text(0.04, 0.05, text, fontsize=8, transform=ax.transAxes)
-        ax.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), xticklabels=("0", "0.5", "1"), yticks=(0, 0.5, 1))
-        ax.grid(alpha=0.3)
-    figure.supxlabel("recall", fontsize=10)
-    figure.supylabel("precision", fontsize=10)
-    figure.suptitle(
-        f"mAP {scores.mean_area:.3f} (area), {scores.mean_voc07:.3f} (11-point)\n"
-        f"IoU $\\geq$ {scores.iou_threshold:g}, {scores.num_images} images",
-        fontsize=11,
-    )
-    return figure
-
-
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write the figure at its own dpi, in the format of the path's suffix; a reader never sees half a file.
-
-    Args:
-        figure: emptied afterwards, so that its images are freed at once.
-        path: its folder exists; a file there is replaced.
-    """
-    path = Path(path)
-    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
-    try:
-        figure.savefig(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-        figure.clear()
-
-
 def _draw_detections(
     ax: Axes,
     boxes: Float[np.ndarray, "D 4"],
@@ -335,24 +227,3 @@ def _legend(score_threshold: float, with_truths: bool) -> list[Line2D]:
         Line2D([], [], color=color, linestyle=linestyle, path_effects=_rim(3.0), label=label)
         for color, linestyle, label in styles
     ]
-
-
-def _legend_above(ax: Axes) -> None:
-    """Where it covers no curve."""
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0)
-
-
-def _column(rows: Rows, key: str) -> Float[np.ndarray, "rows"]:
-    return np.array([row.get(key) for row in rows], dtype=np.float64)
-
-
-def _moving_mean(values: Float[np.ndarray, "rows"], window: int) -> Float[np.ndarray, "rows"]:
-    """Mean of the finite values in a window around each; NaN where there is none."""
-    finite = np.isfinite(values)
-    total = np.cumsum(np.insert(np.where(finite, values, 0), 0, 0))
-    count = np.cumsum(np.insert(finite, 0, 0))
-    row = np.arange(len(values))
-    start, stop = np.maximum(row - window // 2, 0), np.minimum(row - window // 2 + window, len(values))
-    mean = np.full(len(values), np.nan)
-    np.divide(total[stop] - total[start], count[stop] - count[start], out=mean, where=count[stop] > count[start])
-    return mean

@@ -1,0 +1,33 @@
+"""What all figures share: colours, resolution, and how they are written.
+
+The colours stay distinct under the common colour vision deficiencies.
+"""
+
+import os
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+# For boxes, Paul Tol's "light" scheme less its grey: light enough to be read on a black rim.
+BOX_COLORS = ("#EE8866", "#77AADD", "#EEDD88", "#44BB99", "#FFAABB", "#BBCC33", "#99DDFF", "#AAAA00")
+TRUTH_COLOR = "white"
+# For curves on white paper, Okabe and Ito's.
+BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
+DPI = 100
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Write the figure at its own dpi, in the format of the path's suffix; a reader never sees half a file.
+
+    Args:
+        figure: emptied afterwards, so that its images are freed at once.
+        path: its folder exists; a file there is replaced.
+    """
+    path = Path(path)
+    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    try:
+        figure.savefig(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+        figure.clear()
