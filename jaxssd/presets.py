@@ -28,7 +28,8 @@ def quick() -> Config:
 def small() -> Config:
     """A small network at 128 px, to see within minutes on a processor whether your own boxes can be learned.
 
-    @SMALL@
+    On two cores: blood cells (BCCD, 205 images, 60 epochs) in 4 minutes, mAP@0.5 (area) 0.57; five animals (2,400
+    photographs, 20 epochs) in 12 minutes, 0.19. What is smaller than 8 pixels at this size is out of its reach.
     """
     return Config(
         image_size=128,

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from tqdm import tqdm
 
 from jaxssd.config import Config
@@ -136,9 +138,13 @@ def _require_finite(rows: list[Row], last_step: int | None) -> None:
 
 def _require_finite_state(state: TrainState, rows: list[Row], last_step: int | None) -> None:
     """The last step's loss is from before its update: what is about to be saved must be looked at itself."""
-    finite = jax.tree.map(lambda x: jnp.isfinite(x).all(), state.variables)
-    if not all(jax.device_get(jax.tree.leaves(finite))):
+    if not _all_finite(state.variables):
         raise _diverged("parameters are no longer finite", rows[-1], last_step)
+
+
+@jax.jit
+def _all_finite(tree: Any) -> Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
 def _diverged(what: str, row: Row, last_step: int | None) -> NonFiniteLossError:
