@@ -1,14 +1,17 @@
 """Score a run, or draw what its network finds.
 
-python evaluate.py RUN                       score the run's validation set
-python evaluate.py RUN --split test          another split of the same data
-python evaluate.py RUN --data FOLDER         other data, in PASCAL VOC layout, with the same class names
-python evaluate.py RUN --images FILE...      draw detections on photographs, and write them as JSON
+    python evaluate.py RUN                       score the run's validation set
+    python evaluate.py RUN --split test          another split of the same data
+    python evaluate.py RUN --data FOLDER         other data, in PASCAL VOC layout, with the same class names
+    python evaluate.py RUN --images FILE...      draw detections on photographs, and write them as JSON
+
+RUN is the folder that train.py made; scores and pictures go there too.
 """
 
 import json
 import sys
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -21,14 +24,14 @@ class Command:
 
     run: tyro.conf.Positional[Path]
     """Folder that `train.py` made."""
-    split: str = "val"
-    """Split to score; `val` is the one the run was validated on."""
+    split: str | None = None
+    """Split to score. Default: `val`; of other data without a `val`, all of it."""
     data: str = ""
     """Folder to score instead of the run's own data."""
     images: tuple[Path, ...] = ()
     """Photographs (JPEG or PNG) to detect on, instead of scoring."""
     out: Path | None = None
-    """Folder for what is written. Default: RUN, or RUN/images for what `--images` draws."""
+    """Folder for what is written. Default: RUN, or a new RUN/images-DATE-TIME for what `--images` draws."""
     threshold: float = 0.3
     """Lowest score that `--images` draws and writes."""
     checkpoint: Literal["best", "last"] = "best"
@@ -38,6 +41,8 @@ class Command:
 def main(arguments: list[str]) -> None:
     """Parse, restore, score or draw."""
     command = tyro.cli(Command, prog="evaluate.py", description=__doc__, args=arguments)
+    if "--images" in arguments and not command.images:
+        sys.exit("evaluate.py: --images names no file")
     try:
         detect_images(command) if command.images else score(command)
     except (OSError, ValueError) as error:
@@ -48,23 +53,27 @@ def main(arguments: list[str]) -> None:
 
 def score(command: Command) -> None:
     """Print the table of scores; write it as JSON, with figures."""
-    from jaxssd.data.sources import load_split
+    from jaxssd.data.sources import default_split, load_split
     from jaxssd.metrics import format_scores
     from jaxssd.training import RunFolder, evaluate, make_validate, report_scores, restore
 
     run = RunFolder(command.run)
     config, task, variables = restore(run, command.checkpoint)
+    split = command.split or "val"
     if command.data:
         config = replace(config, data=command.data, train_split=None, val_split=None)
-    dataset = load_split(config, command.split)
-    print(f"{command.split}: {dataset.report.summary()}")
+        split = command.split or default_split(config)
+    dataset = load_split(config, split)
+    if not command.data:
+        run.require_same_data({split: dataset.fingerprint})
+    print(f"{split}: {dataset.report.summary()}")
     result = evaluate(make_validate(task), variables, dataset, batch_size=config.batch_size, progress=True)
     print(f"\n{format_scores(result.scores, dataset.class_names)}\n")
 
     folder = command.out or run.path
     of_data = [Path(command.data).resolve().name] if command.data else []
-    name = "-".join([*of_data, command.split, *(["last"] if command.checkpoint == "last" else [])])
-    about = {"checkpoint": command.checkpoint, "data": config.data, "split": command.split}
+    name = "-".join([*of_data, split, *(["last"] if command.checkpoint == "last" else [])])
+    about = {"checkpoint": command.checkpoint, "data": config.data, "split": split}
     report_scores(folder, dataset, result, name, about)
     print(f"figures  {folder / 'figures'}/{name}-*.png\nnumbers  {folder}/scores-{name}.json")
 
@@ -78,7 +87,7 @@ def detect_images(command: Command) -> None:
 
     run = RunFolder(command.run)
     config, task, variables = restore(run, command.checkpoint)
-    folder = command.out or run.path / "images"
+    folder = command.out or run.path / f"images-{datetime.now():%Y%m%d-%H%M%S}"
     folder.mkdir(parents=True, exist_ok=True)
     predict = make_predict(task)
     rows: list[dict] = []

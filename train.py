@@ -8,6 +8,7 @@
 A run leaves a folder: settings, metrics, the best and the last checkpoint, scores and figures.
 """
 
+import shlex
 import sys
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,13 +47,17 @@ def main(arguments: list[str]) -> None:
             raise
         sys.exit(f"train.py: out of memory: try a smaller --batch-size or --image-size\n{error}")
     except KeyboardInterrupt:
-        sys.exit(f"\nstopped; go on with: python train.py --resume {run}" if run.config.exists() else "\nstopped")
+        sys.exit(
+            f"\nstopped; go on with: {shlex.quote(sys.executable)} train.py --resume {run}"
+            if run.config.exists()
+            else "\nstopped"
+        )
 
 
 def parse(arguments: list[str]) -> tuple[str, Command]:
     """The preset's name, and its settings as the other arguments change them."""
-    others = [word for word in arguments if not word.startswith("--resume")]
-    if len(others) < len(arguments) and len(others) > 1:
+    resuming = [word for word in arguments if word.startswith("--resume")]
+    if resuming and len(arguments) > (1 if "=" in resuming[0] else 2):
         sys.exit("train.py: a resumed run keeps its settings and folder: give --resume RUN and nothing else")
     named = bool(arguments) and not arguments[0].startswith("-")
     preset = arguments[0] if named else "small" if any(word.startswith("--data") for word in arguments) else "quick"

@@ -20,7 +20,7 @@ class Config:
     val_fraction: float = 0.2
     """Share of the images held out where the folder names no validation split."""
     classes: tuple[str, ...] = ()
-    """Names of the classes. Default: all that the annotations name, in alphabetical order."""
+    """Names of the classes, every one that the annotations have. Default: those found there, in alphabetical order."""
     image_size: int = 224
     """Height and width in pixels to which every image is squashed."""
     max_objects: int = 100
@@ -61,13 +61,15 @@ class Config:
     augment: bool = True
     """Random flip, zoom, shift and lighting on the device, boxes moved along."""
     eval_every: int = 1
-    """Epochs between validations."""
+    """Epochs between validations. Each saves a checkpoint; a run that is stopped loses what came after the last."""
     seed: int = 0
     """Of the initial parameters, the order of the images, augmentation and dropout."""
 
     def __post_init__(self) -> None:
         for name in ("image_size", "max_objects", "head_width", "epochs", "batch_size", "eval_every"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
+        self._require("image_size", self.image_size <= 4096, "4096 or less")
+        self._require("classes", len(set(self.classes)) == len(self.classes), "each name once")
         self._require("val_fraction", 0 < self.val_fraction < 1, "a share between 0 and 1")
         self._require("dropout", 0 <= self.dropout < 1, "a share, 0 or more and below 1")
         self._require("match_threshold", 0 <= self.match_threshold <= 1, "an IoU between 0 and 1")

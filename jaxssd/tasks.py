@@ -87,4 +87,6 @@ def make_task(config: Config) -> DetectionTask:
         dropout=config.dropout,
         dtype=jnp.dtype(config.precision),
     )
+    images = jax.ShapeDtypeStruct((1, config.image_size, config.image_size, 3), jnp.float32)
+    jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)  # raises where the grids do not fit
     return DetectionTask(model, anchors, loss)

@@ -24,10 +24,14 @@ def with_classes(config: Config, splits: Iterable[str] = ("train", "val")) -> Co
     Raises:
         ValueError, FileNotFoundError: what the reader has against the folder.
     """
+    if config.data == "shapes":
+        if config.classes not in ((), shapes.CLASS_NAMES) or config.train_split or config.val_split:
+            raise ValueError(
+                "shapes has classes and splits of its own: --classes, --train-split and --val-split need --data"
+            )
+        return replace(config, classes=shapes.CLASS_NAMES)
     if config.classes:
         return config
-    if config.data == "shapes":
-        return replace(config, classes=shapes.CLASS_NAMES)
     ids = [name for split in splits for name in _voc_ids(config, split)]
     return replace(config, classes=voc.class_names(config.data, ids))
 
@@ -37,8 +41,8 @@ def load_split(config: Config, split: str) -> Dataset:
 
     Args:
         config: with its classes filled in.
-        split: `train` and `val` are those the run trains and validates on; any other name is a file of
-            ImageSets/Main, or `test` of Shapes.
+        split: `train` and `val` are those the run trains and validates on; `all` is every
+            annotated image; any other name is a file of ImageSets/Main, or `test` of Shapes.
 
     Returns:
         The data set, images squashed to the run's size.
@@ -61,7 +65,14 @@ def load_split(config: Config, split: str) -> Dataset:
     )
 
 
+def default_split(config: Config) -> str:
+    """What to score of data that the run was not trained on: its `val`, or all of it."""
+    return "val" if config.data == "shapes" or "val" in voc.split_names(config.data) else "all"
+
+
 def _voc_ids(config: Config, split: str) -> tuple[str, ...]:
+    if split == "all":
+        return voc.annotated_ids(config.data)
     if split not in ("train", "val"):
         return voc.split_ids(config.data, split)
     train_ids, val_ids = voc.train_val_ids(

@@ -137,6 +137,16 @@ def class_names(root: str | Path, ids: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
+def split_names(root: str | Path) -> tuple[str, ...]:
+    """The splits that ImageSets/Main has, in alphabetical order."""
+    return tuple(sorted(_splits(_check_root(root))))
+
+
+def annotated_ids(root: str | Path) -> tuple[str, ...]:
+    """All images that have an annotation, in alphabetical order."""
+    return tuple(sorted(_files_by_stem(_check_root(root) / "Annotations", (".xml",))))
+
+
 def split_ids(root: str | Path, split: str) -> tuple[str, ...]:
     """The images of a named split, in the file's order.
 
@@ -216,7 +226,7 @@ def train_val_ids(
     elif splits:
         raise ValueError(f"{root}: ImageSets/Main has no train or trainval, only {', '.join(sorted(splits))}")
     else:
-        ids = tuple(sorted(_files_by_stem(root / "Annotations", (".xml",))))
+        ids = annotated_ids(root)
 
     if val_split:
         val = split_ids(root, val_split)

@@ -1,6 +1,8 @@
 """The whole job of `train.py`: read the data, train, score the best checkpoint, draw."""
 
 import json
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.sources import load_split, with_classes
 from jaxssd.metrics import format_scores
+from jaxssd.tasks import make_task
 from jaxssd.training.evaluation import evaluate
 from jaxssd.training.loop import train
 from jaxssd.training.report import report_scores, report_training
@@ -33,6 +36,7 @@ def start(config: Config, run: RunFolder) -> None:
     if config.data != "shapes":
         config = replace(config, data=str(Path(config.data).resolve()))  # the run may be resumed from anywhere
     config = with_classes(config)
+    make_task(config)  # settings that make no network are told before the data is read
     train_set, val_set = _load(config)
     run.create(config)
     run.fingerprints.write_text(json.dumps(_fingerprints(train_set, val_set), indent=2) + "\n")
@@ -43,8 +47,7 @@ def resume(run: RunFolder) -> None:
     """Go on with a run from its last checkpoint; raises like `start`, and if the data is no longer what it was."""
     config = run.open()
     train_set, val_set = _load(config)
-    if json.loads(run.fingerprints.read_text()) != _fingerprints(train_set, val_set):
-        raise ValueError(f"{config.data} has changed since {run.path} was started: start a new run on it")
+    run.require_same_data(_fingerprints(train_set, val_set))
     _finish(config, train_set, val_set, run)
 
 
@@ -73,5 +76,6 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
     print(f"\nbest checkpoint on the validation set\n{format_scores(result.scores, val_set.class_names)}\n")
     report_scores(run.path, val_set, result, "val", {"checkpoint": "best", "data": config.data, "split": "val"})
     print(f"figures   {run.figures}")
-    print(f"score it  python evaluate.py {run}")
-    print(f"use it    python evaluate.py {run} --images FILE...")
+    python = shlex.quote(sys.executable)
+    print(f"score it  {python} evaluate.py {run}")
+    print(f"use it    {python} evaluate.py {run} --images FILE...")

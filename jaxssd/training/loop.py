@@ -72,7 +72,7 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) 
         run.drop_rows_after(step)
 
         images = {"total": total_steps * batch_size, "initial": step * batch_size, "unit": " images"}
-        with tqdm(desc="training", **images) as bar:
+        with tqdm(desc="training", disable=None, **images) as bar:
             for epoch in range(step // epoch_steps, config.epochs):
                 order = epoch_order(
                     order_key, np.int32(epoch), num_images=num_images, batch_size=batch_size, chunk_steps=CHUNK_STEPS

@@ -72,6 +72,23 @@ class RunFolder:
             raise FileNotFoundError(f"{self.path} is not the folder of a run: it has no config.json")
         return Config.load(self.config)
 
+    def require_same_data(self, fingerprints: dict[str, str]) -> None:
+        """Refuse data sets that are not those the run was started on.
+
+        Args:
+            fingerprints: of splits by name; those that the run did not use are not compared.
+
+        Raises:
+            ValueError: naming the split that has changed.
+        """
+        ours = json.loads(self.fingerprints.read_text())
+        for split, fingerprint in fingerprints.items():
+            if ours.get(split, fingerprint) != fingerprint:
+                raise ValueError(
+                    f"the images or boxes of `{split}` have changed since {self.path} was started, and some that were "
+                    "trained on may now be validated on: start a new run, or score the data with evaluate.py --data"
+                )
+
     def append_rows(self, rows: Iterable[Row]) -> None:
         """Add lines to `metrics.jsonl`; numbers that JSON does not have become null."""
         with self.metrics.open("a") as file:
