@@ -89,10 +89,14 @@ def test_a_run_is_not_resumed_on_other_data(trained, voc_folder, cache):
     annotation = next(path for path in sorted(voc_folder.glob("Annotations/*.xml")) if "<object>" in path.read_text())
     before = annotation.read_text()
     annotation.write_text(before.replace("<difficult>0", "<difficult>1", 1))
-    result = run("train.py", "--resume", folder, cache=cache)
+    results = [
+        run("train.py", "--resume", folder, cache=cache),
+        run("evaluate.py", folder, "--split", "train", cache=cache),
+    ]
     annotation.write_text(before)
-    assert result.returncode == 1
-    assert "`train` have changed" in result.stderr
+    for result in results:
+        assert result.returncode == 1
+        assert "`train` have changed" in result.stderr
 
 
 def test_evaluation_prints_what_training_printed(trained, cache):

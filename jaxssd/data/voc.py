@@ -266,7 +266,10 @@ def _read_record(
     sound = []
     for item in annotation.objects:
         if item.name not in names:
-            raise ValueError(f"{annotations[name]}: unknown class {item.name!r}; known are {', '.join(names)}")
+            raise ValueError(
+                f"{annotations[name]}: unknown class {item.name!r}; known are {', '.join(names)}: name every "
+                "class of the annotations with --classes when the run is started"
+            )
         if flaw := item.flaw():
             where = "xmin {:g}, ymin {:g}, xmax {:g}, ymax {:g}".format(*item.box)
             problems.append(Problem(file, "dropped", flaw, f"{item.name}: {where}"))

@@ -1,0 +1,68 @@
+"""Which images and classes the settings of a run stand for."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxssd.config import Config
+from jaxssd.data.shapes import CLASS_NAMES
+from jaxssd.data.sources import default_split, load_split, with_classes
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Ten small images, each with a cat or a dog, and no splits."""
+    monkeypatch.setenv("JAXSSD_CACHE", str(tmp_path / "cache"))
+    for name in ("Annotations", "JPEGImages"):
+        (tmp_path / name).mkdir()
+    box = "<bndbox><xmin>2</xmin><ymin>3</ymin><xmax>9</xmax><ymax>8</ymax></bndbox>"
+    for number in range(10):
+        Image.fromarray(np.full((12, 16, 3), number, np.uint8)).save(tmp_path / "JPEGImages" / f"{number}.png")
+        name = "dog" if number % 2 else "cat"
+        xml = f"<annotation><object><name>{name}</name>{box}</object></annotation>"
+        (tmp_path / "Annotations" / f"{number}.xml").write_text(xml)
+    return tmp_path
+
+
+def test_a_folder_without_splits(folder):
+    config = with_classes(Config(data=str(folder), image_size=8))
+    assert config.classes == ("cat", "dog")
+    train, val, everything = (load_split(config, split) for split in ("train", "val", "all"))
+    assert (len(train.ids), len(val.ids), len(everything.ids)) == (8, 2, 10)
+    assert sorted(train.ids + val.ids) == list(everything.ids)
+    assert default_split(config) == "all"
+    with pytest.raises(ValueError, match="test"):
+        load_split(config, "test")
+
+
+def test_a_folder_with_a_validation_split_is_scored_on_it(folder):
+    (folder / "ImageSets/Main").mkdir(parents=True)
+    (folder / "ImageSets/Main/val.txt").write_text("3\n4\n")
+    (folder / "ImageSets/Main/train.txt").write_text("1\n2\n")
+    config = Config(data=str(folder), image_size=8, classes=("cat", "dog"))
+    assert default_split(config) == "val"
+    assert load_split(config, "val").ids == ("3", "4")
+
+
+def test_classes_that_are_given_must_be_all(folder):
+    with pytest.raises(ValueError, match=r"1\.xml.*'dog'.*--classes"):
+        load_split(Config(data=str(folder), image_size=8, classes=("cat",)), "all")
+
+
+def test_fingerprints_tell_data_sets_apart(folder):
+    config = with_classes(Config(data=str(folder), image_size=8))
+    before = load_split(config, "all").fingerprint
+    assert load_split(config, "all").fingerprint == before
+    annotation = folder / "Annotations/3.xml"
+    annotation.write_text(annotation.read_text().replace("<ymax>8", "<ymax>7"))
+    assert load_split(config, "all").fingerprint != before
+
+
+def test_shapes_has_classes_and_splits_of_its_own():
+    assert with_classes(Config()).classes == CLASS_NAMES
+    assert default_split(Config()) == "val"
+    for wrong in (Config(classes=("dog", "cat")), Config(val_split="val")):
+        with pytest.raises(ValueError, match="--classes"):
+            with_classes(wrong)
+    with pytest.raises(ValueError, match="nonsense"):
+        load_split(Config(image_size=8), "nonsense")
