@@ -1,18 +1,23 @@
 # make train   a detector on generated pictures, from a fresh clone       make test    all tests
 # make bench   time the pieces                                            make lint    style and types
+# make parity  the backbones against PyTorch, which it installs
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: train test lint bench clean
+.PHONY: train test parity lint bench clean
 
 train: $(INSTALLED)
 	$(BIN)/python train.py
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+parity: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable ".[test,parity]"
+	$(BIN)/python -m pytest -m torch
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -35,7 +35,7 @@ class Command:
     threshold: float = 0.3
     """Lowest score that `--images` draws and writes."""
     checkpoint: Literal["best", "last"] = "best"
-    """The checkpoint with the best validation mAP, or the last one."""
+    """The checkpoint with the best validation score, or the last one."""
 
 
 def main(arguments: list[str]) -> None:
@@ -54,7 +54,6 @@ def main(arguments: list[str]) -> None:
 def score(command: Command) -> None:
     """Print the table of scores; write it as JSON, with figures."""
     from jaxssd.data.sources import default_split, load_split
-    from jaxssd.metrics import format_scores
     from jaxssd.training import RunFolder, evaluate, make_validate, report_scores, restore
 
     run = RunFolder(command.run)
@@ -67,19 +66,20 @@ def score(command: Command) -> None:
     if not command.data:
         run.require_same_data({split: dataset.fingerprint})
     print(f"{split}: {dataset.report.summary()}")
-    result = evaluate(make_validate(task), variables, dataset, batch_size=config.batch_size, progress=True)
-    print(f"\n{format_scores(result.scores, dataset.class_names)}\n")
+    result = evaluate(task, make_validate(task), variables, dataset, batch_size=config.batch_size, progress=True)
+    print(f"\n{result.scores.table()}\n")
 
     folder = command.out or run.path
     of_data = [Path(command.data).resolve().name] if command.data else []
     name = "-".join([*of_data, split, *(["last"] if command.checkpoint == "last" else [])])
     about = {"checkpoint": command.checkpoint, "data": config.data, "split": split}
-    report_scores(folder, dataset, result, name, about)
+    report_scores(folder, task, dataset, result, name, about)
     print(f"figures  {folder / 'figures'}/{name}-*.png\nnumbers  {folder}/scores-{name}.json")
 
 
 def detect_images(command: Command) -> None:
     """Draw and write what the network finds on photographs."""
+    import jax
     from tqdm import tqdm
 
     from jaxssd.data.images import UnreadableImage, decode_photograph
@@ -98,12 +98,12 @@ def detect_images(command: Command) -> None:
         except UnreadableImage as error:
             failures.append(f"{file}: {error}")
             continue
-        found = map_batches(predict, variables, image[None], batch_size=1)
-        found = type(found)(*(array[0] for array in found))
+        answers = map_batches(predict, variables, image[None], batch_size=1)
+        answer = jax.tree.map(lambda array: array[0], answers)
         picture = folder / f"{len(rows):04d}-{file.stem}.png"  # numbered: files of two folders may share a name
-        rows.append(report_photograph(picture, file, photograph, found, config.classes, command.threshold))
+        rows.append(report_photograph(picture, file, photograph, task, answer, command.threshold))
     (folder / "detections.json").write_text(json.dumps(rows, indent=2) + "\n")
-    print(f"{sum(len(row['detections']) for row in rows)} objects in {len(rows)} images; pictures and JSON in {folder}")
+    print(f"{sum(len(row['detections']) for row in rows)} found in {len(rows)} images; pictures and JSON in {folder}")
     if failures:
         sys.exit("evaluate.py: could not read\n  " + "\n  ".join(failures))
 

@@ -2,7 +2,9 @@
 
     python train.py                          the preset `quick`, on generated pictures
     python train.py --data FOLDER            the preset `small`, on your own boxes in PASCAL VOC layout
-    python train.py lesson --data FOLDER     the lesson's ResNet34 detector, for a GPU
+    python train.py focal --data FOLDER      the lesson's ResNet34 detector, for a GPU
+    python train.py PRESET --pretrained FILE a stage of the lesson, from a pretrained backbone
+    python train.py PRESET --find-lr         no training: sweep the learning rate, suggest one, draw the curve
     python train.py --resume RUN             go on with a run that was stopped
 
 A run leaves a folder: settings, metrics, the best and the last checkpoint, scores and figures.
@@ -19,8 +21,8 @@ import jax
 import tyro
 
 from jaxssd.config import Config
-from jaxssd.presets import PRESETS
-from jaxssd.training import NonFiniteLossError, RunFolder, resume, start
+from jaxssd.presets import PRESETS, with_phases
+from jaxssd.training import NonFiniteLossError, RunFolder, find_rate, resume, start
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,22 @@ class Command:
     """Folder for the run. Default: runs/PRESET-DATE-TIME."""
     resume: Path | None = None
     """Folder of a run to go on with, under the settings it has."""
+    find_lr: bool = False
+    """Sweep the learning rate of the first phase instead of training."""
 
 
 def main(arguments: list[str]) -> None:
     """Parse, load, train, score."""
     preset, command = parse(arguments)
-    run = RunFolder(command.resume or command.out or Path("runs") / f"{preset}-{datetime.now():%Y%m%d-%H%M%S}")
+    name = f"{preset}-lr" if command.find_lr else preset
+    run = RunFolder(command.resume or command.out or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
     try:
-        resume(run) if command.resume else start(command.config, run)
+        if command.resume:
+            resume(run)
+        elif command.find_lr:
+            find_rate(command.config, run.path)
+        else:
+            start(command.config, run)
     except (NonFiniteLossError, OSError, ValueError) as error:
         sys.exit(f"train.py: {error}")
     except jax.errors.JaxRuntimeError as error:
@@ -63,7 +73,8 @@ def parse(arguments: list[str]) -> tuple[str, Command]:
     preset = arguments[0] if named else "small" if any(word.startswith("--data") for word in arguments) else "quick"
     if preset not in PRESETS:
         sys.exit(f"train.py: there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    default = Command(PRESETS[preset]())
+    pretrained = any(word.startswith("--pretrained") for word in arguments)
+    default = Command(with_phases(preset) if pretrained else PRESETS[preset]())
     prog = f"train.py [{'|'.join(PRESETS)}]"
     try:
         return preset, tyro.cli(Command, prog=prog, description=_description(), args=arguments[named:], default=default)
@@ -73,7 +84,7 @@ def parse(arguments: list[str]) -> tuple[str, Command]:
 
 def _description() -> str:
     first_lines = {name: str(preset.__doc__).splitlines()[0] for name, preset in PRESETS.items()}
-    presets = "\n".join(f"  {name:8} {line}" for name, line in first_lines.items())
+    presets = "\n".join(f"  {name:14} {line}" for name, line in first_lines.items())
     return f"{__doc__}\npresets:\n{presets}\n"
 
 

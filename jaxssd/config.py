@@ -4,12 +4,28 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+Unfrozen = Literal["head", "upper", "all"]
+Schedule = Literal["one_cycle", "clr", "cosine", "constant"]
+
+
+class Phase(NamedTuple):
+    """A part of a run with an optimizer of its own; see the fields of `Config` of the same names."""
+
+    epochs: int
+    learning_rate: float
+    unfrozen: Unfrozen
+    schedule: Schedule
+    clr: tuple[float, float]
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Every setting of a run. Each is an option of `train.py`; a preset is a `Config` with other defaults."""
+
+    task: Literal["detection", "largest_box", "largest_object", "multilabel"] = "detection"
+    """What is learned: every object's box and class, the largest object's box, its box and class, or all classes."""
 
     data: str = "shapes"
     """`shapes` for generated pictures, or the path of a folder in PASCAL VOC layout."""
@@ -26,8 +42,15 @@ class Config:
     max_objects: int = 100
     """Objects an image may hold; of more, the largest are kept, and the loading report says so."""
 
-    backbone: Literal["resnet_tiny", "resnet_small", "resnet18", "resnet34"] = "resnet34"
-    """Feature extractor, trained from scratch."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Subtracted from red, green and blue, where white is 1; pretrained weights expect ImageNet's."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """By which they are divided then."""
+
+    backbone: Literal["resnet_tiny", "resnet_small", "resnet18", "resnet34", "resnet50"] = "resnet34"
+    """Feature extractor."""
+    pretrained: str | None = None
+    """Its weights: a file of torchvision's (.pth, .safetensors), or the folder of another run. Default: random."""
     grids: tuple[int, ...] = (4, 2, 1)
     """Side lengths of the anchor grids; each must be one that the backbone and head reach at this image size."""
     zooms: tuple[float, ...] = (0.75, 1.0, 1.3)
@@ -36,8 +59,10 @@ class Config:
     """Shapes of the anchors, (height, width) relative to their zoom."""
     head_width: int = 256
     """Channels in the head's convolutions."""
+    input_dropout: float = 0.4
+    """Share of the backbone's features dropped before the head."""
     dropout: float = 0.4
-    """Dropout in the head."""
+    """Share of activations dropped in the head."""
     class_bias: float = -4.0
     """Initial bias of the class outputs; -4 starts every class at a probability of 1.8 %."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -45,36 +70,70 @@ class Config:
 
     class_loss: Literal["focal", "bce"] = "focal"
     """Classification loss of every anchor and class."""
+    alpha: float = 0.25
+    """Weight of the classes that are present in the focal loss; 1 - alpha is that of the others."""
+    gamma: float = 2.0
+    """How much the focal loss makes of what is still wrong; 2 in the lesson's lecture, 1 in its notebook."""
     match_rule: Literal["best_iou", "lesson"] = "best_iou"
     """How anchors are given to objects; `lesson` lets an object lose its anchor to a later one."""
     match_threshold: float = 0.4
     """IoU above which an anchor belongs to an object besides the object's own."""
 
-    epochs: int = 100
-    """Passes over the training set."""
+    epochs: tuple[int, ...] = (100,)
+    """Passes over the training set in each phase. Each phase has a new optimizer; one value stands for all phases."""
+    learning_rate: tuple[float, ...] = (1e-3,)
+    """Peak of each phase's schedule."""
+    unfrozen: tuple[Unfrozen, ...] = ("all",)
+    """What each phase trains: the head, also the backbone's upper half, or all."""
+    schedule: tuple[Schedule, ...] = ("one_cycle",)
+    """Course of each phase's learning rate; `clr` is the lesson's `use_clr`."""
+    clr: tuple[tuple[float, float], ...] = ((32.0, 10.0),)
+    """For `clr`: the peak over the lowest rate, and the phase's length over that of the rise."""
+    group_rates: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Learning rates of the backbone's lower half, its upper half, and the head, as multiples of the phase's."""
     batch_size: int = 64
     """Images a step."""
-    learning_rate: float = 1e-3
-    """Peak of the one-cycle schedule."""
     weight_decay: float = 1e-4
     """Decoupled weight decay of the kernels (AdamW)."""
-    augment: bool = True
-    """Random flip, zoom, shift and lighting on the device, boxes moved along."""
+    augment: Literal["crop", "lesson", "none"] = "crop"
+    """Random flip and lighting on the device, with zoom and shift (`crop`) or small rotations (`lesson`)."""
     eval_every: int = 1
     """Epochs between validations. Each saves a checkpoint; a run that is stopped loses what came after the last."""
     seed: int = 0
     """Of the initial parameters, the order of the images, augmentation and dropout."""
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "max_objects", "head_width", "epochs", "batch_size", "eval_every"):
+        for name in ("image_size", "max_objects", "head_width", "batch_size", "eval_every"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         self._require("image_size", self.image_size <= 4096, "4096 or less")
         self._require("classes", len(set(self.classes)) == len(self.classes), "each name once")
         self._require("val_fraction", 0 < self.val_fraction < 1, "a share between 0 and 1")
         self._require("dropout", 0 <= self.dropout < 1, "a share, 0 or more and below 1")
         self._require("match_threshold", 0 <= self.match_threshold <= 1, "an IoU between 0 and 1")
-        self._require("learning_rate", 0 < self.learning_rate < math.inf, "a positive number")
+        self._require("alpha", 0 <= self.alpha <= 1, "a share between 0 and 1")
+        self._require("gamma", 0 <= self.gamma < math.inf, "0 or more")
+        self._require("std", all(0 < std < math.inf for std in self.std), "positive numbers")
+        self._require("mean", all(map(math.isfinite, self.mean)), "finite numbers")
         self._require("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
+        self._require("epochs", all(epochs >= 1 for epochs in self.epochs), "1 or more")
+        self._require("learning_rate", all(0 < rate < math.inf for rate in self.learning_rate), "a positive number")
+        self._require("clr", all(div >= 1 and cut > 1 for div, cut in self.clr), "1 or more, and more than 1")
+        self._require("group_rates", all(0 <= rate < math.inf for rate in self.group_rates), "0 or more")
+        for name, values in self._phase_settings().items():
+            count = self._num_phases()
+            self._require(name, len(values) in (1, count), f"one value, or one for each of the {count} phases")
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The parts of the run in their order, at least one."""
+        columns = [values * (self._num_phases() // len(values)) for values in self._phase_settings().values()]
+        return tuple(map(Phase, *columns))
+
+    def _phase_settings(self) -> dict[str, Any]:
+        return {name: tuple(getattr(self, name)) for name in Phase._fields}
+
+    def _num_phases(self) -> int:
+        return max(map(len, self._phase_settings().values()))
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:

@@ -142,13 +142,13 @@ def test_images(trained, voc_folder, cache, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nonsense"], ["nonsense", "quick", "lesson"]),
+        (["nonsense"], ["nonsense", "quick", "focal"]),
         (["--data", "nowhere"], ["nowhere"]),
         (["--resume", "nowhere"], ["nowhere", "config.json"]),
         (["--resume", "nowhere", "--epochs", "3"], ["--resume"]),
         (["--grids", "5"], ["grids", "5"]),
         (["--epochs", "many"], ["epochs", "many"]),
-        (["lesson", "--resume", "nowhere"], ["--resume"]),
+        (["focal", "--resume", "nowhere"], ["--resume"]),
         (["--resume=nowhere", "--epochs=3"], ["nothing else"]),
         (["--classes", "dog", "cat"], ["--classes"]),
         (["--data", "x", "--classes", "dog", "dog"], ["--classes", "once"]),

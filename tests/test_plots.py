@@ -163,6 +163,7 @@ def train_rows(losses: list[float | None]) -> list[dict]:
             "localization": 1.0,
             "classification": 1.0,
             "learning_rate": 0.1,
+            "phase": 0,
         }
         for step, loss in enumerate(losses)
     ]
@@ -170,8 +171,13 @@ def train_rows(losses: list[float | None]) -> list[dict]:
 
 def val_rows(maps: list[float | None]) -> list[dict]:
     return [
-        {"step": 10 * k, "epoch": k, "loss": 2.0, "map_area": value, "map_voc07": value} for k, value in enumerate(maps)
+        {"step": 10 * k, "epoch": k, "loss": 2.0, "map_area": value, "map_voc07": value, "objective": value}
+        for k, value in enumerate(maps)
     ]
+
+
+def curves(train, val):
+    return plots.training_curves(train, val, {"mAP": {"map_area": "area", "map_voc07": "11-point"}})
 
 
 @pytest.mark.parametrize(
@@ -186,13 +192,13 @@ def val_rows(maps: list[float | None]) -> list[dict]:
     ],
 )
 def test_training_curves_survive_whatever_a_run_writes(losses, maps):
-    figure = plots.training_curves(train_rows(losses), val_rows(maps))
+    figure = curves(train_rows(losses), val_rows(maps))
     assert [ax.get_ylabel() for ax in figure.axes] == ["loss", "learning rate", "validation mAP"]
     render(figure)
 
 
 def test_a_single_step_is_visible():
-    empty, single = (render(plots.training_curves(train_rows(losses), [])) for losses in ([math.nan], [3.0]))
+    empty, single = (render(curves(train_rows(losses), [])) for losses in ([math.nan], [3.0]))
     blue = np.array(to_rgb(plots.BLUE)) * 255
     middle = slice(60, 300)  # of the loss's panel, below its legend
     assert not (np.abs(empty[middle] - blue).max(axis=-1) < 5).any()
@@ -200,7 +206,7 @@ def test_a_single_step_is_visible():
 
 
 def test_the_best_map_is_marked():
-    ax = plots.training_curves(train_rows([1.0] * 40), val_rows([0.1, math.nan, 0.4, 0.3])).axes[2]
+    ax = curves(train_rows([1.0] * 40), val_rows([0.1, math.nan, 0.4, 0.3])).axes[2]
     stars = [line for line in ax.lines if line.get_marker() == "*"]
     assert [(float(star.get_xdata()[0]), float(star.get_ydata()[0])) for star in stars] == [(20.0, 0.4)] * 2
     assert [text.get_text() for text in ax.get_legend().texts] == [
@@ -210,7 +216,7 @@ def test_the_best_map_is_marked():
 
 
 def test_without_validation_the_panel_says_so():
-    ax = plots.training_curves(train_rows([1.0]), []).axes[2]
+    ax = curves(train_rows([1.0]), []).axes[2]
     assert captions(ax) == ["no validation yet"]
 
 
@@ -218,7 +224,7 @@ def test_smoothing_is_the_mean_of_the_finite_steps_around():
     losses = np.random.default_rng(0).normal(5, 1, 350)
     losses[[0, 7, 100]] = np.nan
     losses[200:220] = np.inf
-    line = plots.training_curves(train_rows(losses.tolist()), []).axes[0].lines[1]
+    line = curves(train_rows(losses.tolist()), []).axes[0].lines[1]
     assert line.get_label() == "training, mean of 7 steps"
     for step, smooth in enumerate(line.get_ydata()):
         around = losses[max(0, step - 3) : step + 4]
@@ -295,5 +301,5 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_no_figure_is_left_with_pyplot():
     plots.detection_image(photos(1)[0], ONE, NAMES)
-    plots.training_curves(train_rows([1.0]), [])
+    curves(train_rows([1.0]), [])
     assert not Gcf.get_all_fig_managers()

@@ -1,5 +1,6 @@
 """Flax Linen modules: backbones, heads, and the detector they make."""
 
+from jaxssd.models.dense_heads import BoxHead, LabelHead, ObjectHead, ObjectPredictions
 from jaxssd.models.detector import IMAGENET_MEAN, IMAGENET_STD, Detector, make_detector, normalize_images
 from jaxssd.models.heads import OutConv, Predictions, PyramidHead, SSDHead, SSDMultiHead, StdConv, pyramid_grids
 from jaxssd.models.resnet import BACKBONES, BasicBlock, ResNet
@@ -9,7 +10,11 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "BasicBlock",
+    "BoxHead",
     "Detector",
+    "LabelHead",
+    "ObjectHead",
+    "ObjectPredictions",
     "OutConv",
     "Predictions",
     "PyramidHead",

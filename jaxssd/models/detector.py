@@ -1,14 +1,15 @@
-"""The detector: a backbone, and a head on its last feature map."""
+"""The network: a backbone, and a head on its last feature map."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
 
-from jaxssd.models.heads import Predictions, SSDMultiHead
-from jaxssd.models.resnet import BACKBONES
+from jaxssd.models.heads import SSDMultiHead
+from jaxssd.models.resnet import BACKBONES, ResNet
 from jaxssd.ops._arrays import ArrayLike, as_float, check_shapes
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -16,18 +17,18 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Detector(nn.Module):
-    """Images to predictions for every anchor.
+    """Images to whatever the head predicts.
 
     Attributes:
-        backbone: images to a feature map, such as a `ResNet`.
-        head: a feature map to `Predictions`, such as a `PyramidHead`.
+        backbone: images to a feature map.
+        head: a feature map to predictions, such as a `PyramidHead`.
     """
 
-    backbone: nn.Module
+    backbone: ResNet
     head: nn.Module
 
-    def __call__(self, images: Float[ArrayLike, "B S S 3"], *, train: bool, frozen_stages: int = 0) -> Predictions:
-        """Predict for every anchor of every image.
+    def __call__(self, images: Float[ArrayLike, "B S S 3"], *, train: bool, frozen_stages: int = 0) -> Any:
+        """Predict for every image.
 
         Args:
             images: `[B, S, S, 3]`, as `normalize_images` gives them.
@@ -36,10 +37,10 @@ class Detector(nn.Module):
             frozen_stages: leading stages of the backbone that stay as in evaluation while the rest trains.
 
         Returns:
-            Float32 `class_logits [B, A, C]` and `box_activations [B, A, 4]`, in the order of `make_anchors`.
+            What the head returns: of a `PyramidHead`, `Predictions` in the order of `make_anchors`.
 
         Raises:
-            ValueError: if the images are not square, or if the head cannot reach one of its grids from their size.
+            ValueError: if the images are not square, or if the head cannot work with features of their size.
             TypeError: if the images are not floating point.
         """
         check_shapes("Detector", images=(images, "B S S 3"))
@@ -56,6 +57,7 @@ def make_detector(
     boxes_per_cell: int = 9,
     head_width: int = 256,
     class_bias: float = -4.0,
+    input_dropout: float = 0.4,
     dropout: float = 0.4,
     dtype: DTypeLike = jnp.float32,
 ) -> Detector:
@@ -68,7 +70,8 @@ def make_detector(
         boxes_per_cell: anchors a cell.
         head_width: channels of the head's convolutions.
         class_bias: first value of the class logits.
-        dropout: share of activations dropped while training, before and after every convolution of the head.
+        input_dropout: share of the backbone's features dropped while training.
+        dropout: the same after every convolution of the head.
         dtype: dtype of the computation; parameters, statistics and predictions are float32.
 
     Returns:
@@ -93,7 +96,7 @@ def make_detector(
         grids=tuple(grids),
         boxes_per_cell=boxes_per_cell,
         class_bias=class_bias,
-        input_dropout=dropout,
+        input_dropout=input_dropout,
         dropout=dropout,
         width=head_width,
         dtype=dtype,

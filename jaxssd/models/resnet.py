@@ -53,14 +53,54 @@ class BasicBlock(nn.Module):
         return nn.relu(x + shortcut)
 
 
+class Bottleneck(nn.Module):
+    """A 3x3 convolution between two 1x1, the last of which widens the map fourfold, added to a shortcut.
+
+    The stride is the 3x3 convolution's, as in torchvision ("v1.5"), not the first one's, as in the paper.
+
+    Attributes:
+        channels: channels of the first two convolutions.
+        stride: stride of the second one and of the shortcut.
+        dtype: dtype of the computation; parameters and statistics are float32.
+    """
+
+    channels: int
+    stride: int = 1
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Float[Array, "B h2 w2 c2"]:
+        """Transform a batch of feature maps.
+
+        Args:
+            features: `[B, h, w, c]`.
+            train: normalise with the batch's statistics, and update the running ones.
+
+        Returns:
+            `[B, ceil(h / stride), ceil(w / stride), 4 * channels]`.
+        """
+        conv = partial(_conv, dtype=self.dtype)
+        norm = partial(BatchNorm, use_running_average=not train, dtype=self.dtype)
+        outputs = 4 * self.channels
+
+        x = nn.relu(norm(name="bn1")(conv(self.channels, 1, name="conv1")(features)))
+        x = nn.relu(norm(name="bn2")(conv(self.channels, 3, self.stride, name="conv2")(x)))
+        x = norm(name="bn3")(conv(outputs, 1, name="conv3")(x))
+        shortcut = jnp.asarray(features, self.dtype)
+        if self.stride != 1 or features.shape[-1] != outputs:
+            shortcut = norm(name="downsample_bn")(conv(outputs, 1, self.stride, name="downsample_conv")(shortcut))
+        return nn.relu(x + shortcut)
+
+
 class ResNet(nn.Module):
-    """Images to the last feature map of a residual network of `BasicBlock`s.
+    """Images to the last feature map of a residual network.
 
     Attributes:
         stage_sizes: blocks in each stage. Every stage but the first halves the map, so four stages have an output
             stride of 32 and three have 16.
-        width: channels of the first stage; each next stage doubles them.
+        width: channels of the first stage's blocks; each next stage doubles them.
         dtype: dtype of the computation; parameters and statistics are float32.
+        block: what the stages are made of.
 
     Example:
         >>> images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
@@ -74,6 +114,7 @@ class ResNet(nn.Module):
     stage_sizes: tuple[int, ...]
     width: int = 64
     dtype: DTypeLike = jnp.float32
+    block: type[BasicBlock] | type[Bottleneck] = BasicBlock
 
     @property
     def output_stride(self) -> int:
@@ -94,7 +135,8 @@ class ResNet(nn.Module):
                 `freeze_to(-1)` is 4 of 4 stages, `freeze_to(-2)` is 2 and `unfreeze()` is 0.
 
         Returns:
-            `[B, ceil(H / output_stride), ceil(W / output_stride), width * 2 ** (stages - 1)]`.
+            `[B, ceil(H / output_stride), ceil(W / output_stride), width * 2 ** (stages - 1)]`, with four times the
+            channels from a `Bottleneck`.
         """
         stem_norm = BatchNorm(use_running_average=not train or frozen_stages > 0, dtype=self.dtype, name="bn1")
         x = nn.relu(stem_norm(_conv(self.width, 7, 2, dtype=self.dtype, name="conv1")(images)))
@@ -103,7 +145,7 @@ class ResNet(nn.Module):
             frozen = stage <= frozen_stages
             for block in range(blocks):
                 stride = 2 if stage > 1 and block == 0 else 1
-                layer = BasicBlock(self.width * 2 ** (stage - 1), stride, self.dtype, name=f"layer{stage}_{block}")
+                layer = self.block(self.width * 2 ** (stage - 1), stride, self.dtype, name=f"layer{stage}_{block}")
                 x = layer(x, train=train and not frozen)
             if frozen:
                 x = jax.lax.stop_gradient(x)
@@ -115,6 +157,7 @@ BACKBONES = {
     "resnet34": partial(ResNet, stage_sizes=(3, 4, 6, 3)),
     "resnet_small": partial(ResNet, stage_sizes=(1, 1, 1), width=32),
     "resnet_tiny": partial(ResNet, stage_sizes=(1, 1), width=32),
+    "resnet50": partial(ResNet, stage_sizes=(3, 4, 6, 3), block=Bottleneck),
 }
 """Constructors by name. `resnet_small` (output stride 16) and `resnet_tiny` (8) train on a CPU in minutes."""
 

@@ -4,18 +4,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
-from jaxssd.metrics import DetectionArrays
-from jaxssd.plots.style import BOX_COLORS, DPI, TRUTH_COLOR
+from jaxssd.plots.style import BOX_COLORS
 
 Linestyle = Literal["-", "--"]
-Truths = tuple[Float[np.ndarray, "n G 4"], Int[np.ndarray, "n G"], Bool[np.ndarray, "n G"]]
 
 
 def class_color(label: int) -> str:
@@ -62,122 +58,13 @@ def draw_boxes(
                 edgecolor=color,
                 linewidth=line_width,
                 linestyle=linestyle,
-                path_effects=_rim(2 * line_width),
+                path_effects=rim(2 * line_width),
             )
         )
     ax.apply_aspect()  # settles where the axes lie, which is otherwise left to the first drawing
     taken = np.reshape([text.get_window_extent().extents for text in ax.texts], (-1, 4))
     for box, caption, color in zip(boxes, captions, colors, strict=True):
         taken = np.vstack([taken, _write_caption(ax, box, caption, color, font_size, taken)])
-
-
-def detection_grid(
-    images: UInt8[np.ndarray, "n S S 3"],
-    detections: DetectionArrays,
-    truths: Truths | None,
-    class_names: Sequence[str],
-    *,
-    score_threshold: float = 0.3,
-    columns: int = 4,
-    ids: Sequence[str] | None = None,
-) -> Figure:
-    """Images with their detections (solid, in the class's colour) and ground truth (dashed white and black).
-
-    Args:
-        images: `[n, S, S, 3]`, one at least.
-        detections: of these images, `[n, D, ...]`.
-        truths: `(boxes[n, G, 4], labels[n, G], valid[n, G])`, or None to draw none.
-        class_names: C names.
-        score_threshold: the least score that is drawn.
-        columns: images in a row.
-        ids: n titles.
-
-    Returns:
-        A figure three inches wide for each column.
-    """
-    count = len(images)
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    side, title, legend, gap = 3.0, 0.0 if ids is None else 0.25, 0.4, 0.08
-    width, height = columns * (side + gap) + gap, rows * (side + title + gap) + legend
-    figure = Figure(figsize=(width, height), dpi=DPI)
-    for index, image in enumerate(images):
-        row, column = divmod(index, columns)
-        left, bottom = gap + column * (side + gap), height - (row + 1) * (side + title + gap)
-        ax = figure.add_axes((left / width, bottom / height, side / width, side / height))
-        show_image(ax, image)
-        if ids is not None:
-            ax.set_title(ids[index], fontsize=8, pad=3, parse_math=False)
-        _draw_detections(
-            ax,
-            detections.boxes[index],
-            detections.scores[index],
-            detections.labels[index],
-            detections.valid[index],
-            class_names,
-            score_threshold,
-            font_size=7.0,
-        )
-        if truths is not None:
-            boxes, labels, valid = (array[index] for array in truths)
-            names = [class_names[label] for label in labels[valid]]
-            draw_boxes(ax, boxes[valid], names, [TRUTH_COLOR] * len(names), linestyle="--", font_size=7.0)
-    figure.legend(
-        handles=_legend(score_threshold, truths is not None), loc="lower center", ncols=2, frameon=False, fontsize=9
-    )
-    return figure
-
-
-def detection_image(
-    image: UInt8[np.ndarray, "H W 3"],
-    detections: DetectionArrays,
-    class_names: Sequence[str],
-    *,
-    score_threshold: float = 0.3,
-) -> Figure:
-    """One photograph with its detections, at its own size: saved at the figure's own dpi, a pixel stays a pixel.
-
-    Args:
-        image: `[H, W, 3]`.
-        detections: of this image, unbatched: `[D, ...]`.
-        class_names: C names.
-        score_threshold: the least score that is drawn.
-
-    Returns:
-        A figure of H x W pixels.
-    """
-    height, width, _ = image.shape
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-    ax = figure.add_axes((0, 0, 1, 1))
-    show_image(ax, image)
-    _draw_detections(
-        ax,
-        detections.boxes,
-        detections.scores,
-        detections.labels,
-        detections.valid,
-        class_names,
-        score_threshold,
-        font_size=max(7.0, min(height, width) / 50),
-    )
-    return figure
-
-
-def _draw_detections(
-    ax: Axes,
-    boxes: Float[np.ndarray, "D 4"],
-    scores: Float[np.ndarray, "D"],
-    labels: Int[np.ndarray, "D"],
-    valid: Bool[np.ndarray, "D"],
-    class_names: Sequence[str],
-    score_threshold: float,
-    *,
-    font_size: float,
-) -> None:
-    shown = valid & (scores >= score_threshold)
-    rows = list(zip(labels[shown].tolist(), scores[shown].tolist(), strict=True))
-    captions = [f"{class_names[label]} {score:.2f}" for label, score in rows]
-    draw_boxes(ax, boxes[shown], captions, [class_color(label) for label, _ in rows], font_size=font_size)
 
 
 def _write_caption(
@@ -194,7 +81,7 @@ def _write_caption(
         color=color,
         fontsize=font_size,
         weight="bold",
-        path_effects=_rim(font_size / 4),
+        path_effects=rim(font_size / 4),
         parse_math=False,  # a name may hold a dollar sign
     )
     text.set_verticalalignment("bottom")
@@ -213,17 +100,6 @@ def _write_caption(
     return spots[best]
 
 
-def _rim(width: float) -> list[Stroke | Normal]:
+def rim(width: float) -> list[Stroke | Normal]:
+    """A black outline of a line or a text, `width` points across."""
     return [Stroke(linewidth=width, foreground="black", dashes={"dash_offset": 0, "dash_list": None}), Normal()]
-
-
-def _legend(score_threshold: float, with_truths: bool) -> list[Line2D]:
-    styles: list[tuple[str, Linestyle, str]] = [
-        (BOX_COLORS[0], "-", f"detection: class and score (at least {score_threshold:g})")
-    ]
-    if with_truths:
-        styles.append((TRUTH_COLOR, "--", "ground truth"))
-    return [
-        Line2D([], [], color=color, linestyle=linestyle, path_effects=_rim(3.0), label=label)
-        for color, linestyle, label in styles
-    ]

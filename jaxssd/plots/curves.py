@@ -14,19 +14,22 @@ from jaxssd.plots.style import BLUE, DPI, GREEN, ORANGE, VERMILION
 Rows = Sequence[Mapping[str, Any]]
 
 
-def training_curves(train_rows: Rows, val_rows: Rows) -> Figure:
-    """Loss, learning rate and validation mAP against the step.
+def training_curves(train_rows: Rows, val_rows: Rows, score_panels: Mapping[str, Mapping[str, str]]) -> Figure:
+    """Loss, learning rate and validation scores against the step.
 
     Args:
-        train_rows: one a step: `{"step", "loss", "learning_rate", ...}`.
-        val_rows: one an evaluation: `{"step", "loss", "map_area", "map_voc07", ...}`; may be empty. A value that is
+        train_rows: one a step: `{"step", "loss", "learning_rate", "phase", ...}`.
+        val_rows: one a validation: `{"step", "loss", "objective", ...}` and the scores; may be empty. A value that is
             missing, None or NaN leaves a gap.
+        score_panels: what the scores are called: `{panel: {key of a row: name}}`.
 
     Returns:
-        A figure of three panels; the best mAP of each kind is marked.
+        A figure of a panel for the loss, one for the learning rate, and the score panels. Dotted lines are the starts
+        of phases; stars mark the best checkpoint, the one with the highest objective.
     """
-    figure = Figure(figsize=(8, 8), dpi=DPI, layout="constrained")
-    loss_ax, rate_ax, map_ax = figure.subplots(3, sharex=True, height_ratios=(3, 1.5, 2.5))
+    heights = (3, 1.5, *[2.5] * len(score_panels))
+    figure = Figure(figsize=(8, 1 + sum(heights)), dpi=DPI, layout="constrained")
+    loss_ax, rate_ax, *score_axes = figure.subplots(len(heights), sharex=True, height_ratios=heights)
     step, loss = _column(train_rows, "step"), _column(train_rows, "loss")
     window = max(5, len(step) // 50)
     marker = "o" if len(step) == 1 else None  # a line of one point is invisible
@@ -35,27 +38,51 @@ def training_curves(train_rows: Rows, val_rows: Rows) -> Figure:
     loss_ax.set(ylabel="loss")
     rate_ax.plot(step, _column(train_rows, "learning_rate"), color=BLUE, marker=marker)
     rate_ax.set(ylabel="learning rate")
-    map_ax.set(ylabel="validation mAP", xlabel="step")
-
     if val_rows:
-        val_step = _column(val_rows, "step")
-        loss_ax.plot(val_step, _column(val_rows, "loss"), "o-", color=VERMILION, markersize=4, label="validation")
-        for key, name, color in (("map_area", "area", GREEN), ("map_voc07", "11-point", ORANGE)):
-            values = _column(val_rows, key)
-            label = name
-            if np.isfinite(values).any():
-                best = np.nanargmax(values)
-                label = f"{name}: best {values[best]:.3f} at step {val_step[best]:.0f}"
-                map_ax.plot(val_step[best], values[best], "*", color=color, markersize=14, clip_on=False)
-            map_ax.plot(val_step, values, "o-", color=color, markersize=4, label=label)
-        map_ax.set_ylim(bottom=0)
-        _legend_above(map_ax)
-    else:
-        map_ax.text(0.5, 0.5, "no validation yet", ha="center", transform=map_ax.transAxes)
+        val_step, val_loss = _column(val_rows, "step"), _column(val_rows, "loss")
+        loss_ax.plot(val_step, val_loss, "o-", color=VERMILION, markersize=4, label="validation")
     _legend_above(loss_ax)
-    for ax in (loss_ax, rate_ax, map_ax):
+    for ax, (panel, names) in zip(score_axes, score_panels.items(), strict=True):
+        _plot_scores(ax, val_rows, names)
+        ax.set(ylabel=f"validation {panel}")
+    figure.axes[-1].set(xlabel="step")
+    starts = step[1:][np.diff(_column(train_rows, "phase")) > 0]
+    for ax in figure.axes:
+        for start in starts:
+            ax.axvline(start, color="black", linewidth=0.8, linestyle=":")
         ax.grid(alpha=0.3)
         ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def learning_rate_sweep(
+    learning_rate: Float[np.ndarray, "n"],
+    loss: Float[np.ndarray, "n"],
+    smoothed: Float[np.ndarray, "n"],
+    suggestion: float,
+) -> Figure:
+    """The loss against a learning rate that grew every step.
+
+    Args:
+        learning_rate: `[n]`.
+        loss: `[n]`, of each batch.
+        smoothed: `[n]`, its running mean.
+        suggestion: the rate to mark.
+
+    Returns:
+        A figure with logarithmic axes.
+    """
+    figure = Figure(figsize=(8, 4.5), dpi=DPI, layout="constrained")
+    ax = figure.subplots()
+    ax.plot(learning_rate, loss, color=BLUE, linewidth=0.5, alpha=0.5, label="each batch")
+    ax.plot(learning_rate, smoothed, color=BLUE, label="running mean")
+    least = int(np.nanargmin(smoothed))
+    ax.plot(learning_rate[least], smoothed[least], "o", color=VERMILION, label=f"least at {learning_rate[least]:.1e}")
+    ax.axvline(suggestion, color=GREEN, label=f"suggested {suggestion:.1e}")
+    ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="training loss")
+    ax.grid(alpha=0.3, which="both")
+    ax.spines[["top", "right"]].set_visible(False)
+    _legend_above(ax)
     return figure
 
 
@@ -94,6 +121,21 @@ def precision_recall(scores: VOCScores, class_names: Sequence[str]) -> Figure:
         fontsize=11,
     )
     return figure
+
+
+def _plot_scores(ax: Axes, val_rows: Rows, names: Mapping[str, str]) -> None:
+    objective = _column(val_rows, "objective")
+    if not np.isfinite(objective).any():
+        ax.text(0.5, 0.5, "no validation yet", ha="center", transform=ax.transAxes)
+        return
+    step, best = _column(val_rows, "step"), np.nanargmax(objective)
+    for (key, name), color in zip(names.items(), (GREEN, ORANGE, BLUE), strict=False):
+        values = _column(val_rows, key)
+        label = f"{name}: best {values[best]:.3f} at step {step[best]:.0f}"
+        ax.plot(step, values, "o-", color=color, markersize=4, label=label)
+        ax.plot(step[best], values[best], "*", color=color, markersize=14, clip_on=False)
+    ax.set_ylim(bottom=0)
+    _legend_above(ax)
 
 
 def _legend_above(ax: Axes) -> None:

@@ -1,8 +1,9 @@
 """Training: a configuration and data in, a run's folder out."""
 
+from jaxssd.training.divergence import NonFiniteLossError
 from jaxssd.training.evaluation import evaluate, make_predict, make_validate, map_batches
-from jaxssd.training.job import resume, start
-from jaxssd.training.loop import NonFiniteLossError, train
+from jaxssd.training.job import find_rate, resume, start
+from jaxssd.training.loop import train
 from jaxssd.training.report import report_photograph, report_scores
 from jaxssd.training.restore import restore
 from jaxssd.training.run_folder import RunFolder
@@ -11,6 +12,7 @@ __all__ = [
     "NonFiniteLossError",
     "RunFolder",
     "evaluate",
+    "find_rate",
     "make_predict",
     "make_validate",
     "map_batches",

@@ -4,12 +4,14 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from jaxssd.training.state import TrainState
+from jaxssd.training.state import TrainState, Variables
 
 
 class Checkpoints:
@@ -67,26 +69,46 @@ class Checkpoints:
             state: on any device.
             score: higher is better.
         """
-        self._manager.save(step, args=ocp.args.StandardSave(state), metrics={"score": score})
+        items = ocp.args.Composite(
+            variables=ocp.args.StandardSave(state.variables), optimizer=ocp.args.StandardSave(state.opt_state)
+        )
+        self._manager.save(step, args=items, metrics={"score": score})
 
-    def restore(self, step: int | None, like: TrainState) -> TrainState:
-        """Read a checkpoint onto the first local device, whatever device it was written from.
+    def restore_variables(self, step: int | None, like: Variables) -> Variables:
+        """Read parameters and statistics onto the first local device, whatever device they were written from.
 
         Args:
             step: `last_step` or `best_step`.
-            like: a state, or its shapes (`jax.eval_shape`), of the same model and optimizer.
+            like: variables of the same model, or their shapes (`jax.eval_shape`).
 
         Returns:
-            The state.
+            The variables.
 
         Raises:
             FileNotFoundError: if the run has no checkpoint yet.
         """
+        return self._restore(step, "variables", like)
+
+    def restore(self, step: int, like: TrainState) -> TrainState:
+        """Read a whole state, to go on in the phase in which it was written.
+
+        Args:
+            step: `last_step` or `best_step`.
+            like: a state, or its shapes, of the same model and that phase's optimizer.
+
+        Returns:
+            The state.
+        """
+        variables = self.restore_variables(step, like.variables)
+        opt_state = self._restore(step, "optimizer", like.opt_state)
+        return TrainState(jnp.asarray(step, jnp.int32), variables["params"], variables["batch_stats"], opt_state)
+
+    def _restore(self, step: int | None, item: str, like: Any) -> Any:
         if step is None:
             raise FileNotFoundError(f"{self.folder} has no checkpoint: the run ended before its first validation")
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
-        return self._manager.restore(step, args=ocp.args.StandardRestore(target))
+        return self._manager.restore(step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(target)}))[item]
 
 
 @contextlib.contextmanager

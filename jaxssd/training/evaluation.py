@@ -8,59 +8,58 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxssd.data.dataset import Dataset, Examples
-from jaxssd.metrics import VOCScores, voc_scores
-from jaxssd.ops import Detections, SSDLoss
 from jaxssd.ops._arrays import ArrayLike
-from jaxssd.tasks import DetectionTask
+from jaxssd.tasks import Loss, Scores, Task
+from jaxssd.training.state import Variables
 
 BATCHES_AHEAD = 3  # enough to keep the device busy, without filling it with batches that wait
 
-Variables = dict[str, Any]
-Predict = Callable[[Variables, ArrayLike], Detections]
-Validate = Callable[[Variables, Examples], tuple[Detections, SSDLoss]]
+Predict = Callable[[Variables, ArrayLike], Any]
+Validate = Callable[[Variables, Examples], tuple[Any, Loss]]
 Inputs = TypeVar("Inputs")
 Outputs = TypeVar("Outputs")
 
 
 class Evaluation(NamedTuple):
-    """What a network makes of a data set; arrays are NumPy's."""
+    """What a network makes of a data set; arrays are NumPy's, `[N, ...]`."""
 
-    detections: Detections  # [N, D]
-    loss: SSDLoss  # [N]
-    scores: VOCScores
+    answers: Any
+    loss: Loss
+    scores: Scores
 
 
-def make_predict(task: DetectionTask) -> Predict:
+def make_predict(task: Task) -> Predict:
     """Compile-once inference, NMS included.
 
     Args:
-        task: the model, and how its outputs become detections.
+        task: the model, and how its outputs become an answer.
 
     Returns:
-        A jitted `(variables, images uint8 [B, S, S, 3]) -> Detections [B, D]`.
+        A jitted `(variables, images uint8 [B, S, S, 3]) -> answer`; of a detection task, `Detections [B, D]`.
     """
 
     @jax.jit
-    def predict(variables: Variables, images: ArrayLike) -> Detections:
-        return task.detect(task.predict(variables, images))
+    def predict(variables: Variables, images: ArrayLike) -> Any:
+        return task.answer(task.predict(variables, images))
 
     return predict
 
 
-def make_validate(task: DetectionTask) -> Validate:
+def make_validate(task: Task) -> Validate:
     """Compile-once inference with the loss, from one forward pass.
 
     Args:
-        task: the model, its loss, and how its outputs become detections.
+        task: the model, its loss, and how its outputs become an answer.
 
     Returns:
-        A jitted `(variables, examples [B]) -> (Detections [B, D], SSDLoss [B])`.
+        A jitted `(variables, examples [B]) -> (answer, loss)`; of a detection task, `Detections [B, D]` and
+        `SSDLoss [B]`.
     """
 
     @jax.jit
-    def validate(variables: Variables, examples: Examples) -> tuple[Detections, SSDLoss]:
+    def validate(variables: Variables, examples: Examples) -> tuple[Any, Loss]:
         predictions = task.predict(variables, examples.images)
-        return task.detect(predictions), task.loss(predictions, examples)
+        return task.answer(predictions), task.loss(predictions, examples)
 
     return validate
 
@@ -98,6 +97,7 @@ def map_batches(
 
 
 def evaluate(
+    task: Task,
     validate: Validate,
     variables: Variables,
     dataset: Dataset,
@@ -105,9 +105,10 @@ def evaluate(
     batch_size: int,
     progress: bool = False,
 ) -> Evaluation:
-    """Predict a data set and score the detections by the VOC protocol.
+    """Answer for a data set, and score the answers.
 
     Args:
+        task: what is asked, and how answers are scored.
         validate: from `make_validate`.
         variables: parameters and BatchNorm statistics.
         dataset: with ground truth.
@@ -115,16 +116,7 @@ def evaluate(
         progress: whether to show a bar.
 
     Returns:
-        Detections, losses and scores.
+        Answers, losses and scores.
     """
-    truths = dataset.examples
-    detections, loss = map_batches(validate, variables, truths, batch_size=batch_size, progress=progress)
-    scores = voc_scores(
-        detections,
-        truths.boxes,
-        truths.labels,
-        truths.valid,
-        truths.difficult,
-        num_classes=len(dataset.class_names),
-    )
-    return Evaluation(detections, loss, scores)
+    answers, loss = map_batches(validate, variables, dataset.examples, batch_size=batch_size, progress=progress)
+    return Evaluation(answers, loss, task.score(answers, dataset))

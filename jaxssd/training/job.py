@@ -1,6 +1,5 @@
 """The whole job of `train.py`: read the data, train, score the best checkpoint, draw."""
 
-import json
 import shlex
 import sys
 from dataclasses import replace
@@ -11,11 +10,12 @@ import jax
 from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.sources import load_split, with_classes
-from jaxssd.metrics import format_scores
 from jaxssd.tasks import make_task
+from jaxssd.training.backbone import pretrained_backbone
 from jaxssd.training.evaluation import evaluate
 from jaxssd.training.loop import train
-from jaxssd.training.report import report_scores, report_training
+from jaxssd.training.lr_finder import find_learning_rate
+from jaxssd.training.report import report_scores, report_sweep, report_training
 from jaxssd.training.restore import restore
 from jaxssd.training.run_folder import RunFolder
 
@@ -33,13 +33,9 @@ def start(config: Config, run: RunFolder) -> None:
         NonFiniteLossError: if the training diverges.
     """
     run.require_new()
-    if config.data != "shapes":
-        config = replace(config, data=str(Path(config.data).resolve()))  # the run may be resumed from anywhere
-    config = with_classes(config)
-    make_task(config)  # settings that make no network are told before the data is read
+    config = _settle(config)
     train_set, val_set = _load(config)
     run.create(config)
-    run.fingerprints.write_text(json.dumps(_fingerprints(train_set, val_set), indent=2) + "\n")
     _finish(config, train_set, val_set, run)
 
 
@@ -47,8 +43,39 @@ def resume(run: RunFolder) -> None:
     """Go on with a run from its last checkpoint; raises like `start`, and if the data is no longer what it was."""
     config = run.open()
     train_set, val_set = _load(config)
-    run.require_same_data(_fingerprints(train_set, val_set))
     _finish(config, train_set, val_set, run)
+
+
+def find_rate(config: Config, folder: Path) -> None:
+    """Sweep the learning rate of the first phase, and suggest one.
+
+    Args:
+        config: as the user gave it; of its learning rate nothing is used.
+        folder: for `learning-rate.png` and `learning-rate.json`; made if need be.
+
+    Raises:
+        ValueError, FileNotFoundError: for data or settings that do not work, naming them.
+    """
+    config = _settle(config)
+    train_set = load_split(config, "train")
+    print(f"train: {train_set.report.summary()}")
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep = find_learning_rate(config, train_set)
+    report_sweep(folder, sweep)
+    print(f"suggested --learning-rate {sweep.suggestion:.1e}\nfigure    {folder}/learning-rate.png")
+
+
+def _settle(config: Config) -> Config:
+    """Fill in classes and absolute paths, and tell what cannot work before time is spent on the data."""
+    if config.data != "shapes":
+        config = replace(config, data=str(Path(config.data).resolve()))  # the run may be resumed from anywhere
+    if config.pretrained is not None:
+        config = replace(config, pretrained=str(Path(config.pretrained).resolve()))
+    config = with_classes(config)
+    task = make_task(config)
+    if config.pretrained is not None:
+        pretrained_backbone(config, task)
+    return config
 
 
 def _load(config: Config) -> tuple[Dataset, Dataset]:
@@ -57,24 +84,25 @@ def _load(config: Config) -> tuple[Dataset, Dataset]:
     return train_set, val_set
 
 
-def _fingerprints(train_set: Dataset, val_set: Dataset) -> dict[str, str]:
-    return {"train": train_set.fingerprint, "val": val_set.fingerprint}
-
-
 def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) -> None:
     train_set.report.write(run.path / "loading-train.json")
     val_set.report.write(run.path / "loading-val.json")
     device = jax.devices()[0]
-    print(f"{config.backbone} in {config.precision} on {device.device_kind} ({device.platform}), run folder {run}")
+    start_from = config.pretrained or "random weights"
+    print(f"{config.task}: {config.backbone} from {start_from}, {config.precision}")
+    print(f"on {device.device_kind} ({device.platform}), run folder {run}")
+    task = make_task(config)
     try:
         validate = train(config, train_set, val_set, run)
     finally:  # also of a run that was stopped
         if run.rows("train"):
-            report_training(run)
+            report_training(run, task)
     _, _, variables = restore(run)
-    result = evaluate(validate, variables, val_set, batch_size=min(config.batch_size, len(train_set.ids)))
-    print(f"\nbest checkpoint on the validation set\n{format_scores(result.scores, val_set.class_names)}\n")
-    report_scores(run.path, val_set, result, "val", {"checkpoint": "best", "data": config.data, "split": "val"})
+    batch_size = min(config.batch_size, len(train_set.ids))
+    result = evaluate(task, validate, variables, val_set, batch_size=batch_size)
+    print(f"\nbest checkpoint on the validation set\n{result.scores.table()}\n")
+    about = {"checkpoint": "best", "data": config.data, "split": "val"}
+    report_scores(run.path, task, val_set, result, "val", about)
     print(f"figures   {run.figures}")
     python = shlex.quote(sys.executable)
     print(f"score it  {python} evaluate.py {run}")

@@ -1,35 +1,45 @@
 """A whole training run: from a configuration and data to checkpoints and metrics in a folder."""
 
-import math
-from collections.abc import Iterator
-from typing import Any
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from tqdm import tqdm
 
 from jaxssd.config import Config
-from jaxssd.data.dataset import Dataset
-from jaxssd.tasks import make_task
+from jaxssd.data.dataset import Dataset, Examples
+from jaxssd.tasks import Task, make_task
+from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints
-from jaxssd.training.evaluation import Evaluation, Validate, evaluate, make_validate
+from jaxssd.training.divergence import require_finite_losses, require_finite_state
+from jaxssd.training.evaluation import Validate, evaluate, make_validate
+from jaxssd.training.groups import frozen_stages
 from jaxssd.training.optimizer import make_optimizer
+from jaxssd.training.phases import Place, places
+from jaxssd.training.rows import train_rows, val_row
 from jaxssd.training.run_folder import Row, RunFolder
-from jaxssd.training.state import TrainState, init_state
-from jaxssd.training.step import StepMetrics, epoch_order, epoch_shape, make_train_chunk
+from jaxssd.training.schedules import make_schedule
+from jaxssd.training.state import TrainState, Variables, init_state
+from jaxssd.training.step import AUGMENTATIONS, epoch_order, epoch_shape, make_train_chunk
 
 CHUNK_STEPS = 50  # long enough to hide the cost of a call, short enough for a progress bar that moves
 CPU_CALL_STEPS = 1  # a CPU takes a chunk a step at a time, see `make_train_chunk`
 
 
-class NonFiniteLossError(RuntimeError):
-    """The loss became infinite or NaN; the checkpoints are from before."""
+class Sizes(NamedTuple):
+    """How an epoch is cut up."""
+
+    num_images: int
+    batch_size: int
+    epoch_steps: int
+    call_steps: int
 
 
 def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) -> Validate:
-    """Train, validate and checkpoint until the last epoch.
+    """Train phase by phase, validate and checkpoint, until the last epoch.
 
     A run that was stopped goes on from its last checkpoint, and ends as it would have without the stop.
 
@@ -44,112 +54,124 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) 
 
     Raises:
         NonFiniteLossError: at the first step whose loss is not finite.
-        ValueError: if the settings make no network, or the last checkpoint is of another training set.
+        ValueError: if the settings make no network, the pretrained weights do not fit it, or the run was started on
+            other data.
     """
-    num_images = len(train_set.examples.images)
-    batch_size = min(config.batch_size, num_images)
-    chunks, chunk_steps = epoch_shape(num_images, batch_size, CHUNK_STEPS)
-    call_steps = CPU_CALL_STEPS if jax.default_backend() == "cpu" else chunk_steps
-    epoch_steps = chunks * chunk_steps
-    total_steps = config.epochs * epoch_steps
-    order_key, step_key = jax.random.split(jax.random.key(config.seed))
-    init_key = jax.random.key(config.seed, impl="rbg")  # three times as quick to compile as the default, once a layer
-
+    run.pin_data({"train": train_set.fingerprint, "val": val_set.fingerprint})
     task = make_task(config)
-    optimizer, schedule = make_optimizer(config.learning_rate, config.weight_decay, total_steps)
-    train_chunk = make_train_chunk(task, optimizer, augment=config.augment)
     validate = make_validate(task)
-    state = init_state(task.model, optimizer, init_key, config.image_size)
-    learning_rates = jax.device_get(jax.vmap(schedule)(np.arange(total_steps)))
-    examples = jax.device_put(train_set.examples)
-
-    with Checkpoints(run.checkpoints) as checkpoints:
+    sizes = cut_epoch(len(train_set.ids), config.batch_size)
+    with ExitStack() as stack:
+        checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
         step = checkpoints.last_step or 0
-        if step % epoch_steps:
-            raise ValueError(f"{run.path} was trained on other data: step {step} ends no epoch of {epoch_steps} steps")
-        if step:
-            state = checkpoints.restore(step, state)
+        if step % sizes.epoch_steps:
+            raise ValueError(f"{run.path}: step {step} ends no epoch of {sizes.epoch_steps} steps")
         run.drop_rows_after(step)
-
-        images = {"total": total_steps * batch_size, "initial": step * batch_size, "unit": " images"}
-        with tqdm(desc="training", disable=None, **images) as bar:
-            for epoch in range(step // epoch_steps, config.epochs):
-                order = epoch_order(
-                    order_key, np.int32(epoch), num_images=num_images, batch_size=batch_size, chunk_steps=CHUNK_STEPS
-                )
-                for rows_of_call in order.reshape(-1, call_steps, batch_size):
-                    with jax.transfer_guard("disallow"):
-                        state, metrics = train_chunk(state, examples, rows_of_call, step_key)
-                    rows = list(_train_rows(jax.device_get(metrics), step, epoch, learning_rates))
-                    run.append_rows(rows)
-                    _require_finite(rows, checkpoints.last_step)
-                    step += call_steps
-                    bar.set_postfix_str(
-                        f"epoch {epoch + 1}/{config.epochs}, loss {rows[-1]['loss']:.3f}", refresh=False
-                    )
-                    bar.update(call_steps * batch_size)
-
-                if (epoch + 1) % config.eval_every == 0 or epoch + 1 == config.epochs:
-                    _require_finite_state(state, rows, checkpoints.last_step)
-                    row = _val_row(evaluate(validate, state.variables, val_set, batch_size=batch_size), step, epoch)
-                    if not math.isfinite(row["loss"]):
-                        raise _diverged(f"the validation loss is {row['loss']}", rows[-1], checkpoints.last_step)
-                    run.append_rows([row])
-                    checkpoints.save(step, state, score=row["map_area"] or 0.0)
-                    bar.write(_val_line(row))
+        fresh = first_variables(config, task)
+        variables = checkpoints.restore_variables(step, fresh) if step else fresh
+        total_steps = sum(phase.epochs for phase in config.phases) * sizes.epoch_steps
+        bar = stack.enter_context(_progress(total_steps, step, sizes.batch_size))
+        examples = jax.device_put(train_set.examples)
+        trainer = _Trainer(config, task, validate, examples, val_set, run, checkpoints, sizes, bar)
+        for place in places(config):
+            if step < place.epochs.stop * sizes.epoch_steps:
+                variables = trainer.train_phase(place, variables, step)
+                step = place.epochs.stop * sizes.epoch_steps
     return validate
 
 
-def _train_rows(metrics: StepMetrics, first_step: int, epoch: int, learning_rates: np.ndarray) -> Iterator[Row]:
-    """A row a step, numbered from 1: `step` is how many steps have been taken."""
-    for offset, values in enumerate(zip(*metrics, strict=True)):
-        losses = {name: float(value) for name, value in zip(StepMetrics._fields, values, strict=True)}
-        rate = float(learning_rates[first_step + offset])
-        yield {"kind": "train", "step": first_step + offset + 1, "epoch": epoch, **losses, "learning_rate": rate}
+def cut_epoch(num_images: int, batch_size: int) -> Sizes:
+    """How the device is going to take an epoch of so many images."""
+    batch_size = min(batch_size, num_images)
+    chunks, chunk_steps = epoch_shape(num_images, batch_size, CHUNK_STEPS)
+    call_steps = CPU_CALL_STEPS if jax.default_backend() == "cpu" else chunk_steps
+    return Sizes(num_images, batch_size, chunks * chunk_steps, call_steps)
 
 
-def _val_row(result: Evaluation, step: int, epoch: int) -> Row:
-    """Means over the images; a score is None where no class has ground truth."""
-    losses = {name: float(getattr(result.loss, name).mean()) for name in StepMetrics._fields if name != "loss"}
-    scores = {"map_area": result.scores.mean_area, "map_voc07": result.scores.mean_voc07}
-    return {
-        "kind": "val",
-        "step": step,
-        "epoch": epoch,
-        "loss": float(result.loss.total.mean()),
-        **losses,
-        **{name: None if math.isnan(score) else float(score) for name, score in scores.items()},
-    }
+def run_keys(seed: int) -> tuple[Array, Array]:
+    """The key of the order of the images, and that of everything random in a step."""
+    order_key, step_key = jax.random.split(jax.random.key(seed))
+    return order_key, step_key
 
 
-def _val_line(row: Row) -> str:
-    score = (
-        "no ground truth" if row["map_area"] is None else f"mAP {row['map_area']:.3f} ({row['map_voc07']:.3f} 11-point)"
-    )
-    return f"epoch {row['epoch'] + 1:3d}: validation loss {row['loss']:.3f}, {score}"
+@dataclass(frozen=True)
+class _Trainer:
+    """What stays the same through all phases."""
+
+    config: Config
+    task: Task
+    validate: Validate
+    examples: Examples
+    val_set: Dataset
+    run: RunFolder
+    checkpoints: Checkpoints
+    sizes: Sizes
+    bar: tqdm
+
+    def train_phase(self, place: Place, variables: Variables, step: int) -> Variables:
+        """From the variables at `step`, which lies before the phase's end, to those at its end."""
+        config, phase, sizes = self.config, place.phase, self.sizes
+        num_stages = self.task.num_stages
+        first_step, phase_steps = place.first_epoch * sizes.epoch_steps, phase.epochs * sizes.epoch_steps
+        schedule = make_schedule(phase, phase_steps)
+        optimizer = make_optimizer(
+            schedule,
+            unfrozen=phase.unfrozen,
+            num_stages=num_stages,
+            group_rates=config.group_rates,
+            weight_decay=config.weight_decay,
+        )
+        train_chunk = make_train_chunk(
+            self.task,
+            optimizer,
+            augment=AUGMENTATIONS[config.augment],
+            frozen_stages=frozen_stages(phase.unfrozen, num_stages),
+        )
+        state = init_state(variables, optimizer, step)
+        if step > first_step:
+            state = self.checkpoints.restore(step, state)
+        rates = jax.device_get(jax.vmap(schedule)(np.arange(phase_steps)))
+        order_key, step_key = run_keys(config.seed)
+        for epoch in range(step // sizes.epoch_steps, place.epochs.stop):
+            order = epoch_order(
+                order_key,
+                np.int32(epoch),
+                num_images=sizes.num_images,
+                batch_size=sizes.batch_size,
+                chunk_steps=CHUNK_STEPS,
+            )
+            for rows_of_call in order.reshape(-1, sizes.call_steps, sizes.batch_size):
+                with jax.transfer_guard("disallow"):
+                    state, loss = train_chunk(state, self.examples, rows_of_call, step_key)
+                in_phase = slice(step - first_step, step - first_step + sizes.call_steps)
+                where = {"first_step": step, "epoch": epoch, "phase": place.number}
+                rows = list(train_rows(jax.device_get(loss), rates[in_phase], **where))
+                self.run.append_rows(rows)
+                require_finite_losses(rows, self.checkpoints.last_step)
+                step += sizes.call_steps
+                self._advance(rows)
+            if (epoch + 1) % config.eval_every == 0 or epoch + 1 == place.epochs.stop:
+                require_finite_state(state, rows, self.checkpoints.last_step)
+                self._validate_and_save(state, step, epoch, place.number)
+        return state.variables
+
+    def _validate_and_save(self, state: TrainState, step: int, epoch: int, phase: int) -> None:
+        batch_size = self.sizes.batch_size
+        result = evaluate(self.task, self.validate, state.variables, self.val_set, batch_size=batch_size)
+        row = val_row(result, step=step, epoch=epoch, phase=phase)
+        require_finite_losses([row], self.checkpoints.last_step)
+        self.run.append_rows([row])
+        self.checkpoints.save(step, state, score=row["objective"])
+        self.bar.write(f"epoch {epoch + 1:3d}: validation loss {row['loss']:.3f}, {result.scores.headline()}")
+
+    def _advance(self, rows: list[Row]) -> None:
+        of_phases = f"phase {rows[-1]['phase'] + 1}/{len(self.config.phases)}, " if len(self.config.phases) > 1 else ""
+        epochs = sum(phase.epochs for phase in self.config.phases)
+        text = f"{of_phases}epoch {rows[-1]['epoch'] + 1}/{epochs}, loss {rows[-1]['loss']:.3f}"
+        self.bar.set_postfix_str(text, refresh=False)
+        self.bar.update(len(rows) * self.sizes.batch_size)
 
 
-def _require_finite(rows: list[Row], last_step: int | None) -> None:
-    for row in rows:
-        if not math.isfinite(row["loss"]):
-            losses = f"localization {row['localization']}, classification {row['classification']}"
-            raise _diverged(f"the loss is {row['loss']} ({losses})", row, last_step)
-
-
-def _require_finite_state(state: TrainState, rows: list[Row], last_step: int | None) -> None:
-    """The last step's loss is from before its update: what is about to be saved must be looked at itself."""
-    if not _all_finite(state.variables):
-        raise _diverged("parameters are no longer finite", rows[-1], last_step)
-
-
-@jax.jit
-def _all_finite(tree: Any) -> Array:
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
-
-
-def _diverged(what: str, row: Row, last_step: int | None) -> NonFiniteLossError:
-    good = "There is no checkpoint yet" if last_step is None else f"The checkpoint of step {last_step} is good"
-    return NonFiniteLossError(
-        f"{what} at step {row['step']}, learning rate {row['learning_rate']:.2g}. {good}. Start a new run with a "
-        "smaller --learning-rate, or with --precision float32 if this one used bfloat16."
-    )
+def _progress(total_steps: int, step: int, batch_size: int) -> tqdm:
+    total, initial = total_steps * batch_size, step * batch_size
+    return tqdm(desc="training", disable=None, total=total, initial=initial, unit=" images")

@@ -1,24 +1,40 @@
-"""AdamW under a one-cycle learning rate."""
+"""AdamW with a learning rate for each layer group."""
+
+from functools import partial
 
 import jax
 import optax
 
+from jaxssd.config import Unfrozen
+from jaxssd.training.groups import TRAINED, group_labels
+
 
 def make_optimizer(
-    learning_rate: float, weight_decay: float, total_steps: int
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """AdamW whose rate rises for 30 % of the run and falls to almost nothing (Smith and Topin 2017, arXiv:1708.07120).
+    schedule: optax.Schedule,
+    *,
+    unfrozen: Unfrozen,
+    num_stages: int,
+    group_rates: tuple[float, float, float],
+    weight_decay: float,
+) -> optax.GradientTransformation:
+    """AdamW for the groups that train, and nothing for those that are frozen.
 
     Biases and BatchNorm's scales are not decayed: shrinking them regularises nothing.
 
     Args:
-        learning_rate: at the peak.
+        schedule: from the step to the learning rate.
+        unfrozen: which groups train.
+        num_stages: of the backbone.
+        group_rates: learning rates of the lower, upper and head group, as multiples of the schedule's.
         weight_decay: of the kernels, per step and unit of learning rate.
-        total_steps: length of the whole run.
 
     Returns:
-        The optimizer, and the schedule alone, for reports.
+        The optimizer, for the parameters of a backbone and a head.
     """
-    schedule = optax.cosine_onecycle_schedule(total_steps, learning_rate)
     kernels_only = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)  # noqa: E731
-    return optax.adamw(schedule, weight_decay=weight_decay, mask=kernels_only), schedule
+    groups: dict[str, optax.GradientTransformation] = {}
+    for group, rate in zip(TRAINED["all"], group_rates, strict=True):
+        scaled = partial(lambda step, rate: rate * schedule(step), rate=rate)
+        adam = optax.adamw(scaled, weight_decay=weight_decay, mask=kernels_only)
+        groups[group] = adam if group in TRAINED[unfrozen] else optax.set_to_zero()
+    return optax.partition(groups, partial(group_labels, num_stages=num_stages))

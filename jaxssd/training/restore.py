@@ -1,24 +1,22 @@
-"""From a run's folder back to a network that detects."""
+"""From a run's folder back to a network."""
 
 from typing import Literal
 
 import jax
 
 from jaxssd.config import Config
-from jaxssd.tasks import DetectionTask, make_task
+from jaxssd.tasks import Task, make_task
 from jaxssd.training.checkpoint import Checkpoints
-from jaxssd.training.evaluation import Variables
-from jaxssd.training.optimizer import make_optimizer
 from jaxssd.training.run_folder import RunFolder
-from jaxssd.training.state import init_state
+from jaxssd.training.state import Variables, init_variables
 
 
-def restore(run: RunFolder, which: Literal["best", "last"] = "best") -> tuple[Config, DetectionTask, Variables]:
+def restore(run: RunFolder, which: Literal["best", "last"] = "best") -> tuple[Config, Task, Variables]:
     """Load a checkpoint of a run, whatever device it was trained on.
 
     Args:
         run: its folder.
-        which: the checkpoint with the best validation mAP, or the last one.
+        which: the checkpoint with the best validation score, or the last one.
 
     Returns:
         The run's settings, its task, and the variables to call the task's model with, on the first local device.
@@ -28,8 +26,7 @@ def restore(run: RunFolder, which: Literal["best", "last"] = "best") -> tuple[Co
     """
     config = run.open()
     task = make_task(config)
-    optimizer, _ = make_optimizer(config.learning_rate, config.weight_decay, total_steps=1)
-    like = jax.eval_shape(lambda: init_state(task.model, optimizer, jax.random.key(0), config.image_size))
+    like = jax.eval_shape(lambda: init_variables(task.model, jax.random.key(0), config.image_size))
     with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
         step = checkpoints.best_step if which == "best" else checkpoints.last_step
-        return config, task, checkpoints.restore(step, like).variables
+        return config, task, checkpoints.restore_variables(step, like)

@@ -72,6 +72,13 @@ class RunFolder:
             raise FileNotFoundError(f"{self.path} is not the folder of a run: it has no config.json")
         return Config.load(self.config)
 
+    def pin_data(self, fingerprints: dict[str, str]) -> None:
+        """Remember the data sets of a new run, or refuse those that a run was not started on; see below."""
+        if self.fingerprints.exists():
+            self.require_same_data(fingerprints)
+        else:
+            self.fingerprints.write_text(json.dumps(fingerprints, indent=2) + "\n")
+
     def require_same_data(self, fingerprints: dict[str, str]) -> None:
         """Refuse data sets that are not those the run was started on.
 

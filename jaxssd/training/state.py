@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, Key
 
+Variables = dict[str, Any]
+
 
 class TrainState(NamedTuple):
     """The carry of the training loop and the content of a checkpoint.
@@ -22,30 +24,35 @@ class TrainState(NamedTuple):
     opt_state: Any
 
     @property
-    def variables(self) -> dict[str, Any]:
+    def variables(self) -> Variables:
         """The collections that `model.apply` takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def init_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, key: Key[Array, ""], image_size: int
-) -> TrainState:
-    """A fresh state, made by one compiled call.
+def init_variables(model: nn.Module, key: Key[Array, ""], image_size: int) -> Variables:
+    """Fresh parameters and statistics, made by one compiled call.
 
     Args:
         model: takes images `[B, S, S, 3]` and `train`.
-        optimizer: whose state goes with the parameters.
-        key: decides the initial parameters.
+        key: decides the parameters.
         image_size: S.
 
     Returns:
-        The state at step 0.
+        The collections that `model.apply` takes.
     """
+    return jax.jit(lambda key: model.init(key, jnp.zeros((1, image_size, image_size, 3)), train=False))(key)
 
-    @jax.jit
-    def init(key: Array) -> TrainState:
-        variables = model.init(key, jnp.zeros((1, image_size, image_size, 3)), train=False)
-        params = variables["params"]
-        return TrainState(jnp.zeros((), jnp.int32), params, variables["batch_stats"], optimizer.init(params))
 
-    return init(key)
+def init_state(variables: Variables, optimizer: optax.GradientTransformation, step: int = 0) -> TrainState:
+    """The state at the start of a phase: the optimizer is new, whatever was trained before.
+
+    Args:
+        variables: parameters and statistics.
+        optimizer: whose state goes with the parameters.
+        step: how many steps led here.
+
+    Returns:
+        The state.
+    """
+    params = variables["params"]
+    return TrainState(jnp.asarray(step, jnp.int32), params, variables["batch_stats"], jax.jit(optimizer.init)(params))

@@ -2,31 +2,35 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Int, Key
 
 from jaxssd.data.dataset import Examples
-from jaxssd.models.detector import normalize_images
-from jaxssd.ops import augment_boxes, augment_image, sample_augmentation
-from jaxssd.tasks import DetectionTask
+from jaxssd.ops import Augmentation, augment_boxes, augment_image, sample_augmentation
+from jaxssd.tasks import Loss, Task
 from jaxssd.training.state import TrainState
 
-TrainChunk = Callable[[TrainState, Examples, Array, Array], tuple[TrainState, "StepMetrics"]]
+SampleAugmentation = Callable[[Array], Augmentation]
+TrainChunk = Callable[[TrainState, Examples, Array, Array], tuple[TrainState, Loss]]
+
+AUGMENTATIONS: dict[str, SampleAugmentation | None] = {
+    "crop": sample_augmentation,
+    "lesson": partial(sample_augmentation, rotation=3.0, scale=(1.0, 1.0), aspect=(1.0, 1.0)),
+    "none": None,
+}
 
 
-class StepMetrics(NamedTuple):
-    """Means over the batch of one step; a chunk stacks them to `[steps]`."""
-
-    loss: Float[Array, "*steps"]
-    localization: Float[Array, "*steps"]
-    classification: Float[Array, "*steps"]
-
-
-def make_train_chunk(task: DetectionTask, optimizer: optax.GradientTransformation, *, augment: bool) -> TrainChunk:
+def make_train_chunk(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    *,
+    augment: SampleAugmentation | None,
+    frozen_stages: int = 0,
+    donate: bool = True,
+) -> TrainChunk:
     """Compile-once training of several steps.
 
     The data set is an argument, resident on the device, so nothing crosses the bus but the metrics; the state is
@@ -35,23 +39,25 @@ def make_train_chunk(task: DetectionTask, optimizer: optax.GradientTransformatio
     Args:
         task: model and loss.
         optimizer: what turns gradients into updates.
-        augment: whether images and boxes are changed at random.
+        augment: how images and boxes are changed at random; None leaves them.
+        frozen_stages: leading stages of the backbone that stay as they are.
+        donate: whether the state that goes in is used up, which spares its memory.
 
     Returns:
-        A jitted `(state, examples, order, key) -> (state, metrics)`: `order [steps, B]` are rows of `examples`, `key`
-        is the run's, the same for every chunk.
+        A jitted `(state, examples, order, key) -> (state, loss)`: `order [steps, B]` are rows of `examples`, `key` is
+        the run's, the same for every chunk, and `loss [steps]` holds the means over each batch.
     """
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(jax.jit, donate_argnums=(0,) if donate else ())
     def train_chunk(
         state: TrainState, examples: Examples, order: Int[Array, "steps B"], key: Key[Array, ""]
-    ) -> tuple[TrainState, StepMetrics]:
-        def step(state: TrainState, rows: Array) -> tuple[TrainState, StepMetrics]:
+    ) -> tuple[TrainState, Loss]:
+        def step(state: TrainState, rows: Array) -> tuple[TrainState, Loss]:
             batch = jax.tree.map(lambda array: array[rows], examples)
             augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
             if augment:
-                batch = augment_batch(augment_key, batch)
-            return _update(state, batch, dropout_key, task, optimizer)
+                batch = augment_batch(augment_key, batch, augment)
+            return _update(state, batch, dropout_key, task, optimizer, frozen_stages)
 
         # XLA's CPU backend is some 17 times slower at convolutions inside a loop (jax#12868): one step is not a loop.
         return jax.lax.scan(step, state, order, unroll=0 if len(order) == 1 else 1)
@@ -60,42 +66,49 @@ def make_train_chunk(task: DetectionTask, optimizer: optax.GradientTransformatio
 
 
 def _update(
-    state: TrainState, batch: Examples, key: Array, task: DetectionTask, optimizer: optax.GradientTransformation
-) -> tuple[TrainState, StepMetrics]:
+    state: TrainState,
+    batch: Examples,
+    key: Array,
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    frozen_stages: int,
+) -> tuple[TrainState, Loss]:
     """One step of gradient descent."""
 
-    def mean_loss(params: dict) -> tuple[Array, tuple[StepMetrics, dict]]:
+    def mean_loss(params: dict) -> tuple[Array, tuple[Loss, dict]]:
         predictions, updated = task.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
-            normalize_images(batch.images),
+            task.normalize(batch.images),
             train=True,
+            frozen_stages=frozen_stages,
             rngs={"dropout": key},
             mutable=["batch_stats"],
         )
-        total, localization, classification, _ = jax.tree.map(jnp.mean, task.loss(predictions, batch))
-        return total, (StepMetrics(total, localization, classification), updated["batch_stats"])
+        loss = jax.tree.map(jnp.mean, task.loss(predictions, batch))
+        return loss.total, (loss, updated["batch_stats"])
 
-    grads, (metrics, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params)
+    grads, (loss, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+    return TrainState(state.step + 1, params, batch_stats, opt_state), loss
 
 
-def augment_batch(key: Key[Array, ""], batch: Examples) -> Examples:
+def augment_batch(key: Key[Array, ""], batch: Examples, sample: SampleAugmentation) -> Examples:
     """Each image its own random change, boxes moved along.
 
     Args:
         key: split over the images.
         batch: images uint8 `[B, S, S, 3]` with their boxes.
+        sample: from a key to a change.
 
     Returns:
         The batch with float images in `[0, 1]`; objects of which too little is left are no longer valid.
     """
 
     def augment_one(key: Array, image: Array, boxes: Array, valid: Array) -> tuple[Array, Array, Array]:
-        augmentation = sample_augmentation(key)
+        augmentation = sample(key)
         image = augment_image(image.astype(jnp.float32) / 255, augmentation)
-        return image, *augment_boxes(boxes, valid, augmentation)
+        return image, *augment_boxes(boxes, valid, augmentation, image_size=image.shape[:2])
 
     keys = jax.random.split(key, len(batch.images))
     images, boxes, valid = jax.vmap(augment_one)(keys, batch.images, batch.boxes, batch.valid)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxssd.models.resnet import BACKBONES, BasicBlock, ResNet
+from jaxssd.models.resnet import BACKBONES, BasicBlock, Bottleneck, ResNet
 
 key = partial(jax.random.key, impl="rbg")  # Threefry takes XLA a second to compile for every draw on a CPU
 TINY = ResNet(
@@ -45,6 +45,17 @@ def numpy_block(x, params, stats, stride):
     y = numpy_norm(numpy_conv(x, params["conv1"]["kernel"], stride, 1), params["bn1"], stats["bn1"])
     y = numpy_conv(np.maximum(y, 0), params["conv2"]["kernel"], 1, 1)
     y = numpy_norm(y, params["bn2"], stats["bn2"])
+    if "downsample_conv" in params:
+        x = numpy_conv(x, params["downsample_conv"]["kernel"], stride, 0)
+        x = numpy_norm(x, params["downsample_bn"], stats["downsample_bn"])
+    return np.maximum(x + y, 0)
+
+
+def numpy_bottleneck(x, params, stats, stride):
+    y = numpy_norm(numpy_conv(x, params["conv1"]["kernel"], 1, 0), params["bn1"], stats["bn1"])
+    y = numpy_conv(np.maximum(y, 0), params["conv2"]["kernel"], stride, 1)
+    y = numpy_norm(y, params["bn2"], stats["bn2"])
+    y = numpy_norm(numpy_conv(np.maximum(y, 0), params["conv3"]["kernel"], 1, 0), params["bn3"], stats["bn3"])
     if "downsample_conv" in params:
         x = numpy_conv(x, params["downsample_conv"]["kernel"], stride, 0)
         x = numpy_norm(x, params["downsample_bn"], stats["downsample_bn"])
@@ -107,7 +118,11 @@ def train(variables, images, frozen_stages=0):
 
 @pytest.mark.parametrize(
     ("name", "count", "features"),
-    [("resnet18", 11_176_512, (1, 7, 7, 512)), ("resnet34", 21_284_672, (1, 7, 7, 512))],
+    [
+        ("resnet18", 11_176_512, (1, 7, 7, 512)),
+        ("resnet34", 21_284_672, (1, 7, 7, 512)),
+        ("resnet50", 23_508_032, (1, 7, 7, 2048)),
+    ],
 )
 def test_size_is_torchvisions_without_fc(name, count, features):
     output, variables = shapes_of(BACKBONES[name](), 224)
@@ -156,6 +171,55 @@ def test_block_equals_its_numpy_twin(stride, channels):
     got = jax.jit(partial(block.apply, train=False))(variables, features)
     expected = numpy_block(features, variables["params"], variables["batch_stats"], stride)
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("stride", "channels"), [(1, 2), (1, 1), (2, 2)])
+def test_bottleneck_equals_its_numpy_twin(stride, channels):
+    """With 8 inputs, two channels keep the shape."""
+    features = np.random.default_rng(2).normal(size=(1, 4, 5, 8)).astype(np.float32)
+    block = Bottleneck(channels, stride)
+    variables = random_variables(block, channels=8)
+    assert ("downsample_conv" in variables["params"]) == (stride != 1 or channels != 2)
+    got = jax.jit(partial(block.apply, train=False))(variables, features)
+    expected = numpy_bottleneck(features, variables["params"], variables["batch_stats"], stride)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_bottlenecks_have_torchvisions_names():
+    _, variables = shapes_of(BACKBONES["resnet50"]())
+    params = variables["params"]
+    assert {name for name in params if name.startswith("layer3")} == {f"layer3_{block}" for block in range(6)}
+    layers = {"conv1", "bn1", "conv2", "bn2", "conv3", "bn3"}
+    assert set(params["layer1_0"]) == set(params["layer4_0"]) == {*layers, "downsample_conv", "downsample_bn"}
+    assert set(params["layer1_1"]) == layers
+    assert params["layer1_0"]["downsample_conv"]["kernel"].shape == (1, 1, 64, 256)
+    assert params["layer4_0"]["conv2"]["kernel"].shape == (3, 3, 512, 512)
+
+
+@pytest.mark.parametrize("frozen_stages", [1, 2])
+def test_frozen_stages_of_bottlenecks(frozen_stages, images):
+    model = ResNet(stage_sizes=(1, 1), width=2, block=Bottleneck)
+    variables = random_variables(model)
+
+    @jax.jit
+    def step(params):
+        def loss(params):
+            features, updates = model.apply(
+                {**variables, "params": params},
+                images,
+                train=True,
+                frozen_stages=frozen_stages,
+                mutable=["batch_stats"],
+            )
+            return jnp.mean(features**2), updates["batch_stats"]
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    gradients, stats = step(variables["params"])
+    trained = {"layer2_0"} if frozen_stages == 1 else set()
+    old = by_path(variables["batch_stats"])
+    assert {path.split("/")[0] for path, x in by_path(stats).items() if np.any(x != old[path])} == trained
+    assert {path.split("/")[0] for path, x in by_path(gradients).items() if np.any(x)} == trained
 
 
 def test_network_equals_its_numpy_twin(variables, images):

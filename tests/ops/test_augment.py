@@ -1,5 +1,6 @@
 """Augmentation against slow NumPy twins, and images against their boxes: what is painted in a box must stay in it."""
 
+import math
 from functools import partial
 
 import jax
@@ -13,13 +14,14 @@ from jaxtyping import TypeCheckError
 from jaxssd.ops.augment import Augmentation, augment_boxes, augment_image, identity_augmentation, sample_augmentation
 
 SIZE, G = 32, 6
+SQUARE = (SIZE, SIZE)
 FILL = (0.485, 0.456, 0.406)
 BLACK = (0.0, 0.0, 0.0)
 
 jitted_image = jax.jit(augment_image, static_argnames="fill")
-jitted_boxes = jax.jit(augment_boxes, static_argnames="min_visible")
+jitted_boxes = partial(jax.jit(augment_boxes, static_argnames=("min_visible", "image_size")), image_size=SQUARE)
 batched_image = jax.jit(jax.vmap(augment_image))
-batched_boxes = jax.jit(jax.vmap(augment_boxes))
+batched_boxes = jax.jit(jax.vmap(partial(augment_boxes, image_size=SQUARE)))
 
 
 @pytest.fixture(scope="module")
@@ -27,32 +29,64 @@ def sampled():
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(sample_augmentation))(jax.random.split(jax.random.key(0), 4000)))
 
 
-def an_augmentation(flip=False, scale=(1, 1), translation=(0, 0), brightness=0, contrast=0):
+@pytest.fixture(scope="module")
+def sampled_with_rotation():
+    sample = jax.jit(jax.vmap(partial(sample_augmentation, rotation=30.0, rotation_probability=0.75)))
+    return jax.tree.map(np.asarray, sample(jax.random.split(jax.random.key(0), 4000)))
+
+
+def an_augmentation(flip=False, scale=(1, 1), translation=(0, 0), brightness=0, contrast=0, angle=None):
     single = partial(np.asarray, dtype=np.float32)
-    return Augmentation(np.asarray(flip), single(scale), single(translation), single(brightness), single(contrast))
+    lighting = single(brightness), single(contrast)
+    angle = None if angle is None else single(angle)
+    return Augmentation(np.asarray(flip), single(scale), single(translation), *lighting, angle)
 
 
 MIRROR = an_augmentation(flip=True)
 ZOOM_OUT = an_augmentation(scale=(0.5, 0.625), translation=(0.25, 0.125))
 ZOOM_IN = an_augmentation(flip=True, scale=(1.7, 1.3), translation=(-0.4, -0.1), brightness=0.04, contrast=-0.05)
+ROTATED = ZOOM_IN._replace(angle=np.full((), 0.4, np.float32))
+UNMOVED = [an_augmentation(), an_augmentation(angle=0)]
+both_resamplings = pytest.mark.parametrize("unmoved", UNMOVED, ids=["no_angle", "angle_0"])
 
 
 @st.composite
-def geometries(draw):
+def geometries(draw, angles=None):
     """Zooms both ways on each axis; shifts that keep the view meaningful, and some that do not."""
     axis = st.tuples(st.floats(0.5, 2, width=32), st.floats(-0.25, 1.25, width=32))
     (sy, uy), (sx, ux) = draw(axis), draw(axis)
-    return an_augmentation(draw(st.booleans()), (sy, sx), (uy * (1 - sy), ux * (1 - sx)))
+    angle = None if angles is None else draw(angles)
+    return an_augmentation(draw(st.booleans()), (sy, sx), (uy * (1 - sy), ux * (1 - sx)), angle=angle)
+
+
+any_angle = st.floats(-math.pi, math.pi)
 
 
 def an_image(seed=0, size=SIZE):
     return np.random.default_rng(seed).random((size, size, 3), np.float32)
 
 
+def an_exact_image():
+    """Multiples of 1/256 whose mean is exactly 1/2: taking it off and adding it again rounds nothing."""
+    half = np.random.default_rng(0).integers(0, 257, (SIZE, SIZE // 2, 3)).astype(np.float32) / 256
+    return np.concatenate([half, 1 - half], axis=1)
+
+
 def some_boxes(seed=0):
     rng = np.random.default_rng(seed)
     near = rng.uniform(-0.3, 1, (G, 2))
     return np.concatenate([near, near + rng.uniform(-0.1, 0.8, (G, 2))], axis=-1).astype(np.float32)
+
+
+def a_mask(y1, x1, y2, x2):
+    mask = np.zeros(SQUARE, bool)
+    mask[y1:y2, x1:x2] = True
+    return mask
+
+
+def hull_of_a_mask(mask):
+    rows, columns = np.nonzero(mask)
+    return np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1], np.float32)
 
 
 # The slow twins
@@ -85,15 +119,49 @@ def image_twin(image, a, fill):
     return out[:, ::-1] if a.flip else out
 
 
-def boxes_twin(boxes, valid, a, min_visible):
+def pixel_matrix(a, height, width):
+    """Where a point `(x, y, 1)` in pixels goes: homogeneous matrices from right to left."""
+
+    def translate(x, y):
+        return np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])
+
+    (sy, sx), (ty, tx) = a.scale.astype(np.float64), a.translation.astype(np.float64)
+    angle = 0.0 if a.angle is None else float(a.angle)
+    c, s = np.cos(angle), np.sin(angle)
+    turn = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])  # counter-clockwise on a screen, whose y points down
+    mirror = np.array([[-1, 0, width], [0, 1, 0], [0, 0, 1.0]]) if a.flip else np.eye(3)
+    about_center = translate(width / 2, height / 2) @ turn @ translate(-width / 2, -height / 2)
+    return mirror @ about_center @ translate(tx * width, ty * height) @ np.diag([sx, sy, 1])
+
+
+def warp_twin(image, a, fill):
+    image = light_twin(image.astype(np.float64), float(a.brightness), float(a.contrast))
+    height, width, _ = image.shape
+    back = np.linalg.inv(pixel_matrix(a, height, width))
+    out = np.empty_like(image)
+    for i in range(height):
+        for j in range(width):
+            x, y, _ = back @ (j + 0.5, i + 0.5, 1)
+            out[i, j] = fill
+            if 0 <= x <= width and 0 <= y <= height:
+                y, x = np.clip(y - 0.5, 0, height - 1), np.clip(x - 0.5, 0, width - 1)
+                out[i, j] = sum(
+                    (1 - abs(y - row)) * (1 - abs(x - column)) * image[row, column]
+                    for row in {math.floor(y), math.ceil(y)}
+                    for column in {math.floor(x), math.ceil(x)}
+                )
+    return out
+
+
+def boxes_twin(boxes, valid, a, min_visible, image_size=SQUARE):
+    height, width = image_size
+    forward = pixel_matrix(a, height, width)
     moved, kept = np.zeros((len(boxes), 4)), np.zeros(len(boxes), bool)
     for i, (y1, x1, y2, x2) in enumerate(boxes.astype(np.float64)):
         if not valid[i] or y2 <= y1 or x2 <= x1:
             continue
-        y1, y2 = (y * a.scale[0] + a.translation[0] for y in (y1, y2))
-        x1, x2 = (x * a.scale[1] + a.translation[1] for x in (x1, x2))
-        if a.flip:
-            x1, x2 = 1 - x2, 1 - x1
+        xs, ys, _ = np.transpose([forward @ (x * width, y * height, 1) for x in (x1, x2) for y in (y1, y2)])
+        y1, x1, y2, x2 = ys.min() / height, xs.min() / width, ys.max() / height, xs.max() / width
         inside = np.clip([y1, x1, y2, x2], 0, 1)
         share = (inside[2] - inside[0]) * (inside[3] - inside[1]) / ((y2 - y1) * (x2 - x1))
         assume(abs(share - min_visible) > 1e-4)  # rounding may decide either way
@@ -105,24 +173,34 @@ def boxes_twin(boxes, valid, a, min_visible):
 # Images
 
 
-def test_the_identity_changes_nothing():
+@both_resamplings
+def test_the_identity_changes_nothing(unmoved):
     image, boxes, valid = an_image(), np.clip(np.abs(some_boxes()), 0, 1), np.array([1, 1, 1, 0, 0, 1], bool)
     boxes[:, 2:] = boxes[:, :2] + 0.125
     boxes = boxes.clip(0, 1)
-    np.testing.assert_allclose(jitted_image(image, identity_augmentation()), image, atol=1e-5)
-    moved, kept = jitted_boxes(boxes, valid, identity_augmentation(), min_visible=1.0)
+    np.testing.assert_allclose(jitted_image(image, unmoved), image, atol=1e-5)
+    rounding = 0 if unmoved.angle is None else 1e-6
+    moved, kept = jitted_boxes(boxes, valid, unmoved, min_visible=1.0 - rounding)
     np.testing.assert_array_equal(kept, valid)
-    np.testing.assert_array_equal(moved, np.where(valid[:, None], boxes, 0))
+    np.testing.assert_allclose(moved, np.where(valid[:, None], boxes, 0), rtol=0, atol=rounding)
 
 
-def test_a_flip_mirrors_and_two_flips_are_the_identity():
-    image, boxes = an_image(), np.array([[8, 4, 40, 20], [0, 0, 64, 64]], np.float32) / 64
-    once = jitted_image(image, MIRROR)
-    np.testing.assert_allclose(once, image[:, ::-1], atol=1e-5)
-    np.testing.assert_allclose(jitted_image(once, MIRROR), image, atol=1e-5)
-    moved, kept = jitted_boxes(boxes, np.ones(2, bool), MIRROR)
+@both_resamplings
+def test_only_the_lighting_and_the_fill_colour_round(unmoved):
+    image = an_exact_image()
+    np.testing.assert_array_equal(jitted_image(image, unmoved, fill=BLACK), image)
+
+
+@both_resamplings
+def test_a_flip_mirrors_and_two_flips_are_the_identity(unmoved):
+    mirror = unmoved._replace(flip=np.array(True))
+    image, boxes = an_exact_image(), np.array([[8, 4, 40, 20], [0, 0, 64, 64]], np.float32) / 64
+    once = jitted_image(image, mirror, fill=BLACK)
+    np.testing.assert_array_equal(once, image[:, ::-1])
+    np.testing.assert_array_equal(jitted_image(once, mirror, fill=BLACK), image)
+    moved, kept = jitted_boxes(boxes, np.ones(2, bool), mirror)
     np.testing.assert_array_equal(moved, np.array([[8, 44, 40, 60], [0, 0, 64, 64]], np.float32) / 64)
-    np.testing.assert_array_equal(jitted_boxes(moved, kept, MIRROR)[0], boxes)
+    np.testing.assert_array_equal(jitted_boxes(moved, kept, mirror)[0], boxes)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -137,6 +215,63 @@ def test_the_image_equals_the_twin(seed):
 def test_an_image_need_not_be_square():
     image = an_image()[:20]
     np.testing.assert_allclose(jitted_image(image, ZOOM_IN), image_twin(image, ZOOM_IN, FILL), atol=2e-5)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_rotated_image_equals_the_twin(seed):
+    rng = np.random.default_rng(seed)
+    scale, image = rng.uniform(0.5, 2, 2), an_image(seed)[: 20 if seed % 3 == 0 else SIZE]
+    shift, lighting, angle = rng.uniform(-0.2, 1.2, 2) * (1 - scale), rng.uniform(-0.3, 0.3, 2), rng.uniform(-4, 4)
+    a = an_augmentation(seed % 2, scale, shift, *lighting, angle)
+    np.testing.assert_allclose(jitted_image(image, a), warp_twin(image, a, FILL), atol=5e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_two_resamplings_agree_at_angle_0_unless_the_image_shrinks(seed):
+    rng = np.random.default_rng(seed)
+    image, a = an_image(seed), an_augmentation(seed % 2, rng.uniform(1, 2, 2), rng.uniform(-0.9, 0.3, 2))
+    by_angle_0 = jitted_image(image, a._replace(angle=np.zeros((), np.float32)))
+    np.testing.assert_allclose(by_angle_0, jitted_image(image, a), atol=2e-5)
+
+
+@pytest.mark.parametrize("quarters", [-1, 1, 2, 3])
+def test_quarter_turns_are_those_of_rot90_and_boxes_go_along(quarters):
+    turn, box = an_augmentation(angle=quarters * math.pi / 2), np.array([[3, 8, 12, 27]], np.float32) / SIZE
+    image = an_image()
+    np.testing.assert_allclose(jitted_image(image, turn), np.rot90(image, quarters), atol=1e-5)
+    moved, kept = jitted_boxes(box, np.ones(1, bool), turn)
+    assert kept.all()
+    np.testing.assert_allclose(moved[0] * SIZE, hull_of_a_mask(np.rot90(a_mask(3, 8, 12, 27), quarters)), atol=2e-5)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_mirror_comes_after_the_rotation(flip):
+    quarter, image = an_augmentation(flip, angle=math.pi / 2), an_image()
+    expected = np.rot90(image)[:, ::-1] if flip else np.rot90(image)
+    np.testing.assert_allclose(jitted_image(image, quarter), expected, atol=1e-5)
+
+
+def test_a_rotation_turns_pixels_also_where_the_image_is_not_square():
+    quarter, image = an_augmentation(angle=math.pi / 2), an_image()[:20]
+    turned = np.asarray(jitted_image(image, quarter))
+    np.testing.assert_allclose(turned[:, 6:26], np.rot90(image[:, 6:26]), atol=1e-5)  # the square about the centre
+    np.testing.assert_allclose(turned[:, :6], np.broadcast_to(np.float32(FILL), (20, 6, 3)))
+    size = np.array([20, SIZE, 20, SIZE], np.float32)
+    mask = a_mask(3, 8, 12, 25)[:20]
+    moved, _ = jitted_boxes((hull_of_a_mask(mask) / size)[None], np.ones(1, bool), quarter, image_size=(20, SIZE))
+    mask[:, 6:26] = np.rot90(mask[:, 6:26])
+    np.testing.assert_allclose(moved[0] * size, hull_of_a_mask(mask), atol=2e-5)
+
+
+@pytest.mark.parametrize("angle", [math.radians(3), 0.7, -2.0])
+def test_turning_back_restores_the_middle_of_a_smooth_picture(angle):
+    y, x = np.meshgrid(np.linspace(0, 3, SIZE), np.linspace(0, 3, SIZE), indexing="ij")
+    image = np.stack([0.5 + 0.4 * np.sin(2 * y - x), 0.5 + 0.4 * np.cos(x), y / 3], axis=-1).astype(np.float32)
+    there, back = an_augmentation(angle=angle), an_augmentation(angle=-angle)
+    middle = np.s_[6:-6, 6:-6]
+    turned = np.asarray(jitted_image(image, there))
+    assert np.abs(turned - image)[middle].max() > 0.03
+    np.testing.assert_allclose(jitted_image(turned, back)[middle], image[middle], atol=0.006)
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0])
@@ -168,14 +303,20 @@ def test_bfloat16_images_are_computed_in_float32():
 # Boxes
 
 
-@given(geometry=geometries(), seed=st.integers(0, 99), min_visible=st.sampled_from([0.05, 0.3]))
-def test_boxes_equal_the_twin_and_stay_in_the_image(geometry, seed, min_visible):
+@given(
+    geometry=geometries() | geometries(any_angle),
+    seed=st.integers(0, 99),
+    min_visible=st.sampled_from([0.05, 0.3]),
+    image_size=st.sampled_from([SQUARE, (20, 32)]),
+)
+def test_boxes_equal_the_twin_and_stay_in_the_image(geometry, seed, min_visible, image_size):
     boxes, valid = some_boxes(seed), np.random.default_rng(seed).random(G) < 0.8
-    expected, expected_valid = boxes_twin(boxes, valid, geometry, min_visible)
+    expected, expected_valid = boxes_twin(boxes, valid, geometry, min_visible, image_size)
     boxes[~valid] = np.nan
-    moved, kept = (np.asarray(x) for x in jitted_boxes(boxes, valid, geometry, min_visible=min_visible))
+    moved, kept = jitted_boxes(boxes, valid, geometry, min_visible=min_visible, image_size=image_size)
+    moved, kept = np.asarray(moved), np.asarray(kept)
     np.testing.assert_array_equal(kept, expected_valid)
-    np.testing.assert_allclose(moved, expected, atol=1e-6)
+    np.testing.assert_allclose(moved, expected, atol=2e-6)
     assert ((moved >= 0) & (moved <= 1)).all()
     assert (moved[kept, 2:] > moved[kept, :2]).all()
 
@@ -205,8 +346,24 @@ def test_what_only_touches_the_image_is_dropped_whatever_the_limit():
     np.testing.assert_array_equal(kept, [False, False, False, True])
 
 
-def test_a_nan_box_becomes_invalid():
-    moved, kept = jitted_boxes(np.full((2, 4), np.nan, np.float32), np.array([True, False]), MIRROR, min_visible=0.0)
+def test_a_box_without_area_is_dropped_though_the_hull_of_a_turned_line_has_one():
+    boxes = np.array([[0.25, 0.5, 0.75, 0.5], [0.5, 0.25, 0.5, 0.75], [0.75, 0.25, 0.25, 0.75]], np.float32)
+    _, kept = jitted_boxes(boxes, np.ones(3, bool), an_augmentation(angle=0.3), min_visible=0.0)
+    assert not kept.any()
+
+
+def test_hulls_grow_with_the_angle_as_the_docstring_says():
+    box, valid = np.array([[0.25, 0.25, 0.75, 0.75]], np.float32), np.ones(1, bool)
+    side = 0.5 * (math.cos(math.radians(3)) + math.sin(math.radians(3)))
+    for angle, expected in [(math.pi / 4, math.sqrt(0.5)), (math.radians(-3), side)]:
+        y1, x1, y2, x2 = jitted_boxes(box, valid, an_augmentation(angle=angle))[0][0]
+        np.testing.assert_allclose([y2 - y1, x2 - x1], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("augmentation", [MIRROR, ROTATED], ids=["mirror", "rotated"])
+def test_a_nan_box_becomes_invalid(augmentation):
+    nan_boxes = np.full((2, 4), np.nan, np.float32)
+    moved, kept = jitted_boxes(nan_boxes, np.array([True, False]), augmentation, min_visible=0.0)
     assert not kept.any()
     assert not np.asarray(moved).any()
 
@@ -238,6 +395,24 @@ def test_a_rectangle_painted_on_its_box_is_found_where_the_box_went(geometry, da
     np.testing.assert_allclose(hull, expected, atol=1)
 
 
+@given(geometry=geometries(any_angle), data=st.data())
+def test_a_block_painted_inside_a_box_is_turned_into_the_hull(geometry, data):
+    def inner(low, high, least):
+        near = data.draw(st.integers(low, high - least))
+        return near, data.draw(st.integers(near + least, high))
+
+    (y1, y2), (x1, x2) = inner(0, SIZE, 4), inner(0, SIZE, 4)
+    (top, bottom), (left, right) = inner(y1, y2, 3), inner(x1, x2, 3)
+    image = a_mask(top, left, bottom, right)[..., None].repeat(3, -1).astype(np.float32)
+    box = np.array([[y1, x1, y2, x2]], np.float32) / SIZE
+    moved, kept = jitted_boxes(box, np.ones(1, bool), geometry, min_visible=0.0)
+    bright = np.asarray(jitted_image(image, geometry, fill=BLACK))[..., 0] > 0.5
+    assume(kept[0] and bright.any())
+    y1, x1, y2, x2 = hull_of_a_mask(bright) - np.asarray(moved[0]) * SIZE
+    assert min(y1, x1) >= -1
+    assert max(y2, x2) <= 1
+
+
 def test_a_block_painted_inside_a_box_is_found_inside_the_moved_box(sampled):
     count = 1000
     sampled = jax.tree.map(lambda x: x[:count], sampled)
@@ -262,17 +437,18 @@ def test_a_block_painted_inside_a_box_is_found_inside_the_moved_box(sampled):
     assert inside.all()
 
 
-@pytest.mark.parametrize("augmentation", [ZOOM_OUT, ZOOM_IN], ids=["zoom_out", "zoom_in"])
+@pytest.mark.parametrize("augmentation", [ZOOM_OUT, ZOOM_IN, ROTATED], ids=["zoom_out", "zoom_in", "rotated"])
 def test_jit_equals_eager(augmentation):
     image, boxes, valid = an_image(), some_boxes(), np.ones(G, bool)
-    eager = augment_image(image, augmentation), *augment_boxes(boxes, valid, augmentation)
+    eager = augment_image(image, augmentation), *augment_boxes(boxes, valid, augmentation, image_size=SQUARE)
     jitted = jitted_image(image, augmentation), *jitted_boxes(boxes, valid, augmentation)
     for x, y in zip(eager, jitted, strict=True):
         np.testing.assert_allclose(x, y, atol=1e-5)
 
 
-def test_vmap_equals_a_loop(sampled):
-    few = jax.tree.map(lambda x: x[:5], sampled)
+@pytest.mark.parametrize("samples", ["sampled", "sampled_with_rotation"])
+def test_vmap_equals_a_loop(samples, request):
+    few = jax.tree.map(lambda x: x[:5], request.getfixturevalue(samples))
     images, boxes = np.stack([an_image(i) for i in range(5)]), np.stack([some_boxes(i) for i in range(5)])
     valid = np.ones((5, G), bool)
     all_images, (all_boxes, all_valid) = batched_image(images, few), batched_boxes(boxes, valid, few)
@@ -284,13 +460,29 @@ def test_vmap_equals_a_loop(sampled):
         np.testing.assert_array_equal(kept, all_valid[i])
 
 
+@jax.jit
+@partial(jax.grad, argnums=(0, 1, 2), allow_int=True)
+def gradients(image, boxes, augmentation):
+    moved, _ = augment_boxes(boxes, np.ones(G, bool), augmentation, image_size=SQUARE)
+    return (augment_image(image, augmentation) ** 2).sum() + (moved**2).sum()
+
+
+@pytest.mark.parametrize("angle", [0.0, math.pi / 4, math.pi / 2, math.pi])
+def test_gradients_are_finite(angle):
+    boxes = some_boxes()
+    boxes[0, 2:] = boxes[0, :2]
+    *of_arrays, of_augmentation = gradients(an_image(), boxes, ROTATED._replace(angle=np.asarray(angle, np.float32)))
+    assert of_augmentation.angle != 0
+    for gradient in [*of_arrays, *of_augmentation[1:]]:
+        assert np.isfinite(gradient).all()
+
+
 # Sampling
 
 
 def test_a_batch_of_keys_gives_what_each_key_gives(sampled):
     single = sample_augmentation(jax.random.split(jax.random.key(0), 4000)[7])
-    for one, many in zip(single, sampled, strict=True):
-        np.testing.assert_allclose(one, many[7], rtol=1e-5, atol=1e-7)
+    jax.tree.map(lambda one, many: np.testing.assert_allclose(one, many[7], rtol=1e-5, atol=1e-7), single, sampled)
 
 
 def test_samples_fill_their_ranges(sampled):
@@ -322,11 +514,38 @@ def test_the_view_stays_in_the_image_or_the_image_in_the_canvas(sampled):
     np.testing.assert_allclose(np.quantile(place, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.03)
 
 
+def test_angles_fill_their_range_as_often_as_asked(sampled_with_rotation):
+    angle, limit = sampled_with_rotation.angle, math.radians(30)
+    assert abs((angle != 0).mean() - 0.75) < 0.03
+    np.testing.assert_allclose([angle.min(), angle.max()], [-limit, limit], rtol=0.01)
+    quantiles = np.quantile(angle[angle != 0], [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(quantiles / limit, [-0.5, 0, 0.5], atol=0.08)
+    zoom = np.sqrt(sampled_with_rotation.scale.prod(-1))
+    others = [zoom, sampled_with_rotation.flip, *sampled_with_rotation.translation.T, sampled_with_rotation.contrast]
+    assert np.abs(np.corrcoef([angle, *others])[0, 1:]).max() < 0.1
+    assert np.abs(np.corrcoef([angle != 0, *others])[0, 1:]).max() < 0.1
+
+
+def test_rotation_leaves_all_other_draws_as_they_are(sampled, sampled_with_rotation):
+    for without, rotated in zip(sampled[:-1], sampled_with_rotation[:-1], strict=True):
+        np.testing.assert_array_equal(without, rotated)
+
+
+@pytest.mark.parametrize(("probability", "rotated"), [(0.0, False), (1.0, True)])
+def test_a_rotation_may_be_certain_or_impossible(probability, rotated):
+    for seed in range(3):
+        sampled = sample_augmentation(jax.random.key(seed), rotation=3.0, rotation_probability=probability)
+        assert (sampled.angle != 0) == rotated
+
+
 def test_everything_can_be_switched_off():
     off = {"flip": 0.0, "scale": (1.0, 1.0), "aspect": (1.0, 1.0), "brightness": 0.0, "contrast": 0.0}
-    for sampled, identity in zip(sample_augmentation(jax.random.key(0), **off), identity_augmentation(), strict=True):
-        np.testing.assert_array_equal(sampled, identity)
-        assert sampled.dtype == identity.dtype
+    sampled, identity = sample_augmentation(jax.random.key(0), **off), identity_augmentation()
+    assert sampled.angle is None
+    assert identity.angle is None
+    for one, other in zip(jax.tree.leaves(sampled), jax.tree.leaves(identity), strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
     assert sample_augmentation(jax.random.key(0), flip=1.0).flip
 
 
@@ -337,6 +556,9 @@ def test_everything_can_be_switched_off():
     ("setting", "message"),
     [
         ({"flip": 1.2}, r"`flip` is 1\.2"),
+        ({"rotation": -3.0}, r"`rotation` is -3\.0"),
+        ({"rotation": float("nan")}, "`rotation` is nan"),
+        ({"rotation_probability": 2.0}, r"`rotation_probability` is 2\.0"),
         ({"scale": (0.0, 1.0)}, r"`scale` is \(0\.0, 1\.0\)"),
         ({"scale": (2.0, 1.0)}, r"`scale` is \(2\.0, 1\.0\)"),
         ({"aspect": (0.5, float("nan"))}, r"`aspect` is \(0\.5, nan\)"),
@@ -353,6 +575,12 @@ def test_bad_sampling_ranges_are_named(setting, message):
 def test_a_bad_min_visible_is_named(min_visible):
     with pytest.raises(ValueError, match=f"`min_visible` is {min_visible}"):
         augment_boxes(some_boxes(), np.ones(G, bool), identity_augmentation(), min_visible=min_visible)
+
+
+@pytest.mark.parametrize("image_size", [None, (0, 32)])
+def test_a_rotation_of_boxes_asks_for_the_size_of_the_image(image_size):
+    with pytest.raises(ValueError, match="`image_size` is "):
+        augment_boxes(some_boxes(), np.ones(G, bool), ROTATED, image_size=image_size)
 
 
 @pytest.mark.parametrize("fill", [(0.5, 0.5), (0.0, 0.0, 255.0)])

@@ -14,10 +14,11 @@ TINY = Config(
     zooms=(1.0,),
     ratios=((1.0, 1.0),),
     head_width=8,
+    input_dropout=0.1,
     dropout=0.1,
-    epochs=3,
+    epochs=(3,),
     batch_size=8,
-    learning_rate=1e-3,
+    learning_rate=(1e-3,),
 )
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from jaxssd.config import Config
@@ -24,9 +23,9 @@ from jaxssd.training import (
     restore,
     train,
 )
+from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.report import report_scores, report_training
-from jaxssd.training.state import init_state
 
 
 def leaves(run, which="last"):
@@ -42,7 +41,7 @@ def test_what_a_run_leaves(finished_run, tiny_config, tiny_sets):
     for row in [*steps, *validations]:
         assert row["loss"] == pytest.approx(row["localization"] + row["classification"], rel=1e-5)
     rates = [row["learning_rate"] for row in steps]
-    assert max(rates) <= tiny_config.learning_rate
+    assert max(rates) <= tiny_config.learning_rate[0]
     assert rates[-1] < max(rates)
     with Checkpoints(finished_run.checkpoints, read_only=True) as checkpoints:
         best = max(validations, key=lambda row: (row["map_area"], row["step"]))
@@ -52,10 +51,10 @@ def test_what_a_run_leaves(finished_run, tiny_config, tiny_sets):
 
 def test_restored_network_scores_as_it_did(finished_run, tiny_sets):
     config, task, variables = restore(finished_run, "last")
-    result = evaluate(make_validate(task), variables, tiny_sets[1], batch_size=config.batch_size)
+    result = evaluate(task, make_validate(task), variables, tiny_sets[1], batch_size=config.batch_size)
     row = finished_run.rows("val")[-1]
     assert result.loss.total.mean() == pytest.approx(row["loss"], rel=1e-5)
-    assert result.scores.mean_area == pytest.approx(row["map_area"], abs=1e-6)
+    assert result.scores.voc.mean_area == pytest.approx(row["map_area"], abs=1e-6)
 
 
 def test_resumed_run_ends_like_an_uninterrupted_one(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch):
@@ -124,27 +123,24 @@ def test_chunks_of_any_length_train_alike(finished_run, tiny_config, tiny_sets, 
 def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tiny_config, tiny_sets, tmp_path, monkeypatch):
     """The rate explodes in the second epoch: that epoch is neither saved nor called good."""
 
-    def explode(learning_rate, weight_decay, total_steps):
-        def schedule(step):
-            return jnp.where(step < 2, 1e-3, 1e30)
+    def explode(phase, steps):
+        return lambda step: jnp.where(step < 2, 1e-3, 1e30)
 
-        return optax.adamw(schedule), schedule
-
-    monkeypatch.setattr(loop, "make_optimizer", explode)
+    monkeypatch.setattr(loop, "make_schedule", explode)
     run = RunFolder(tmp_path)
     run.create(tiny_config)
     with pytest.raises(NonFiniteLossError, match=r"at step [34],.*checkpoint of step 2 is good.*--learning-rate"):
         train(tiny_config, *tiny_sets, run)
     with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
         assert (checkpoints.last_step, checkpoints.best_step) == (2, 2)
-        like = init_state(make_task(tiny_config).model, explode(0, 0, 0)[0], jax.random.key(0), 32)
-        state = checkpoints.restore(2, like)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+        like = first_variables(tiny_config, make_task(tiny_config))
+        variables = checkpoints.restore_variables(2, like)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
 
 
 def test_a_run_that_diverges_at_once_saves_nothing(tiny_config, tiny_sets, tmp_path):
     """One step an epoch: its loss is finite, what it leaves is not."""
-    config = replace(tiny_config, batch_size=20, learning_rate=1e38)
+    config = replace(tiny_config, batch_size=20, learning_rate=(1e38,))
     run = RunFolder(tmp_path)
     run.create(config)
     with pytest.raises(NonFiniteLossError, match="no checkpoint yet"):
@@ -160,7 +156,7 @@ def test_no_array_of_a_device_is_closed_over(tiny_config, tiny_sets):
     task = make_task(tiny_config)
     examples = jax.tree.map(lambda x: x[:2], tiny_sets[0].examples)
     predictions = Predictions(jnp.zeros((2, 5, 6)), jnp.zeros((2, 5, 4)))
-    for function, arguments in ((task.loss, (predictions, examples)), (task.detect, (predictions,))):
+    for function, arguments in ((task.loss, (predictions, examples)), (task.answer, (predictions,))):
         constants = jax.make_jaxpr(function)(*arguments).consts
         assert not any(isinstance(constant, jax.Array) for constant in constants)
 
@@ -193,9 +189,9 @@ def test_a_run_is_never_overwritten(finished_run, tiny_config):
 
 def test_report(finished_run, tiny_sets):
     _, task, variables = restore(finished_run)
-    result = evaluate(make_validate(task), variables, tiny_sets[1], batch_size=8)
-    report_scores(finished_run.path, tiny_sets[1], result, "val", {"checkpoint": "best"})
-    report_training(finished_run)
+    result = evaluate(task, make_validate(task), variables, tiny_sets[1], batch_size=8)
+    report_scores(finished_run.path, task, tiny_sets[1], result, "val", {"checkpoint": "best"})
+    report_training(finished_run, task)
     names = {path.name for path in finished_run.figures.iterdir()}
     assert names == {"val-detections.png", "val-precision-recall.png", "training.png"}
     scores = json.loads((finished_run.path / "scores-val.json").read_text())

@@ -1,0 +1,140 @@
+"""Weights trained elsewhere: from torchvision's names and layouts to the variables of our ResNets."""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxssd.models.weight_files import read_weights
+
+MODULES = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1", "_": "."}
+LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+LISTED = 8  # tensors of each kind in an error; of the wrong network there are hundreds
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def load_pretrained(path: Path, like: dict[str, Any]) -> dict[str, Any]:
+    """Read a backbone's variables from PyTorch weights under torchvision's names.
+
+    Where torchvision is installed, its weights for ImageNet (of `resnet18`, `resnet34` or `resnet50`) are had by
+
+        torch.save(torchvision.models.resnet34(weights="IMAGENET1K_V1").state_dict(), "resnet34.pth")
+
+    The files that it downloads are read as they are, and so are others with its names, such as timm's `.safetensors`.
+    All expect images normalised with ImageNet's mean and deviation, which is what `normalize_images` does.
+
+    A classifier (`fc`) is ignored. A ResNet in a bigger network, under a prefix such as `module.` or `backbone.`, is
+    found by its names, and the rest of that network is ignored. Features are PyTorch's, in training and in evaluation;
+    but training goes on with the biased variance of Flax in the running statistics, where PyTorch multiplies the
+    variance of a batch's n values by n / (n - 1).
+
+    Args:
+        path: any file for `read_weights`, in float16, bfloat16, float32 or float64.
+        like: the backbone's `{"params": ..., "batch_stats": ...}`, or only their shapes, which come without computing
+            anything from `jax.eval_shape(lambda images: backbone.init(key, images, train=False), images)`.
+
+    Returns:
+        The tree of `like` with the file's values, as NumPy float32 arrays.
+
+    Raises:
+        ValueError: naming the file and all its tensors that are missing, unexpected, of another shape, not floating
+            point, or not finite; or from `read_weights`.
+        OSError: if the file cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from safetensors.numpy import save_file
+        >>> like = {"params": {"conv1": {"kernel": jax.ShapeDtypeStruct((7, 7, 3, 64), jnp.float32)}}}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "stem.safetensors")
+        ...     save_file({"module.conv1.weight": np.ones((64, 3, 7, 7), np.float16)}, path)
+        ...     jax.tree.map(jnp.shape, load_pretrained(path, like))
+        {'params': {'conv1': {'kernel': (7, 7, 3, 64)}}}
+    """
+    weights = read_weights(path)
+    expected = {_torch_name(keys): _torch_shape(leaf.shape) for keys, leaf in jax.tree.leaves_with_path(like)}
+    try:
+        prefix = _find_prefix(weights, expected)
+        found = {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}
+        values = _checked(found, expected)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return jax.tree.map_with_path(lambda keys, _: _flax_layout(values[_torch_name(keys)]), like)
+
+
+def _torch_name(keys: tuple[Any, ...]) -> str:
+    """`layer2_0/downsample_bn/scale` is `layer2.0.downsample.1.weight`."""
+    *modules, leaf = (entry.key for entry in keys[1:])  # the first is the collection
+    name = ".".join(modules)
+    for ours, theirs in MODULES.items():
+        name = name.replace(ours, theirs)
+    return f"{name}.{LEAVES[leaf]}"
+
+
+def _torch_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[3], shape[2], shape[0], shape[1]) if len(shape) == 4 else shape
+
+
+def _flax_layout(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array.transpose(2, 3, 1, 0)) if array.ndim == 4 else array
+
+
+def _find_prefix(weights: dict[str, np.ndarray], expected: Shapes) -> str:
+    """Each name that ends like an expected one votes for what precedes it."""
+    depth = max(name.count(".") for name in expected)
+    votes: Counter[str] = Counter()
+    for name in weights:
+        parts = name.rsplit(".", depth + 1)
+        for start in range(len(parts)):
+            suffix = ".".join(parts[start:])
+            if suffix in expected:
+                votes[name.removesuffix(suffix)] += 1
+    best = [prefix for prefix, count in votes.items() if count == max(votes.values())]
+    if len(best) > 1:
+        raise ValueError(f"holds several networks that could be the backbone, {_listing([f'{x!r:.80}' for x in best])}")
+    return best[0] if best else ""
+
+
+def _checked(found: dict[str, np.ndarray], expected: Shapes) -> dict[str, np.ndarray]:
+    """All expected tensors in float32, or one error with everything that is wrong."""
+    needless = {name for name in found if name.startswith("fc.") or name.endswith(".num_batches_tracked")}
+    fitting = {name: array for name, array in found.items() if array.shape == expected.get(name)}
+    with np.errstate(over="ignore"):  # of float64; infinity is reported
+        values = {name: np.array(array, np.float32, order="C") for name, array in fitting.items()}
+    problems = {
+        "missing": [f"{name} {list(expected[name])}" for name in expected.keys() - found.keys()],
+        "unexpected": [
+            f"{ascii(name)[1:-1]:.80} {list(found[name].shape)}" for name in found.keys() - expected.keys() - needless
+        ],
+        "of another shape": [
+            f"{name} {list(found[name].shape)}, expected {list(expected[name])}"
+            for name in (found.keys() & expected.keys()) - fitting.keys()
+        ],
+        "not floating point": [
+            f"{name} {array.dtype}" for name, array in fitting.items() if not jnp.issubdtype(array.dtype, jnp.floating)
+        ],
+        "not finite": [name for name, value in values.items() if not np.isfinite(value).all()],
+    }
+    lines = [f"{len(names)} {problem}: {_listing(names)}" for problem, names in problems.items() if names]
+    if not lines:
+        return values
+    file_depth, model_depth = _depth(found), _depth(expected)
+    looks = f" (it looks like a ResNet-{file_depth}, the backbone is a ResNet-{model_depth})"
+    hint = looks if file_depth and file_depth != model_depth else ""
+    raise ValueError("\n  ".join([f"does not fit the backbone{hint}", *lines]))
+
+
+def _depth(names: dict[str, Any]) -> int:
+    """Layers as ResNets are named for: the blocks' convolutions, the stem's and the classifier; 0 without blocks."""
+    convolutions = [name for name in names if re.fullmatch(r"layer\d+\.\d+\.conv\d\.weight", name)]
+    return len(convolutions) + 2 if convolutions else 0
+
+
+def _listing(names: list[str]) -> str:
+    more = [f"and {len(names) - LISTED} more"] if len(names) > LISTED else []
+    return ", ".join([*sorted(names)[:LISTED], *more])

@@ -1,0 +1,115 @@
+"""What part of the image an anchor's predictions depend on: in theory, and in effect.
+
+In theory it is a square that follows from kernels and strides alone. In effect most of the influence comes from a much
+smaller blob near its centre, which training shapes (Luo et al. 2016, arXiv:1701.04128).
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxssd.models.detector import Detector
+from jaxssd.models.heads import PyramidHead, pyramid_grids
+from jaxssd.models.resnet import Bottleneck, ResNet
+
+Layer = tuple[int, int]
+"""Kernel size (odd) and stride of a convolution or pooling that is padded by half its kernel."""
+
+
+def receptive_field(layers: Sequence[Layer], cells: int) -> Int[np.ndarray, "cells 2"]:
+    """The pixels along one axis that each cell of a feature map depends on.
+
+    A cell i of a layer reads the cells from s i - (k - 1) / 2 to s i + (k - 1) / 2 of the one below.
+
+    Args:
+        layers: `(kernel size, stride)` from the image up; a layer is padded by half its kernel.
+        cells: of the last layer's output.
+
+    Returns:
+        `[cells, 2]`, the first pixel and the one after the last; in the padding these lie outside of the image.
+
+    Example:
+        >>> receptive_field([(3, 1), (3, 1)], cells=3)
+        array([[-2,  3],
+               [-1,  4],
+               [ 0,  5]])
+    """
+    first = last = np.arange(cells)
+    for kernel, stride in reversed(layers):
+        first, last = first * stride - kernel // 2, last * stride + kernel // 2
+    return np.stack([first, last + 1], axis=1)
+
+
+def anchor_receptive_fields(detector: Detector, image_size: int) -> Float[np.ndarray, "A 4"]:
+    """The theoretical receptive field of every anchor's predictions, in the order of `make_anchors`.
+
+    Args:
+        detector: with a `ResNet` and a `PyramidHead`, as from `make_detector`.
+        image_size: height and width in pixels.
+
+    Returns:
+        Corners `[A, 4]`, in units of the image; not clipped, deep networks see further than the image goes.
+
+    Raises:
+        TypeError: for other backbones or heads.
+    """
+    head, backbone = detector.head, detector.backbone
+    if not (isinstance(head, PyramidHead) and isinstance(backbone, ResNet)):
+        raise TypeError(
+            f"anchor_receptive_fields: {type(backbone).__name__} and {type(head).__name__} are not known here"
+        )
+    below = _resnet_layers(backbone)
+    fields = []
+    for level, grid in enumerate(pyramid_grids(-(-image_size // backbone.output_stride))):
+        below.append((3, 1 if level == 0 else 2))
+        if grid in head.grids:
+            rows = receptive_field([*below, (3, 1)], grid) / image_size
+            y, x = np.indices((grid, grid)).reshape(2, -1)
+            cells = np.stack([rows[y, 0], rows[x, 0], rows[y, 1], rows[x, 1]], axis=1)
+            fields.append(cells.repeat(head.boxes_per_cell, axis=0))
+    return np.concatenate(fields)
+
+
+def effective_receptive_field(
+    logits_of: Callable[[Float[Array, "B H W 3"]], Float[Array, "B A C"]],
+    images: Float[Array, "B H W 3"],
+    anchor_index: int | Int[Array, ""],
+) -> Float[Array, "H W"]:
+    """How much each pixel moves the class logits of one anchor: the mean over images of |d sum(logits) / d pixel|.
+
+    Args:
+        logits_of: the network in evaluation mode: it must not mix the images of a batch.
+        images: `[B, H, W, 3]`, floating point.
+        anchor_index: row of the logits.
+
+    Returns:
+        `[H, W]`, summed over the colour channels, not normalised.
+
+    Raises:
+        TypeError: if the images are integers, in which there is no gradient.
+
+    Example:
+        >>> def logits_of(images):  # an anchor for each of four pixels, a class for each colour
+        ...     return images.reshape(-1, 4, 3) ** 2
+        >>> effective_receptive_field(logits_of, jnp.ones((5, 2, 2, 3)), 1)
+        Array([[0., 6.],
+               [0., 0.]], dtype=float32)
+    """
+
+    def sum_of_logits(images: Array) -> Array:
+        return jnp.sum(logits_of(images)[:, anchor_index])
+
+    return jnp.mean(jnp.sum(jnp.abs(jax.grad(sum_of_logits)(images)), axis=-1), axis=0)
+
+
+def _resnet_layers(backbone: ResNet) -> list[Layer]:
+    """From the image up, without what sees no further: 1x1 convolutions, and the shortcut around a block."""
+    layers = [(7, 2), (3, 2)]
+    for stage, blocks in enumerate(backbone.stage_sizes, start=1):
+        for block in range(blocks):
+            stride = 2 if stage > 1 and block == 0 else 1
+            layers += [(3, stride)] if backbone.block is Bottleneck else [(3, stride), (3, 1)]
+    return layers

@@ -1,0 +1,122 @@
+"""Every object's class and box: SSD over a set of anchors, the lesson's last three stages."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+from matplotlib.figure import Figure
+
+from jaxssd import plots
+from jaxssd.data.dataset import Dataset, Examples
+from jaxssd.metrics import VOCScores, format_scores, voc_scores
+from jaxssd.models.heads import Predictions
+from jaxssd.ops import Anchors, Detections, SSDLoss, clip_boxes, decode_tanh, multiclass_nms
+from jaxssd.tasks.task import Task, box_in_pixels
+
+
+@dataclass(frozen=True)
+class DetectionScores:
+    """VOC average precision, and the names it is told under."""
+
+    voc: VOCScores
+    class_names: Sequence[str]
+
+    @property
+    def objective(self) -> float:
+        """Mean average precision (area); 0 where no class has ground truth."""
+        return float(np.nan_to_num(self.voc.mean_area))
+
+    def summary(self) -> dict[str, float]:
+        """Both means."""
+        return {"map_area": self.voc.mean_area, "map_voc07": self.voc.mean_voc07}
+
+    def headline(self) -> str:
+        """Both means."""
+        if np.isnan(self.voc.mean_area):
+            return "no ground truth"
+        return f"mAP {self.voc.mean_area:.3f} ({self.voc.mean_voc07:.3f} 11-point)"
+
+    def table(self) -> str:
+        """A line for each class."""
+        return format_scores(self.voc, self.class_names)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Means, and everything about each class but its curve."""
+        return self.voc.as_dict(self.class_names)
+
+
+@dataclass(frozen=True)
+class DetectionTask(Task):
+    """Every object's class and box.
+
+    Attributes:
+        anchors: of the head's grids.
+        loss_of_image: `ssd_loss` with its settings.
+    """
+
+    anchors: Anchors
+    loss_of_image: Callable[..., SSDLoss]
+
+    @property
+    def curves(self) -> dict[str, dict[str, str]]:
+        """Both means of average precision."""
+        return {"mAP": {"map_area": "area", "map_voc07": "11-point"}}
+
+    def loss(self, predictions: Predictions, examples: Examples) -> SSDLoss:
+        """`ssd_loss` of each image."""
+        targets = examples.valid & ~examples.difficult
+        return jax.vmap(self.loss_of_image)(*predictions, examples.boxes, examples.labels, targets)
+
+    def answer(self, predictions: Predictions) -> Detections:
+        """Decoded, clipped and suppressed detections of each image, `[B, D]`."""
+
+        def detect(class_logits: Array, box_activations: Array) -> Detections:
+            boxes = clip_boxes(decode_tanh(box_activations, self.anchors))
+            return multiclass_nms(boxes, jax.nn.sigmoid(class_logits))
+
+        return jax.vmap(detect)(*predictions)
+
+    def score(self, answers: Detections, dataset: Dataset) -> DetectionScores:
+        """By the VOC protocol."""
+        truths = dataset.examples
+        return DetectionScores(
+            voc_scores(
+                answers,
+                truths.boxes,
+                truths.labels,
+                truths.valid,
+                truths.difficult,
+                num_classes=len(self.class_names),
+            ),
+            self.class_names,
+        )
+
+    def figures(self, answers: Detections, scores: DetectionScores, dataset: Dataset) -> dict[str, Figure]:
+        """Detections beside the truth, and precision over recall."""
+        truths, first = dataset.examples, slice(plots.GRID_IMAGES)
+        return {
+            "detections": plots.detection_grid(
+                truths.images[first],
+                Detections(*(array[first] for array in answers)),
+                (truths.boxes[first], truths.labels[first], truths.valid[first]),
+                self.class_names,
+                ids=dataset.ids[first],
+            ),
+            "precision-recall": plots.precision_recall(scores.voc, self.class_names),
+        }
+
+    def picture(self, photograph: np.ndarray, answer: Detections, threshold: float) -> Figure:
+        """Boxes with class and score."""
+        return plots.detection_image(photograph, answer, self.class_names, score_threshold=threshold)
+
+    def describe(self, answer: Detections, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
+        """Class, score and box of each detection."""
+        shown = answer.valid & (answer.scores >= threshold)
+        rows = zip(answer.labels[shown], answer.scores[shown], answer.boxes[shown], strict=True)
+        return [
+            {"class": self.class_names[label], "score": round(float(score), 4), "box": box_in_pixels(box, size)}
+            for label, score, box in rows
+        ]

@@ -1,0 +1,152 @@
+"""Which classes an image holds, however many: the lesson's multi-label classification."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from jaxssd import plots
+from jaxssd.data.dataset import Dataset, Examples
+from jaxssd.metrics import average_precision
+from jaxssd.ops import bce_loss
+from jaxssd.ops._arrays import ArrayLike
+from jaxssd.tasks.task import Task
+
+SHOWN_FROM = 0.4  # the least probability that the lesson's pictures name
+
+
+class LabelLoss(NamedTuple):
+    """Binary cross entropy, the mean over the classes."""
+
+    total: Float[Array, " B"]
+
+
+class LabelAnswer(NamedTuple):
+    """The probability of each class."""
+
+    probabilities: Float[ArrayLike, "B C"]
+
+
+@dataclass(frozen=True)
+class LabelScores:
+    """How well the classes are told.
+
+    Attributes:
+        accuracy: share of yes-or-no answers that are right at a probability of 0.5, over all images and classes.
+        ap_area: `[C]` average precision (area) of the images ranked by each class's probability; NaN for a class that
+            no image holds.
+        class_names: C names.
+    """
+
+    accuracy: float
+    ap_area: Float[np.ndarray, " C"]
+    class_names: Sequence[str]
+
+    @property
+    def mean_area(self) -> float:
+        """Mean of `ap_area` over the classes that some image holds; NaN if there is none."""
+        known = self.ap_area[~np.isnan(self.ap_area)]
+        return float(known.mean()) if len(known) else float("nan")
+
+    @property
+    def objective(self) -> float:
+        """Mean average precision."""
+        return float(np.nan_to_num(self.mean_area))
+
+    def summary(self) -> dict[str, float]:
+        """The lesson's accuracy, and mAP."""
+        return {"accuracy": self.accuracy, "map_area": self.mean_area}
+
+    def headline(self) -> str:
+        """Both."""
+        return f"accuracy {self.accuracy:.4f}, classification mAP {self.mean_area:.3f}"
+
+    def table(self) -> str:
+        """A line for each class."""
+        width = max(map(len, self.class_names))
+        lines = [f"{name:<{width}}  {ap:7.4f}" for name, ap in zip(self.class_names, self.ap_area, strict=True)]
+        return "\n".join([f"{'class':<{width}}  AP area", *lines, self.headline()])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything; None for what is not defined."""
+        classes = dict(zip(self.class_names, self.ap_area.tolist(), strict=True))
+        return {
+            "accuracy": self.accuracy,
+            "map_area": None if np.isnan(self.mean_area) else self.mean_area,
+            "classes": {name: {"ap_area": None if np.isnan(ap) else ap} for name, ap in classes.items()},
+        }
+
+
+@dataclass(frozen=True)
+class MultilabelTask(Task):
+    """The classes that an image holds."""
+
+    @property
+    def curves(self) -> dict[str, dict[str, str]]:
+        """Accuracy and mAP, both shares."""
+        return {"scores": {"accuracy": "accuracy", "map_area": "classification mAP"}}
+
+    def loss(self, predictions: Array, examples: Examples) -> LabelLoss:
+        """Binary cross entropy of every class."""
+        return LabelLoss(bce_loss(predictions, self._held(examples).astype(jnp.float32)).mean(axis=-1))
+
+    def answer(self, predictions: Array) -> LabelAnswer:
+        """Probabilities, each class by itself."""
+        return LabelAnswer(jax.nn.sigmoid(predictions))
+
+    def score(self, answers: LabelAnswer, dataset: Dataset) -> LabelScores:
+        """Accuracy, and average precision of each class."""
+        held = self._truths(dataset)
+        columns = zip(answers.probabilities.T, held.T, strict=True)
+        return LabelScores(
+            float(((answers.probabilities > 0.5) == held).mean()),
+            np.array([_ranking_precision(*column) for column in columns]),
+            self.class_names,
+        )
+
+    def figures(self, answers: LabelAnswer, scores: Any, dataset: Dataset) -> dict[str, Figure]:
+        """What is found in each image, and what is missed."""
+        first = slice(plots.GRID_IMAGES)
+        grid = plots.label_grid(
+            dataset.examples.images[first],
+            answers.probabilities[first],
+            self._truths(dataset)[first],
+            self.class_names,
+            threshold=SHOWN_FROM,
+        )
+        return {"labels": grid}
+
+    def picture(self, photograph: np.ndarray, answer: LabelAnswer, threshold: float) -> Figure:
+        """The names written on the photograph."""
+        rows = self.describe(answer, (1, 1), threshold)
+        return plots.labelled_image(photograph, [f"{row['class']} {row['score']:.2f}" for row in rows])
+
+    def describe(self, answer: LabelAnswer, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
+        """Classes that reach the threshold, the most probable first."""
+        order = np.argsort(-answer.probabilities, kind="stable")
+        scores = {self.class_names[label]: float(answer.probabilities[label]) for label in order}
+        return [{"class": name, "score": round(score, 4)} for name, score in scores.items() if score >= threshold]
+
+    def _held(self, examples: Examples) -> Array:
+        """`[B, C]`, whether some object of the class is in the image; difficult ones do not count."""
+        targets = jnp.asarray(examples.valid) & ~jnp.asarray(examples.difficult)
+        return (jax.nn.one_hot(examples.labels, len(self.class_names), dtype=bool) & targets[..., None]).any(axis=1)
+
+    def _truths(self, dataset: Dataset) -> np.ndarray:
+        return np.asarray(self._held(dataset.examples._replace(images=dataset.examples.images[:0])))
+
+
+def _ranking_precision(probability: np.ndarray, held: np.ndarray) -> float:
+    """Average precision (area) of images by falling probability; equal ones are one point of the curve."""
+    if not held.any():
+        return float("nan")
+    order = np.argsort(-probability, kind="stable")
+    last_of_run = np.flatnonzero(np.diff(probability[order], append=-np.inf))
+    found = np.cumsum(held[order])[last_of_run]
+    return average_precision(found / held.sum(), found / (last_of_run + 1), method="area")
