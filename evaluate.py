@@ -4,6 +4,7 @@
     python evaluate.py RUN --split test          another split of the same data
     python evaluate.py RUN --data FOLDER         other data, in PASCAL VOC layout, with the same class names
     python evaluate.py RUN --images FILE...      draw detections on photographs, and write them as JSON
+    python evaluate.py RUN --explain             draw anchors, matches, receptive fields and more on the run's images
 
 RUN is the folder that train.py made; scores and pictures go there too.
 """
@@ -13,9 +14,14 @@ import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from jaxssd.config import Config
+    from jaxssd.data.dataset import Dataset
+    from jaxssd.training import RunFolder
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Command:
     """Folder to score instead of the run's own data."""
     images: tuple[Path, ...] = ()
     """Photographs (JPEG or PNG) to detect on, instead of scoring."""
+    explain: bool = False
+    """Draw the ideas of the lesson on images of the split, instead of scoring; of a detection run."""
     out: Path | None = None
     """Folder for what is written. Default: RUN, or a new RUN/images-DATE-TIME for what `--images` draws."""
     threshold: float = 0.3
@@ -44,7 +52,12 @@ def main(arguments: list[str]) -> None:
     if "--images" in arguments and not command.images:
         sys.exit("evaluate.py: --images names no file")
     try:
-        detect_images(command) if command.images else score(command)
+        if command.images:
+            detect_images(command)
+        elif command.explain:
+            explain(command)
+        else:
+            score(command)
     except (OSError, ValueError) as error:
         sys.exit(f"evaluate.py: {error}")
     except KeyboardInterrupt:
@@ -53,19 +66,11 @@ def main(arguments: list[str]) -> None:
 
 def score(command: Command) -> None:
     """Print the table of scores; write it as JSON, with figures."""
-    from jaxssd.data.sources import default_split, load_split
     from jaxssd.training import RunFolder, evaluate, make_validate, report_scores, restore
 
     run = RunFolder(command.run)
     config, task, variables = restore(run, command.checkpoint)
-    split = command.split or "val"
-    if command.data:
-        config = replace(config, data=command.data, train_split=None, val_split=None)
-        split = command.split or default_split(config)
-    dataset = load_split(config, split)
-    if not command.data:
-        run.require_same_data({split: dataset.fingerprint})
-    print(f"{split}: {dataset.report.summary()}")
+    config, split, dataset = load(command, config, run)
     result = evaluate(task, make_validate(task), variables, dataset, batch_size=config.batch_size, progress=True)
     print(f"\n{result.scores.table()}\n")
 
@@ -75,6 +80,40 @@ def score(command: Command) -> None:
     about = {"checkpoint": command.checkpoint, "data": config.data, "split": split}
     report_scores(folder, task, dataset, result, name, about)
     print(f"figures  {folder / 'figures'}/{name}-*.png\nnumbers  {folder}/scores-{name}.json")
+
+
+def explain(command: Command) -> None:
+    """Draw the ideas of the lesson."""
+    from jaxssd.explain import idea_figures
+    from jaxssd.plots import save
+    from jaxssd.tasks import DetectionTask
+    from jaxssd.training import RunFolder, restore
+
+    run = RunFolder(command.run)
+    config, task, variables = restore(run, command.checkpoint)
+    if not isinstance(task, DetectionTask):
+        sys.exit(f"evaluate.py: --explain needs a run with anchors; the task of {run} is {config.task}")
+    config, _, dataset = load(command, config, run)
+    folder = (command.out or run.path / "figures") / "ideas"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in idea_figures(config, task, variables, dataset):
+        save(figure, folder / f"{name}.png")
+        print(folder / f"{name}.png")
+
+
+def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config", str, "Dataset"]:
+    """The settings with the data that the command asks for, its split, and that split."""
+    from jaxssd.data.sources import default_split, load_split
+
+    split = command.split or "val"
+    if command.data:
+        config = replace(config, data=command.data, train_split=None, val_split=None)
+        split = command.split or default_split(config)
+    dataset = load_split(config, split)
+    if not command.data:
+        run.require_same_data({split: dataset.fingerprint})
+    print(f"{split}: {dataset.report.summary()}")
+    return config, split, dataset
 
 
 def detect_images(command: Command) -> None:

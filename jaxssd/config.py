@@ -108,7 +108,8 @@ class Config:
         self._require("image_size", self.image_size <= 4096, "4096 or less")
         self._require("classes", len(set(self.classes)) == len(self.classes), "each name once")
         self._require("val_fraction", 0 < self.val_fraction < 1, "a share between 0 and 1")
-        self._require("dropout", 0 <= self.dropout < 1, "a share, 0 or more and below 1")
+        for name in ("input_dropout", "dropout"):
+            self._require(name, 0 <= getattr(self, name) < 1, "a share, 0 or more and below 1")
         self._require("match_threshold", 0 <= self.match_threshold <= 1, "an IoU between 0 and 1")
         self._require("alpha", 0 <= self.alpha <= 1, "a share between 0 and 1")
         self._require("gamma", 0 <= self.gamma < math.inf, "0 or more")
@@ -117,7 +118,8 @@ class Config:
         self._require("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
         self._require("epochs", all(epochs >= 1 for epochs in self.epochs), "1 or more")
         self._require("learning_rate", all(0 < rate < math.inf for rate in self.learning_rate), "a positive number")
-        self._require("clr", all(div >= 1 and cut > 1 for div, cut in self.clr), "1 or more, and more than 1")
+        clr_holds = all(1 <= div < math.inf and 1 < cut < math.inf for div, cut in self.clr)
+        self._require("clr", clr_holds, "1 or more, and more than 1")
         self._require("group_rates", all(0 <= rate < math.inf for rate in self.group_rates), "0 or more")
         for name, values in self._phase_settings().items():
             count = self._num_phases()
@@ -133,7 +135,7 @@ class Config:
         return {name: tuple(getattr(self, name)) for name in Phase._fields}
 
     def _num_phases(self) -> int:
-        return max(map(len, self._phase_settings().values()))
+        return max(1, *map(len, self._phase_settings().values()))
 
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:

@@ -3,13 +3,15 @@
 from jaxssd.models.dense_heads import BoxHead, LabelHead, ObjectHead, ObjectPredictions
 from jaxssd.models.detector import IMAGENET_MEAN, IMAGENET_STD, Detector, make_detector, normalize_images
 from jaxssd.models.heads import OutConv, Predictions, PyramidHead, SSDHead, SSDMultiHead, StdConv, pyramid_grids
-from jaxssd.models.resnet import BACKBONES, BasicBlock, ResNet
+from jaxssd.models.pretrained import load_pretrained
+from jaxssd.models.resnet import BACKBONES, BasicBlock, Bottleneck, ResNet
 
 __all__ = [
     "BACKBONES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "BasicBlock",
+    "Bottleneck",
     "BoxHead",
     "Detector",
     "LabelHead",
@@ -22,6 +24,7 @@ __all__ = [
     "SSDHead",
     "SSDMultiHead",
     "StdConv",
+    "load_pretrained",
     "make_detector",
     "normalize_images",
     "pyramid_grids",

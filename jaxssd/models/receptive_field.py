@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from jaxssd.models.detector import Detector
 from jaxssd.models.heads import PyramidHead, pyramid_grids
 from jaxssd.models.resnet import Bottleneck, ResNet
+from jaxssd.ops._arrays import ArrayLike
 
 Layer = tuple[int, int]
 """Kernel size (odd) and stride of a convolution or pooling that is padded by half its kernel."""
@@ -74,14 +75,14 @@ def anchor_receptive_fields(detector: Detector, image_size: int) -> Float[np.nda
 
 
 def effective_receptive_field(
-    logits_of: Callable[[Float[Array, "B H W 3"]], Float[Array, "B A C"]],
-    images: Float[Array, "B H W 3"],
+    logits_of: Callable[[Array], Array],
+    images: Float[ArrayLike, "B H W 3"],
     anchor_index: int | Int[Array, ""],
 ) -> Float[Array, "H W"]:
     """How much each pixel moves the class logits of one anchor: the mean over images of |d sum(logits) / d pixel|.
 
     Args:
-        logits_of: the network in evaluation mode: it must not mix the images of a batch.
+        logits_of: images to class logits `[B, A, C]`: the network in evaluation mode, where images do not mix.
         images: `[B, H, W, 3]`, floating point.
         anchor_index: row of the logits.
 

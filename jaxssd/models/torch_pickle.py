@@ -36,6 +36,10 @@ MAX_RANK = 64  # NumPy's
 NO_USE = "which a state dict has no use for"
 
 
+class UnsafePickle(ValueError):
+    """A pickle asks for something that weights do not need, and that may run code."""
+
+
 @dataclass(frozen=True)
 class Storage:
     """A run of numbers that lies outside of the pickle.
@@ -85,7 +89,7 @@ class Tensor:
         steps = [step if n > 1 else 0 for n, step in zip(self.size, self.stride, strict=True)]
         last = self.offset + sum((n - 1) * step for n, step in zip(self.size, steps, strict=True))
         if max(last + 1, math.prod(self.size)) > storage.count:
-            raise ValueError(f"a tensor of size {list(self.size)!s:.80} exceeds the {storage.count} elements of its storage")
+            raise ValueError(f"a tensor of size {self.size!s:.80} exceeds the {storage.count} elements of its storage")
         strides = [step * itemsize for step in steps]
         return np.ndarray(self.size, storage.dtype, contents, self.offset * itemsize, strides)
 
@@ -107,10 +111,6 @@ class _Global:
     name: str
 
 
-class _Refused(ValueError):
-    """Understood, and not wanted."""
-
-
 def unpickle(file: io.BytesIO) -> Unpickled:
     """Interpret one pickle of protocol 2, which is what `torch.save` writes.
 
@@ -121,8 +121,8 @@ def unpickle(file: io.BytesIO) -> Unpickled:
         The value, and the storages it refers to.
 
     Raises:
-        ValueError: naming the first instruction or global that a state dict has no use for, or the instruction at which
-            the pickle makes no sense.
+        UnsafePickle: naming the first instruction or global that a state dict has no use for.
+        ValueError: naming the instruction at which the pickle makes no sense.
 
     Example:
         >>> import pickle
@@ -131,7 +131,7 @@ def unpickle(file: io.BytesIO) -> Unpickled:
         >>> unpickle(io.BytesIO(pickle.dumps(print, protocol=2)))
         Traceback (most recent call last):
         ...
-        ValueError: its pickle refers to '__builtin__ print', which a state dict has no use for; ...
+        jaxssd.models.torch_pickle.UnsafePickle: its pickle refers to '__builtin__ print', which ...
     """
     stack: list[Any] = []
     marks: list[int] = []
@@ -209,8 +209,8 @@ def unpickle(file: io.BytesIO) -> Unpickled:
                     if not isinstance(stack[-1], dict | Tensor):
                         raise ValueError("sets the state of something that is neither a dict nor a tensor")
                 case _:
-                    raise _Refused(f"its pickle uses {opcode.name} at byte {position}, {NO_USE}")
-        except _Refused:
+                    raise UnsafePickle(f"its pickle uses {opcode.name} at byte {position}, {NO_USE}")
+        except UnsafePickle:
             raise
         except (ValueError, IndexError, KeyError, TypeError) as error:
             raise ValueError(f"its pickle is malformed at byte {position}, {opcode.name}: {error}") from error
@@ -222,7 +222,7 @@ def _find(name: str) -> np.dtype | _Global:
         return STORAGE_DTYPES[name]
     if name in CONSTRUCTORS:
         return _Global(name)
-    raise _Refused(
+    raise UnsafePickle(
         f"its pickle refers to {name!r:.80}, {NO_USE}; save a network's state_dict() rather than the whole network"
     )
 

@@ -69,21 +69,22 @@ def _read_zip(data: bytes) -> dict[str, np.ndarray]:
         members = archive.infolist()
         if any(m.compress_type != zipfile.ZIP_STORED or m.compress_size != m.file_size for m in members):
             raise ValueError("its members are compressed, which torch.save never does")
+        sizes = {m.filename: m.file_size for m in members}
         if sum(m.file_size for m in members) > len(data):
             raise ValueError("its members claim more bytes than the file has")
-        pickles = [m for m in members if m.filename.endswith("/data.pkl")]
+        pickles = [name for name in sizes if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise ValueError(f"a zip file with {len(pickles)} members data.pkl, where torch.save writes one")
-        folder = pickles[0].filename.removesuffix("data.pkl")
-        if pickles[0].file_size > PICKLE_LIMIT:
+        folder = pickles[0].removesuffix("data.pkl")
+        if sizes[pickles[0]] > PICKLE_LIMIT:
             raise ValueError("its pickle is too long for a state dict")
-        if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+        if f"{folder}byteorder" in sizes and archive.read(f"{folder}byteorder") != b"little":
             raise ValueError("its numbers are big-endian")
         pickled = unpickle(io.BytesIO(archive.read(pickles[0])))
         contents: dict[str, bytes | memoryview] = {}
         for key, storage in pickled.storages.items():
             member = f"{folder}data/{key}"
-            if member not in archive.NameToInfo or archive.getinfo(member).file_size != storage.nbytes:
+            if sizes.get(member) != storage.nbytes:
                 raise ValueError(f"member {member!r:.80} is missing, or does not have {storage.nbytes} bytes")
             contents[key] = archive.read(member)
     return _views(pickled.value, contents)

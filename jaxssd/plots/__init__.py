@@ -1,5 +1,6 @@
 """Every figure. Functions return a matplotlib `Figure` and never touch pyplot, so nothing piles up in a long run."""
 
+from jaxssd.plots.anchors import anchor_figure
 from jaxssd.plots.answers import (
     GRID_IMAGES,
     detection_grid,
@@ -12,23 +13,33 @@ from jaxssd.plots.answers import (
 from jaxssd.plots.augmentation import augmentation_pair
 from jaxssd.plots.boxes import class_color, draw_boxes, show_image
 from jaxssd.plots.curves import learning_rate_sweep, precision_recall, training_curves
+from jaxssd.plots.focal import focal_figure
+from jaxssd.plots.matches import match_figure
+from jaxssd.plots.predictions import nms_figure, raw_predictions_figure
+from jaxssd.plots.receptive_field import receptive_field_figure
 from jaxssd.plots.style import BLUE, TRUTH_COLOR, save
 
 __all__ = [
     "BLUE",
     "GRID_IMAGES",
     "TRUTH_COLOR",
+    "anchor_figure",
     "augmentation_pair",
     "class_color",
     "detection_grid",
     "detection_image",
     "draw_boxes",
+    "focal_figure",
     "label_grid",
     "labelled_image",
     "learning_rate_sweep",
+    "match_figure",
+    "nms_figure",
     "object_grid",
     "object_image",
     "precision_recall",
+    "raw_predictions_figure",
+    "receptive_field_figure",
     "save",
     "show_image",
     "training_curves",

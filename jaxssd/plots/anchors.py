@@ -16,6 +16,7 @@ from jaxssd.plots.panels import (
     key,
     legend_rows,
     outline,
+    overhang,
     tint,
 )
 from jaxssd.plots.style import BOX_COLORS
@@ -59,7 +60,7 @@ def anchor_figure(
     shown = [cells[middle, middle] for cells, middle in zip(by_cell, middles, strict=True)]
     per_cell = f"{boxes_per_cell} box{'es' * (boxes_per_cell > 1)}"
     titles = [f"{grid} x {grid} cells, {per_cell} each: {count}" for grid, count in zip(grids, counts, strict=True)]
-    margins = [max(0.0, -boxes.min(), boxes.max() - 1) + 0.02 for boxes in shown]
+    margins = [overhang(boxes) + 0.02 for boxes in shown]
     figure, axes = image_panels(image, titles, side=3.2, header=0.3, footer=2 * LEGEND_ROW + 0.1, margins=margins)
     for ax, grid, middle, cells, boxes in zip(axes, grids, middles, by_cell, shown, strict=True):
         grid_lines(ax, grid)

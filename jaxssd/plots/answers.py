@@ -103,8 +103,9 @@ def label_grid(
     *,
     threshold: float,
     columns: int = 4,
+    ids: Sequence[str] | None = None,
 ) -> Figure:
-    """Images under the classes that reach a probability; what is wrong is in brackets, what is missed says so.
+    """Images with the classes that reach a probability; what is wrong is in brackets, what is missed says so.
 
     Args:
         images: `[n, S, S, 3]`, one at least.
@@ -113,18 +114,18 @@ def label_grid(
         class_names: C names.
         threshold: the least probability that is named.
         columns: images in a row.
+        ids: n titles.
 
     Returns:
         A figure three inches wide for each column.
     """
-    titles = []
-    for row, truth in zip(probabilities, held, strict=True):
+    figure, panels = _image_grid(images, columns, ids)
+    for ax, row, truth in zip(panels, probabilities, held, strict=True):
         order = np.argsort(-row, kind="stable")
         named = [label for label in order if row[label] >= threshold]
         found = [f"{class_names[i]} {row[i]:.2f}" if truth[i] else f"[{class_names[i]} {row[i]:.2f}]" for i in named]
         missed = [f"missed {class_names[label]}" for label in order if truth[label] and row[label] < threshold]
-        titles.append(", ".join([*found, *missed]) or "nothing")
-    figure, _ = _image_grid(images, columns, titles)
+        _write_lines(ax, [*found, *missed], FONT_SIZE)
     legend = f"classes with a probability of at least {threshold:g}; [those that are wrong]"
     figure.text(0.5, 0.12 / figure.get_figheight(), legend, ha="center", va="bottom", fontsize=9)
     return figure
@@ -189,18 +190,7 @@ def labelled_image(image: UInt8[np.ndarray, "H W 3"], lines: Sequence[str]) -> F
         A figure of H x W pixels.
     """
     figure, ax, font_size = _photograph(image)
-    ax.text(
-        0.01,
-        0.99,
-        "\n".join(lines),
-        transform=ax.transAxes,
-        va="top",
-        color=TRUTH_COLOR,
-        fontsize=1.5 * font_size,
-        weight="bold",
-        path_effects=rim(font_size / 3),
-        parse_math=False,
-    )
+    _write_lines(ax, lines, 1.5 * font_size)
     return figure
 
 
@@ -232,6 +222,22 @@ def _photograph(image: UInt8[np.ndarray, "H W 3"]) -> tuple[Figure, Axes, float]
     ax = figure.add_axes((0, 0, 1, 1))
     show_image(ax, image)
     return figure, ax, max(FONT_SIZE, min(height, width) / 50)
+
+
+def _write_lines(ax: Axes, lines: Sequence[str], font_size: float) -> None:
+    """In the image's corner, from top to bottom."""
+    ax.text(
+        0.01,
+        0.99,
+        "\n".join(lines),
+        transform=ax.transAxes,
+        va="top",
+        color=TRUTH_COLOR,
+        fontsize=font_size,
+        weight="bold",
+        path_effects=rim(font_size / 4),
+        parse_math=False,
+    )
 
 
 def _draw_detections(

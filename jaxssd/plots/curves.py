@@ -25,7 +25,7 @@ def training_curves(train_rows: Rows, val_rows: Rows, score_panels: Mapping[str,
 
     Returns:
         A figure of a panel for the loss, one for the learning rate, and the score panels. Dotted lines are the starts
-        of phases; stars mark the best checkpoint, the one with the highest objective.
+        of phases; stars mark the best checkpoint: the one with the highest objective, of equal ones the last.
     """
     heights = (3, 1.5, *[2.5] * len(score_panels))
     figure = Figure(figsize=(8, 1 + sum(heights)), dpi=DPI, layout="constrained")
@@ -126,9 +126,11 @@ def precision_recall(scores: VOCScores, class_names: Sequence[str]) -> Figure:
 def _plot_scores(ax: Axes, val_rows: Rows, names: Mapping[str, str]) -> None:
     objective = _column(val_rows, "objective")
     if not np.isfinite(objective).any():
-        ax.text(0.5, 0.5, "no validation yet", ha="center", transform=ax.transAxes)
+        why = "no ground truth" if val_rows else "no validation yet"
+        ax.text(0.5, 0.5, why, ha="center", transform=ax.transAxes)
         return
-    step, best = _column(val_rows, "step"), np.nanargmax(objective)
+    step = _column(val_rows, "step")
+    best = len(objective) - 1 - np.nanargmax(objective[::-1])  # of equal ones the last, which is the one that is kept
     for (key, name), color in zip(names.items(), (GREEN, ORANGE, BLUE), strict=False):
         values = _column(val_rows, key)
         label = f"{name}: best {values[best]:.3f} at step {step[best]:.0f}"

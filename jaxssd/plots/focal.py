@@ -59,8 +59,7 @@ def _draw_shares(ax: Axes, gammas: Sequence[float]) -> None:
     ax.bar(names, 100 - share, bottom=share, color="0.85", label=f"{NUM_HARD:,} hard anchors, $p_t$ = {P_HARD:g}")
     for x, height in enumerate(share.tolist()):
         digits = 0 if height >= 10 else 1 if height >= 1 else 2
-        text = f"{height:.{digits}f} %" if height >= 0.01 else "< 0.01 %"
-        ax.text(x, height + 1.5, text, ha="center", fontsize=9)
+        ax.text(x, height + 1.5, f"{height:.{digits}f}" if height >= 0.01 else "<0.01", ha="center", fontsize=9)
     ax.set_title("what the total loss is made of", fontsize=10)
     ax.set(ylim=(0, 125), yticks=range(0, 101, 25), xlabel="$\\gamma$", ylabel="share of the total loss, %")
     ax.legend(loc="upper left", frameon=False, fontsize=9)

@@ -1,17 +1,19 @@
 """Which anchors answer for which object, under both matching rules."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxssd.ops import Anchors, box_iou, match_anchors
+from jaxssd.ops import Anchors, Match, box_iou, match_anchors
 from jaxssd.ops.matching import RULES
 from jaxssd.plots.boxes import draw_boxes, rim
-from jaxssd.plots.panels import LEGEND_ROW, image_panels, key, legend_rows, outline, tint
+from jaxssd.plots.panels import LEGEND_ROW, image_panels, key, legend_rows, outline, overhang, tint
 from jaxssd.plots.style import BOX_COLORS, VERMILION
 
 WIDEST_MARGIN = 0.25  # of the image; what sticks out further is cut
@@ -58,11 +60,11 @@ def match_figure(
     Returns:
         A figure of two panels; what each object got is listed below.
     """
-    corners, boxes = np.asarray(anchors.corners), boxes[valid]
+    corners = np.asarray(anchors.corners)
+    shares = [_shares(corners, boxes, valid, threshold, rule) for rule in RULES]
+    drawn = np.concatenate([share.boxes for of_rule in shares for share in of_rule] + [np.empty((0, 4), np.float32)])
+    margin = overhang(drawn, at_most=WIDEST_MARGIN) + 0.01
     names = [f"{number} {class_names[label]}" for number, label in enumerate(labels[valid].tolist(), start=1)]
-    shares = [_shares(corners, boxes, threshold, rule) for rule in RULES]
-    drawn = np.concatenate([share.boxes for of_rule in shares for share in of_rule] + [np.zeros((1, 4))])
-    margin = float(np.clip(max(-drawn.min(), drawn.max() - 1), 0, WIDEST_MARGIN)) + 0.01
     titles = [
         f'rule="{rule}": {sum(len(share.iou) for share in of_rule)} of {len(corners)} anchors positive'
         for rule, of_rule in zip(RULES, shares, strict=True)
@@ -70,7 +72,7 @@ def match_figure(
     footer = 0.1 + 1.5 * LEGEND_ROW + 0.19 * max(len(names), 1)
     figure, axes = image_panels(image, titles, side=4.4, footer=footer, margins=[margin] * len(RULES))
     for ax, of_rule in zip(axes, shares, strict=True):
-        _draw_shares(ax, boxes, names, of_rule)
+        _draw_shares(ax, boxes[valid], names, of_rule)
     keys = [
         key("white", "object", line_width=1.8),
         key("white", f"its anchor, IoU > {threshold:g}", line_width=1.2),
@@ -80,15 +82,26 @@ def match_figure(
     return figure
 
 
+@partial(jax.jit, static_argnums=(3, 4))
+def _match(
+    corners: Array, boxes: Array, valid: Array, threshold: float, rule: str
+) -> tuple[Match, Float[Array, "G A"]]:
+    return match_anchors(corners, boxes, valid, threshold=threshold, rule=rule), box_iou(boxes, corners)
+
+
 def _shares(
-    corners: Float[np.ndarray, "A 4"], boxes: Float[np.ndarray, "G 4"], threshold: float, rule: str
+    corners: Float[np.ndarray, "A 4"],
+    boxes: Float[np.ndarray, "G 4"],
+    valid: Bool[np.ndarray, "G"],
+    threshold: float,
+    rule: str,
 ) -> list[Share]:
-    match = match_anchors(corners, boxes, np.ones(len(boxes), bool), threshold=threshold, rule=rule)
-    iou = np.asarray(box_iou(boxes, corners))
+    match, iou = jax.device_get(_match(corners, boxes, valid, threshold, rule))
+    iou = np.where(valid[:, None], iou, 0)
     by_overlap = (iou > threshold) & (iou == iou.max(axis=0, initial=0))
     shares = []
-    for index in range(len(boxes)):
-        rows = np.flatnonzero(np.asarray(match.positive) & (np.asarray(match.gt_index) == index))
+    for index in np.flatnonzero(valid):
+        rows = np.flatnonzero(match.positive & (match.gt_index == index))
         rows = rows[np.argsort(-iou[index, rows], kind="stable")]
         shares.append(Share(corners[rows], iou[index, rows], ~by_overlap[index, rows]))
     return shares

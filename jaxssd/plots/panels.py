@@ -59,6 +59,11 @@ def image_panels(
     return figure, axes
 
 
+def overhang(boxes: Float[np.ndarray, "n 4"], *, at_most: float = np.inf) -> float:
+    """How far boxes stick out of the image, as a share of it: the margin that shows them whole."""
+    return float(min(np.max([-boxes, boxes - 1], initial=0), at_most))
+
+
 def outline(
     ax: Axes,
     box: Float[np.ndarray, "4"],

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from jaxssd.metrics import DetectionArrays
 from jaxssd.plots.boxes import class_color, draw_boxes, rim
-from jaxssd.plots.panels import GAP, LEGEND_ROW, grid_lines, image_panels, key, legend_rows, outline, tint
+from jaxssd.plots.panels import GAP, LEGEND_ROW, grid_lines, image_panels, key, legend_rows, outline, overhang, tint
 from jaxssd.plots.style import BOX_COLORS
 
 WIDEST_MARGIN = 0.08  # of the image; what sticks out further is cut
@@ -44,7 +44,7 @@ def raw_predictions_figure(
     if len(boxes) != grid * grid:
         raise ValueError(f"raw_predictions_figure: `boxes` are {len(boxes)}, expected {grid * grid}, one for each cell")
     titles = [f"{grid} x {grid} cells: class and score", "their boxes: no threshold, no suppression"]
-    margin = min(WIDEST_MARGIN, max(0.0, -float(boxes.min()), float(boxes.max()) - 1)) + 0.01
+    margin = overhang(boxes, at_most=WIDEST_MARGIN) + 0.01
     figure, axes = image_panels(image, titles, side=4.4, footer=GAP, margins=[margin, margin])
     for ax in axes:
         grid_lines(ax, grid)
@@ -112,8 +112,8 @@ def nms_figure(
     keys = [key(class_color(label), class_names[label]) for label in classes]
     legend = [keys[start : start + CLASSES_IN_ROW] for start in range(0, len(keys), CLASSES_IN_ROW)]
     figure, (before_ax, after_ax) = image_panels(image, titles, side=4.4, footer=0.1 + LEGEND_ROW * len(legend))
-    for index in before[::-1]:
-        outline(before_ax, boxes[index], class_color(labels[index]), line_width=1.2)
+    for box, label in zip(boxes[before[::-1]], labels[before[::-1]].tolist(), strict=True):
+        outline(before_ax, box, class_color(label), line_width=1.2)
     found = list(zip(detections.labels[after].tolist(), detections.scores[after].tolist(), strict=True))
     captions = [f"{class_names[label]} {score:.2f}" for label, score in found]
     draw_boxes(after_ax, detections.boxes[after], captions, [class_color(label) for label, _ in found], font_size=8.0)

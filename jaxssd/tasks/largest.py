@@ -118,8 +118,7 @@ class _LargestTask(Task):
     def box_scores(self, boxes: np.ndarray, truths: LargestObject) -> tuple[float, float, int]:
         """Mean error in pixels, mean IoU, and the number of images that they are taken over."""
         ours, true = boxes[truths.exists], truths.boxes[truths.exists]
-        iou = jax.vmap(lambda a, b: box_iou(a[None], b[None])[0, 0])(ours, true)
-        return _mean(np.abs(ours - true)) * self.image_size, _mean(np.asarray(iou)), len(ours)
+        return _mean(np.abs(ours - true)) * self.image_size, _mean(np.asarray(_paired_iou(ours, true))), len(ours)
 
 
 @dataclass(frozen=True)
@@ -194,6 +193,13 @@ class LargestObjectTask(_LargestTask):
         """The most probable class and its probability."""
         rows = zip(answers.probabilities.argmax(axis=1), answers.probabilities.max(axis=1), strict=True)
         return [f"{self.class_names[label]} {score:.2f}" for label, score in rows]
+
+
+@jax.jit
+@jax.vmap
+def _paired_iou(ours: Array, true: Array) -> Array:
+    """Each box with its own counterpart."""
+    return box_iou(ours[None], true[None])[0, 0]
 
 
 def _truths(dataset: Dataset) -> LargestObject:

@@ -68,10 +68,11 @@ class LabelScores:
         return f"accuracy {self.accuracy:.4f}, classification mAP {self.mean_area:.3f}"
 
     def table(self) -> str:
-        """A line for each class."""
-        width = max(map(len, self.class_names))
-        lines = [f"{name:<{width}}  {ap:7.4f}" for name, ap in zip(self.class_names, self.ap_area, strict=True)]
-        return "\n".join([f"{'class':<{width}}  AP area", *lines, self.headline()])
+        """A line for each class; `-` where AP is undefined."""
+        shown = ["-" if np.isnan(ap) else f"{ap:.4f}" for ap in self.ap_area]
+        rows = [("class", "AP area"), *zip(self.class_names, shown, strict=True)]
+        width = max(len(name) for name, _ in rows)
+        return "\n".join([*(f"{name:<{width}}  {ap:>7}" for name, ap in rows), self.headline()])
 
     def as_dict(self) -> dict[str, Any]:
         """Everything; None for what is not defined."""
@@ -119,6 +120,7 @@ class MultilabelTask(Task):
             self._truths(dataset)[first],
             self.class_names,
             threshold=SHOWN_FROM,
+            ids=dataset.ids[first],
         )
         return {"labels": grid}
 

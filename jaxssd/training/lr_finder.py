@@ -18,7 +18,7 @@ from jaxssd.training.state import TrainState, init_state
 from jaxssd.training.step import AUGMENTATIONS, TrainChunk, make_train_chunk
 
 FIRST_RATE, LAST_RATE, STEPS = 1e-6, 10.0, 100
-SMOOTHING = 0.9  # share of the past in the running mean; the lesson's 0.98 lags by half a sweep
+SMOOTHING = 0.8  # share of the past in the running mean; the lesson's 0.98 lags by half a sweep
 EXPLODED = 4.0  # the sweep ends where the running mean is so many times the least one,
 IGNORED_STEPS = 10  # which is looked for after so many steps
 SAFETY = 10.0  # the suggestion lies so many times below the rate of the least loss, where the fall is steady
@@ -126,10 +126,10 @@ def read_sweep(learning_rate: Float[np.ndarray, " steps"], loss: Float[np.ndarra
         ValueError: if the loss was not finite from the start.
 
     Example:
-        >>> rates = np.geomspace(1e-4, 10, 41)
+        >>> rates = np.geomspace(1e-6, 10, 100)
         >>> sweep = read_sweep(rates, 1 + np.log10(rates / 0.1) ** 2)  # least at 0.1
-        >>> 0.01 < sweep.suggestion < 0.02  # the running mean lags a little
-        True
+        >>> round(sweep.suggestion, 3)  # a tenth of 0.2: the running mean lags a little
+        0.02
     """
     smoothed = smooth(loss)
     end = explosion(smoothed)

@@ -106,9 +106,9 @@ def augment_batch(key: Key[Array, ""], batch: Examples, sample: SampleAugmentati
     """
 
     def augment_one(key: Array, image: Array, boxes: Array, valid: Array) -> tuple[Array, Array, Array]:
-        augmentation = sample(key)
+        augmentation, (height, width, _) = sample(key), image.shape
         image = augment_image(image.astype(jnp.float32) / 255, augmentation)
-        return image, *augment_boxes(boxes, valid, augmentation, image_size=image.shape[:2])
+        return image, *augment_boxes(boxes, valid, augmentation, image_size=(height, width))
 
     keys = jax.random.split(key, len(batch.images))
     images, boxes, valid = jax.vmap(augment_one)(keys, batch.images, batch.boxes, batch.valid)

@@ -91,7 +91,7 @@ def test_left_all_boxes_above_the_threshold_right_what_remains():
     best = np.nanargmax(scores)
     top = outlines(before_ax)[-1]
     np.testing.assert_allclose(corners([top])[0], BOXES[best], atol=1e-5)
-    assert top.get_edgecolor()[:3] == to_rgb(class_color(LABELS[best]))
+    assert top.get_edgecolor()[:3] == to_rgb(class_color(int(LABELS[best])))
     assert_readable(figure)
 
 

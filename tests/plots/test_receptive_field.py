@@ -29,7 +29,7 @@ def test_field_cell_anchor_and_half_of_the_effect_are_outlined():
         WITHIN,
         [[0.25, 0.25, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]],
         [[0.25, 0.3125, 0.5, 0.4375], [0.5, 0.625, 1.0, 0.875]],
-        [[0.2, 0.2, 0.55, 0.55], [0.6625, 0.6625, 0.8375, 0.8375]],  # 28 and 14 pixels: the square root of a half
+        [[0.1875, 0.1875, 0.5625, 0.5625], [0.65, 0.65, 0.85, 0.85]],  # 30 and 16 pixels; 28 and 14 have less
         strict=True,
     ):
         assert_same_boxes(corners(outlines(ax)), np.array([theory, half, cell, anchor], np.float32))
@@ -41,8 +41,8 @@ def test_field_cell_anchor_and_half_of_the_effect_are_outlined():
 
 def test_titles_give_the_sides_in_pixels():
     titles = [ax.get_title() for ax in receptive_field_figure(photo(), FIELDS, WITHIN, ANCHORS, CHOSEN).axes]
-    assert titles[0] == "4 x 4 cells: in theory 52 px\nhalf of the effect within 28 px"
-    assert titles[1] == "2 x 2 cells: in theory 40 px\nhalf of the effect within 14 px"
+    assert titles[0] == "4 x 4 cells: in theory 52 px\nhalf of the effect within 30 px"
+    assert titles[1] == "2 x 2 cells: in theory 40 px\nhalf of the effect within 16 px"
 
 
 def test_a_field_larger_than_the_image_has_no_outline_in_it_and_the_title_says_so():

@@ -1,0 +1,75 @@
+"""Every kind of task from its settings, with the network that they ask for."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxssd.models import BoxHead, LabelHead, ObjectHead, ObjectPredictions, Predictions
+from jaxssd.tasks import DetectionTask, LargestBoxTask, LargestObjectTask, MultilabelTask, Task
+from tests.tasks.scenes import NAMES, SIZE, task_of
+
+TASKS = {
+    "detection": DetectionTask,
+    "largest_box": LargestBoxTask,
+    "largest_object": LargestObjectTask,
+    "multilabel": MultilabelTask,
+}
+IMAGES = jax.ShapeDtypeStruct((2, SIZE, SIZE, 3), jnp.uint8)
+
+
+def init(task):
+    images = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
+    return jax.eval_shape(partial(task.model.init, train=False), jax.random.key(0), images)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_predicts_and_answers_in_float32(name, precision):
+    task = task_of(task=name, precision=precision)
+    assert isinstance(task, TASKS[name])
+    assert isinstance(task, Task)
+    assert (task.class_names, task.num_stages) == (NAMES, 2)
+    predictions = jax.eval_shape(task.predict, init(task), IMAGES)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((init(task), predictions)))
+    shape = {
+        "detection": Predictions((2, 4, 3), (2, 4, 4)),
+        "largest_box": (2, 4),
+        "largest_object": ObjectPredictions((2, 4), (2, 3)),
+        "multilabel": (2, 3),
+    }[name]
+    assert jax.tree.map(lambda leaf: leaf.shape, predictions) == shape
+    assert task.model.backbone.dtype == precision
+    answer = jax.eval_shape(task.answer, predictions)
+    assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves(answer))
+
+
+def test_heads_have_the_settings():
+    settings = {"head_width": 12, "input_dropout": 0.1, "dropout": 0.2, "precision": "bfloat16"}
+    heads = {name: task_of(task=name, **settings).model.head for name in TASKS}
+    assert type(heads["largest_box"]) is BoxHead
+    assert type(heads["largest_object"]) is ObjectHead
+    assert type(heads["multilabel"]) is LabelHead
+    for name in ("detection", "largest_object", "multilabel"):
+        head = heads[name]
+        assert (head.num_classes, head.width, head.input_dropout, head.dropout) == (3, 12, 0.1, 0.2)
+        assert head.dtype == jnp.bfloat16
+
+
+def test_images_are_normalised_with_the_settings():
+    task = task_of(task="multilabel", mean=(0.5, 0.25, 0.0), std=(0.5, 0.25, 1.0))
+    white = jnp.full((1, 2, 2, 3), 255, jnp.uint8)
+    np.testing.assert_allclose(task.normalize(white)[0, 0, 0], [1.0, 3.0, 1.0], rtol=1e-6)
+
+
+def test_boxes_are_measured_in_pixels_of_the_input():
+    assert task_of(task="largest_box", image_size=96).image_size == 96
+    assert task_of(task="largest_object", image_size=96).image_size == 96
+
+
+def test_grids_that_the_network_does_not_have_are_told_at_once():
+    with pytest.raises(ValueError, match="grids"):
+        task_of(grids=(5,))
+    task_of(task="multilabel", grids=(5,))  # which has none

@@ -1,0 +1,141 @@
+"""Settings: phases from columns, what is refused and how, and the way to JSON and back."""
+
+import math
+from dataclasses import fields, replace
+
+import pytest
+
+from jaxssd.config import Config, Phase
+from jaxssd.presets import PRESETS, with_phases
+
+ALL = {name: preset() for name, preset in PRESETS.items()}
+ALL |= {f"{name}, pretrained": with_phases(name) for name in PRESETS}
+
+
+# Phases
+
+
+def test_one_phase_is_the_default():
+    assert Config().phases == (Phase(100, 1e-3, "all", "one_cycle", (32.0, 10.0)),)
+
+
+def test_one_value_stands_for_all_phases():
+    config = Config(
+        epochs=(3, 5, 10),
+        learning_rate=(1e-2,),
+        unfrozen=("head", "upper", "all"),
+        schedule=("clr",),
+        clr=((32.0, 5.0), (32.0, 10.0), (20.0, 8.0)),
+    )
+    assert config.phases == (
+        Phase(3, 1e-2, "head", "clr", (32.0, 5.0)),
+        Phase(5, 1e-2, "upper", "clr", (32.0, 10.0)),
+        Phase(10, 1e-2, "all", "clr", (20.0, 8.0)),
+    )
+
+
+@pytest.mark.parametrize("name", Phase._fields)
+def test_any_setting_can_be_the_one_that_varies(name):
+    values = {
+        "epochs": (1, 2),
+        "learning_rate": (1e-2, 1e-3),
+        "unfrozen": ("head", "all"),
+        "schedule": ("clr", "cosine"),
+        "clr": ((32.0, 5.0), (20.0, 8.0)),
+    }[name]
+    first, second = Config(**{name: values}).phases
+    assert (getattr(first, name), getattr(second, name)) == values
+    assert first._replace(**{name: values[1]}) == second
+
+
+@pytest.mark.parametrize(
+    ("settings", "option"),
+    [
+        ({"epochs": (1, 2), "learning_rate": (0.1, 0.2, 0.3)}, "--epochs"),
+        ({"epochs": (1, 2, 3), "learning_rate": (0.1, 0.2)}, "--learning-rate"),
+        ({"epochs": (1, 2, 3), "unfrozen": ("head", "all")}, "--unfrozen"),
+        ({"epochs": (1, 2, 3), "schedule": ("clr", "cosine")}, "--schedule"),
+        ({"epochs": (1, 2, 3), "clr": ((32.0, 5.0), (32.0, 10.0))}, "--clr"),
+        ({"epochs": (1, 2, 3, 4), "clr": ((32.0, 5.0), (32.0, 10.0))}, "--clr"),  # two do not go round
+        ({"epochs": ()}, "--epochs"),
+        ({"clr": ()}, "--clr"),
+        ({"epochs": (), "learning_rate": (), "unfrozen": (), "schedule": (), "clr": ()}, "--epochs"),
+    ],
+)
+def test_a_number_of_values_that_fits_no_number_of_phases_is_named(settings, option):
+    with pytest.raises(ValueError, match=rf"^{option} is \(.*expected one value, or one for each of the \d phases"):
+        Config(**settings)
+
+
+# Values out of range
+
+BAD = {
+    "image_size": (0, 4097),
+    "max_objects": (0,),
+    "head_width": (0,),
+    "batch_size": (0,),
+    "eval_every": (0,),
+    "classes": (("cat", "dog", "cat"),),
+    "val_fraction": (0.0, 1.0, math.nan),
+    "input_dropout": (-0.1, 1.0, math.nan),
+    "dropout": (-0.1, 1.0, math.nan),
+    "match_threshold": (-0.1, 1.1, math.nan),
+    "alpha": (-0.1, 1.1, math.nan),
+    "gamma": (-1.0, math.inf, math.nan),
+    "mean": ((0.5, 0.5, math.nan), (0.5, math.inf, 0.5)),
+    "std": ((0.2, 0.2, 0.0), (0.2, math.inf, 0.2), (math.nan, 0.2, 0.2)),
+    "weight_decay": (-1e-4, math.inf, math.nan),
+    "epochs": ((0,), (3, -1)),
+    "learning_rate": ((0.0,), (1e-3, -1e-3), (math.inf,), (math.nan,)),
+    "clr": (((0.5, 10.0),), ((32.0, 1.0),), ((math.inf, 10.0),), ((32.0, math.inf),), ((math.nan, 10.0),)),
+    "group_rates": ((-0.1, 1.0, 1.0), (1.0, 1.0, math.inf), (math.nan, 1.0, 1.0)),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
+def test_a_value_out_of_range_is_named_as_the_option_it_is(name, value):
+    option = "--" + name.replace("_", "-")
+    with pytest.raises(ValueError, match=rf"^{option} is .*expected "):
+        Config(**{name: value})
+
+
+def test_limits_that_are_allowed():
+    Config(
+        image_size=4096,
+        input_dropout=0.0,
+        dropout=0.0,
+        match_threshold=1.0,
+        alpha=0.0,
+        gamma=0.0,
+        weight_decay=0.0,
+        group_rates=(0.0, 0.0, 1.0),
+        clr=((1.0, 2.0),),
+    )
+
+
+# JSON
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_preset_comes_back_from_json(name, tmp_path):
+    config = replace(ALL[name], classes=("cat", "dog"), pretrained="weights.pth")
+    config.save(tmp_path / "config.json")
+    loaded = Config.load(tmp_path / "config.json")
+    assert loaded == config
+    assert loaded.phases == config.phases
+    for field in fields(Config):
+        assert type(getattr(loaded, field.name)) is type(getattr(config, field.name))
+    hash(loaded)  # no list is left in it
+
+
+def test_a_setting_that_is_missing_has_its_default(tmp_path):
+    """A run of an older version has fewer settings."""
+    (tmp_path / "config.json").write_text('{"epochs": [2], "clr": [[20.0, 8.0]]}')
+    assert Config.load(tmp_path / "config.json") == Config(epochs=(2,), clr=((20.0, 8.0),))
+
+
+@pytest.mark.parametrize("text", ['{"epochs": 3}', '{"clr": [32, 10]}', '{"epochs": [1, 2], "clr": []}'])
+def test_phases_that_are_none_are_told_with_the_file(text, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"config\.json is not"):
+        Config.load(tmp_path / "config.json")

@@ -1,0 +1,135 @@
+"""The presets have the lesson's numbers, written out here once more, and each makes a network."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxssd.config import Phase
+from jaxssd.presets import PRESETS, with_phases
+from jaxssd.tasks import make_task
+
+STAGES = ("largest_box", "largest_object", "multilabel", "anchors16", "anchors189", "focal")
+CLASSES = tuple(f"class {number}" for number in range(20))
+
+
+def lesson_phases(*rows):
+    """Rows of `(epochs, rate of the head, what is trained, (div, cut_div))`."""
+    return tuple(Phase(epochs, rate, unfrozen, "clr", clr) for epochs, rate, unfrozen, clr in rows)
+
+
+LESSON = {
+    # lr = 2e-3: fit(lr, 2, cycle_len=1, cycle_mult=2), freeze_to(-2) and the same again, freeze_to(-3) and 2 epochs
+    "largest_box": tuple(
+        Phase(epochs, 2e-3, unfrozen, "cosine", (32.0, 10.0))
+        for epochs, unfrozen in ((1, "head"), (2, "head"), (1, "upper"), (2, "upper"), (2, "all"))
+    ),
+    # lr = 1e-2; freeze_to(-2), lrs / 5; unfreeze, lrs / 10
+    "largest_object": lesson_phases(
+        (3, 1e-2, "head", (32, 5)), (5, 1e-2 / 5, "upper", (32, 10)), (10, 1e-2 / 10, "all", (32, 10))
+    ),
+    # lr = 2e-2; freeze_to(-2), lrs / 10
+    "multilabel": lesson_phases((3, 2e-2, "head", (32, 5)), (5, 2e-2 / 10, "upper", (32, 5))),
+    # lr = 3e-3
+    "anchors16": lesson_phases((5, 3e-3, "head", (20, 10))),
+    # lr = 1e-2; freeze_to(-2), lrs / 2
+    "anchors189": lesson_phases((4, 1e-2, "head", (20, 8)), (4, 1e-2 / 2, "upper", (20, 8))),
+    # lr = 1e-2; freeze_to(-2), lrs / 4
+    "focal": lesson_phases((10, 1e-2, "head", (20, 10)), (10, 1e-2 / 4, "upper", (20, 10))),
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_phases_of_the_lesson(name):
+    phases = with_phases(name).phases
+    assert [phase[2:] for phase in phases] == [phase[2:] for phase in LESSON[name]]
+    assert [phase.epochs for phase in phases] == [phase.epochs for phase in LESSON[name]]
+    rates = [phase.learning_rate for phase in LESSON[name]]
+    assert [phase.learning_rate for phase in phases] == pytest.approx(rates)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_the_stages_of_the_lesson_have_in_common(name):
+    config = with_phases(name)
+    assert (config.image_size, config.batch_size, config.backbone) == (224, 64, "resnet34")
+    assert config.group_rates == (1 / 100, 1 / 10, 1)
+    assert config.weight_decay == 0
+    assert config.eval_every == 1
+    assert (config.mean, config.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert config.augment == ("none" if name in ("largest_box", "multilabel") else "lesson")
+
+
+def test_heads_of_the_lesson():
+    def head(name):
+        config = PRESETS[name]()
+        return config.task, config.head_width, config.input_dropout, config.dropout
+
+    assert PRESETS["largest_box"]().task == "largest_box"
+    assert head("largest_object") == ("largest_object", 256, 0.5, 0.5)
+    assert head("multilabel") == ("multilabel", 512, 0.25, 0.5)
+    assert head("anchors16") == ("detection", 256, 0.25, 0.1)
+    assert head("anchors189") == head("focal") == ("detection", 256, 0.4, 0.4)
+
+
+def test_anchors_and_losses_of_the_lesson():
+    def settings(name):
+        config = PRESETS[name]()
+        assert (config.match_rule, config.match_threshold) == ("lesson", 0.4)
+        return config.grids, config.zooms, config.ratios, config.class_bias, config.class_loss
+
+    squares, shapes = ((1.0, 1.0),), ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))
+    assert settings("anchors16") == ((4,), (1.0,), squares, -3.0, "bce")
+    assert settings("anchors189") == ((4, 2, 1), (0.75, 1.0, 1.3), shapes, -4.0, "bce")
+    assert settings("focal") == ((4, 2, 1), (0.75, 1.0, 1.3), shapes, -4.0, "focal")
+    assert (PRESETS["focal"]().alpha, PRESETS["focal"]().gamma) == (0.25, 2.0)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_without_a_pretrained_backbone_a_stage_is_one_phase_of_everything(name):
+    (phase,) = PRESETS[name]().phases
+    assert (phase.unfrozen, phase.schedule) == ("all", "one_cycle")
+    assert phase.epochs > sum(phase.epochs for phase in with_phases(name).phases)
+    assert PRESETS[name]().augment == "crop"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_phases_change_nothing_else(name):
+    own = (*Phase._fields, "group_rates", "weight_decay", "augment", "eval_every")
+    plain, phased = PRESETS[name](), with_phases(name)
+    assert replace(plain, **{setting: getattr(phased, setting) for setting in own}) == phased
+
+
+def test_other_presets_stay_as_they_are():
+    others = [name for name in PRESETS if name not in STAGES]
+    assert others == ["quick", "small"]
+    assert all(with_phases(name) == PRESETS[name]() for name in others)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_makes_a_task_at_its_size(name):
+    config = replace(PRESETS[name](), classes=CLASSES)
+    task = make_task(config)
+    size = config.image_size
+    init = partial(task.model.init, train=False)
+    variables = jax.eval_shape(init, jax.random.key(0), jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32))
+    images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.uint8)
+
+    def predict_and_answer(variables, images):
+        predictions = task.predict(variables, images)
+        return predictions, task.answer(predictions)
+
+    predictions, answer = jax.eval_shape(predict_and_answer, variables, images)
+    assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves((predictions, answer)))
+    expected = {"quick": (8 * 8 + 4 * 4) * 3, "small": 85 * 6, "anchors16": 16, "anchors189": 189, "focal": 189}
+    if name in expected:
+        assert predictions.class_logits.shape == (2, expected[name], 20)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_described(name):
+    """The command line shows the first line."""
+    first = PRESETS[name].__doc__.splitlines()[0]
+    assert 30 < len(first) < 120
+    assert first.endswith((".", "?"))

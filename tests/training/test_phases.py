@@ -1,0 +1,159 @@
+"""A run of several phases, and one that starts from another's backbone."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from jaxssd.tasks import make_task
+from jaxssd.training import RunFolder, loop, restore, train
+from jaxssd.training.backbone import first_variables
+from jaxssd.training.checkpoint import Checkpoints
+from jaxssd.training.phases import places
+
+PHASES = {
+    "backbone": "resnet_tiny",
+    "epochs": (1, 2),
+    "learning_rate": (1e-2, 5e-3),
+    "unfrozen": ("head", "all"),
+    "schedule": ("constant", "clr"),
+    "group_rates": (0.01, 0.1, 1.0),
+}
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    return replace(tiny_config, **PHASES)
+
+
+@pytest.fixture(scope="module")
+def phased_run(config, tiny_sets, tmp_path_factory):
+    run = RunFolder(tmp_path_factory.mktemp("phases"))
+    run.create(config)
+    train(config, *tiny_sets, run)
+    return run
+
+
+def leaves(run, part):
+    _, _, variables = restore(run, "last")
+    return {
+        (name, jax.tree_util.keystr(path)): np.asarray(leaf)
+        for name in variables
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables[name][part])
+    }
+
+
+def test_phases_follow_one_another(config):
+    assert [(place.number, list(place.epochs)) for place in places(config)] == [(0, [0]), (1, [1, 2])]
+
+
+def test_what_a_run_of_phases_leaves(phased_run):
+    """Two steps an epoch; a validation at the end of each phase at least; each phase's own course of the rate."""
+    steps, validations = phased_run.rows("train"), phased_run.rows("val")
+    assert [row["step"] for row in steps] == list(range(1, 7))
+    assert [row["phase"] for row in steps] == [0, 0, 1, 1, 1, 1]
+    assert [row["epoch"] for row in steps] == [0, 0, 1, 1, 2, 2]
+    assert [(row["step"], row["phase"]) for row in validations] == [(2, 0), (4, 1), (6, 1)]
+    rates = [row["learning_rate"] for row in steps]
+    assert rates[:2] == pytest.approx([1e-2, 1e-2])
+    assert rates[2] == pytest.approx(5e-3 / 32)  # the cycle starts anew
+    assert max(rates[2:]) == pytest.approx(5e-3)
+
+
+def test_a_phase_is_validated_at_its_end_whatever_the_interval(config, tiny_sets, tmp_path):
+    run = RunFolder(tmp_path)
+    sparse = replace(config, eval_every=10)
+    run.create(sparse)
+    train(sparse, *tiny_sets, run)
+    assert [row["step"] for row in run.rows("val")] == [2, 6]
+
+
+@pytest.mark.parametrize("validations", [0, 1, 2])
+def test_resumed_in_any_phase_it_ends_alike(phased_run, config, tiny_sets, tmp_path, monkeypatch, validations):
+    """Stopped before the first checkpoint, at the start of a phase, and in the middle of one."""
+    run = RunFolder(tmp_path)
+    run.create(config)
+    evaluate_once = loop.evaluate
+
+    def stop(*args, **kwargs):
+        if len(run.rows("val")) == validations:
+            raise KeyboardInterrupt
+        return evaluate_once(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "evaluate", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, *tiny_sets, run)
+    monkeypatch.setattr(loop, "evaluate", evaluate_once)
+    train(config, *tiny_sets, run)
+    assert run.metrics.read_text() == phased_run.metrics.read_text()
+    for part in ("backbone", "head"):
+        ours, theirs = leaves(run, part), leaves(phased_run, part)
+        for name in theirs:
+            np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+def test_a_run_that_only_trains_its_head_keeps_its_backbone(phased_run, config, tiny_sets, tmp_path):
+    """From the backbone of another run, statistics included, to the last bit."""
+    run = RunFolder(tmp_path)
+    head_only = replace(
+        config,
+        pretrained=str(phased_run.path),
+        epochs=(1,),
+        learning_rate=(1e-2,),
+        unfrozen=("head",),
+        schedule=("constant",),
+        seed=1,
+    )
+    run.create(head_only)
+    train(head_only, *tiny_sets, run)
+    ours, theirs = leaves(run, "backbone"), best_leaves(phased_run)
+    assert ours.keys() == theirs.keys()
+    for name in theirs:
+        np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+def best_leaves(run):
+    _, _, variables = restore(run, "best")
+    return {
+        (name, jax.tree_util.keystr(path)): np.asarray(leaf)
+        for name in variables
+        for path, leaf in jax.tree_util.tree_leaves_with_path(variables[name]["backbone"])
+    }
+
+
+def test_the_backbone_serves_another_task(phased_run, config):
+    """The head is new; the backbone is what detection left."""
+    other = replace(config, task="multilabel", pretrained=str(phased_run.path))
+    variables = first_variables(other, make_task(other))
+    theirs = best_leaves(phased_run)
+    for (name, path), leaf in theirs.items():
+        ours = {jax.tree_util.keystr(p): v for p, v in jax.tree_util.tree_leaves_with_path(variables[name]["backbone"])}
+        np.testing.assert_array_equal(ours[path], leaf)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"), [({"backbone": "resnet_small"}, "--backbone"), ({"std": (1.0,) * 3}, "--std")]
+)
+def test_a_backbone_that_does_not_fit_is_told(phased_run, config, change, word):
+    other = replace(config, pretrained=str(phased_run.path), **change)
+    with pytest.raises(ValueError, match=word):
+        first_variables(other, make_task(other))
+
+
+def test_a_folder_that_is_no_run_is_told(config, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        first_variables(replace(config, pretrained=str(tmp_path)), make_task(config))
+
+
+def test_the_checkpoint_before_a_phase_has_nothing_of_its_optimizer(phased_run, config):
+    """Variables can be read whatever phase a checkpoint is from: the optimizer's state lies apart."""
+    with Checkpoints(phased_run.checkpoints, read_only=True) as checkpoints:
+        like = jax.eval_shape(lambda: first_variables(config, make_task(config)))
+        assert checkpoints.restore_variables(checkpoints.last_step, like).keys() == {"params", "batch_stats"}
+
+
+def test_data_that_changed_is_refused_when_trained_on_directly(phased_run, config, tiny_sets):
+    train_set, val_set = tiny_sets
+    with pytest.raises(ValueError, match="have changed"):
+        train(config, val_set, train_set, phased_run)
