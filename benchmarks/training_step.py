@@ -1,7 +1,7 @@
 """How many images a second does the trainer do, and what do augmentation and suppression cost?
 
     python benchmarks/training_step.py                                   a preset and batches that suit the device
-    python benchmarks/training_step.py --preset lesson --batch 64 256    these
+    python benchmarks/training_step.py --preset focal --batch 64 256     these
 
 What is measured is the trainer's own: a chunk of steps with the data on the device as uint8, and one call of its
 inference, beside the same without augmentation and without decoding and suppression. A ratio is to that bare form. The
@@ -22,14 +22,15 @@ from timing import Call, Row, measure, report
 from jaxssd.data.dataset import Examples
 from jaxssd.data.shapes import make_shapes
 from jaxssd.data.sources import with_classes
-from jaxssd.models.detector import normalize_images
 from jaxssd.presets import PRESETS
-from jaxssd.tasks import DetectionTask, make_task
+from jaxssd.tasks import Loss, Task, make_task
 from jaxssd.training import make_predict
+from jaxssd.training.backbone import first_variables
 from jaxssd.training.loop import CHUNK_STEPS, CPU_CALL_STEPS
 from jaxssd.training.optimizer import make_optimizer
+from jaxssd.training.schedules import make_schedule
 from jaxssd.training.state import TrainState, init_state
-from jaxssd.training.step import StepMetrics, TrainChunk, make_train_chunk
+from jaxssd.training.step import AUGMENTATIONS, TrainChunk, make_train_chunk
 
 SCHEDULE_STEPS = 10_000  # the optimizer wants to know; the work of a step does not depend on it
 
@@ -39,7 +40,7 @@ class Command:
     """What the command line says."""
 
     preset: Literal[tuple(PRESETS)] | None = None
-    """Network and settings. Default: quick on a CPU, lesson on an accelerator."""
+    """Network and settings. Default: quick on a CPU, focal on an accelerator."""
     batch: tuple[int, ...] = ()
     """Images in a batch, one or more sizes. Default: 32 on a CPU; 64, 256 and 512 on an accelerator."""
     steps: int | None = None
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> None:
     """Parse, measure, report."""
     command = tyro.cli(Command, prog="benchmarks/training_step.py", description=__doc__, args=arguments)
     on_cpu = jax.default_backend() == "cpu"
-    preset = command.preset or ("quick" if on_cpu else "lesson")
+    preset = command.preset or ("quick" if on_cpu else "focal")
     batch_sizes = command.batch or ((32,) if on_cpu else (64, 256, 512))
     steps = command.steps or (CPU_CALL_STEPS if on_cpu else CHUNK_STEPS)
     config = PRESETS[preset]()
@@ -62,13 +63,21 @@ def main(arguments: list[str]) -> None:
     examples = jax.device_put(make_shapes(max(batch_sizes), image_size=config.image_size).examples)
 
     task = make_task(config)
-    optimizer, _ = make_optimizer(config.learning_rate, config.weight_decay, SCHEDULE_STEPS)
-    state = init_state(task.model, optimizer, jax.random.key(config.seed), config.image_size)
+    optimizer = make_optimizer(
+        make_schedule(config.phases[0], SCHEDULE_STEPS),
+        unfrozen="all",
+        num_stages=task.num_stages,
+        group_rates=config.group_rates,
+        weight_decay=config.weight_decay,
+    )
+    state = init_state(first_variables(config, task), optimizer)
 
     rows = []
     for size in batch_sizes:
         order = jax.random.randint(jax.random.key(1), (steps, size), 0, len(examples.images))
-        bare, full = (make_train_chunk(task, optimizer, augment=augment) for augment in (False, True))
+        bare, full = (
+            make_train_chunk(task, optimizer, augment=AUGMENTATIONS[name]) for name in ("none", config.augment)
+        )
         training = {
             "train, no augmentation": training_call(bare, state, examples, order),
             "train": training_call(full, state, examples, order),
@@ -97,18 +106,18 @@ def training_call(train_chunk: TrainChunk, state: TrainState, examples: Examples
     state = jax.jit(partial(jax.tree.map, jnp.copy))(state)  # a chunk takes over its state's memory
     key = jax.random.key(2)
 
-    def call() -> StepMetrics:
+    def call() -> Loss:
         nonlocal state
-        state, metrics = train_chunk(state, examples, order, key)
-        return metrics
+        state, loss = train_chunk(state, examples, order, key)
+        return loss
 
     return call
 
 
-def inference_calls(task: DetectionTask, state: TrainState, images: jax.Array) -> dict[str, Call]:
+def inference_calls(task: Task, state: TrainState, images: jax.Array) -> dict[str, Call]:
     """Only run the network on a batch, and detect objects in it."""
     variables = state.variables
-    network = jax.jit(lambda variables, images: task.model.apply(variables, normalize_images(images), train=False))
+    network = jax.jit(task.predict)
     predict = make_predict(task)
     return {
         "predict, no suppression": lambda: network(variables, images),

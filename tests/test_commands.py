@@ -139,9 +139,66 @@ def test_images(trained, voc_folder, cache, tmp_path):
             assert 0 <= x1 <= x2 <= row["width"]
 
 
+@pytest.fixture(scope="module")
+def stage(trained, voc_folder, cache):
+    """The lesson's second stage, on the backbone of the first run, in two phases."""
+    folder, _ = trained
+    phases = ["--epochs", "1", "--unfrozen", "head", "all", "--learning-rate", "1e-2", "--clr", "32", "5"]
+    settings = ["--backbone", "resnet_small", "--precision", "float32", *SMALL[:2], *SMALL[5:-2], *phases]
+    arguments = ["largest_object", "--data", voc_folder, "--pretrained", folder, *settings, "--out", cache / "stage"]
+    return cache / "stage", run("train.py", *arguments, cache=cache)
+
+
+def test_a_stage_starts_from_another_runs_backbone(stage, trained):
+    folder, result = stage
+    assert result.returncode == 0, result.stderr
+    assert f"resnet_small from {trained[0]}" in result.stdout
+    assert "box error" in result.stdout
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["phase"] for row in rows if row["kind"] == "val"] == [0, 1]
+    assert {"box_error", "iou", "accuracy"} <= set(json.loads((folder / "scores-val.json").read_text()))
+    assert {path.name for path in (folder / "figures").iterdir()} == {"training.png", "val-detections.png"}
+
+
+def test_a_stage_answers_on_photographs(stage, voc_folder, cache, tmp_path):
+    folder, _ = stage
+    file = voc_folder / "JPEGImages" / "000.jpg"
+    result = run("evaluate.py", folder, "--images", file, "--threshold", "0", "--out", tmp_path, cache=cache)
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads((tmp_path / "detections.json").read_text())
+    (found,) = row["detections"]
+    assert 0 <= found["score"] <= 1
+    assert (np.array(found["box"]) <= [48, 64, 48, 64]).all()
+
+
+def test_ideas_need_anchors(stage, cache):
+    result = run("evaluate.py", stage[0], "--explain", cache=cache)
+    assert result.returncode == 1
+    assert "largest_object" in result.stderr
+
+
+def test_ideas_are_drawn(trained, cache, tmp_path):
+    result = run("evaluate.py", trained[0], "--explain", "--out", tmp_path, cache=cache)
+    assert result.returncode == 0, result.stderr
+    names = {path.stem for path in (tmp_path / "ideas").iterdir()}
+    assert names == {"anchors", "matches", "receptive-fields", "focal-loss", "augmentation", "suppression"}
+
+
+def test_the_learning_rate_is_swept(voc_folder, cache, tmp_path):
+    result = run("train.py", "--data", voc_folder, *SMALL, "--find-lr", "--out", tmp_path / "sweep", cache=cache)
+    assert result.returncode == 0, result.stderr
+    sweep = json.loads((tmp_path / "sweep" / "learning-rate.json").read_text())
+    assert f"--learning-rate {sweep['suggestion']:.1e}" in result.stdout
+    assert len(sweep["loss"]) == len(sweep["learning_rate"]) > 10
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {"learning-rate.json", "learning-rate.png"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--pretrained", "nowhere.pth"], ["nowhere.pth"]),
+        (["focal", "--epochs", "3", "4", "--unfrozen", "head", "upper", "all"], ["--epochs", "3"]),
+        (["--gamma", "-1"], ["--gamma"]),
         (["nonsense"], ["nonsense", "quick", "focal"]),
         (["--data", "nowhere"], ["nowhere"]),
         (["--resume", "nowhere"], ["nowhere", "config.json"]),

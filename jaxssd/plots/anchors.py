@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 
 from jaxssd.ops import Anchors
+from jaxssd.plots.boxes import outline
 from jaxssd.plots.panels import (
     LEGEND_ROW,
     Linestyle,
@@ -15,7 +16,6 @@ from jaxssd.plots.panels import (
     image_panels,
     key,
     legend_rows,
-    outline,
     overhang,
     tint,
 )

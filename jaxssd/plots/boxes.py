@@ -11,7 +11,7 @@ from matplotlib.patheffects import Normal, Stroke
 
 from jaxssd.plots.style import BOX_COLORS
 
-Linestyle = Literal["-", "--"]
+Linestyle = Literal["-", "--", ":", "-."]
 
 
 def class_color(label: int) -> str:
@@ -24,6 +24,32 @@ def show_image(ax: Axes, image: UInt8[np.ndarray, "H W 3"]) -> None:
     height, width, _ = image.shape
     ax.imshow(image, extent=(0, 1, 1, 0), aspect=height / width)
     ax.set_axis_off()
+
+
+def outline(
+    ax: Axes,
+    box: Float[np.ndarray, "4"],
+    color: str,
+    *,
+    line_width: float,
+    linestyle: Linestyle = "-",
+    alpha: float = 1.0,
+) -> None:
+    """One box without a caption, with a black rim so that it shows on any background."""
+    y1, x1, y2, x2 = box.tolist()
+    ax.add_patch(
+        Rectangle(
+            (x1, y1),
+            x2 - x1,
+            y2 - y1,
+            fill=False,
+            edgecolor=color,
+            linewidth=line_width,
+            linestyle=linestyle,
+            alpha=alpha,
+            path_effects=rim(2 * line_width),
+        )
+    )
 
 
 def draw_boxes(
@@ -48,19 +74,8 @@ def draw_boxes(
         font_size: in points; lines scale with it.
     """
     line_width = font_size / 5
-    for (y1, x1, y2, x2), color in zip(boxes[::-1].tolist(), colors[::-1], strict=True):
-        ax.add_patch(
-            Rectangle(
-                (x1, y1),
-                x2 - x1,
-                y2 - y1,
-                fill=False,
-                edgecolor=color,
-                linewidth=line_width,
-                linestyle=linestyle,
-                path_effects=rim(2 * line_width),
-            )
-        )
+    for box, color in zip(boxes[::-1], colors[::-1], strict=True):
+        outline(ax, box, color, line_width=line_width, linestyle=linestyle)
     ax.apply_aspect()  # settles where the axes lie, which is otherwise left to the first drawing
     taken = np.reshape([text.get_window_extent().extents for text in ax.texts], (-1, 4))
     for box, caption, color in zip(boxes, captions, colors, strict=True):

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from jaxssd.ops import Anchors, Match, box_iou, match_anchors
 from jaxssd.ops.matching import RULES
-from jaxssd.plots.boxes import draw_boxes, rim
-from jaxssd.plots.panels import LEGEND_ROW, image_panels, key, legend_rows, outline, overhang, tint
+from jaxssd.plots.boxes import draw_boxes, outline, rim
+from jaxssd.plots.panels import LEGEND_ROW, image_panels, key, legend_rows, overhang, tint
 from jaxssd.plots.style import BOX_COLORS, VERMILION
 
 WIDEST_MARGIN = 0.25  # of the image; what sticks out further is cut

@@ -1,7 +1,6 @@
-"""What the figures that explain an idea are made of: one image in several panels, and outlines on it."""
+"""What the figures that explain an idea are made of: one image in several panels, and what is drawn on them."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -10,12 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from jaxssd.plots.boxes import rim, show_image
+from jaxssd.plots.boxes import Linestyle, rim, show_image
 from jaxssd.plots.style import DPI
 
 GAP, LEGEND_ROW = 0.12, 0.22  # inches
-
-Linestyle = Literal["-", "--", ":", "-."]
 
 
 def image_panels(
@@ -62,32 +59,6 @@ def image_panels(
 def overhang(boxes: Float[np.ndarray, "n 4"], *, at_most: float = np.inf) -> float:
     """How far boxes stick out of the image, as a share of it: the margin that shows them whole."""
     return float(min(np.max([-boxes, boxes - 1], initial=0), at_most))
-
-
-def outline(
-    ax: Axes,
-    box: Float[np.ndarray, "4"],
-    color: str,
-    *,
-    line_width: float,
-    linestyle: Linestyle = "-",
-    alpha: float = 1.0,
-) -> None:
-    """One box without a caption, with a black rim so that it shows on any background."""
-    y1, x1, y2, x2 = box.tolist()
-    ax.add_patch(
-        Rectangle(
-            (x1, y1),
-            x2 - x1,
-            y2 - y1,
-            fill=False,
-            edgecolor=color,
-            linewidth=line_width,
-            linestyle=linestyle,
-            alpha=alpha,
-            path_effects=rim(2 * line_width),
-        )
-    )
 
 
 def tint(ax: Axes, box: Float[np.ndarray, "4"], color: str, *, alpha: float) -> None:

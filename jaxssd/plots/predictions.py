@@ -7,8 +7,8 @@ from jaxtyping import Float, Int, UInt8
 from matplotlib.figure import Figure
 
 from jaxssd.metrics import DetectionArrays
-from jaxssd.plots.boxes import class_color, draw_boxes, rim
-from jaxssd.plots.panels import GAP, LEGEND_ROW, grid_lines, image_panels, key, legend_rows, outline, overhang, tint
+from jaxssd.plots.boxes import class_color, draw_boxes, outline, rim
+from jaxssd.plots.panels import GAP, LEGEND_ROW, grid_lines, image_panels, key, legend_rows, overhang, tint
 from jaxssd.plots.style import BOX_COLORS
 
 WIDEST_MARGIN = 0.08  # of the image; what sticks out further is cut

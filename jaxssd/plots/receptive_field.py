@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxssd.ops import Anchors
-from jaxssd.plots.panels import LEGEND_ROW, image_panels, key, legend_rows, outline
+from jaxssd.plots.boxes import outline
+from jaxssd.plots.panels import LEGEND_ROW, image_panels, key, legend_rows
 from jaxssd.plots.style import BOX_COLORS
 
 CELL, ANCHOR, FIELD = BOX_COLORS[1], BOX_COLORS[3], "white"

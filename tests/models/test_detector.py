@@ -77,7 +77,14 @@ def test_made_detectors_predict_for_every_anchor(settings, size, anchors, parame
 
 def test_settings_reach_the_layers():
     made = make_detector(
-        num_classes=5, grids=[2, 1], boxes_per_cell=3, head_width=16, class_bias=-1.0, input_dropout=0.3, dropout=0.2, dtype="bfloat16"
+        num_classes=5,
+        grids=[2, 1],
+        boxes_per_cell=3,
+        head_width=16,
+        class_bias=-1.0,
+        input_dropout=0.3,
+        dropout=0.2,
+        dtype="bfloat16",
     )
     assert made.backbone == BACKBONES["resnet34"](dtype="bfloat16")
     assert made.head == PyramidHead(

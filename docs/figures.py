@@ -1,0 +1,77 @@
+"""Do the walk of `docs/lesson.md`: run its small commands as they stand there, and make its pictures from the runs.
+
+    python docs/figures.py
+
+A command whose `--out` is there already is not run again, so after the walk only the pictures are made.
+"""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+LESSON = ROOT / "docs" / "lesson.md"
+PLACEHOLDER = "FOLDER"  # a command that names it needs photographs
+WIDTH, COLORS, MOST_BYTES = 1000, 128, 250_000
+
+PICTURES = {
+    "largest_box": "largest_box/figures/val-detections.png",
+    "augmentation": "anchors16/figures/ideas/augmentation.png",
+    "largest_object": "largest_object/figures/val-detections.png",
+    "multilabel": "multilabel/figures/val-labels.png",
+    "phases": "phases/figures/training.png",
+    "learning-rate": "learning-rate/learning-rate.png",
+    "receptive-fields": "focal/figures/ideas/receptive-fields.png",
+    "matches": "anchors16/figures/ideas/matches.png",
+    "anchors16": "anchors16/figures/ideas/raw-predictions.png",
+    "anchors": "anchors189/figures/ideas/anchors.png",
+    "anchors189": "anchors189/figures/val-detections.png",
+    "focal-loss": "focal/figures/ideas/focal-loss.png",
+    "focal": "focal/figures/val-detections.png",
+    "suppression": "focal/figures/ideas/suppression.png",
+    "precision-recall": "focal/figures/test-precision-recall.png",
+}
+"""What `lesson-NAME.png` is made from, in the folder `runs`."""
+
+
+def commands(markdown: str) -> list[list[str]]:
+    """The words of every command in the `bash` blocks of a document, in their order."""
+    blocks = [part.split("```", 1)[0] for part in markdown.split("```bash\n")[1:]]
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def small_commands(markdown: str) -> list[list[str]]:
+    """Those of them that train or evaluate and need no photographs."""
+    return [words for words in commands(markdown) if words[0] == "python" and PLACEHOLDER not in words]
+
+
+def main() -> None:
+    """Run, and draw."""
+    for words in small_commands(LESSON.read_text()):
+        out = ROOT / words[words.index("--out") + 1] if "--out" in words else None
+        if out is not None and out.exists():
+            print(f"{out} is there")
+            continue
+        print(shlex.join(words), flush=True)
+        subprocess.run([sys.executable, *words[1:]], cwd=ROOT, check=True)
+    for name, source in PICTURES.items():
+        write_picture(ROOT / "runs" / source, LESSON.parent / "images" / f"lesson-{name}.png")
+
+
+def write_picture(source: Path, target: Path) -> None:
+    """No wider than a page, and few enough colours for a repository."""
+    with Image.open(source) as picture:
+        small = picture.convert("RGB")
+    small.thumbnail((WIDTH, 10 * WIDTH), Image.Resampling.LANCZOS)
+    small.quantize(COLORS, dither=Image.Dither.NONE).save(target, optimize=True)
+    if target.stat().st_size > MOST_BYTES:
+        sys.exit(f"{target} has {target.stat().st_size:,} bytes, more than {MOST_BYTES:,}")
+    print(target)
+
+
+if __name__ == "__main__":
+    main()
