@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 Unfrozen = Literal["head", "upper", "all"]
 Schedule = Literal["one_cycle", "clr", "cosine", "constant"]
@@ -103,6 +103,10 @@ class Config:
     """Of the initial parameters, the order of the images, augmentation and dropout."""
 
     def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            values = getattr(self, name)
+            chosen = values if isinstance(values, tuple) else (values,)
+            self._require(name, set(chosen) <= set(choices), f"of {', '.join(choices)}")
         for name in ("image_size", "max_objects", "head_width", "batch_size", "eval_every"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         self._require("image_size", self.image_size <= 4096, "4096 or less")
@@ -161,6 +165,17 @@ class Config:
             return Config(**{name: _as_tuple(value) for name, value in settings.items()})
         except (ValueError, TypeError, AttributeError) as error:  # no JSON, another type, a value out of range
             raise ValueError(f"{path} is not the config.json of a run: {error}") from error
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    """Of `Literal["a", "b"]`, or of a tuple of such; of anything else none."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    inner = get_args(annotation)[:1]
+    return _choices(*inner) if inner else ()
+
+
+_CHOICES = {name: found for name, annotation in get_type_hints(Config).items() if (found := _choices(annotation))}
 
 
 def _as_tuple(value: Any) -> Any:

@@ -13,7 +13,8 @@ from PIL import Image
 from jaxssd.data.shapes import make_shapes
 
 ROOT = Path(__file__).parents[1]
-SMALL = ["--image-size", "32", "--grids", "2", "1", "--head-width", "8", "--batch-size", "8", "--epochs", "2"]
+TINY = ["--backbone", "resnet_tiny", "--image-size", "32", "--head-width", "8", "--batch-size", "8"]
+SMALL = [*TINY, "--grids", "2", "1", "--epochs", "2"]
 
 
 def run(script, *arguments, cache):
@@ -144,15 +145,15 @@ def stage(trained, voc_folder, cache):
     """The lesson's second stage, on the backbone of the first run, in two phases."""
     folder, _ = trained
     phases = ["--epochs", "1", "--unfrozen", "head", "all", "--learning-rate", "1e-2", "--clr", "32", "5"]
-    settings = ["--backbone", "resnet_small", "--precision", "float32", *SMALL[:2], *SMALL[5:-2], *phases]
-    arguments = ["largest_object", "--data", voc_folder, "--pretrained", folder, *settings, "--out", cache / "stage"]
+    settings = ["--precision", "float32", *TINY, *phases, "--out", cache / "stage"]
+    arguments = ["largest_object", "--data", voc_folder, "--pretrained", folder, *settings]
     return cache / "stage", run("train.py", *arguments, cache=cache)
 
 
 def test_a_stage_starts_from_another_runs_backbone(stage, trained):
     folder, result = stage
     assert result.returncode == 0, result.stderr
-    assert f"resnet_small from {trained[0]}" in result.stdout
+    assert f"resnet_tiny from {trained[0]}" in result.stdout
     assert "box error" in result.stdout
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["phase"] for row in rows if row["kind"] == "val"] == [0, 1]

@@ -32,7 +32,7 @@ class LargestScores:
 
     def headline(self) -> str:
         """As the lesson prints it, and the IoU."""
-        return f"box error {self.box_error:.2f} px, IoU {self.iou:.3f}"
+        return f"box error {self.box_error:.2f} px, IoU {self.iou:.3f}" if self.num_images else "no ground truth"
 
     def table(self) -> str:
         """The headline, and what it is about."""
@@ -69,4 +69,5 @@ class ClassifiedScores(LargestScores):
 
     def headline(self) -> str:
         """As the lesson prints it, and the IoU."""
-        return f"{super().headline()}, accuracy {self.accuracy:.3f}"
+        accuracy = f", accuracy {self.accuracy:.3f}" if self.num_images else ""
+        return super().headline() + accuracy

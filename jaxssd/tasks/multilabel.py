@@ -65,7 +65,8 @@ class LabelScores:
 
     def headline(self) -> str:
         """Both."""
-        return f"accuracy {self.accuracy:.4f}, classification mAP {self.mean_area:.3f}"
+        known = "no ground truth" if np.isnan(self.mean_area) else f"classification mAP {self.mean_area:.3f}"
+        return f"accuracy {self.accuracy:.4f}, {known}"
 
     def table(self) -> str:
         """A line for each class; `-` where AP is undefined."""
