@@ -9,7 +9,7 @@ from jaxssd.models.pretrained import load_pretrained
 from jaxssd.tasks import Task
 from jaxssd.training.restore import restore
 from jaxssd.training.run_folder import RunFolder
-from jaxssd.training.state import Variables, init_variables
+from jaxssd.training.state import Variables, init_variables, variable_shapes
 
 
 def first_variables(config: Config, task: Task) -> Variables:
@@ -51,7 +51,7 @@ def pretrained_backbone(config: Config, task: Task) -> Variables:
     path = Path(str(config.pretrained))
     if path.is_dir():
         return _of_run(path, config)
-    like = jax.eval_shape(lambda: init_variables(task.model, jax.random.key(0), config.image_size))
+    like = variable_shapes(task.model, config.image_size)
     return load_pretrained(path, {name: like[name]["backbone"] for name in like})
 
 

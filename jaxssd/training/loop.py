@@ -22,7 +22,7 @@ from jaxssd.training.phases import Place, places
 from jaxssd.training.rows import train_rows, val_row
 from jaxssd.training.run_folder import Row, RunFolder
 from jaxssd.training.schedules import make_schedule
-from jaxssd.training.state import TrainState, Variables, init_state
+from jaxssd.training.state import TrainState, Variables, init_state, variable_shapes
 from jaxssd.training.step import AUGMENTATIONS, epoch_order, epoch_shape, make_train_chunk
 
 CHUNK_STEPS = 50  # long enough to hide the cost of a call, short enough for a progress bar that moves
@@ -67,8 +67,10 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) 
         if step % sizes.epoch_steps:
             raise ValueError(f"{run.path}: step {step} ends no epoch of {sizes.epoch_steps} steps")
         run.drop_rows_after(step)
-        fresh = first_variables(config, task)
-        variables = checkpoints.restore_variables(step, fresh) if step else fresh
+        if step:
+            variables = checkpoints.restore_variables(step, variable_shapes(task.model, config.image_size))
+        else:
+            variables = first_variables(config, task)
         total_steps = sum(phase.epochs for phase in config.phases) * sizes.epoch_steps
         bar = stack.enter_context(_progress(total_steps, step, sizes.batch_size))
         examples = jax.device_put(train_set.examples)

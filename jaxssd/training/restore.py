@@ -2,13 +2,11 @@
 
 from typing import Literal
 
-import jax
-
 from jaxssd.config import Config
 from jaxssd.tasks import Task, make_task
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.run_folder import RunFolder
-from jaxssd.training.state import Variables, init_variables
+from jaxssd.training.state import Variables, variable_shapes
 
 
 def restore(run: RunFolder, which: Literal["best", "last"] = "best") -> tuple[Config, Task, Variables]:
@@ -26,7 +24,7 @@ def restore(run: RunFolder, which: Literal["best", "last"] = "best") -> tuple[Co
     """
     config = run.open()
     task = make_task(config)
-    like = jax.eval_shape(lambda: init_variables(task.model, jax.random.key(0), config.image_size))
+    like = variable_shapes(task.model, config.image_size)
     with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
         step = checkpoints.best_step if which == "best" else checkpoints.last_step
         return config, task, checkpoints.restore_variables(step, like)

@@ -43,6 +43,11 @@ def init_variables(model: nn.Module, key: Key[Array, ""], image_size: int) -> Va
     return jax.jit(lambda key: model.init(key, jnp.zeros((1, image_size, image_size, 3)), train=False))(key)
 
 
+def variable_shapes(model: nn.Module, image_size: int) -> Variables:
+    """What `init_variables` makes, as shapes and dtypes; nothing is computed."""
+    return jax.eval_shape(lambda: init_variables(model, jax.random.key(0), image_size))
+
+
 def init_state(variables: Variables, optimizer: optax.GradientTransformation, step: int = 0) -> TrainState:
     """The state at the start of a phase: the optimizer is new, whatever was trained before.
 

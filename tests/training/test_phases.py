@@ -11,6 +11,8 @@ from jaxssd.training import RunFolder, loop, restore, train
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.phases import places
+from tests.models.torch_writers import torch_zip
+from tests.models.torchvision_names import random_weights, resnet_shapes
 
 PHASES = {
     "backbone": "resnet_tiny",
@@ -139,6 +141,17 @@ def test_a_backbone_that_does_not_fit_is_told(phased_run, config, change, word):
     other = replace(config, pretrained=str(phased_run.path), **change)
     with pytest.raises(ValueError, match=word):
         first_variables(other, make_task(other))
+
+
+def test_a_backbone_from_a_file(config, tmp_path):
+    weights = random_weights(resnet_shapes((1, 1), width=32))
+    (tmp_path / "net.pth").write_bytes(torch_zip(weights))
+    from_file = replace(config, pretrained=str(tmp_path / "net.pth"))
+    variables = first_variables(from_file, make_task(from_file))
+    kernel = variables["params"]["backbone"]["layer2_0"]["conv1"]["kernel"]
+    np.testing.assert_array_equal(kernel, weights["layer2.0.conv1.weight"].transpose(2, 3, 1, 0))
+    variance = variables["batch_stats"]["backbone"]["bn1"]["var"]
+    np.testing.assert_array_equal(variance, weights["bn1.running_var"])
 
 
 def test_a_folder_that_is_no_run_is_told(config, tmp_path):
