@@ -136,7 +136,8 @@ def _plot_scores(ax: Axes, val_rows: Rows, names: Mapping[str, str]) -> None:
         label = f"{name}: best {values[best]:.3f} at step {step[best]:.0f}"
         ax.plot(step, values, "o-", color=color, markersize=4, label=label)
         ax.plot(step[best], values[best], "*", color=color, markersize=14, clip_on=False)
-    ax.set_ylim(0, 1.05 * ax.dataLim.y1 or 1)
+    highest = ax.dataLim.y1
+    ax.set_ylim(0, 1.05 * highest if 0 < highest < np.inf else 1)
     _legend_above(ax)
 
 

@@ -61,6 +61,11 @@ def test_training_curves_survive_whatever_a_run_writes(losses, maps):
     render(figure)
 
 
+def test_scores_that_are_not_defined_survive_beside_an_objective_that_is():
+    rows = [row | {"objective": 0.0} for row in val_rows([None, math.nan])]
+    render(curves(train_rows([3.0, 2.0]), rows))
+
+
 def test_a_single_step_is_visible():
     empty, single = (render(curves(train_rows(losses), [])) for losses in ([math.nan], [3.0]))
     blue = np.array(to_rgb(plots.BLUE)) * 255
