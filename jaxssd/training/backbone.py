@@ -29,9 +29,8 @@ def first_variables(config: Config, task: Task) -> Variables:
     variables = init_variables(task.model, jax.random.key(config.seed, impl="rbg"), config.image_size)
     if config.pretrained is not None:
         backbone = pretrained_backbone(config, task)
-        variables = {name: {**variables[name], "backbone": backbone[name]} for name in variables}
-    # Committed to the device, as a restored checkpoint is: a resumed run is the same program, and found in the cache.
-    return jax.device_put(variables, jax.local_devices()[0])
+        variables = {name: {**variables[name], "backbone": jax.device_put(backbone[name])} for name in variables}
+    return variables
 
 
 def pretrained_backbone(config: Config, task: Task) -> Variables:

@@ -57,7 +57,10 @@ def init_state(variables: Variables, optimizer: optax.GradientTransformation, st
         step: how many steps led here.
 
     Returns:
-        The state.
+        The state, committed to the first local device with all its leaves, as those that a step returns and those that
+        a checkpoint restores are: otherwise the second step would be compiled anew.
     """
     params = variables["params"]
-    return TrainState(jnp.asarray(step, jnp.int32), params, variables["batch_stats"], jax.jit(optimizer.init)(params))
+    opt_state = jax.jit(optimizer.init)(params)
+    state = TrainState(jnp.asarray(step, jnp.int32), params, variables["batch_stats"], opt_state)
+    return jax.device_put(state, jax.local_devices()[0])

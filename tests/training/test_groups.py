@@ -30,8 +30,8 @@ def start(tiny_config):
 
 
 def one_step(start, examples, unfrozen, group_rates=(1.0, 1.0, 1.0)):
-    """Variables before and after one step of the phase."""
-    _, variables = start
+    """The state after one step of the phase."""
+    task, variables = start
     optimizer = make_optimizer(
         lambda step: 1e-2, unfrozen=unfrozen, num_stages=STAGES, group_rates=group_rates, weight_decay=0.1
     )
