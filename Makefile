@@ -1,13 +1,13 @@
 # make train   a detector on generated pictures, from a fresh clone       make test    all tests
 # make bench   time the pieces                                            make lint    style and types
-# make parity  the backbones against PyTorch, which it installs
+# make parity  the backbones against PyTorch, which it installs             make lesson  the walk of docs/lesson.md
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: train test parity lint bench clean
+.PHONY: train test parity lint bench lesson clean
 
 train: $(INSTALLED)
 	$(BIN)/python train.py
@@ -27,6 +27,9 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/ops.py
 	$(BIN)/python benchmarks/training_step.py
+
+lesson: $(INSTALLED)
+	$(BIN)/python docs/figures.py
 
 clean:
 	rm -rf $(VENV) *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -15,7 +15,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 LESSON = ROOT / "docs" / "lesson.md"
 PLACEHOLDER = "FOLDER"  # a command that names it needs photographs
-WIDTH, COLORS, MOST_BYTES = 1000, 128, 250_000
+MOST_BYTES = 250_000
 
 PICTURES = {
     "largest_box": "largest_box/figures/val-detections.png",
@@ -27,7 +27,7 @@ PICTURES = {
     "receptive-fields": "focal/figures/ideas/receptive-fields.png",
     "matches": "anchors16/figures/ideas/matches.png",
     "anchors16": "anchors16/figures/ideas/raw-predictions.png",
-    "anchors": "anchors189/figures/ideas/anchors.png",
+    "anchors": "focal/figures/ideas/anchors.png",
     "anchors189": "anchors189/figures/val-detections.png",
     "focal-loss": "focal/figures/ideas/focal-loss.png",
     "focal": "focal/figures/val-detections.png",
@@ -63,11 +63,12 @@ def main() -> None:
 
 
 def write_picture(source: Path, target: Path) -> None:
-    """No wider than a page, and few enough colours for a repository."""
-    with Image.open(source) as picture:
-        small = picture.convert("RGB")
-    small.thumbnail((WIDTH, 10 * WIDTH), Image.Resampling.LANCZOS)
-    small.quantize(COLORS, dither=Image.Dither.NONE).save(target, optimize=True)
+    """As it is, or if it is large with 256 colours: at its own size, since blending pixels makes more of them."""
+    target.write_bytes(source.read_bytes())
+    if target.stat().st_size > MOST_BYTES:
+        with Image.open(source) as picture:
+            few_colors = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        few_colors.save(target, optimize=True)
     if target.stat().st_size > MOST_BYTES:
         sys.exit(f"{target} has {target.stat().st_size:,} bytes, more than {MOST_BYTES:,}")
     print(target)

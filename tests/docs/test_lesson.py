@@ -7,6 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import jax
 import pytest
 import tyro
 
@@ -14,8 +15,8 @@ from jaxssd.data import sources
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "lesson.md").read_text()
-TINY = {"image-size": "32", "head-width": "8", "batch-size": "8", "epochs": "1"}
-FEW = {"train": 16, "val": 8, "test": 8}
+TINY = "--image-size 32 --head-width 8 --batch-size 8 --epochs 1 --augment none".split()
+FEW = {"train": 8, "val": 8, "test": 8}
 
 
 def load(path):
@@ -98,11 +99,15 @@ def test_commands_parse(words):
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory):
-    """A folder to walk in, with few generated pictures."""
+    """A folder to walk in, with few generated pictures; nearly all of the time is compilation, so little of that."""
+    optimizations = "jax_disable_most_optimizations"
+    before = jax.config.read(optimizations)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("walk"))
         patch.setattr(sources, "SHAPES_IMAGES", FEW)
+        jax.config.update(optimizations, True)
         yield
+        jax.config.update(optimizations, before)
 
 
 @pytest.mark.usefixtures("walk")
@@ -111,7 +116,7 @@ def test_small_commands_run(words):
     """In the order of the document: those that evaluate need the runs of those before."""
     _, script, *arguments = words
     if script == "train.py":
-        TRAIN.main([*arguments, *(word for name, value in TINY.items() for word in (f"--{name}", value))])
+        TRAIN.main([*arguments, *TINY])
     else:
         EVALUATE.main(arguments)
 
