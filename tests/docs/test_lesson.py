@@ -15,7 +15,7 @@ from jaxssd.data import sources
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "lesson.md").read_text()
-TINY = "--image-size 32 --head-width 8 --batch-size 8 --epochs 1 --augment none".split()
+TINY = ["--image-size", "32", "--head-width", "8", "--batch-size", "8", "--epochs", "1", "--augment", "none"]
 FEW = {"train": 8, "val": 8, "test": 8}
 
 
