@@ -119,9 +119,12 @@ def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config"
 def detect_images(command: Command) -> None:
     """Draw and write what the network finds on photographs."""
     import jax
+    import numpy as np
     from tqdm import tqdm
 
     from jaxssd.data.images import UnreadableImage, decode_photograph
+    from jaxssd.data.placement import place_images
+    from jaxssd.tasks import in_image
     from jaxssd.training import RunFolder, make_predict, map_batches, report_photograph, restore
 
     run = RunFolder(command.run)
@@ -133,12 +136,13 @@ def detect_images(command: Command) -> None:
     failures: list[str] = []
     for file in tqdm(command.images, "detecting", unit=" images", disable=None):
         try:
-            image, photograph = decode_photograph(file, config.image_size)
+            image, photograph = decode_photograph(file, config.image_size, config.aspect)
         except UnreadableImage as error:
             failures.append(f"{file}: {error}")
             continue
         answers = map_batches(predict, variables, image[None], batch_size=1)
-        answer = jax.tree.map(lambda array: array[0], answers)
+        placement = place_images(np.array(photograph.shape[:2]), config.image_size, config.aspect)
+        answer = in_image(jax.tree.map(lambda array: array[0], answers), placement)
         picture = folder / f"{len(rows):04d}-{file.stem}.png"  # numbered: files of two folders may share a name
         rows.append(report_photograph(picture, file, photograph, task, answer, command.threshold))
     (folder / "detections.json").write_text(json.dumps(rows, indent=2) + "\n")

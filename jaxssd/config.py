@@ -29,6 +29,8 @@ class Config:
 
     data: str = "shapes"
     """`shapes` for generated pictures, or the path of a folder in PASCAL VOC layout."""
+    images: str | None = None
+    """Folder of the images, for annotations in COCO's JSON. Default: the folder that the file lies in."""
     train_split: str | None = None
     """Split to train on, a file of ImageSets/Main. Default: `train`, or what is not held out."""
     val_split: str | None = None
@@ -38,7 +40,9 @@ class Config:
     classes: tuple[str, ...] = ()
     """Names of the classes, every one that the annotations have. Default: those found there, in alphabetical order."""
     image_size: int = 224
-    """Height and width in pixels to which every image is squashed."""
+    """Height and width in pixels of the square that every image becomes."""
+    aspect: Literal["squash", "letterbox", "crop"] = "squash"
+    """How: change its shape, as the lesson does, add margins, or take the middle square."""
     max_objects: int = 100
     """Objects an image may hold; of more, the largest are kept, and the loading report says so."""
 

@@ -25,7 +25,7 @@ from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.records import Allocate
 from jaxssd.data.report import LoadReport, Problem
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Part of every fingerprint; to be raised when decoding or the files change."""
 
 _ABANDONED = 24 * 3600  # seconds after which an unfinished folder is taken for a killed run's
@@ -138,12 +138,13 @@ def _load(folder: Path) -> Dataset:
         class_names=tuple(meta["class_names"]),
         ids=tuple(meta["ids"]),
         sizes=arrays["sizes"],
+        placements=arrays["placements"],
         report=LoadReport(report["images"], report["objects"], problems),
     )
 
 
 def _arrays(dataset: Dataset) -> dict[str, np.ndarray]:
-    return {**dataset.examples._asdict(), "sizes": dataset.sizes}
+    return {**dataset.examples._asdict(), "sizes": dataset.sizes, "placements": dataset.placements}
 
 
 def _forms(arrays: Mapping[str, np.ndarray]) -> dict[str, list]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, UInt8
+from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
 from jaxssd.data.report import LoadReport, Problem
 from jaxssd.ops._arrays import ArrayLike
@@ -19,8 +19,8 @@ class Examples(NamedTuple):
     """Images and the objects in them: a pytree that goes to the device whole, or one batch of it.
 
     Attributes:
-        images: pixels, RGB, squashed to a square.
-        boxes: corners `[y1, x1, y2, x2]`, normalised; zeros where not `valid`.
+        images: pixels, RGB, made square.
+        boxes: corners `[y1, x1, y2, x2]`, normalised to the square; zeros where not `valid`.
         labels: indices into the class names; 0 where not `valid`.
         valid: which of an image's `G` places hold an object.
         difficult: objects that VOC's protocol neither trains on nor scores; False where not `valid`.
@@ -41,7 +41,8 @@ class Dataset:
         examples: NumPy arrays; `images` may be a read-only memory map.
         class_names: name of each label.
         ids: name of each image: its file's name without extension, where it has a file.
-        sizes: height and width of each image in pixels before it was squashed.
+        sizes: height and width of each image's file in pixels.
+        placements: where the whole image lies on its square, `[y1, x1, y2, x2]`; see `placement.place_images`.
         report: what was skipped, clipped or dropped on the way.
     """
 
@@ -49,6 +50,7 @@ class Dataset:
     class_names: tuple[str, ...]
     ids: tuple[str, ...]
     sizes: Int32[np.ndarray, "N 2"]
+    placements: Float64[np.ndarray, "N 4"]
     report: LoadReport
 
     @property

@@ -10,8 +10,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,11 +19,25 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from tqdm import tqdm
 
+from jaxssd.data.placement import Aspect, from_canvas, place_images
+
 MAX_PIXELS = 64_000_000
 """Images with more are refused once their header is read: a few kilobytes can unfold into gigabytes."""
 
 # Opening by class rather than with `Image.open` leaves Pillow's own limit, a warning that depends on global state, out.
 _FORMATS = {b"\xff\xd8\xff": JpegImageFile, b"\x89PNG\r\n\x1a\n": PngImageFile}
+
+
+MARGIN = (124, 116, 104)
+"""Colour of a letterbox's margins: ImageNet's mean, which is about zero once normalised."""
+
+
+@runtime_checkable
+class ImageFile(Protocol):
+    """A `Path`, or anything else that opens as a file of bytes."""
+
+    def open(self, mode: Literal["rb"]) -> BinaryIO:
+        """The encoded image, from its start."""
 
 
 class UnreadableImage(ValueError):
@@ -40,14 +53,17 @@ class UnreadableImage(ValueError):
         self.kind = kind
 
 
-def decode(path: Path, size: int) -> tuple[UInt8[np.ndarray, "size size 3"], tuple[int, int]]:
-    """Read one image and squash it to a square, which changes its aspect as the lesson does.
+def decode(
+    file: ImageFile, size: int, aspect: Aspect = "squash"
+) -> tuple[UInt8[np.ndarray, "size size 3"], tuple[int, int]]:
+    """Read one image and make it a square.
 
     Transparent pixels show white; 16-bit grey keeps its upper 8 bits.
 
     Args:
-        path: a JPEG or PNG file.
+        file: a JPEG or PNG file.
         size: height and width of the result in pixels.
+        aspect: how an image that is no square becomes one; the default changes its shape, as the lesson does.
 
     Returns:
         `[size, size, 3]` and the (height, width) that the file has.
@@ -55,41 +71,51 @@ def decode(path: Path, size: int) -> tuple[UInt8[np.ndarray, "size size 3"], tup
     Raises:
         UnreadableImage: if the file is missing, is not a whole JPEG or PNG, or has more than `MAX_PIXELS` pixels.
     """
-    with _opened(path) as image:
+    with _opened(file) as image:
         width, height = image.size
         image.draft("RGB", (2 * size, 2 * size))  # JPEG only: skips detail that the resize would average away
-        return np.asarray(_squash(image, (size, size))), (height, width)
+        return _square(image, size, aspect, (height, width)), (height, width)
 
 
-def decode_photograph(path: Path, size: int) -> tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "H W 3"]]:
+def decode_photograph(
+    file: ImageFile, size: int, aspect: Aspect = "squash"
+) -> tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "H W 3"]]:
     """Read one photograph as a person sees it, with the EXIF orientation applied.
 
     Args:
-        path: a JPEG or PNG file.
-        size: height and width of the squashed copy in pixels.
+        file: a JPEG or PNG file.
+        size: height and width of the square copy in pixels.
+        aspect: how the photograph becomes a square.
 
     Returns:
-        The squashed copy for the network, and the photograph itself for a picture.
+        The square copy for the network, and the photograph itself for a picture.
 
     Raises:
         UnreadableImage: as `decode` does.
     """
-    with _opened(path) as image, warnings.catch_warnings():
+    with _opened(file) as image, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on metadata
         upright = ImageOps.exif_transpose(image)
-        return np.asarray(_squash(upright, (size, size))), np.asarray(_squash(upright, upright.size))
+        photograph = np.asarray(_resize(upright, upright.size))
+        return _square(upright, size, aspect, photograph.shape[:2]), photograph
 
 
 def decode_all(
-    paths: Sequence[Path], out: UInt8[np.ndarray, "N S S 3"], *, workers: int | None = None, progress: bool = True
+    files: Sequence[ImageFile],
+    out: UInt8[np.ndarray, "N S S 3"],
+    *,
+    aspect: Aspect = "squash",
+    workers: int | None = None,
+    progress: bool = True,
 ) -> list[tuple[int, int] | UnreadableImage]:
     """`decode` each file into its row of `out`, several at a time.
 
     Memory on top of `out` is that of one full image for each worker.
 
     Args:
-        paths: one file for each row.
+        files: one for each row.
         out: filled in place; a row whose file is unreadable is left as it was.
+        aspect: how images become squares.
         workers: how many threads; None for as many as there are cores.
         progress: show a bar, if standard error is a terminal.
 
@@ -99,23 +125,23 @@ def decode_all(
 
     def decode_row(row: int) -> tuple[int, int] | UnreadableImage:
         try:
-            out[row], size = decode(paths[row], out.shape[1])
+            out[row], size = decode(files[row], out.shape[1], aspect)
         except UnreadableImage as error:
             return error
         return size
 
     with warnings.catch_warnings(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         warnings.simplefilter("ignore")  # Pillow's remarks on metadata; set here because filters are not thread-safe
-        rows = pool.map(decode_row, range(len(paths)))
-        return list(tqdm(rows, "decoding", len(paths), unit=" images", disable=None if progress else True))
+        rows = pool.map(decode_row, range(len(files)))
+        return list(tqdm(rows, "decoding", len(files), unit=" images", disable=None if progress else True))
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(file: ImageFile) -> Iterator[Image.Image]:
     """An image whose header is read and whose size is bearable; whatever goes wrong with it is an `UnreadableImage`."""
     try:
-        with path.open("rb") as file:
-            image = _open(file)
+        with file.open("rb") as content:
+            image = _open(content)
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableImage("oversized", f"{width}x{height} pixels, the limit is {MAX_PIXELS:,}")
@@ -137,15 +163,33 @@ def _open(file: BinaryIO) -> Image.Image:
     raise ValueError("neither JPEG nor PNG")
 
 
-def _squash(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _square(
+    image: Image.Image, size: int, aspect: Aspect, original: tuple[int, int]
+) -> UInt8[np.ndarray, "size size 3"]:
+    """The canvas, with the image where `place_images` says for its `original` (height, width)."""
+    placement = place_images(np.array(original), size, aspect)
+    if aspect == "letterbox":
+        top, left, bottom, right = (round(side * size) for side in placement)
+        canvas = Image.new("RGB", (size, size), MARGIN)
+        canvas.paste(_resize(image, (right - left, bottom - top)), (left, top))
+        return np.asarray(canvas)
+    y1, x1, y2, x2 = from_canvas(np.array([0.0, 0, 1, 1]), placement)  # the part that the canvas shows
+    part = (x1 * image.width, y1 * image.height, x2 * image.width, y2 * image.height)
+    return np.asarray(_resize(image, (size, size), part))
+
+
+def _resize(
+    image: Image.Image, size: tuple[int, int], part: tuple[float, float, float, float] | None = None
+) -> Image.Image:
+    """The image, or a part of it, as RGB of this (width, height)."""
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion clips to 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         canvas = Image.new("RGBA", size, "white")
-        canvas.alpha_composite(_resize(image.convert("RGBA"), size))
+        canvas.alpha_composite(_resample(image.convert("RGBA"), size, part))
         return canvas.convert("RGB")
-    return _resize(image.convert("RGB"), size)
+    return _resample(image.convert("RGB"), size, part)
 
 
-def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return image.resize(size, Image.Resampling.BILINEAR)  # Pillow widens the filter when it shrinks: antialiased
+def _resample(image: Image.Image, size: tuple[int, int], part: tuple[float, float, float, float] | None) -> Image.Image:
+    return image.resize(size, Image.Resampling.BILINEAR, box=part)  # Pillow widens the filter when it shrinks

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 
 from jaxssd.data.dataset import Dataset, Examples, pad_objects
 from jaxssd.data.images import UnreadableImage, decode_all
+from jaxssd.data.placement import Aspect, place_images, to_canvas
 from jaxssd.data.report import LoadReport, Problem
+from jaxssd.data.source import Record
 
 Allocate = Callable[[tuple[int, ...]], UInt8[np.ndarray, "..."]]
 """Shape -> a new uint8 array, in memory or in a file."""
@@ -17,35 +18,17 @@ Allocate = Callable[[tuple[int, ...]], UInt8[np.ndarray, "..."]]
 TOLERANCE = 1.0
 """Pixels by which a box may cross the edge unreported: some annotators count from 0 and some from 1."""
 
-
-class Record(NamedTuple):
-    """One image before it is decoded, with the boxes that are sound in themselves.
-
-    Attributes:
-        id: the image's name.
-        image: its file.
-        annotation: the file with its objects.
-        boxes: corners `[y1, x1, y2, x2]` in pixels from the outer edge of the first pixel, finite, with positive area.
-        labels: index into the class names.
-        difficult: as in `Examples`.
-        stated_size: (height, width) according to the annotation, if it says.
-    """
-
-    id: str
-    image: Path
-    annotation: Path
-    boxes: Float64[np.ndarray, "n 4"]
-    labels: Int32[np.ndarray, " n"]
-    difficult: Bool[np.ndarray, " n"]
-    stated_size: tuple[int, int] | None
+MIN_VISIBLE = 0.3
+"""Share of a box that a crop must leave in view; of less, too little can be recognised (as in augmentation)."""
 
 
 def read_records(
-    root: Path,
+    path: Path,
     records: Sequence[Record],
     problems: Sequence[Problem],
     *,
     image_size: int,
+    aspect: Aspect,
     class_names: tuple[str, ...],
     max_objects: int,
     allocate: Allocate,
@@ -55,10 +38,11 @@ def read_records(
     """Decode the images and put the boxes into their final form.
 
     Args:
-        root: the data set's folder, to which the report's file names are relative.
+        path: of the data set, for messages.
         records: in the order that the data set will have.
         problems: what the source has met already; the report begins with these.
         image_size: height and width of the decoded images.
+        aspect: how an image becomes a square.
         class_names: name of each label.
         max_objects: objects an image may have.
         allocate: gives the array for the images.
@@ -73,16 +57,22 @@ def read_records(
     """
     problems = list(problems)
     images = allocate((len(records), image_size, image_size, 3)) if records else np.empty((0, 1, 1, 3), np.uint8)
-    sizes = decode_all([record.image for record in records], images, workers=workers, progress=progress)
+    files = [record.image for record in records]
+    sizes = decode_all(files, images, aspect=aspect, workers=workers, progress=progress)
 
     kept: list[Record] = []
     kept_sizes: list[tuple[int, int]] = []
     kept_boxes, kept_labels, kept_difficult = [], [], []
     for row, (record, size) in enumerate(zip(records, sizes, strict=True)):
         if isinstance(size, UnreadableImage):
-            problems.append(Problem(_name(record.image, root), "skipped", size.kind, str(size)))
+            problems.append(Problem(record.image_name, "skipped", size.kind, str(size)))
             continue
-        boxes, inside, remarks = _check(record, size, _name(record.annotation, root), max_objects)
+        boxes, inside, remarks = _check(record, size, max_objects)
+        boxes, in_view = _place(boxes, place_images(np.array(size), image_size, aspect))
+        if hidden := int((inside & ~in_view).sum()):
+            detail = f"{hidden} objects of which less than {MIN_VISIBLE:.0%} lies in the middle square"
+            remarks.extend([Problem(record.annotation_name, "dropped", "outside the crop", detail)] * hidden)
+        inside &= in_view
         if len(kept) < row:
             images[len(kept)] = images[row]  # close the gap that skipped images left
         kept.append(record)
@@ -96,33 +86,35 @@ def read_records(
     examples = Examples(images[: len(kept)], *padded)
     report = LoadReport(len(kept), int(examples.valid.sum()), tuple(problems))
     if not kept:
-        raise ValueError(f"{root}: no image could be read: {report.summary()}{_first(problems)}")
+        raise ValueError(f"{path}: no image could be read: {report.summary()}{_first(problems)}")
     return Dataset(
         examples=examples,
         class_names=class_names,
         ids=tuple(record.id for record in kept),
         sizes=np.array(kept_sizes, np.int32),
+        placements=place_images(np.array(kept_sizes), image_size, aspect),
         report=report,
     )
 
 
 def _check(
-    record: Record, size: tuple[int, int], file: str, max_objects: int
+    record: Record, size: tuple[int, int], max_objects: int
 ) -> tuple[Float32[np.ndarray, "n 4"], Bool[np.ndarray, " n"], list[Problem]]:
     """Normalised boxes clipped to the image, which of them have any part in it, and what there is to report."""
     height, width = size
-    problems = []
+    file, problems = record.annotation_name, []
     if record.stated_size not in (None, size):
         stated = "{1}x{0}".format(*record.stated_size)
         detail = f"says {stated} (width x height) but the image has {width}x{height}"
         problems.append(Problem(file, "noted", "of another size than annotated", detail))
 
     extent = np.array([height, width, height, width], np.float64)
-    clipped = np.clip(record.boxes, 0, extent)
+    pixels = record.boxes * extent if record.normalised else record.boxes
+    clipped = np.clip(pixels, 0, extent)
     boxes = (clipped / extent).astype(np.float32)
     inside = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
-    overshoot = np.abs(record.boxes - clipped).max(axis=1, initial=0)
-    for corners, is_inside, excess in zip(record.boxes, inside, overshoot, strict=True):
+    overshoot = np.abs(pixels - clipped).max(axis=1, initial=0)
+    for corners, is_inside, excess in zip(pixels, inside, overshoot, strict=True):
         where = f"[y1, x1, y2, x2] = {np.round(corners, 1).tolist()} px in an image of {width}x{height}"
         if not is_inside:
             problems.append(Problem(file, "dropped", "outside the image", where))
@@ -138,8 +130,14 @@ def _check(
     return boxes, inside, problems
 
 
-def _name(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
+def _place(
+    boxes: Float32[np.ndarray, "n 4"], placement: Float64[np.ndarray, " 4"]
+) -> tuple[Float32[np.ndarray, "n 4"], Bool[np.ndarray, " n"]]:
+    """Boxes on the canvas, clipped to it, and which of them are in view."""
+    placed = to_canvas(boxes, placement)
+    clipped = np.clip(placed, 0, 1)
+    area, visible = (np.prod(corners[:, 2:] - corners[:, :2], axis=1) for corners in (placed, clipped))
+    return clipped.astype(np.float32), (visible > 0) & (visible >= MIN_VISIBLE * area)
 
 
 def _first(problems: Sequence[Problem]) -> str:

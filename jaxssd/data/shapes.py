@@ -84,6 +84,7 @@ def make_shapes(num_images: int, *, image_size: int, seed: int = 0) -> Dataset:
         class_names=CLASS_NAMES,
         ids=tuple(f"shapes-{seed}-{i:05d}" for i in range(num_images)),
         sizes=np.full((num_images, 2), image_size, np.int32),
+        placements=np.tile([0.0, 0, 1, 1], (num_images, 1)),
         report=LoadReport(images=num_images, objects=int(examples.valid.sum())),
     )
 

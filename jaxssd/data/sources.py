@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from jaxssd.config import Config
-from jaxssd.data import shapes, voc
+from jaxssd.data import shapes
 from jaxssd.data.cache import default_cache_dir
 from jaxssd.data.dataset import Dataset
+from jaxssd.data.read import read
+from jaxssd.data.source import Source, train_val_ids
+from jaxssd.data.voc import VOCFolder
 
 SHAPES_IMAGES = {"train": 6000, "val": 400, "test": 400}
 
@@ -32,8 +36,9 @@ def with_classes(config: Config, splits: Iterable[str] = ("train", "val")) -> Co
         return replace(config, classes=shapes.CLASS_NAMES)
     if config.classes:
         return config
-    ids = [name for split in splits for name in _voc_ids(config, split)]
-    return replace(config, classes=voc.class_names(config.data, ids))
+    source = open_source(config)
+    ids = [name for split in splits for name in _split_ids(source, config, split)]
+    return replace(config, classes=source.class_names(ids))
 
 
 def load_split(config: Config, split: str) -> Dataset:
@@ -55,11 +60,13 @@ def load_split(config: Config, split: str) -> Dataset:
             raise ValueError(f"shapes has no split {split!r}: there are {', '.join(SHAPES_IMAGES)}")
         seed = list(SHAPES_IMAGES).index(split)  # each split its own, so that no picture is in two
         return shapes.make_shapes(SHAPES_IMAGES[split], image_size=config.image_size, seed=seed)
-    return voc.read_voc(
-        config.data,
-        _voc_ids(config, split),
+    source = open_source(config)
+    return read(
+        source,
+        _split_ids(source, config, split),
         image_size=config.image_size,
         class_names=config.classes,
+        aspect=config.aspect,
         max_objects=config.max_objects,
         cache_dir=default_cache_dir(),
     )
@@ -67,16 +74,25 @@ def load_split(config: Config, split: str) -> Dataset:
 
 def default_split(config: Config) -> str:
     """What to score of data that the run was not trained on: its `val`, or all of it."""
-    return "val" if config.data == "shapes" or "val" in voc.split_names(config.data) else "all"
+    return "val" if config.data == "shapes" or "val" in open_source(config).split_names() else "all"
 
 
-def _voc_ids(config: Config, split: str) -> tuple[str, ...]:
+def open_source(config: Config) -> Source:
+    """The data set on disk that `config.data` names, whatever its format.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is none, or it is of no known format.
+    """
+    return VOCFolder(Path(config.data))
+
+
+def _split_ids(source: Source, config: Config, split: str) -> tuple[str, ...]:
     if split == "all":
-        return voc.annotated_ids(config.data)
+        return source.all_ids()
     if split not in ("train", "val"):
-        return voc.split_ids(config.data, split)
-    train_ids, val_ids = voc.train_val_ids(
-        config.data,
+        return source.split_ids(split)
+    train_ids, val_ids = train_val_ids(
+        source,
         train_split=config.train_split,
         val_split=config.val_split,
         val_fraction=config.val_fraction,

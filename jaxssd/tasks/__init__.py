@@ -4,7 +4,7 @@ from jaxssd.tasks.detection import DetectionTask
 from jaxssd.tasks.largest import LargestBoxTask, LargestObjectTask
 from jaxssd.tasks.make import make_task
 from jaxssd.tasks.multilabel import MultilabelTask
-from jaxssd.tasks.task import Loss, Scores, Task
+from jaxssd.tasks.task import Loss, Scores, Task, in_image
 
 __all__ = [
     "DetectionTask",
@@ -14,5 +14,6 @@ __all__ = [
     "MultilabelTask",
     "Scores",
     "Task",
+    "in_image",
     "make_task",
 ]

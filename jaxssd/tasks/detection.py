@@ -14,7 +14,7 @@ from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.metrics import VOCScores, format_scores, voc_scores
 from jaxssd.models.heads import Predictions
 from jaxssd.ops import Anchors, Detections, SSDLoss, clip_boxes, decode_tanh, multiclass_nms
-from jaxssd.tasks.task import Task, box_in_pixels
+from jaxssd.tasks.task import Task, box_in_pixels, in_image
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ class DetectionTask(Task):
         return jax.vmap(detect)(*predictions)
 
     def score(self, answers: Detections, dataset: Dataset) -> DetectionScores:
-        """By the VOC protocol."""
-        truths = dataset.examples
+        """By the VOC protocol, in units of the images."""
+        truths = in_image(dataset.examples, dataset.placements)
         return DetectionScores(
             voc_scores(
-                answers,
+                in_image(answers, dataset.placements),
                 truths.boxes,
                 truths.labels,
                 truths.valid,

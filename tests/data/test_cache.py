@@ -37,6 +37,7 @@ class Builder:
             class_names=("Hündin", "猫"),
             ids=("a", "b c", "d\udcff"),  # the last as Python reads a file name that is not UTF-8
             sizes=np.array([[3, 4], [5, 6], [7, 8]], np.int32),
+            placements=np.array([[0.0, 0, 1, 1], [0, 0.25, 1, 0.75], [0, -0.5, 1, 1.5]]),
             report=LoadReport(3, 3, (Problem("JPEGImages/x.jpg", "skipped", "broken", "cut short → here"),)),
         )
 
@@ -47,6 +48,7 @@ def assert_equal(a, b):
         assert x.dtype == y.dtype
         np.testing.assert_array_equal(x, y)
     np.testing.assert_array_equal(a.sizes, b.sizes)
+    np.testing.assert_array_equal(a.placements, b.placements)
     assert (a.class_names, a.ids, a.report) == (b.class_names, b.ids, b.report)
     assert a.report.summary() == b.report.summary()
 

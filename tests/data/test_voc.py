@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from PIL import Image
 
-from jaxssd.data import voc
+from jaxssd.data.read import read
+from jaxssd.data.source import train_val_ids
+from jaxssd.data.voc import VOCFolder
 from jaxssd.data.voc_xml import Annotation, UnreadableAnnotation, parse_annotation
 
 NAMES = ("car", "horse")
@@ -53,7 +55,7 @@ class Folder:
 
     def read(self, *ids, **options):
         settings = {"image_size": 8, "class_names": NAMES, "progress": False, **options}
-        return voc.read_voc(self.root, ids, **settings)
+        return read(VOCFolder(self.root), ids, **settings)
 
 
 @pytest.fixture
@@ -138,7 +140,7 @@ def test_the_image_is_found_by_id_whatever_the_xml_calls_it(folder):
 def test_any_plain_name(folder, name):
     folder.add(name, object_xml())
     folder.split("train", f"{name}\n")
-    assert folder.read(*voc.split_ids(folder.root, "train")).ids == (name,)
+    assert folder.read(*VOCFolder(folder.root).split_ids("train")).ids == (name,)
 
 
 def test_linked_files_and_folders_are_followed(folder, tmp_path):
@@ -147,7 +149,7 @@ def test_linked_files_and_folders_are_followed(folder, tmp_path):
     (other / "Annotations").mkdir(parents=True)
     os.symlink(folder.root / "Annotations" / "a.xml", other / "Annotations" / "a.xml")
     os.symlink(folder.root / "JPEGImages", other / "JPEGImages", target_is_directory=True)
-    dataset = voc.read_voc(other, ["a"], image_size=8, class_names=NAMES, progress=False)
+    dataset = read(VOCFolder(other), ["a"], image_size=8, class_names=NAMES, progress=False)
     assert dataset.report.summary() == "1 image, 1 object"
 
 
@@ -159,6 +161,26 @@ def test_reading_is_deterministic(folder, workers):
     dataset = folder.read(*map(str, range(12)), workers=workers)
     assert dataset.ids == tuple(str(i) for i in range(12) if i != 5)
     np.testing.assert_array_equal(dataset.examples.images[:, 0, 0, 0], [10 * i for i in range(12) if i != 5])
+
+
+@pytest.mark.parametrize(
+    ("aspect", "expected"),
+    [("letterbox", [0.2, 0.0, 0.8, 0.5]), ("crop", [0, -0.333333, 1, 0.5]), ("squash", [0, 0, 1, 0.5])],
+)
+def test_boxes_follow_their_image_onto_the_square(folder, aspect, expected):
+    """Of an image of 5 by 3, its left half."""
+    folder.add("a", object_xml(box=(1, 1, 25, 30)), size=(50, 30))
+    dataset = folder.read("a", aspect=aspect, image_size=10)
+    np.testing.assert_allclose(dataset.examples.boxes[0, 0], np.clip(expected, 0, 1), atol=1e-6)
+
+
+def test_objects_outside_the_crop_are_dropped_and_told(folder):
+    """Of 50x30 pixels the middle 30 columns are kept: 11 to 40."""
+    boxes = [(1, 1, 14, 30), (1, 1, 17, 30), (42, 5, 50, 9), (12, 3, 30, 20)]
+    folder.add("a", *(object_xml(box=box) for box in boxes), size=(50, 30))
+    dataset = folder.read("a", aspect="crop")
+    assert dataset.report.summary() == "1 image, 2 objects; dropped 2 boxes (outside the crop)"
+    np.testing.assert_allclose(dataset.examples.boxes[0, 0], [0, 0, 1, 7 / 30], atol=1e-6)
 
 
 # ---- the table of faults ----
@@ -349,7 +371,7 @@ def test_ids_are_plain_names(folder, name):
     if name and name != ".":
         folder.split("train", f"a\n{name}\n")
         with pytest.raises(ValueError, match=r"train\.txt, line 2: .* is not a plain file name"):
-            voc.split_ids(folder.root, "train")
+            VOCFolder(folder.root).split_ids("train")
 
 
 @pytest.mark.parametrize("argument", ["image_size", "max_objects", "workers"])
@@ -361,16 +383,16 @@ def test_numbers_must_be_positive(folder, argument):
 
 def test_another_layout_says_what_is_expected_and_what_is_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
-        voc.train_val_ids(tmp_path / "nowhere")
+        train_val_ids(VOCFolder(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="has no Annotations and no JPEGImages, but nothing"):
-        voc.train_val_ids(tmp_path)
+        train_val_ids(VOCFolder(tmp_path))
     for i in range(12):
         (tmp_path / f"image{i:02}.jpg").touch()
     Folder(tmp_path / "Abc")
     with pytest.raises(
         ValueError, match=r"Abc/, image00\.jpg.* and 5 more\. Did you mean .*Abc\? Expected are"
     ) as raised:
-        voc.read_voc(tmp_path, ["a"], image_size=8, class_names=NAMES)
+        read(VOCFolder(tmp_path), ["a"], image_size=8, class_names=NAMES)
     for part in ("Annotations/*.xml", "JPEGImages/*.jpg", "ImageSets/Main/train.txt"):
         assert part in str(raised.value)
 
@@ -381,7 +403,7 @@ def test_another_layout_says_what_is_expected_and_what_is_there(tmp_path):
 def test_split_files(folder):
     folder.add("my cat 1", object_xml())
     folder.split("train", "\ufeff000012\r\n000017 -1\n000023  1\n\n  000026\t0  \nmy cat 1\n000012\n")
-    assert voc.split_ids(folder.root, "train") == ("000012", "000017", "000023", "000026", "my cat 1")
+    assert VOCFolder(folder.root).split_ids("train") == ("000012", "000017", "000023", "000026", "my cat 1")
 
 
 def test_faulty_split_files(folder):
@@ -389,79 +411,79 @@ def test_faulty_split_files(folder):
     folder.split("test", "a\n")
     (folder.root / "ImageSets" / "Main" / "latin.txt").write_bytes(b"caf\xe9\n")
     with pytest.raises(ValueError, match=r"empty\.txt names no image"):
-        voc.split_ids(folder.root, "empty")
+        VOCFolder(folder.root).split_ids("empty")
     with pytest.raises(ValueError, match=r"latin\.txt is not UTF-8"):
-        voc.split_ids(folder.root, "latin")
+        VOCFolder(folder.root).split_ids("latin")
     for split in ("train", "../Main/test", ""):
         with pytest.raises(ValueError, match=r"no split .*has empty, latin, test$"):
-            voc.split_ids(folder.root, split)
-    with pytest.raises(ValueError, match=r"no train or trainval, only empty, latin, test"):
-        voc.train_val_ids(folder.root)
+            VOCFolder(folder.root).split_ids(split)
+    with pytest.raises(ValueError, match="no split train or trainval, only empty, latin, test: .* --train-split"):
+        train_val_ids(VOCFolder(folder.root))
 
 
 def test_one_split_can_be_named_and_the_other_found(folder):
     """Whatever is validated on is not trained on, and nothing else is left out."""
     folder.split("train", "a\nb\nc\nd\n")
     folder.split("test", "z\n")
-    assert voc.train_val_ids(folder.root, val_split="test") == (("a", "b", "c", "d"), ("z",))
-    train, val = voc.train_val_ids(folder.root, train_split="train", val_fraction=0.5)
+    assert train_val_ids(VOCFolder(folder.root), val_split="test") == (("a", "b", "c", "d"), ("z",))
+    train, val = train_val_ids(VOCFolder(folder.root), train_split="train", val_fraction=0.5)
     assert (sorted(train + val), len(val)) == (["a", "b", "c", "d"], 2)
-    with pytest.raises(ValueError, match=r"train\.txt and train\.txt"):
-        voc.train_val_ids(folder.root, val_split="train")
+    with pytest.raises(ValueError, match=r"splits train and train"):
+        train_val_ids(VOCFolder(folder.root), val_split="train")
 
 
 def test_validation_is_taken_out_of_trainval(folder):
     folder.split("trainval", "c\nb\na\n")
     folder.split("val", "b\n")
-    assert voc.train_val_ids(folder.root) == (("c", "a"), ("b",))
+    assert train_val_ids(VOCFolder(folder.root)) == (("c", "a"), ("b",))
 
 
 def test_named_train_and_val_are_used_as_they_are(folder):
     folder.split("train", "c\na\n")
     folder.split("val", "b\n")
     folder.split("trainval", "z\n")
-    assert voc.train_val_ids(folder.root) == (("c", "a"), ("b",))
+    assert train_val_ids(VOCFolder(folder.root)) == (("c", "a"), ("b",))
     folder.split("val", "b\na\n")
-    with pytest.raises(ValueError, match=r"in both train\.txt and val\.txt: 1 images?, the first 'a'"):
-        voc.train_val_ids(folder.root)
+    with pytest.raises(ValueError, match=r"in both splits train and val: 1 images?, the first 'a'"):
+        train_val_ids(VOCFolder(folder.root))
 
 
 def test_the_held_out_share_is_the_lessons(folder):
     folder.split("train", "".join(f"{i:06}\n" for i in range(2501)))
-    train, val = voc.train_val_ids(folder.root)
+    train, val = train_val_ids(VOCFolder(folder.root))
     assert len(val) == 500
     assert len(train) == 2001
     assert [int(i) for i in val[:10]] == [25, 29, 43, 44, 48, 49, 51, 56, 67, 69]
     assert sorted(train + val) == [f"{i:06}" for i in range(2501)]
-    assert voc.train_val_ids(folder.root, seed=1)[1] != val
-    assert len(voc.train_val_ids(folder.root, val_fraction=0.5)[1]) == 1250
+    assert train_val_ids(VOCFolder(folder.root), seed=1)[1] != val
+    assert len(train_val_ids(VOCFolder(folder.root), val_fraction=0.5)[1]) == 1250
 
 
 def test_the_held_out_share_depends_on_names_alone(folder, tmp_path):
     names = [f"{i:02}" for i in range(10)]
     folder.split("trainval", "\n".join(reversed(names)))
-    expected = voc.train_val_ids(folder.root)
+    expected = train_val_ids(VOCFolder(folder.root))
     folder.split("trainval", "\n".join(names))
-    assert voc.train_val_ids(folder.root) == expected
+    assert train_val_ids(VOCFolder(folder.root)) == expected
 
     without_splits = Folder(tmp_path / "unsplit")
     for name in names[::-1]:
         without_splits.add(name, image=None)
     (without_splits.root / "Annotations" / "._00.xml").touch()  # what a Mac leaves in an archive
     (without_splits.root / "ImageSets" / "Main").rmdir()
-    assert voc.train_val_ids(without_splits.root) == expected
+    assert train_val_ids(VOCFolder(without_splits.root)) == expected
     assert [len(part) for part in expected] == [8, 2]
 
 
 def test_holding_out_needs_a_sensible_share(folder):
     folder.split("train", "a\nb\nc\n")
-    assert [len(part) for part in voc.train_val_ids(folder.root, val_fraction=0.01)] == [2, 1]
+    assert [len(part) for part in train_val_ids(VOCFolder(folder.root), val_fraction=0.01)] == [2, 1]
     for share in (0.0, 1.0, -0.5, float("nan")):
         with pytest.raises(ValueError, match="cannot hold out"):
-            voc.train_val_ids(folder.root, val_fraction=share)
+            train_val_ids(VOCFolder(folder.root), val_fraction=share)
     folder.split("train", "a\n")
     with pytest.raises(ValueError, match=r"of 1 image\(s\) none would be left"):
-        voc.train_val_ids(folder.root)
+        train_val_ids(VOCFolder(folder.root))
 
 
 def test_class_names_are_in_alphabetical_order(folder):
@@ -469,9 +491,9 @@ def test_class_names_are_in_alphabetical_order(folder):
     folder.add("b", object_xml("cat"))
     folder.add("c", object_xml("zebra"))
     folder.add("d", xml="<annotation>")
-    assert voc.class_names(folder.root, ["a", "b", "d", "missing"]) == ("cat", "dog", "sheep")
+    assert VOCFolder(folder.root).class_names(["a", "b", "d", "missing"]) == ("cat", "dog", "sheep")
     with pytest.raises(ValueError, match="hold no object"):
-        voc.class_names(folder.root, ["d"])
+        VOCFolder(folder.root).class_names(["d"])
 
 
 # ---- the cache ----

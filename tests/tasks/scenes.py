@@ -51,6 +51,7 @@ def dataset_of(*images: Image, places: int = 3, size: int = 24) -> Dataset:
         class_names=NAMES,
         ids=tuple(f"image {i}" for i in range(count)),
         sizes=np.full((count, 2), size, np.int32),
+        placements=np.tile([0.0, 0, 1, 1], (count, 1)),
         report=LoadReport(images=count, objects=int(valid.sum())),
     )
 

@@ -1,0 +1,168 @@
+"""What every format on disk can be asked: which splits and images there are, and what objects they hold."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int32
+
+from jaxssd.data.images import ImageFile
+from jaxssd.data.report import Problem
+
+TRAIN_SPLITS = ("train", "trainval")
+"""Names by which the split to train on is found; VOC's are the others' as well."""
+
+
+class Record(NamedTuple):
+    """One image before it is decoded, with the boxes that are sound in themselves.
+
+    Attributes:
+        id: the image's name.
+        image: its file, or what can be opened like one.
+        image_name: what a report calls it.
+        annotation_name: what a report calls the place where its objects are written.
+        boxes: corners `[y1, x1, y2, x2]` in pixels from the outer edge of the first pixel, finite, with positive area.
+        labels: index into the class names.
+        difficult: as in `Examples`.
+        stated_size: (height, width) according to the annotation, if it says.
+        normalised: whether `boxes` are shares of the image's height and width instead of pixels.
+    """
+
+    id: str
+    image: ImageFile
+    image_name: str
+    annotation_name: str
+    boxes: Float64[np.ndarray, "n 4"]
+    labels: Int32[np.ndarray, " n"]
+    difficult: Bool[np.ndarray, " n"]
+    stated_size: tuple[int, int] | None = None
+    normalised: bool = False
+
+
+class Source(ABC):
+    """A data set on disk. It reads annotations and never pixels, and tells what is wrong with them.
+
+    A format is a frozen dataclass whose fields are all that decides what it finds; opening one that is of another
+    format raises `ValueError` or `FileNotFoundError` with the path and what was expected.
+    """
+
+    @property
+    @abstractmethod
+    def path(self) -> Path:
+        """The file or folder, for messages."""
+
+    @abstractmethod
+    def split_names(self) -> tuple[str, ...]:
+        """The splits that the data set comes with, in alphabetical order; none if it has none."""
+
+    @abstractmethod
+    def split_ids(self, split: str) -> tuple[str, ...]:
+        """The images of a split, each once, in the data set's order.
+
+        Raises:
+            ValueError: if there is no such split (naming those there are), or it is empty.
+        """
+
+    @abstractmethod
+    def all_ids(self) -> tuple[str, ...]:
+        """All annotated images, in a fixed order."""
+
+    @abstractmethod
+    def class_names(self, ids: Iterable[str]) -> tuple[str, ...]:
+        """Name of label 0, of label 1 and so on.
+
+        Args:
+            ids: of the images in whose annotations to look, where the format has no list of classes of its own.
+
+        Raises:
+            ValueError: if there is no class.
+        """
+
+    @abstractmethod
+    def records(self, ids: Sequence[str], class_names: tuple[str, ...]) -> tuple[list[Record], list[Problem]]:
+        """What is known of images before they are decoded, and what was wrong with it.
+
+        Args:
+            ids: which images, in which order.
+            class_names: name of each label.
+
+        Returns:
+            A record for each image that is not skipped, in the order of `ids`; problems in the order they were met.
+
+        Raises:
+            ValueError: if an object's class is not among `class_names`, naming the file and the class.
+        """
+
+    @abstractmethod
+    def inputs(self, ids: Sequence[str]) -> list[Path | None]:
+        """The files from which the data set of these images is made; None for one that is missing."""
+
+    def category_ids(self, class_names: tuple[str, ...]) -> tuple[int, ...]:
+        """The number of each class in COCO's files: from 1 on, unless the format has numbers of its own."""
+        return tuple(range(1, len(class_names) + 1))
+
+
+def train_val_ids(
+    source: Source,
+    *,
+    train_split: str | None = None,
+    val_split: str | None = None,
+    val_fraction: float = 0.2,
+    seed: int = 42,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Images to train on and images to validate on.
+
+    Unless they are named, the splits are `train` and `val`. Where there is no `train`, `trainval` takes its place, or
+    all images if there are no splits at all, less the validation images. Where there is nothing to validate on, some
+    are held out as the lesson does it, of `trainval` rather than `train`: with the ids in alphabetical order, the first
+    `int(val_fraction * n)` (at least one) of NumPy's legacy permutation of `n` for `seed`. The defaults give the
+    lesson's own 500 validation images from VOC 2007's `train`.
+
+    Args:
+        source: of any format.
+        train_split: name of a split to train on.
+        val_split: name of one to validate on.
+        val_fraction: share to hold out.
+        seed: which images to hold out.
+
+    Returns:
+        Training ids and validation ids.
+
+    Raises:
+        ValueError: as `Source.split_ids`; or if an image is in both splits, if there are splits but none to train on,
+            or if nothing is left to train on.
+    """
+    splits = source.split_names()
+    val_split = val_split or ("val" if "val" in splits else None)
+    candidates = [train_split] if train_split else TRAIN_SPLITS if val_split else TRAIN_SPLITS[::-1]
+    chosen = next((name for name in candidates if name == train_split or name in splits), None)
+    if chosen:
+        ids = source.split_ids(chosen)
+    elif splits:
+        raise ValueError(
+            f"{source.path} has no split train or trainval, only {', '.join(splits)}: name one with --train-split"
+        )
+    else:
+        ids = source.all_ids()
+
+    if val_split:
+        val = source.split_ids(val_split)
+        shared = sorted(set(ids) & set(val))
+        if shared and (train_split or chosen == "train"):
+            raise ValueError(
+                f"{source.path}: in both splits {chosen} and {val_split}: {len(shared)} images, the first {shared[0]!r}"
+            )
+    else:
+        if not 0 < val_fraction < 1:
+            raise ValueError(f"{source.path}: cannot hold out a share of {val_fraction}")
+        ids = tuple(sorted(ids))
+        num_val = max(int(val_fraction * len(ids)), 1)
+        shuffled = np.random.RandomState(seed).permutation(len(ids))  # the lesson's stream, which NumPy keeps
+        val = tuple(sorted(ids[i] for i in shuffled[:num_val]))
+    held_out = set(val)
+    train = tuple(name for name in ids if name not in held_out)
+    if not train:
+        raise ValueError(f"{source.path}: of {len(ids)} image(s) none would be left to train on")
+    return train, val
