@@ -21,6 +21,7 @@ import jax
 import tyro
 
 from jaxssd.config import Config
+from jaxssd.data.gather import WorkersKeepDying
 from jaxssd.presets import PRESETS, with_phases
 from jaxssd.training import NonFiniteLossError, RunFolder, find_rate, resume, start
 
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> None:
             find_rate(command.config, run.path)
         else:
             start(command.config, run)
-    except (NonFiniteLossError, OSError, ValueError) as error:
+    except (NonFiniteLossError, WorkersKeepDying, OSError, ValueError) as error:
         sys.exit(f"train.py: {error}")
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):

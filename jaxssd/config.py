@@ -101,6 +101,8 @@ class Config:
     """Decoupled weight decay of the kernels (AdamW)."""
     augment: Literal["crop", "lesson", "none"] = "crop"
     """Random flip and lighting on the device, with zoom and shift (`crop`) or small rotations (`lesson`)."""
+    memory: Literal["auto", "device", "stream"] = "auto"
+    """Where training images are: all on the device, or streamed to it from disk as they do not fit half its memory."""
     eval_every: int = 1
     """Epochs between validations. Each saves a checkpoint; a run that is stopped loses what came after the last."""
     seed: int = 0

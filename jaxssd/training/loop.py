@@ -10,12 +10,13 @@ from jax import Array
 from tqdm import tqdm
 
 from jaxssd.config import Config
-from jaxssd.data.dataset import Dataset, Examples
+from jaxssd.data.dataset import Dataset
 from jaxssd.tasks import Task, make_task
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.divergence import require_finite_losses, require_finite_state
 from jaxssd.training.evaluation import Validate, evaluate, make_validate
+from jaxssd.training.feed import Feed, open_feed
 from jaxssd.training.groups import frozen_stages
 from jaxssd.training.optimizer import make_optimizer
 from jaxssd.training.phases import Place, places
@@ -35,7 +36,13 @@ class Sizes(NamedTuple):
     num_images: int
     batch_size: int
     epoch_steps: int
+    chunk_steps: int
     call_steps: int
+
+    @property
+    def chunk_rows(self) -> int:
+        """Images of a chunk."""
+        return self.chunk_steps * self.batch_size
 
 
 def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) -> Validate:
@@ -45,7 +52,7 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) 
 
     Args:
         config: settings, classes filled in.
-        train_set: goes to the device whole, as uint8.
+        train_set: goes to the device whole, as uint8, or is streamed to it; see `feed`.
         val_set: goes to the device a batch at a time.
         run: the run's folder, made by `RunFolder.create`.
 
@@ -54,6 +61,7 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) 
 
     Raises:
         NonFiniteLossError: at the first step whose loss is not finite.
+        WorkersKeepDying: if the data is streamed and the processes that read it keep dying.
         ValueError: if the settings make no network, the pretrained weights do not fit it, or the run was started on
             other data.
     """
@@ -73,8 +81,8 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) 
             variables = first_variables(config, task)
         total_steps = sum(phase.epochs for phase in config.phases) * sizes.epoch_steps
         bar = stack.enter_context(_progress(total_steps, step, sizes.batch_size))
-        examples = jax.device_put(train_set.examples)
-        trainer = _Trainer(config, task, validate, examples, val_set, run, checkpoints, sizes, bar)
+        feed = stack.enter_context(open_feed(train_set, config.memory, sizes.chunk_rows, bar.write))
+        trainer = _Trainer(config, task, validate, feed, val_set, run, checkpoints, sizes, bar)
         for place in places(config):
             if step < place.epochs.stop * sizes.epoch_steps:
                 variables = trainer.train_phase(place, variables, step)
@@ -87,7 +95,7 @@ def cut_epoch(num_images: int, batch_size: int) -> Sizes:
     batch_size = min(batch_size, num_images)
     chunks, chunk_steps = epoch_shape(num_images, batch_size, CHUNK_STEPS)
     call_steps = CPU_CALL_STEPS if jax.default_backend() == "cpu" else chunk_steps
-    return Sizes(num_images, batch_size, chunks * chunk_steps, call_steps)
+    return Sizes(num_images, batch_size, chunks * chunk_steps, chunk_steps, call_steps)
 
 
 def run_keys(seed: int) -> tuple[Array, Array]:
@@ -103,7 +111,7 @@ class _Trainer:
     config: Config
     task: Task
     validate: Validate
-    examples: Examples
+    feed: Feed
     val_set: Dataset
     run: RunFolder
     checkpoints: Checkpoints
@@ -142,16 +150,17 @@ class _Trainer:
                 batch_size=sizes.batch_size,
                 chunk_steps=CHUNK_STEPS,
             )
-            for rows_of_call in order.reshape(-1, sizes.call_steps, sizes.batch_size):
-                with jax.transfer_guard("disallow"):
-                    state, loss = train_chunk(state, self.examples, rows_of_call, step_key)
-                in_phase = slice(step - first_step, step - first_step + sizes.call_steps)
-                where = {"first_step": step, "epoch": epoch, "phase": place.number}
-                rows = list(train_rows(jax.device_get(loss), rates[in_phase], **where))
-                self.run.append_rows(rows)
-                require_finite_losses(rows, self.checkpoints.last_step)
-                step += sizes.call_steps
-                self._advance(rows)
+            for examples, rows_of_chunk in self.feed(order):
+                for rows_of_call in rows_of_chunk.reshape(-1, sizes.call_steps, sizes.batch_size):
+                    with jax.transfer_guard("disallow"):
+                        state, loss = train_chunk(state, examples, rows_of_call, step_key)
+                    in_phase = slice(step - first_step, step - first_step + sizes.call_steps)
+                    where = {"first_step": step, "epoch": epoch, "phase": place.number}
+                    rows = list(train_rows(jax.device_get(loss), rates[in_phase], **where))
+                    self.run.append_rows(rows)
+                    require_finite_losses(rows, self.checkpoints.last_step)
+                    step += sizes.call_steps
+                    self._advance(rows)
             if (epoch + 1) % config.eval_every == 0 or epoch + 1 == place.epochs.stop:
                 require_finite_state(state, rows, self.checkpoints.last_step)
                 self._validate_and_save(state, step, epoch, place.number)

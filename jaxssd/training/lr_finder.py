@@ -45,7 +45,7 @@ def find_learning_rate(config: Config, train_set: Dataset) -> Sweep:
 
     Args:
         config: settings, classes filled in; its learning rates are not used.
-        train_set: goes to the device whole.
+        train_set: as much of it as the sweep takes goes to the device.
 
     Returns:
         The sweep.
@@ -69,12 +69,11 @@ def find_learning_rate(config: Config, train_set: Dataset) -> Sweep:
         donate=False,
     )
     state = init_state(first_variables(config, task), optimizer)
-    order = np.random.default_rng(config.seed).permutation(len(train_set.ids)).astype(np.int32)
-    batch_size = min(config.batch_size, len(order))
-    examples = jax.device_put(train_set.examples)
-    loss = sweep_losses(
-        train_chunk, state, examples, jax.device_put(np.resize(order, (STEPS, batch_size))), config.seed
-    )
+    batch_size = min(config.batch_size, len(train_set.ids))
+    chosen = np.random.default_rng(config.seed).permutation(len(train_set.ids))[: STEPS * batch_size]
+    examples = jax.device_put(jax.tree.map(lambda array: array[chosen], train_set.examples))
+    order = np.resize(np.arange(len(chosen), dtype=np.int32), (STEPS, batch_size))
+    loss = sweep_losses(train_chunk, state, examples, jax.device_put(order), config.seed)
     return read_sweep(np.asarray(sweep_schedule(STEPS)(np.arange(len(loss)))), loss)
 
 

@@ -1,0 +1,131 @@
+"""Rows of an array on disk into shared memory, by worker processes, while the caller does something else.
+
+A worker opens the array as a memory map and copies rows; what it waits for is the disk. Workers are processes, so that
+a disk that fails under a memory map, which is a fatal signal, takes a worker and not the training with it.
+"""
+
+import contextlib
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+MOST_DEATHS = 3
+"""Of worker processes in a run; whatever kills a fourth one is not going to stop."""
+
+Tell = Callable[[str], None]
+
+
+class WorkersKeepDying(RuntimeError):
+    """More worker processes died than can be put down to chance."""
+
+
+class Gatherer:
+    """A pool of workers that copy rows of one `.npy` file. A context manager.
+
+    One batch of rows can be prepared ahead: there are two buffers, which take turns.
+    """
+
+    def __init__(self, path: Path, *, rows: int, workers: int, tell: Tell = print) -> None:
+        """Allocate the buffers; workers start with the first batch.
+
+        Args:
+            path: of a uint8 array `[N, ...]`.
+            rows: in each batch.
+            workers: processes.
+            tell: is called with a line when a worker has died.
+        """
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        self._path, self._workers, self._tell, self._deaths = path, workers, tell, 0
+        self._shape = (rows, *array.shape[1:])
+        size = max(1, int(np.prod(self._shape)))
+        self._buffers = [SharedMemory(create=True, size=size) for _ in range(2)]
+        self._views = [np.ndarray(self._shape, np.uint8, buffer.buf) for buffer in self._buffers]
+        self._pool = self._new_pool()
+
+    def __enter__(self) -> "Gatherer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._views.clear()
+        for buffer in self._buffers:
+            with contextlib.suppress(BufferError):  # the caller still looks at it; it goes with the process
+                buffer.close()
+            buffer.unlink()
+
+    def gather(self, batches: Sequence[Int[np.ndarray, " rows"]]) -> Iterator[UInt8[np.ndarray, "rows ..."]]:
+        """Prepare batches in their order, each while the one before is in use.
+
+        Args:
+            batches: rows of the array, `rows` of them in each.
+
+        Yields:
+            The rows of each batch. The array is overwritten two batches later: copy what is to stay.
+
+        Raises:
+            WorkersKeepDying: when too many have died.
+        """
+        pending = self._submit(batches[0], 0) if batches else []
+        for number, batch in enumerate(batches):
+            self._wait(pending, batch, number)
+            if number + 1 < len(batches):
+                pending = self._submit(batches[number + 1], number + 1)
+            yield self._views[number % 2]
+
+    def _submit(self, rows: np.ndarray, number: int) -> list[Future]:
+        """Share a batch out among the workers; a pool that is broken already shows when it is waited for."""
+        parts = np.array_split(np.arange(len(rows)), self._workers)
+        name = self._buffers[number % 2].name
+        with contextlib.suppress(BrokenProcessPool):
+            return [
+                self._pool.submit(copy_rows, self._path, rows[part], name, self._shape, int(part[0]))
+                for part in parts
+                if len(part)
+            ]
+        return []
+
+    def _wait(self, pending: list[Future], rows: np.ndarray, number: int) -> None:
+        """Until a batch is whole, starting it again with new workers if one of them dies."""
+        while True:
+            try:
+                for future in pending:
+                    future.result()
+                if pending:
+                    return
+            except BrokenProcessPool:
+                pass
+            self._deaths += 1
+            if self._deaths > MOST_DEATHS:
+                raise WorkersKeepDying(
+                    f"{self._deaths} times a process that reads {self._path} has died: out of memory, or a disk that "
+                    "fails? The run can be continued from its last checkpoint."
+                )
+            self._tell(f"a process that reads {self._path} has died; the batch is read again by new ones")
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = self._new_pool()
+            pending = self._submit(rows, number)
+
+    def _new_pool(self) -> ProcessPoolExecutor:
+        # Spawned, because a fork would copy a process in which JAX has threads.
+        return ProcessPoolExecutor(self._workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+def copy_rows(path: Path, rows: Int[np.ndarray, " n"], buffer: str, shape: tuple[int, ...], start: int) -> None:
+    """In a worker: copy rows of the array at `path` into a shared buffer of this shape, from row `start` on."""
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    shared = SharedMemory(name=buffer)
+    try:
+        view = np.ndarray(shape, np.uint8, shared.buf)
+        np.take(array, rows, axis=0, out=view[start : start + len(rows)], mode="clip")
+        del view
+    finally:
+        shared.close()
