@@ -1,7 +1,8 @@
 """Image files to square uint8 RGB arrays.
 
-Only JPEG and PNG are read, told apart by their first bytes whatever the file is called. The EXIF orientation is not
-applied: PASCAL VOC's boxes refer to the pixels as they are stored. Files are decoded by threads, since Pillow gives
+Only JPEG and PNG are read, told apart by their first bytes whatever the file is called. A camera's EXIF orientation is
+applied if the boxes refer to the picture as a person sees it, and not if they refer to the pixels as they are stored, as
+PASCAL VOC's do. Files are decoded by threads, since Pillow gives
 up the interpreter's lock while it decodes and resizes; processes were no faster and cannot share the output array.
 """
 
@@ -14,7 +15,7 @@ from typing import BinaryIO, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from tqdm import tqdm
@@ -27,6 +28,10 @@ MAX_PIXELS = 64_000_000
 # Opening by class rather than with `Image.open` leaves Pillow's own limit, a warning that depends on global state, out.
 _FORMATS = {b"\xff\xd8\xff": JpegImageFile, b"\x89PNG\r\n\x1a\n": PngImageFile}
 
+
+Upright = bool | tuple[int, int]
+"""Whether to apply the EXIF orientation; given a (height, width), whether that is the size which the image then has and
+which it does not have as it is stored."""
 
 MARGIN = (124, 116, 104)
 """Colour of a letterbox's margins: ImageNet's mean, which is about zero once normalised."""
@@ -54,7 +59,7 @@ class UnreadableImage(ValueError):
 
 
 def decode(
-    file: ImageFile, size: int, aspect: Aspect = "squash"
+    file: ImageFile, size: int, aspect: Aspect = "squash", *, upright: Upright = False
 ) -> tuple[UInt8[np.ndarray, "size size 3"], tuple[int, int]]:
     """Read one image and make it a square.
 
@@ -64,17 +69,20 @@ def decode(
         file: a JPEG or PNG file.
         size: height and width of the result in pixels.
         aspect: how an image that is no square becomes one; the default changes its shape, as the lesson does.
+        upright: whether to apply the EXIF orientation.
 
     Returns:
-        `[size, size, 3]` and the (height, width) that the file has.
+        `[size, size, 3]` and the image's own (height, width).
 
     Raises:
         UnreadableImage: if the file is missing, is not a whole JPEG or PNG, or has more than `MAX_PIXELS` pixels.
     """
     with _opened(file) as image:
         width, height = image.size
+        turned = _turns(image, upright)
         image.draft("RGB", (2 * size, 2 * size))  # JPEG only: skips detail that the resize would average away
-        return _square(image, size, aspect, (height, width)), (height, width)
+        original = (width, height) if turned and _swaps_sides(image) else (height, width)
+        return _square(ImageOps.exif_transpose(image) if turned else image, size, aspect, original), original
 
 
 def decode_photograph(
@@ -105,6 +113,7 @@ def decode_all(
     out: UInt8[np.ndarray, "N S S 3"],
     *,
     aspect: Aspect = "squash",
+    upright: Sequence[Upright] = (),
     workers: int | None = None,
     progress: bool = True,
 ) -> list[tuple[int, int] | UnreadableImage]:
@@ -116,6 +125,7 @@ def decode_all(
         files: one for each row.
         out: filled in place; a row whose file is unreadable is left as it was.
         aspect: how images become squares.
+        upright: for each file whether to apply its EXIF orientation; without it none is applied.
         workers: how many threads; None for as many as there are cores.
         progress: show a bar, if standard error is a terminal.
 
@@ -125,7 +135,8 @@ def decode_all(
 
     def decode_row(row: int) -> tuple[int, int] | UnreadableImage:
         try:
-            out[row], size = decode(files[row], out.shape[1], aspect)
+            turn = upright[row] if upright else False
+            out[row], size = decode(files[row], out.shape[1], aspect, upright=turn)
         except UnreadableImage as error:
             return error
         return size
@@ -161,6 +172,17 @@ def _open(file: BinaryIO) -> Image.Image:
         if start.startswith(signature):
             return image_class(file)
     raise ValueError("neither JPEG nor PNG")
+
+
+def _swaps_sides(image: Image.Image) -> bool:
+    """Whether the EXIF orientation is a quarter turn, with or without a mirror."""
+    return image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+
+
+def _turns(image: Image.Image, upright: Upright) -> bool:
+    if isinstance(upright, bool):
+        return upright
+    return upright == image.size and upright != image.size[::-1] and _swaps_sides(image)
 
 
 def _square(

@@ -58,7 +58,8 @@ def read_records(
     problems = list(problems)
     images = allocate((len(records), image_size, image_size, 3)) if records else np.empty((0, 1, 1, 3), np.uint8)
     files = [record.image for record in records]
-    sizes = decode_all(files, images, aspect=aspect, workers=workers, progress=progress)
+    upright = [record.upright or record.stated_size or False for record in records]
+    sizes = decode_all(files, images, aspect=aspect, upright=upright, workers=workers, progress=progress)
 
     kept: list[Record] = []
     kept_sizes: list[tuple[int, int]] = []
@@ -115,7 +116,8 @@ def _check(
     inside = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
     overshoot = np.abs(pixels - clipped).max(axis=1, initial=0)
     for corners, is_inside, excess in zip(pixels, inside, overshoot, strict=True):
-        where = f"[y1, x1, y2, x2] = {np.round(corners, 1).tolist()} px in an image of {width}x{height}"
+        numbers = [round(corner, 1) for corner in corners.tolist()]  # NumPy's own overflows at 1e308
+        where = f"[y1, x1, y2, x2] = {numbers} px in an image of {width}x{height}"
         if not is_inside:
             problems.append(Problem(file, "dropped", "outside the image", where))
         elif excess > TOLERANCE:

@@ -28,6 +28,8 @@ class Record(NamedTuple):
         difficult: as in `Examples`.
         stated_size: (height, width) according to the annotation, if it says.
         normalised: whether `boxes` are shares of the image's height and width instead of pixels.
+        upright: whether they refer to the image turned as its EXIF orientation says. Otherwise they do only if
+            `stated_size` is the size that it then has.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Record(NamedTuple):
     difficult: Bool[np.ndarray, " n"]
     stated_size: tuple[int, int] | None = None
     normalised: bool = False
+    upright: bool = False
 
 
 class Source(ABC):

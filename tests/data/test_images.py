@@ -108,13 +108,34 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path, image, image_format, expected
     np.testing.assert_allclose(pixels, np.broadcast_to(expected, (size, size, 3)), atol=2)
 
 
-def test_exif_orientation_is_not_applied(tmp_path):
+@pytest.mark.parametrize(
+    ("upright", "size", "top_right"),
+    [
+        (False, (20, 40), 90),
+        (True, (40, 20), 40),
+        ((20, 40), (20, 40), 90),  # as it is stored
+        ((40, 20), (40, 20), 40),  # as it is when it is turned
+        ((7, 9), (20, 40), 90),  # neither
+    ],
+)
+@pytest.mark.parametrize("scale", [1, 16])
+def test_exif_orientation_is_applied_if_the_boxes_are_upright(tmp_path, upright, size, top_right, scale):
     exif = Image.Exif()
     exif[0x0112] = 6  # "turn a quarter clockwise to show"
-    (tmp_path / "a.jpg").write_bytes(encoded(corners(), "JPEG", exif=exif))
-    pixels, size = decode(tmp_path / "a.jpg", 8)
-    assert size == (20, 40)
-    np.testing.assert_allclose(pixels[1, 6], 90, atol=4)
+    (tmp_path / "a.jpg").write_bytes(encoded(corners(40 * scale, 20 * scale), "JPEG", exif=exif))
+    told = upright if isinstance(upright, bool) else tuple(scale * side for side in upright)
+    pixels, found = decode(tmp_path / "a.jpg", 8, upright=told)
+    assert found == tuple(scale * side for side in size)
+    np.testing.assert_allclose(pixels[1, 6], top_right, atol=4)
+
+
+def test_a_square_is_not_turned_by_its_stated_size(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "a.jpg").write_bytes(encoded(corners(20, 20), "JPEG", exif=exif))
+    np.testing.assert_array_equal(
+        decode(tmp_path / "a.jpg", 8, upright=(20, 20))[0], decode(tmp_path / "a.jpg", 8, upright=False)[0]
+    )
 
 
 @pytest.mark.parametrize(
