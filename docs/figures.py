@@ -2,7 +2,8 @@
 
     python docs/figures.py
 
-A command whose `--out` is there already is not run again, so after the walk only the pictures are made.
+A command whose `--out` is complete is not run again, and a run that was stopped goes on; so after the walk only the
+pictures are made.
 """
 
 import shlex
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 LESSON = ROOT / "docs" / "lesson.md"
 PLACEHOLDER = "FOLDER"  # a command that names it needs photographs
 MOST_BYTES = 250_000
+DONE = ("scores-val.json", "learning-rate.png")  # what a command leaves last in its folder
 
 PICTURES = {
     "largest_box": "largest_box/figures/val-detections.png",
@@ -53,9 +55,11 @@ def main() -> None:
     """Run, and draw."""
     for words in small_commands(LESSON.read_text()):
         out = ROOT / words[words.index("--out") + 1] if "--out" in words else None
-        if out is not None and out.exists():
+        if out is not None and any((out / name).exists() for name in DONE):
             print(f"{out} is there")
             continue
+        if out is not None and (out / "config.json").exists():
+            words = ["python", "train.py", "--resume", str(out)]
         print(shlex.join(words), flush=True)
         subprocess.run([sys.executable, *words[1:]], cwd=ROOT, check=True)
     for name, source in PICTURES.items():

@@ -125,6 +125,7 @@ class Config:
         self._require("gamma", 0 <= self.gamma < math.inf, "0 or more")
         self._require("std", all(0 < std < math.inf for std in self.std), "positive numbers")
         self._require("mean", all(map(math.isfinite, self.mean)), "finite numbers")
+        self._require("class_bias", math.isfinite(self.class_bias), "a finite number")
         self._require("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
         self._require("epochs", all(epochs >= 1 for epochs in self.epochs), "1 or more")
         self._require("learning_rate", all(0 < rate < math.inf for rate in self.learning_rate), "a positive number")

@@ -1,9 +1,9 @@
 """Image files to square uint8 RGB arrays.
 
 Only JPEG and PNG are read, told apart by their first bytes whatever the file is called. A camera's EXIF orientation is
-applied if the boxes refer to the picture as a person sees it, and not if they refer to the pixels as they are stored, as
-PASCAL VOC's do. Files are decoded by threads, since Pillow gives
-up the interpreter's lock while it decodes and resizes; processes were no faster and cannot share the output array.
+applied if the boxes refer to the picture as a person sees it, and not if they refer to the pixels as they are stored,
+as PASCAL VOC's do. Files are decoded by threads, since Pillow gives up the interpreter's lock while it decodes and
+resizes; processes were no faster and cannot share the output array.
 """
 
 import os

@@ -209,7 +209,10 @@ def unpickle(file: io.BytesIO) -> Unpickled:
                     if not isinstance(stack[-1], dict | Tensor):
                         raise ValueError("sets the state of something that is neither a dict nor a tensor")
                 case _:
-                    raise UnsafePickle(f"its pickle uses {opcode.name} at byte {position}, {NO_USE}")
+                    raise UnsafePickle(
+                        f"its pickle uses {opcode.name} at byte {position}, {NO_USE} in protocol 2; if the file is "
+                        "trusted, save it again with torch.save's default protocol"
+                    )
         except UnsafePickle:
             raise
         except (ValueError, IndexError, KeyError, TypeError) as error:
@@ -242,7 +245,9 @@ def _construct(function: Any, arguments: Any) -> dict[Any, Any] | Tensor:
         case _Global("collections OrderedDict"), ():
             return {}
         case _Global("collections OrderedDict"), (list(pairs),):  # Python 2's
-            return _update({}, [(key, value) for key, value in pairs])
+            made = _update({}, [(key, value) for key, value in pairs])
+            pairs.clear()  # used once in any real file; a few bytes could ask for the same long list again and again
+            return made
         case (
             _Global("torch._utils _rebuild_tensor" | "torch._utils _rebuild_tensor_v2"),
             (Storage() as storage, int(offset), tuple(size), tuple(stride), *_),
@@ -265,8 +270,12 @@ def _extend(target: Any, items: list[Any]) -> None:
 
 
 def _update(target: Any, items: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Keys are names or numbers: the hash of nested tuples that share their parts takes exponential time."""
-    if not isinstance(target, dict) or not all(isinstance(key, str | int) for key, _ in items):
+    """Keys are names or short numbers: nested tuples take exponential time to hash, long numbers can share a hash."""
+    if not isinstance(target, dict) or not all(_is_key(key) for key, _ in items):
         raise TypeError("sets items of what is no dict, or under keys that are no names")
     target.update(items)
     return target
+
+
+def _is_key(key: Any) -> bool:
+    return isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**31)

@@ -20,6 +20,9 @@ SAFETENSORS_DTYPES = {
     "F32": np.float32,
     "F16": np.float16,
     "BF16": jnp.bfloat16,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
     "I64": np.int64,
     "I32": np.int32,
     "I16": np.int16,
@@ -101,7 +104,7 @@ def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
     pickled, keys = unpickle(file), unpickle(file).value
     if version != LEGACY_VERSION or not isinstance(system, dict) or system.get("little_endian") is not True:
         raise ValueError(f"not of version {LEGACY_VERSION} and little-endian")
-    if not isinstance(keys, list) or set(map(type, keys)) > {str} or set(keys) != set(pickled.storages):
+    if not isinstance(keys, list) or not all(type(key) is str for key in keys) or set(keys) != set(pickled.storages):
         raise ValueError("its storages are not those that its tensors refer to")
     contents: dict[str, bytes | memoryview] = {}
     position = file.tell()

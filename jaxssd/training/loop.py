@@ -17,14 +17,12 @@ from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.divergence import require_finite_losses, require_finite_state
 from jaxssd.training.evaluation import Validate, evaluate, make_validate
 from jaxssd.training.feed import Feed, open_feed
-from jaxssd.training.groups import frozen_stages
-from jaxssd.training.optimizer import make_optimizer
-from jaxssd.training.phases import Place, places
+from jaxssd.training.phases import Place, make_phase, places
 from jaxssd.training.rows import train_rows, val_row
 from jaxssd.training.run_folder import Row, RunFolder
 from jaxssd.training.schedules import make_schedule
 from jaxssd.training.state import TrainState, Variables, init_state, variable_shapes
-from jaxssd.training.step import AUGMENTATIONS, epoch_order, epoch_shape, make_train_chunk
+from jaxssd.training.step import epoch_order, epoch_shape
 
 CHUNK_STEPS = 50  # long enough to hide the cost of a call, short enough for a progress bar that moves
 CPU_CALL_STEPS = 1  # a CPU takes a chunk a step at a time, see `make_train_chunk`
@@ -121,22 +119,9 @@ class _Trainer:
     def train_phase(self, place: Place, variables: Variables, step: int) -> Variables:
         """From the variables at `step`, which lies before the phase's end, to those at its end."""
         config, phase, sizes = self.config, place.phase, self.sizes
-        num_stages = self.task.num_stages
         first_step, phase_steps = place.first_epoch * sizes.epoch_steps, phase.epochs * sizes.epoch_steps
         schedule = make_schedule(phase, phase_steps)
-        optimizer = make_optimizer(
-            schedule,
-            unfrozen=phase.unfrozen,
-            num_stages=num_stages,
-            group_rates=config.group_rates,
-            weight_decay=config.weight_decay,
-        )
-        train_chunk = make_train_chunk(
-            self.task,
-            optimizer,
-            augment=AUGMENTATIONS[config.augment],
-            frozen_stages=frozen_stages(phase.unfrozen, num_stages),
-        )
+        optimizer, train_chunk = make_phase(config, self.task, phase, schedule)
         state = init_state(variables, optimizer, step)
         if step > first_step:
             state = self.checkpoints.restore(step, state)

@@ -12,10 +12,9 @@ from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.tasks import make_task
 from jaxssd.training.backbone import first_variables
-from jaxssd.training.groups import frozen_stages
-from jaxssd.training.optimizer import make_optimizer
+from jaxssd.training.phases import make_phase
 from jaxssd.training.state import TrainState, init_state
-from jaxssd.training.step import AUGMENTATIONS, TrainChunk, make_train_chunk
+from jaxssd.training.step import TrainChunk
 
 FIRST_RATE, LAST_RATE, STEPS = 1e-6, 10.0, 100
 SMOOTHING = 0.8  # share of the past in the running mean; the lesson's 0.98 lags by half a sweep
@@ -53,21 +52,8 @@ def find_learning_rate(config: Config, train_set: Dataset) -> Sweep:
     Raises:
         ValueError: if the settings make no network, or the loss explodes too soon to tell anything.
     """
-    task, phase = make_task(config), config.phases[0]
-    optimizer = make_optimizer(
-        sweep_schedule(STEPS),
-        unfrozen=phase.unfrozen,
-        num_stages=task.num_stages,
-        group_rates=config.group_rates,
-        weight_decay=config.weight_decay,
-    )
-    train_chunk = make_train_chunk(
-        task,
-        optimizer,
-        augment=AUGMENTATIONS[config.augment],
-        frozen_stages=frozen_stages(phase.unfrozen, task.num_stages),
-        donate=False,
-    )
+    task = make_task(config)
+    optimizer, train_chunk = make_phase(config, task, config.phases[0], sweep_schedule(STEPS), donate=False)
     state = init_state(first_variables(config, task), optimizer)
     batch_size = min(config.batch_size, len(train_set.ids))
     chosen = np.random.default_rng(config.seed).permutation(len(train_set.ids))[: STEPS * batch_size]
@@ -133,8 +119,12 @@ def read_sweep(learning_rate: Float[np.ndarray, " steps"], loss: Float[np.ndarra
     smoothed = smooth(loss)
     end = explosion(smoothed)
     if end == 0:
-        raise ValueError("the loss is not finite from the first step on: no learning rate helps")
-    best = int(np.argmin(smoothed[:end]))
+        raise ValueError(
+            "the loss is not finite from the first step on, at whatever learning rate: try --precision float32, or "
+            "look at the data with python -m jaxssd.data, or at the weights of --pretrained"
+        )
+    first = min(IGNORED_STEPS, end - 1)  # the running mean begins with single losses, which chance makes low
+    best = first + int(np.argmin(smoothed[first:end]))
     return Sweep(learning_rate[:end], loss[:end], smoothed[:end], float(learning_rate[best] / SAFETY))
 
 

@@ -1,9 +1,15 @@
-"""Where the phases of a run lie in it."""
+"""The phases of a run: where they lie in it, and how each trains."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import optax
+
 from jaxssd.config import Config, Phase
+from jaxssd.tasks import Task
+from jaxssd.training.groups import frozen_stages
+from jaxssd.training.optimizer import make_optimizer
+from jaxssd.training.step import AUGMENTATIONS, TrainChunk, make_train_chunk
 
 
 @dataclass(frozen=True)
@@ -26,3 +32,30 @@ def places(config: Config) -> Iterator[Place]:
     for number, phase in enumerate(config.phases):
         yield Place(number, phase, first_epoch)
         first_epoch += phase.epochs
+
+
+def make_phase(
+    config: Config, task: Task, phase: Phase, schedule: optax.Schedule, *, donate: bool = True
+) -> tuple[optax.GradientTransformation, TrainChunk]:
+    """The optimizer of a phase, and its compiled training.
+
+    Args:
+        config: of the run.
+        task: likewise.
+        phase: says what is trained.
+        schedule: from the phase's step to the learning rate.
+        donate: whether a state that is trained is used up.
+
+    Returns:
+        The optimizer, for `init_state`, and what `make_train_chunk` makes with it.
+    """
+    optimizer = make_optimizer(
+        schedule,
+        unfrozen=phase.unfrozen,
+        num_stages=task.num_stages,
+        group_rates=config.group_rates,
+        weight_decay=config.weight_decay,
+    )
+    frozen = frozen_stages(phase.unfrozen, task.num_stages)
+    augment = AUGMENTATIONS[config.augment]
+    return optimizer, make_train_chunk(task, optimizer, augment=augment, frozen_stages=frozen, donate=donate)

@@ -375,7 +375,8 @@ def test_other_legacy_files_are_refused():
     refuses(legacy_file(value, contents(ARRAYS), little_endian=False), "little-endian")
     refuses(dump(MAGIC) + dump(1001) + dump(5) + dump(value) + dump([]))
     refuses(dump(MAGIC) + dump(1001) + dump({"little_endian": True}) + dump(value) + dump({}))
-    refuses(dump(MAGIC) + dump(1001) + dump({"little_endian": True}) + dump(value) + dump([["0"], "1"]))
+    for keys in ([["0"], "1"], [["0"]], [("0",)], [0]):
+        refuses(dump(MAGIC) + dump(1001) + dump({"little_endian": True}) + dump(value) + dump(keys), "storages")
     refuses(legacy_file(Raw(b"N" * PICKLE_LIMIT), {}))
     assert dump(MAGIC) == LEGACY_START
 
@@ -449,3 +450,31 @@ def test_damaged_files_raise_nothing_else(data, changes):
 def test_random_pickles_raise_nothing_else(codes):
     reference = dump({"w": tensor("0", ARRAYS["bn.bias"])})[:-1]
     survives(zip_file(reference + b"".join(codes), {"0": ARRAYS["bn.bias"]}))
+
+
+def test_storage_keys_that_would_take_forever_to_hash_are_refused():
+    """A tuple of a tuple of itself, 60 deep, has 2**60 leaves."""
+    nested = Raw(b"]" + b")" + b"".join(b"q\x00h\x00\x86" for _ in range(60)) + b"a")
+    start = dump(MAGIC) + dump(1001) + dump({"little_endian": True}) + dump(tensors(ARRAYS, legacy=True))
+    refuses(start + dump(nested), "storages")
+
+
+def test_a_list_is_copied_once_however_often_it_is_asked_for():
+    """An `OrderedDict` of one remembered list of pairs, over and over: a few bytes each."""
+    pairs, repeats = 2000, 20_000
+    code = b"]q\x00(" + b"".join(b"]q\x01(K\x01K\x02e" for _ in range(pairs)) + b"e0]("
+    code += b"ccollections\nOrderedDict\nh\x00\x85R" * repeats + b"e"
+    refuses(dump(MAGIC) + dump(1001) + dump({"little_endian": True}) + dump(Raw(code)) + dump([]))
+
+
+def test_numbers_that_share_a_hash_are_no_keys():
+    refuses(zip_file(Raw(b"}\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x1fNs"), {}), "no names")
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.uint8, np.uint16, np.uint32, np.uint64, np.int16, np.int64, np.float16, np.float64]
+)
+def test_counters_of_any_type(tmp_path, dtype):
+    arrays = {"a.num_batches_tracked": np.array(3, dtype), "a.weight": np.ones(2, np.float32)}
+    (tmp_path / "a").write_bytes(safetensors_file(arrays))
+    assert read_weights(tmp_path / "a")["a.num_batches_tracked"].dtype == dtype

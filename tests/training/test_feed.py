@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxssd.data.shapes import make_shapes
-from jaxssd.training import RunFolder, feed, loop, train
+from jaxssd.training import RunFolder, feed, loop, phases, train
 from jaxssd.training.feed import memory_bytes, open_feed
 
 ORDER = jnp.asarray(np.random.default_rng(0).permutation(20)[:18].reshape(3, 2, 3).astype(np.int32))
@@ -46,8 +46,10 @@ def test_the_memory_is_that_of_the_machine():
 def test_a_streamed_run_is_the_resident_run(tiny_config, tiny_sets, finished_run, tmp_path, monkeypatch, chunk_steps):
     """To the last digit of every step, with chunks of whatever length, and one compilation."""
     monkeypatch.setattr(loop, "CHUNK_STEPS", chunk_steps)
-    compiled, make_chunk = [], loop.make_train_chunk
-    monkeypatch.setattr(loop, "make_train_chunk", lambda *a, **k: compiled.append(make_chunk(*a, **k)) or compiled[-1])
+    compiled, make_chunk = [], phases.make_train_chunk
+    monkeypatch.setattr(
+        phases, "make_train_chunk", lambda *a, **k: compiled.append(make_chunk(*a, **k)) or compiled[-1]
+    )
     run, config = RunFolder(tmp_path), replace(tiny_config, memory="stream")
     run.create(config)
     train(config, *tiny_sets, run)

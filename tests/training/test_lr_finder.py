@@ -62,6 +62,15 @@ def test_a_valley_is_found_and_the_suggestion_lies_below_it():
         assert len(sweep.learning_rate) == len(sweep.smoothed) == len(sweep.loss)
 
 
+def test_a_lucky_first_batch_is_no_valley():
+    """The running mean begins as the first loss, which is far below all others here."""
+    rates = np.geomspace(1e-6, 10, 100)
+    loss = 2 - 0.3 * np.clip(np.log10(rates / 1e-4) / 3, 0, 1) + np.where(rates > 0.1, 40 * np.log10(rates / 0.1), 0)
+    loss[0] = 0.1
+    assert 1e-3 < read_sweep(rates, loss).suggestion < 1e-1
+    assert read_sweep(rates[:3], loss[:3]).suggestion == pytest.approx(rates[2] / lr_finder.SAFETY)
+
+
 def test_a_loss_that_is_never_finite_is_told():
     with pytest.raises(ValueError, match="not finite"):
         read_sweep(np.geomspace(1e-6, 10, 20), np.full(20, np.nan))

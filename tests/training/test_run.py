@@ -20,6 +20,7 @@ from jaxssd.training import (
     make_predict,
     make_validate,
     map_batches,
+    phases,
     restore,
     train,
 )
@@ -90,7 +91,7 @@ def test_a_finished_run_stays_as_it_is(finished_run, tiny_config, tiny_sets, tmp
 @pytest.mark.parametrize("chunk_steps", [1, 2])
 def test_one_compilation_and_no_transfer(tiny_config, tiny_sets, tmp_path, monkeypatch, chunk_steps):
     compiled, guards = [], []
-    make_chunk, guard = loop.make_train_chunk, jax.transfer_guard
+    make_chunk, guard = phases.make_train_chunk, jax.transfer_guard
 
     def remember(*args, **kwargs):
         compiled.append(make_chunk(*args, **kwargs))
@@ -100,7 +101,7 @@ def test_one_compilation_and_no_transfer(tiny_config, tiny_sets, tmp_path, monke
         guards.append(level)
         return guard(level)
 
-    monkeypatch.setattr(loop, "make_train_chunk", remember)
+    monkeypatch.setattr(phases, "make_train_chunk", remember)
     monkeypatch.setattr(jax, "transfer_guard", count)
     monkeypatch.setattr(loop, "CPU_CALL_STEPS", chunk_steps)
     run = RunFolder(tmp_path)

@@ -97,6 +97,38 @@ def test_augmentation_moves_each_image_its_own_way(tiny_sets):
     np.testing.assert_array_equal(batch.labels, examples.labels)
 
 
+def test_the_lessons_augmentation_turns_by_three_degrees_and_never_zooms():
+    """Half of the images flipped and half turned; nothing scaled or shifted; brightness and contrast by 5 %."""
+    augmentations = jax.vmap(AUGMENTATIONS["lesson"])(jax.random.split(jax.random.key(0), 2000))
+    degrees = np.rad2deg(np.asarray(augmentations.angle))
+    assert 2.9 < degrees.max() <= 3.0
+    assert -3.0 <= degrees.min() < -2.9
+    assert np.mean(degrees == 0) == pytest.approx(0.5, abs=0.05)
+    assert np.mean(augmentations.flip) == pytest.approx(0.5, abs=0.05)
+    np.testing.assert_array_equal(augmentations.scale, np.ones((2000, 2)))
+    np.testing.assert_array_equal(augmentations.translation, np.zeros((2000, 2)))
+    assert 0.045 < np.abs(augmentations.brightness).max() <= 0.05
+
+
+def test_boxes_turn_with_their_image():
+    """A white square turned by 20 degrees or not, in a batch: its box is the hull of what is white."""
+    images, box = np.zeros((8, 64, 64, 3), np.uint8), np.float32([24, 16, 40, 48]) / 64
+    images[:, 24:40, 16:48] = 255
+    boxes, ones = np.tile(box, (8, 1, 1)), np.ones((8, 1), bool)
+    examples = Examples(images, boxes, np.zeros((8, 1), np.int32), ones, ~ones)
+    turn = partial(
+        sample_augmentation, rotation=20.0, scale=(1.0, 1.0), aspect=(1.0, 1.0), brightness=0.0, contrast=0.0
+    )
+    batch = augment_batch(jax.random.key(0), examples, turn)
+    heights = []
+    for image, (moved,) in zip(np.asarray(batch.images), np.asarray(batch.boxes), strict=True):
+        rows, columns = np.nonzero(image[..., 0] > 0.75)
+        hull = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1])
+        np.testing.assert_allclose(moved * 64, hull, atol=1.5)
+        heights.append(moved[2] - moved[0])
+    assert max(heights) > 1.3 * min(heights)
+
+
 @given(num_images=st.sampled_from([8, 21, 50]), batch_size=st.sampled_from([4, 8]), chunk_steps=st.sampled_from([1, 3]))
 def test_an_epoch_uses_every_image_at_most_once(num_images, batch_size, chunk_steps):
     shape = {"num_images": num_images, "batch_size": batch_size, "chunk_steps": chunk_steps}
