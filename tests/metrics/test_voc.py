@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxssd import metrics
-from jaxssd.metrics import VOCScores, average_precision, format_scores, voc_scores
+from jaxssd.metrics import VOCScores, average_precision, format_scores, voc, voc_scores
 
 WHOLE, LEFT, TOP_LEFT, BOTTOM_RIGHT = (0, 0, 1, 1), (0, 0, 1, 0.5), (0, 0, 0.5, 0.5), (0.5, 0.5, 1, 1)
 NUM_CLASSES = 3
@@ -193,7 +192,7 @@ def test_what_the_padding_holds_changes_nothing(scene):
 @given(scenes())
 def test_images_are_scored_alike_in_chunks_of_any_size(scene):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metrics, "_PAIRS_PER_CHUNK", 1)
+        patch.setattr(voc, "_PAIRS_PER_CHUNK", 1)
         one_by_one = score(*scene)
     assert_same(score(*scene), one_by_one)
 

@@ -3,35 +3,16 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-_RECALL_TOLERANCE = 1e-7  # 7/10 in float32 lies 1.2e-8 below 0.7, and still reaches it
+from jaxssd.metrics.arrays import DetectionArrays, checked_detections, checked_truths
+from jaxssd.metrics.curve import Curve, average_precision
+from jaxssd.metrics.tables import none_if_nan, show
+
 _PAIRS_PER_CHUNK = 2**20  # detection-truth pairs held at once: 8 MiB for each float64 intermediate
-
-
-class Curve(NamedTuple):
-    """A precision-recall curve: one point a distinct score, by falling score."""
-
-    recall: Float[np.ndarray, "points"]
-    precision: Float[np.ndarray, "points"]
-    score: Float[np.ndarray, "points"]
-
-
-@runtime_checkable
-class DetectionArrays(Protocol):
-    """`jaxssd.ops.nms.Detections` on the host, of one image or of a batch; any record with these arrays will do."""
-
-    @property
-    def boxes(self) -> Float[Any, "*batch D 4"]: ...  # noqa: D102
-    @property
-    def scores(self) -> Float[Any, "*batch D"]: ...  # noqa: D102
-    @property
-    def labels(self) -> Int[Any, "*batch D"]: ...  # noqa: D102
-    @property
-    def valid(self) -> Bool[Any, "*batch D"]: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,14 +63,14 @@ class VOCScores:
             ValueError: if there are not C `class_names`.
         """
         return {
-            "map_voc07": _none_if_nan(self.mean_voc07),
-            "map_area": _none_if_nan(self.mean_area),
+            "map_voc07": none_if_nan(self.mean_voc07),
+            "map_area": none_if_nan(self.mean_area),
             "iou_threshold": self.iou_threshold,
             "num_images": self.num_images,
             "classes": {
                 name: {
-                    "ap_voc07": _none_if_nan(ap_voc07),
-                    "ap_area": _none_if_nan(ap_area),
+                    "ap_voc07": none_if_nan(ap_voc07),
+                    "ap_area": none_if_nan(ap_area),
                     "truths": truths,
                     "difficult": difficult,
                     "detections": detections,
@@ -97,64 +78,6 @@ class VOCScores:
                 for name, truths, difficult, detections, ap_voc07, ap_area in _class_rows(self, class_names)
             },
         }
-
-
-def monotone_envelope(precision: Float[np.ndarray, "points"]) -> Float[np.ndarray, "points"]:
-    """The best precision at each point of a curve or at any later one, which has higher recall.
-
-    Example:
-        >>> monotone_envelope(np.array([1.0, 0.5, 0.6]))
-        array([1. , 0.6, 0.6])
-    """
-    return np.maximum.accumulate(precision[::-1])[::-1]
-
-
-def average_precision(
-    recall: Float[Any, "points"], precision: Float[Any, "points"], *, method: Literal["voc07", "area"] = "voc07"
-) -> float:
-    """One number for a precision-recall curve.
-
-    `"voc07"` is the mean, over the recalls 0, 0.1, ..., 1, of the best precision at that recall or beyond (Everingham
-    et al. 2010, "The PASCAL Visual Object Classes (VOC) Challenge", section 4.2). `"area"` is the area under the
-    monotone envelope of the curve (the devkit of VOC 2010 and later).
-
-    Args:
-        recall: `[points]` in `[0, 1]`, non-decreasing. A recall reaches a threshold that it misses by less than 1e-7,
-            so that 7/10 counts as 0.7 in float32 too.
-        precision: `[points]` in `[0, 1]`.
-        method: `"voc07"` or `"area"`.
-
-    Returns:
-        In `[0, 1]`; 0 for a curve without points.
-
-    Raises:
-        ValueError: naming the argument, if the two differ in length or are not 1-D, `recall` decreases, a value lies
-            outside `[0, 1]` or is NaN, or `method` is unknown.
-
-    Example:
-        >>> recall, precision = np.array([0.5, 0.5, 1.0]), np.array([1.0, 0.5, 0.6])
-        >>> average_precision(recall, precision, method="area")
-        0.8
-        >>> round(average_precision(recall, precision, method="voc07"), 4)  # (6 x 1.0 + 5 x 0.6) / 11
-        0.8182
-    """
-    recall, precision = np.asarray(recall, np.float64), np.asarray(precision, np.float64)
-    _check_shape("average_precision", "recall", recall, None)
-    _check_shape("average_precision", "precision", precision, len(recall))
-    for name, values in (("recall", recall), ("precision", precision)):
-        if not ((values >= 0) & (values <= 1)).all():
-            raise ValueError(f"average_precision: `{name}` must lie in [0, 1]")
-    if (np.diff(recall) < 0).any():
-        raise ValueError("average_precision: `recall` must not decrease")
-
-    envelope = monotone_envelope(precision)
-    if method == "area":
-        return float(np.sum(np.diff(recall, prepend=0) * envelope))
-    if method == "voc07":
-        thresholds = np.arange(11) / 10
-        first_reaching = np.searchsorted(recall, thresholds - _RECALL_TOLERANCE)
-        return float(np.append(envelope, 0)[first_reaching].mean())
-    raise ValueError(f'average_precision: `method` is {method!r}, expected "voc07" or "area"')
 
 
 def voc_scores(
@@ -207,41 +130,30 @@ def voc_scores(
     """
     if not 0 < iou_threshold <= 1:
         raise ValueError(f"voc_scores: `iou_threshold` is {iou_threshold}, expected in (0, 1]")
-    if gt_difficult is None:
-        gt_difficult = np.zeros_like(gt_valid)
-    _check_shape("voc_scores", "detections.boxes", detections.boxes, None, None, 4)
-    num_images, num_detections, _ = detections.boxes.shape
-    for name in ("scores", "labels", "valid"):
-        _check_shape("voc_scores", f"detections.{name}", getattr(detections, name), num_images, num_detections)
-    _check_shape("voc_scores", "gt_boxes", gt_boxes, num_images, None, 4)
-    num_columns = gt_boxes.shape[1]
-    for name, array in (("gt_labels", gt_labels), ("gt_valid", gt_valid), ("gt_difficult", gt_difficult)):
-        _check_shape("voc_scores", name, array, num_images, num_columns)
+    found = checked_detections("voc_scores", detections, num_classes=num_classes)
+    num_images = len(found.valid)
+    truths = checked_truths(
+        "voc_scores", gt_boxes, gt_labels, gt_valid, gt_difficult, num_images=num_images, num_classes=num_classes
+    )
 
-    boxes = _clean_floats("detections.boxes", detections.boxes, detections.valid)
-    scores = _clean_floats("detections.scores", detections.scores, detections.valid)
-    labels = _clean_labels("detections.labels", detections.labels, detections.valid, num_classes)
-    gt_boxes = _clean_floats("gt_boxes", gt_boxes, gt_valid)
-    gt_labels = _clean_labels("gt_labels", gt_labels, gt_valid, num_classes)
-
-    overlap, truth = _most_overlapped(boxes, labels, gt_boxes, gt_labels)
-    image, row = np.nonzero(detections.valid)
-    label, score, overlap, truth = (array[image, row] for array in (labels, scores, overlap, truth))
+    overlap, truth = _most_overlapped(found.boxes, found.labels, truths.boxes, truths.labels)
+    image, row = np.nonzero(found.valid)
+    label, score, overlap, truth = (array[image, row] for array in (found.labels, found.scores, overlap, truth))
     hit = overlap >= iou_threshold
     ignored = np.zeros_like(hit)
-    ignored[hit] = gt_difficult[image[hit], truth[hit]]
+    ignored[hit] = truths.difficult[image[hit], truth[hit]]
 
     ranked = np.lexsort((-score, label))
     ranked = ranked[~ignored[ranked]]
-    correct = _first_claims(hit[ranked], (image * num_columns + truth)[ranked])
+    correct = _first_claims(hit[ranked], (image * truths.valid.shape[1] + truth)[ranked])
     starts = np.searchsorted(label[ranked], np.arange(1, num_classes))
-    num_truths = np.bincount(gt_labels[gt_valid & ~gt_difficult], minlength=num_classes)
+    num_truths = np.bincount(truths.labels[truths.valid & ~truths.difficult], minlength=num_classes)
     curves = tuple(map(_curve, np.split(correct, starts), np.split(score[ranked], starts), num_truths.tolist()))
     return VOCScores(
         ap_voc07=_class_precisions(curves, num_truths, "voc07"),
         ap_area=_class_precisions(curves, num_truths, "area"),
         num_truths=num_truths,
-        num_difficult=np.bincount(gt_labels[gt_valid & gt_difficult], minlength=num_classes),
+        num_difficult=np.bincount(truths.labels[truths.difficult], minlength=num_classes),
         num_detections=np.bincount(label, minlength=num_classes),
         num_images=num_images,
         iou_threshold=iou_threshold,
@@ -267,7 +179,7 @@ def format_scores(scores: VOCScores, class_names: Sequence[str]) -> str:
     width = max(len(row[0]) for row in rows)
     lines = [f"{'class':<{width}}  truths  difficult  detections  AP 11-point  AP area"]
     lines += [
-        f"{name:<{width}}  {truths:>6}  {difficult:>9}  {detections:>10}  {_show(ap_voc07):>11}  {_show(ap_area):>7}"
+        f"{name:<{width}}  {truths:>6}  {difficult:>9}  {detections:>10}  {show(ap_voc07):>11}  {show(ap_area):>7}"
         for name, truths, difficult, detections, ap_voc07, ap_area in rows
     ]
     lines += [
@@ -351,36 +263,3 @@ def _class_rows(scores: VOCScores, class_names: Sequence[str]) -> Iterable[tuple
 def _mean_over_known(values: np.ndarray) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else math.nan
-
-
-def _none_if_nan(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _show(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.4f}"
-
-
-def _clean_floats(name: str, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Float64, with zeros in place of whatever the padding holds."""
-    mask = valid.reshape(valid.shape + (1,) * (values.ndim - valid.ndim))
-    values = np.where(mask, values, 0).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError(f"voc_scores: `{name}` is not finite in a valid row")
-    return values
-
-
-def _clean_labels(name: str, labels: np.ndarray, valid: np.ndarray, num_classes: int) -> np.ndarray:
-    """Labels with zeros in place of whatever the padding holds."""
-    labels = np.where(valid, labels, 0)
-    if ((labels < 0) | (labels >= num_classes)).any():
-        raise ValueError(f"voc_scores: `{name}` must lie in [0, {num_classes}) in valid rows")
-    return labels
-
-
-def _check_shape(function: str, name: str, array: np.ndarray, *expected: int | None) -> None:
-    if array.ndim != len(expected) or any(
-        want not in (None, have) for want, have in zip(expected, array.shape, strict=True)
-    ):
-        form = ", ".join("..." if size is None else str(size) for size in expected)
-        raise ValueError(f"{function}: `{name}` has shape {array.shape}, expected [{form}]")

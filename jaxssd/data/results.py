@@ -1,0 +1,187 @@
+"""Detections and ground truth as files that other tools score: COCO's two JSON files, and VOC's lists of detections.
+
+    COCO results                 a list of {image_id, category_id, bbox, score}
+    COCO instances               the ground truth they belong to, whatever the data was
+    comp4_det_SPLIT_CLASS.txt    VOC: `id score xmin ymin xmax ymax`, one detection a line, one class a file
+
+Detections come in normalised to the original image, as a task's `in_image` gives them. Pixels are rounded to a
+thousandth, scores are not rounded at all: read back, they rank detections as before. A file is written under another
+name and renamed when whole; its folder is made if need be.
+"""
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxssd.metrics.arrays import DetectionArrays, checked_detections
+from jaxssd.metrics.coco_records import check_sizes, coco_instances, coco_results, pixel_corners
+
+
+def write_coco_results(
+    path: Path,
+    detections: DetectionArrays,
+    sizes: Int[np.ndarray, "N 2"],
+    *,
+    image_ids: Sequence[int],
+    category_ids: Sequence[int],
+) -> None:
+    """Write detections as COCO results; `metrics.coco_records.coco_results` has the format.
+
+    Args:
+        path: the file.
+        detections: of N images: `boxes` `[N, D, 4]` corners, normalised to the original image, `scores` `[N, D]`,
+            `labels` `[N, D]` in `[0, C)`, `valid` `[N, D]`.
+        sizes: `[N, 2]` height and width of the original images in pixels.
+        image_ids: N distinct numbers: COCO's own, or any that the ground truth's file has as well.
+        category_ids: C distinct numbers, by label, likewise.
+
+    Raises:
+        ValueError: naming the argument, if shapes disagree, ids are not distinct whole numbers, sizes are not positive,
+            or a valid row has a label outside `[0, C)`, a score or a coordinate that is not finite.
+        OSError: if the file cannot be written.
+    """
+    _write(path, json.dumps(coco_results(detections, sizes, image_ids=image_ids, category_ids=category_ids)) + "\n")
+
+
+def write_coco_instances(
+    path: Path,
+    gt_boxes: Float[np.ndarray, "N G 4"],
+    gt_labels: Int[np.ndarray, "N G"],
+    gt_valid: Bool[np.ndarray, "N G"],
+    gt_difficult: Bool[np.ndarray, "N G"] | None,
+    sizes: Int[np.ndarray, "N 2"],
+    *,
+    image_ids: Sequence[int],
+    category_ids: Sequence[int],
+    class_names: Sequence[str],
+    file_names: Sequence[str] | None = None,
+) -> None:
+    """Write ground truth as COCO instances; `metrics.coco_records.coco_instances` has the format.
+
+    Args:
+        path: the file.
+        gt_boxes: `[N, G, 4]` corners, normalised to the original image.
+        gt_labels: `[N, G]` in `[0, C)`.
+        gt_valid: `[N, G]`; the other rows are padding, and what they hold is never used.
+        gt_difficult: `[N, G]`, written as crowds; None stands for none.
+        sizes: `[N, 2]` height and width of the original images in pixels.
+        image_ids: N distinct numbers, those of the results' file.
+        category_ids: C distinct numbers, by label, likewise.
+        class_names: C names.
+        file_names: N names; without them an image is named by its id.
+
+    Raises:
+        ValueError: naming the argument, if shapes or lengths disagree, ids are not distinct whole numbers, sizes are
+            not positive, or a valid row has a label outside `[0, C)` or a coordinate that is not finite.
+        OSError: if the file cannot be written.
+    """
+    instances = coco_instances(
+        gt_boxes,
+        gt_labels,
+        gt_valid,
+        gt_difficult,
+        sizes,
+        image_ids=image_ids,
+        category_ids=category_ids,
+        class_names=class_names,
+        file_names=file_names,
+    )
+    _write(path, json.dumps(instances) + "\n")
+
+
+def write_voc_results(
+    folder: Path,
+    detections: DetectionArrays,
+    sizes: Int[np.ndarray, "N 2"],
+    *,
+    ids: Sequence[str],
+    class_names: Sequence[str],
+    split: str,
+) -> tuple[Path, ...]:
+    """Write detections as VOC's development kit reads them (competition 4: trained on any data but the test's).
+
+    The box `[y1, x1, y2, x2]` in pixels is written as xmin `x1 + 1`, ymin `y1 + 1`, xmax `x2`, ymax `y2`: pixels count
+    from 1 and both corners are part of the box, the inverse of how `data.voc` reads. The kit takes `xmax - xmin + 1`
+    for a width, which is `x2 - x1` again, so that its IoUs are those of `voc_scores`.
+
+    Args:
+        folder: where the files go.
+        detections: of N images: `boxes` `[N, D, 4]` corners, normalised to the original image, `scores` `[N, D]`,
+            `labels` `[N, D]` in `[0, C)`, `valid` `[N, D]`.
+        sizes: `[N, 2]` height and width of the original images in pixels.
+        ids: N names without a space, which is what separates the columns.
+        class_names: C names; each is part of a file's name.
+        split: as in `val`; part of every file's name.
+
+    Returns:
+        The C files, by label; of a class without detections the file is empty.
+
+    Raises:
+        ValueError: naming the name or the argument, if `split` or a class is not a plain file name or occurs twice, an
+            id is empty or has a space in it, shapes or lengths disagree, sizes are not positive, or a valid row has a
+            label outside `[0, C)`, a score or a coordinate that is not finite.
+        OSError: if a file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from types import SimpleNamespace
+        >>> boxes, labels, valid = np.array([[[96 / 333, 0.31, 270 / 333, 0.702]]]), np.array([[0]]), np.array([[True]])
+        >>> found = SimpleNamespace(boxes=boxes, scores=np.array([[0.9]]), labels=labels, valid=valid)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     options = {"ids": ["000012"], "class_names": ["car"], "split": "val"}
+        ...     (file,) = write_voc_results(Path(folder), found, np.array([[333, 500]]), **options)
+        ...     print(file.name, file.read_text())
+        comp4_det_val_car.txt 000012 0.9 156 97 351 270
+    """
+    for what, name in (("`split`", split), *(("`class_names`", name) for name in class_names)):
+        if name in ("", ".", "..") or set(name) & set("/\\\0"):
+            raise ValueError(
+                f"write_voc_results: {what}: {name!r} is not a plain file name, and would be part of one: rename it"
+            )
+    found = checked_detections("write_voc_results", detections, num_classes=len(class_names))
+    _check_names("class_names", class_names, len(class_names))
+    _check_names("ids", ids, len(found.valid))
+    check_sizes("write_voc_results", sizes, len(ids))
+    for name in ids:
+        if name.split() != [name]:
+            raise ValueError(
+                f"write_voc_results: `ids`: {name!r} is empty or has a space in it, which VOC's format cannot hold: "
+                "rename the image, or write COCO's format"
+            )
+
+    lines: list[list[str]] = [[] for _ in class_names]
+    image, row = np.nonzero(found.valid)
+    boxes = pixel_corners(found.boxes, sizes)[image, row] + np.array([1, 1, 0, 0])
+    columns = (image, found.labels[image, row], found.scores[image, row], boxes)
+    for index, label, score, (ymin, xmin, ymax, xmax) in zip(*(column.tolist() for column in columns), strict=True):
+        lines[label].append(f"{ids[index]} {score!r} {xmin:.10g} {ymin:.10g} {xmax:.10g} {ymax:.10g}\n")
+    files = tuple(folder / f"comp4_det_{split}_{name}.txt" for name in class_names)
+    for file, of_class in zip(files, lines, strict=True):
+        _write(file, "".join(of_class))
+    return files
+
+
+def _check_names(argument: str, names: Sequence[str], count: int) -> None:
+    """There must be `count` different ones."""
+    if len(names) != count:
+        raise ValueError(f"write_voc_results: `{argument}` has {len(names)} entries, expected {count}")
+    name, times = Counter(names).most_common(1)[0] if names else ("", 0)
+    if times > 1:
+        raise ValueError(f"write_voc_results: `{argument}` has {name!r} {times} times")
+
+
+def _write(path: Path, text: str) -> None:
+    """The whole file or none of it, even if the process is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        # Names of files may hold bytes of no encoding; they come out as they went in.
+        unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

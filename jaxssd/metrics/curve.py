@@ -1,0 +1,76 @@
+"""A precision-recall curve, and average precision as one number for it: both of VOC's kinds."""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxssd.metrics.arrays import check_shape
+
+_RECALL_TOLERANCE = 1e-7  # 7/10 in float32 lies 1.2e-8 below 0.7, and still reaches it
+
+
+class Curve(NamedTuple):
+    """A precision-recall curve: one point a distinct score, by falling score."""
+
+    recall: Float[np.ndarray, "points"]
+    precision: Float[np.ndarray, "points"]
+    score: Float[np.ndarray, "points"]
+
+
+def monotone_envelope(precision: Float[np.ndarray, "points"]) -> Float[np.ndarray, "points"]:
+    """The best precision at each point of a curve or at any later one, which has higher recall.
+
+    Example:
+        >>> monotone_envelope(np.array([1.0, 0.5, 0.6]))
+        array([1. , 0.6, 0.6])
+    """
+    return np.maximum.accumulate(precision[::-1])[::-1]
+
+
+def average_precision(
+    recall: Float[Any, "points"], precision: Float[Any, "points"], *, method: Literal["voc07", "area"] = "voc07"
+) -> float:
+    """One number for a precision-recall curve.
+
+    `"voc07"` is the mean, over the recalls 0, 0.1, ..., 1, of the best precision at that recall or beyond (Everingham
+    et al. 2010, "The PASCAL Visual Object Classes (VOC) Challenge", section 4.2). `"area"` is the area under the
+    monotone envelope of the curve (the devkit of VOC 2010 and later).
+
+    Args:
+        recall: `[points]` in `[0, 1]`, non-decreasing. A recall reaches a threshold that it misses by less than 1e-7,
+            so that 7/10 counts as 0.7 in float32 too.
+        precision: `[points]` in `[0, 1]`.
+        method: `"voc07"` or `"area"`.
+
+    Returns:
+        In `[0, 1]`; 0 for a curve without points.
+
+    Raises:
+        ValueError: naming the argument, if the two differ in length or are not 1-D, `recall` decreases, a value lies
+            outside `[0, 1]` or is NaN, or `method` is unknown.
+
+    Example:
+        >>> recall, precision = np.array([0.5, 0.5, 1.0]), np.array([1.0, 0.5, 0.6])
+        >>> average_precision(recall, precision, method="area")
+        0.8
+        >>> round(average_precision(recall, precision, method="voc07"), 4)  # (6 x 1.0 + 5 x 0.6) / 11
+        0.8182
+    """
+    recall, precision = np.asarray(recall, np.float64), np.asarray(precision, np.float64)
+    check_shape("average_precision", "recall", recall, None)
+    check_shape("average_precision", "precision", precision, len(recall))
+    for name, values in (("recall", recall), ("precision", precision)):
+        if not ((values >= 0) & (values <= 1)).all():
+            raise ValueError(f"average_precision: `{name}` must lie in [0, 1]")
+    if (np.diff(recall) < 0).any():
+        raise ValueError("average_precision: `recall` must not decrease")
+
+    envelope = monotone_envelope(precision)
+    if method == "area":
+        return float(np.sum(np.diff(recall, prepend=0) * envelope))
+    if method == "voc07":
+        thresholds = np.arange(11) / 10
+        first_reaching = np.searchsorted(recall, thresholds - _RECALL_TOLERANCE)
+        return float(np.append(envelope, 0)[first_reaching].mean())
+    raise ValueError(f'average_precision: `method` is {method!r}, expected "voc07" or "area"')
