@@ -102,6 +102,10 @@ class Source(ABC):
     def inputs(self, ids: Sequence[str]) -> list[Path | None]:
         """The files from which the data set of these images is made; None for one that is missing."""
 
+    def image_ids(self, ids: Sequence[str]) -> tuple[int, ...]:
+        """The number of each image in COCO's files: from 1 on, unless the format has numbers of its own."""
+        return tuple(range(1, len(ids) + 1))
+
     def category_ids(self, class_names: tuple[str, ...]) -> tuple[int, ...]:
         """The number of each class in COCO's files: from 1 on, unless the format has numbers of its own."""
         return tuple(range(1, len(class_names) + 1))

@@ -43,12 +43,10 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxssd.data.files import IMAGE_SUFFIXES, is_file
 from jaxssd.data.report import Problem
 from jaxssd.data.source import Record, Source
 from jaxssd.data.voc_xml import Annotation, UnreadableAnnotation, parse_annotation
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-
 
 @dataclass(frozen=True)
 class VOCFolder(Source):
@@ -214,7 +212,9 @@ def _require_layout(root: Path) -> None:
     hint = f" Did you mean {deeper[0]}?" if deeper else ""
     raise ValueError(
         f"{root} is not in PASCAL VOC layout: it has no {' and no '.join(missing)}, but {found or 'nothing'}.{hint} "
-        "Expected are Annotations/*.xml, JPEGImages/*.jpg and, optionally, ImageSets/Main/train.txt and val.txt."
+        "Expected are Annotations/*.xml, JPEGImages/*.jpg and, optionally, ImageSets/Main/train.txt and val.txt. Other "
+        "formats: a COCO file is named itself, `--data instances.json`; text boxes lie in images/ and labels/ or beside "
+        "their images."
     )
 
 
@@ -224,7 +224,7 @@ def _files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     with os.scandir(folder) as entries:
         for entry in entries:
             stem, suffix = os.path.splitext(entry.name)
-            if suffix.lower() in suffixes and not entry.name.startswith(".") and entry.is_file():
+            if suffix.lower() in suffixes and not entry.name.startswith(".") and is_file(entry):
                 found.append((-suffixes.index(suffix.lower()), entry.name, stem))
     return {stem: folder / name for _, name, stem in sorted(found)}
 

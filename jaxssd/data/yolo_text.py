@@ -1,0 +1,247 @@
+"""The text files of a YOLO folder, from anywhere, to plain values: the names of classes, and an image's boxes."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import yaml
+
+from jaxssd.data.class_names import check_class_names
+
+MAX_BYTES = 1_000_000
+"""Of a file of names; a thousand classes need twenty thousand."""
+
+MAX_DEPTH = 20
+"""Of lists and mappings in one another; data.yaml has two."""
+
+NORMALISED_LIMIT = 1.5
+"""Shares of an image can exceed 1 where a box is cut by its edge, but not by half an image."""
+
+
+class LabelledBox(NamedTuple):
+    """One line.
+
+    Attributes:
+        line: its number, from 1.
+        label: index of its class as the file has it.
+        box: corners (y1, x1, y2, x2) in shares of the image, finite, with positive area.
+    """
+
+    line: int
+    label: int
+    box: tuple[float, float, float, float]
+
+
+class Labels(NamedTuple):
+    """What an image's file holds.
+
+    Attributes:
+        boxes: in the file's order.
+        flaws: kind and detail of each line that gives no box.
+        polygons: lines that hold an outline, of which `boxes` has the hull.
+    """
+
+    boxes: list[LabelledBox]
+    flaws: list[tuple[str, str]]
+    polygons: list[int]
+
+
+class UnreadableLabels(ValueError):
+    """A file of which nothing can be used.
+
+    Attributes:
+        kind: `malformed annotation` or `not normalised`.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        """Of this kind, for this reason."""
+        super().__init__(detail)
+        self.kind = kind
+
+
+def parse_labels(content: bytes, num_classes: int) -> Labels:
+    """Parse the boxes of one image; whatever the bytes, it returns or raises the errors below.
+
+    Args:
+        content: lines `class center_x center_y width height`, or `class x y x y x y ...` with the points of an outline.
+        num_classes: how many there are.
+
+    Returns:
+        The boxes and what else the lines hold.
+
+    Raises:
+        UnreadableLabels: if the content is not UTF-8, or its numbers are no shares of an image.
+        ValueError: if a line has a class that is not an index of one, naming the line.
+
+    Example:
+        >>> parse_labels(b"7 0.5 0.5 0.5 0.25", num_classes=20).boxes
+        [LabelledBox(line=1, label=7, box=(0.375, 0.25, 0.625, 0.75))]
+    """
+    try:
+        lines = content.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise UnreadableLabels("malformed annotation", f"not UTF-8: {error}") from error
+    labels = Labels([], [], [])
+    for number, line in enumerate(lines, start=1):
+        if fields := line.split():
+            _parse_line(number, fields, num_classes, labels)
+    return labels
+
+
+def _parse_line(number: int, fields: list[str], num_classes: int, labels: Labels) -> None:
+    """Add what a line holds."""
+    where = f"line {number}: {_short(' '.join(fields))}"
+    values = [_number(text) for text in fields[1:]]
+    numbers = [value for value in values if value is not None]
+    if len(values) < 4 or len(numbers) < len(values):
+        labels.flaws.append(("incomplete", f"{where}: expected is a class and four numbers"))
+        return
+    label = _index(fields[0])
+    if label is None or label >= num_classes:
+        raise ValueError(
+            f"line {number}: the class is {_short(fields[0])!r}, expected an index below {num_classes}, the number of "
+            "names"
+        )
+    corners = _corners(numbers)
+    if not all(map(math.isfinite, numbers)):
+        labels.flaws.append(("not finite", where))
+    elif len(numbers) == 5:
+        detail = f"{where}: a detector's output is no truth; take the last column away if the boxes were checked"
+        labels.flaws.append(("with confidence", detail))
+    elif max(map(abs, numbers)) > NORMALISED_LIMIT:
+        raise UnreadableLabels(
+            "not normalised",
+            f"{where}: the numbers are pixels; expected are shares of the image's width and height, from 0 to 1",
+        )
+    elif len(numbers) % 2:
+        labels.flaws.append(("incomplete", f"{where}: neither four numbers nor pairs of an outline"))
+    elif len(numbers) == 4 and min(numbers[2:]) < 0:
+        labels.flaws.append(("negative size", where))
+    elif corners[2] <= corners[0] or corners[3] <= corners[1]:
+        labels.flaws.append(("without area", where))
+    else:
+        labels.boxes.append(LabelledBox(number, label, corners))
+        if len(numbers) > 4:
+            labels.polygons.append(number)
+
+
+def _corners(numbers: Sequence[float]) -> tuple[float, float, float, float]:
+    if len(numbers) < 6:
+        x, y, width, height = numbers[:4]
+        return y - height / 2, x - width / 2, y + height / 2, x + width / 2
+    xs, ys = numbers[::2], numbers[1::2]
+    return min(ys), min(xs), max(ys), max(xs)
+
+
+def parse_names(content: bytes) -> tuple[str, ...]:
+    """The names of a text file, one a line.
+
+    Args:
+        content: of classes.txt or obj.names.
+
+    Returns:
+        Name of class 0, of class 1 and so on.
+
+    Raises:
+        ValueError: with what is wrong, if it is too large, not UTF-8, has no name, one twice, or an empty line before
+            the last name: whether that counts cannot be told.
+    """
+    text = _decode(content).rstrip()
+    names = tuple(line.strip() for line in text.split("\n")) if text else ()
+    check_class_names(names)
+    return names
+
+
+def parse_names_yaml(content: bytes) -> tuple[str, ...]:
+    """The `names` of a data.yaml, a list or a mapping from indices; nothing else in it is read but `nc`, their number.
+
+    Names are taken as they are written: `no` is a name and not a truth value. Aliases are refused, since a few lines
+    of them unfold into gigabytes, and nothing is ever constructed.
+
+    Args:
+        content: of the file.
+
+    Returns:
+        Name of class 0, of class 1 and so on.
+
+    Raises:
+        ValueError: with what is wrong, if the content is too large, not YAML, has aliases or no `names`, if names are
+            missing or doubled, or `nc` is another number.
+
+    Example:
+        >>> parse_names_yaml(b"train: ../images\\nnames: {0: car, 1: no}")
+        ('car', 'no')
+    """
+    root = _compose(_decode(content))
+    if not isinstance(root, yaml.MappingNode):
+        raise ValueError("is not a mapping with the key names")
+    keys = [key.value for key, _ in root.value if isinstance(key, yaml.ScalarNode)]
+    found = {key.value: node for key, node in root.value if isinstance(key, yaml.ScalarNode)}
+    if keys.count("names") != 1:
+        raise ValueError("has no names" if "names" not in keys else "has names twice")
+    if "kpt_shape" in keys:
+        raise ValueError("has kpt_shape: its labels are keypoints, which are not read")
+    names = _ordered(found["names"])
+    check_class_names(names)
+    count = found.get("nc")
+    if isinstance(count, yaml.ScalarNode) and _index(count.value) not in (None, len(names)):
+        raise ValueError(f"has nc: {_short(count.value)} but {len(names)} names")
+    return names
+
+
+def _compose(text: str) -> yaml.Node | None:
+    """The tree of a document, of bounded depth and without aliases."""
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.BaseLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError(f"has the alias *{_short(event.anchor)}: write the value itself")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise ValueError("is nested too deeply")
+        return yaml.compose(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, OverflowError) as error:  # the second: an escape for a character that there is not
+        raise ValueError(f"is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _ordered(node: yaml.Node) -> tuple[str, ...]:
+    """Names in the order of their indices."""
+    if isinstance(node, yaml.SequenceNode):
+        items: dict[int | None, yaml.Node] = dict(enumerate(node.value))
+    elif isinstance(node, yaml.MappingNode):
+        items = {_index(key.value) if isinstance(key, yaml.ScalarNode) else None: value for key, value in node.value}
+    else:
+        raise ValueError("has names that are neither a list nor a mapping from indices")
+    if len(items) < len(node.value) or items.keys() != set(range(len(items))):
+        raise ValueError(f"has names whose indices are not 0 to {len(node.value) - 1}, each once")
+    names = [items[index] for index in range(len(items))]
+    if not all(isinstance(name, yaml.ScalarNode) for name in names):
+        raise ValueError("has names that are no plain text")
+    return tuple(name.value.strip() for name in names)
+
+
+def _decode(content: bytes) -> str:
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"has {len(content):,} bytes, for names {MAX_BYTES:,} are allowed")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8: {error}") from error
+
+
+def _index(text: str) -> int | None:
+    """A whole number of at most nine digits; `1_0` and other scripts' digits, which `int` takes, are none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def _number(text: str) -> float | None:
+    if not text.isascii() or "_" in text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:77] + "..."
