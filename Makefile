@@ -1,13 +1,14 @@
 # make train   a detector on generated pictures, from a fresh clone       make test    all tests
 # make bench   time the pieces                                            make lint    style and types
 # make parity  the backbones against PyTorch, which it installs             make lesson  the walk of docs/lesson.md
+# make tfds    TensorFlow Datasets' VOC, with TensorFlow, which it installs
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: train test parity lint bench lesson clean
+.PHONY: train test parity tfds lint bench lesson clean
 
 train: $(INSTALLED)
 	$(BIN)/python train.py
@@ -18,6 +19,10 @@ test: $(INSTALLED)
 parity: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable ".[test,parity]"
 	$(BIN)/python -m pytest -m torch
+
+tfds: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable ".[test,tfds]"
+	$(BIN)/python -m pytest tests/data/test_tfds.py -m "tfds or not tfds"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
