@@ -2,7 +2,8 @@
 
     python evaluate.py RUN                       score the run's validation set
     python evaluate.py RUN --split test          another split of the same data
-    python evaluate.py RUN --data FOLDER         other data, in PASCAL VOC layout, with the same class names
+    python evaluate.py RUN --data FOLDER         other data, of any format that train.py reads, with the same classes
+    python evaluate.py RUN --export              write the detections for COCO's and VOC's own tools as well
     python evaluate.py RUN --images FILE...      draw detections on photographs, and write them as JSON
     python evaluate.py RUN --explain             draw anchors, matches, receptive fields and more on the run's images
 
@@ -33,7 +34,11 @@ class Command:
     split: str | None = None
     """Split to score. Default: `val`; of other data without a `val`, all of it."""
     data: str = ""
-    """Folder to score instead of the run's own data."""
+    """Data to score instead of the run's own; as `train.py --data`."""
+    data_images: str | None = None
+    """For a COCO .json: the folder of its images; as `train.py --images`."""
+    export: bool = False
+    """Also write every detection: as COCO results, with the truth they belong to, and as VOC's comp4 files."""
     images: tuple[Path, ...] = ()
     """Photographs (JPEG or PNG) to detect on, instead of scoring."""
     explain: bool = False
@@ -66,13 +71,23 @@ def main(arguments: list[str]) -> None:
 
 def score(command: Command) -> None:
     """Print the table of scores; write it as JSON, with figures."""
+    from jaxssd.data.export import export
+    from jaxssd.data.placement import in_image
+    from jaxssd.metrics import coco_available
+    from jaxssd.tasks import DetectionTask
     from jaxssd.training import RunFolder, evaluate, make_validate, report_scores, restore
 
     run = RunFolder(command.run)
     config, task, variables = restore(run, command.checkpoint)
+    if command.export and not isinstance(task, DetectionTask):
+        sys.exit(f"evaluate.py: --export needs a run with detections; the task of {run} is {config.task}")
     config, split, dataset = load(command, config, run)
-    result = evaluate(task, make_validate(task), variables, dataset, batch_size=config.batch_size, progress=True)
+    result = evaluate(
+        task, make_validate(task), variables, dataset, batch_size=config.batch_size, thorough=True, progress=True
+    )
     print(f"\n{result.scores.table()}\n")
+    if isinstance(task, DetectionTask) and not coco_available():
+        print('COCO\'s average precision as well: pip install "jaxssd[coco]"\n')
 
     folder = command.out or run.path
     of_data = [Path(command.data).resolve().name] if command.data else []
@@ -80,6 +95,8 @@ def score(command: Command) -> None:
     about = {"checkpoint": command.checkpoint, "data": config.data, "split": split}
     report_scores(folder, task, dataset, result, name, about)
     print(f"figures  {folder / 'figures'}/{name}-*.png\nnumbers  {folder}/scores-{name}.json")
+    if command.export:
+        export(folder / f"detections-{name}", config, dataset, in_image(result.answers, dataset.placements), split)
 
 
 def explain(command: Command) -> None:
@@ -107,7 +124,7 @@ def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config"
 
     split = command.split or "val"
     if command.data:
-        config = replace(config, data=command.data, train_split=None, val_split=None)
+        config = replace(config, data=command.data, images=command.data_images, train_split=None, val_split=None)
         split = command.split or default_split(config)
     dataset = load_split(config, split)
     if not command.data:
@@ -123,8 +140,7 @@ def detect_images(command: Command) -> None:
     from tqdm import tqdm
 
     from jaxssd.data.images import UnreadableImage, decode_photograph
-    from jaxssd.data.placement import place_images
-    from jaxssd.tasks import in_image
+    from jaxssd.data.placement import in_image, place_images
     from jaxssd.training import RunFolder, make_predict, map_batches, report_photograph, restore
 
     run = RunFolder(command.run)

@@ -28,15 +28,15 @@ class Config:
     """What is learned: every object's box and class, the largest object's box, its box and class, or all classes."""
 
     data: str = "shapes"
-    """`shapes` for generated pictures, or the path of a folder in PASCAL VOC layout."""
+    """`shapes` for generated pictures; a folder in PASCAL VOC's or YOLO's layout; a COCO .json; `voc/2007` by TFDS."""
     images: str | None = None
-    """Folder of the images, for annotations in COCO's JSON. Default: the folder that the file lies in."""
+    """Folder of a COCO .json's images. Default: the one the file lies in, or above it if that is `annotations`."""
     train_split: str | None = None
-    """Split to train on, a file of ImageSets/Main. Default: `train`, or what is not held out."""
+    """Split to train on, by the data set's name for it. Default: `train`, or what is not held out."""
     val_split: str | None = None
     """Split to validate on. Default: `val`, or a seeded share of the images."""
     val_fraction: float = 0.2
-    """Share of the images held out where the folder names no validation split."""
+    """Share of the images held out where the data set has no validation split."""
     classes: tuple[str, ...] = ()
     """Names of the classes, every one that the annotations have. Default: those found there, in alphabetical order."""
     image_size: int = 224

@@ -2,8 +2,8 @@
 
 The stages of the lesson have its settings. Given a pretrained backbone they have its phases too: the head alone, then
 the upper half of the backbone, then all. From random weights those few epochs teach little, and so a stage that is
-given none trains everything in one long cycle, with crops. None of them has been measured on a GPU yet; what they score on
-photographs with a small network, on a processor, is in `benchmarks/RESULTS.md`.
+given none trains everything in one long cycle, with crops. None of them has been measured on a GPU yet; what they score
+on photographs with a small network, on a processor, is in `benchmarks/RESULTS.md`.
 """
 
 from collections.abc import Callable

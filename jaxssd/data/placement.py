@@ -68,3 +68,20 @@ def from_canvas(boxes: Float[Any, "... 4"], placement: Float[Any, "... 4"]) -> F
     """
     first, last = np.split(np.asarray(placement), 2, axis=-1)
     return np.clip((np.asarray(boxes) - np.tile(first, 2)) / np.tile(last - first, 2), 0, 1)
+
+
+def in_image(answers: Any, placements: np.ndarray) -> Any:
+    """Answers about the image instead of the square that the network saw.
+
+    Args:
+        answers: a NamedTuple of NumPy arrays, `[N, ...]` or of one image: a task's answers, or `Examples`.
+        placements: of the images on their squares, `[N, 4]` or `[4]`.
+
+    Returns:
+        The same, with boxes in units of the image and clipped to it, if it has any.
+    """
+    if not hasattr(answers, "boxes"):
+        return answers
+    missing = answers.boxes.ndim - placements.ndim
+    placements = np.expand_dims(placements, tuple(range(-1 - missing, -1)))
+    return answers._replace(boxes=from_canvas(answers.boxes, placements).astype(np.float32))

@@ -1,16 +1,18 @@
-"""From a run's `data` setting to data sets: generated Shapes, or a folder in PASCAL VOC layout."""
+"""From a run's `data` setting to data sets: generated Shapes, or whatever format lies there."""
 
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from jaxssd.config import Config
-from jaxssd.data import shapes
+from jaxssd.data import shapes, tfds
 from jaxssd.data.cache import default_cache_dir
+from jaxssd.data.coco import COCOJson, default_images_folder
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.read import read
 from jaxssd.data.source import Source, train_val_ids
 from jaxssd.data.voc import VOCFolder
+from jaxssd.data.yolo import YOLOFolder, looks_like_yolo
 
 SHAPES_IMAGES = {"train": 6000, "val": 400, "test": 400}
 
@@ -46,11 +48,11 @@ def load_split(config: Config, split: str) -> Dataset:
 
     Args:
         config: with its classes filled in.
-        split: `train` and `val` are those the run trains and validates on; `all` is every
-            annotated image; any other name is a file of ImageSets/Main, or `test` of Shapes.
+        split: `train` and `val` are those the run trains and validates on; `all` is every annotated image; any other
+            name is a split that the data set itself has, or `test` of Shapes.
 
     Returns:
-        The data set, images squashed to the run's size.
+        The data set, images of the run's size.
 
     Raises:
         ValueError, FileNotFoundError: if there is no such split, or what the reader has against the folder.
@@ -80,10 +82,26 @@ def default_split(config: Config) -> str:
 def open_source(config: Config) -> Source:
     """The data set on disk that `config.data` names, whatever its format.
 
+    Args:
+        config: its `data` is not `shapes`.
+
+    Returns:
+        The source.
+
     Raises:
         FileNotFoundError, ValueError: if there is none, or it is of no known format.
     """
-    return VOCFolder(Path(config.data))
+    path = Path(config.data)
+    is_json = path.suffix.lower() == ".json"
+    if config.images is not None and not is_json:
+        raise ValueError(f"--images {config.images} goes with a COCO file: --data {config.data} is no .json")
+    if config.data in tfds.NAMES and not path.exists():
+        return tfds.TFDSVoc(config.data)
+    if is_json:
+        return COCOJson(path, Path(config.images) if config.images else default_images_folder(path))
+    if path.is_dir() and looks_like_yolo(path):
+        return YOLOFolder(path)
+    return VOCFolder(path)
 
 
 def _split_ids(source: Source, config: Config, split: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from jaxssd.tasks.detection import DetectionTask
 from jaxssd.tasks.largest import LargestBoxTask, LargestObjectTask
 from jaxssd.tasks.make import make_task
 from jaxssd.tasks.multilabel import MultilabelTask
-from jaxssd.tasks.task import Loss, Scores, Task, in_image
+from jaxssd.tasks.task import Loss, Scores, Task
 
 __all__ = [
     "DetectionTask",
@@ -14,6 +14,5 @@ __all__ = [
     "MultilabelTask",
     "Scores",
     "Task",
-    "in_image",
     "make_task",
 ]

@@ -11,18 +11,34 @@ from matplotlib.figure import Figure
 
 from jaxssd import plots
 from jaxssd.data.dataset import Dataset, Examples
-from jaxssd.metrics import VOCScores, format_scores, voc_scores
+from jaxssd.data.placement import in_image
+from jaxssd.metrics import (
+    COCOScores,
+    VOCScores,
+    coco_available,
+    coco_scores,
+    format_coco_scores,
+    format_scores,
+    voc_scores,
+)
 from jaxssd.models.heads import Predictions
 from jaxssd.ops import Anchors, Detections, SSDLoss, clip_boxes, decode_tanh, multiclass_nms
-from jaxssd.tasks.task import Task, box_in_pixels, in_image
+from jaxssd.tasks.task import Task, box_in_pixels
 
 
 @dataclass(frozen=True)
 class DetectionScores:
-    """VOC average precision, and the names it is told under."""
+    """Average precision, and the names it is told under.
+
+    Attributes:
+        voc: VOC's two.
+        class_names: of the labels.
+        coco: COCO's, if it was asked for and can be taken.
+    """
 
     voc: VOCScores
     class_names: Sequence[str]
+    coco: COCOScores | None = None
 
     @property
     def objective(self) -> float:
@@ -40,12 +56,16 @@ class DetectionScores:
         return f"mAP {self.voc.mean_area:.3f} ({self.voc.mean_voc07:.3f} 11-point)"
 
     def table(self) -> str:
-        """A line for each class."""
-        return format_scores(self.voc, self.class_names)
+        """A line for each class, by VOC and by COCO."""
+        tables = [format_scores(self.voc, self.class_names)]
+        if self.coco is not None:
+            tables.append(format_coco_scores(self.coco, self.class_names))
+        return "\n\n".join(tables)
 
     def as_dict(self) -> dict[str, Any]:
-        """Means, and everything about each class but its curve."""
-        return self.voc.as_dict(self.class_names)
+        """Means, and everything about each class but its curve; COCO's under `coco`."""
+        coco = {"coco": self.coco.as_dict(self.class_names)} if self.coco is not None else {}
+        return self.voc.as_dict(self.class_names) | coco
 
 
 @dataclass(frozen=True)
@@ -79,20 +99,17 @@ class DetectionTask(Task):
 
         return jax.vmap(detect)(*predictions)
 
-    def score(self, answers: Detections, dataset: Dataset) -> DetectionScores:
-        """By the VOC protocol, in units of the images."""
-        truths = in_image(dataset.examples, dataset.placements)
-        return DetectionScores(
-            voc_scores(
-                in_image(answers, dataset.placements),
-                truths.boxes,
-                truths.labels,
-                truths.valid,
-                truths.difficult,
-                num_classes=len(self.class_names),
-            ),
-            self.class_names,
+    def score(self, answers: Detections, dataset: Dataset, *, thorough: bool = False) -> DetectionScores:
+        """By the VOC protocol, in units of the images; thoroughly by COCO's too, if its library is installed."""
+        answers, examples = in_image(answers, dataset.placements), in_image(dataset.examples, dataset.placements)
+        truths = (examples.boxes, examples.labels, examples.valid, examples.difficult)
+        num_classes = len(self.class_names)
+        coco = (
+            coco_scores(answers, *truths, dataset.sizes, num_classes=num_classes)
+            if thorough and coco_available()
+            else None
         )
+        return DetectionScores(voc_scores(answers, *truths, num_classes=num_classes), self.class_names, coco)
 
     def figures(self, answers: Detections, scores: DetectionScores, dataset: Dataset) -> dict[str, Figure]:
         """Detections beside the truth, and precision over recall."""

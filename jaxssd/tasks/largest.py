@@ -138,7 +138,7 @@ class LargestBoxTask(_LargestTask):
         """The boxes, normalised."""
         return BoxAnswer(predictions / self.image_size)
 
-    def score(self, answers: BoxAnswer, dataset: Dataset) -> LargestScores:
+    def score(self, answers: BoxAnswer, dataset: Dataset, *, thorough: bool = False) -> LargestScores:
         """Error and IoU of the boxes."""
         return LargestScores(*self.box_scores(answers.boxes, _truths(dataset)))
 
@@ -172,7 +172,7 @@ class LargestObjectTask(_LargestTask):
         """Boxes, and probabilities that sum to 1 over the classes."""
         return ObjectAnswer(jax.nn.sigmoid(predictions.box_activations), jax.nn.softmax(predictions.class_logits))
 
-    def score(self, answers: ObjectAnswer, dataset: Dataset) -> ClassifiedScores:
+    def score(self, answers: ObjectAnswer, dataset: Dataset, *, thorough: bool = False) -> ClassifiedScores:
         """Error and IoU of the boxes, accuracy and cross entropy of the classes."""
         truths = _truths(dataset)
         probabilities, labels = answers.probabilities[truths.exists], np.asarray(truths.labels[truths.exists])

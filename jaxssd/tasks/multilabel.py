@@ -102,7 +102,7 @@ class MultilabelTask(Task):
         """Probabilities, each class by itself."""
         return LabelAnswer(jax.nn.sigmoid(predictions))
 
-    def score(self, answers: LabelAnswer, dataset: Dataset) -> LabelScores:
+    def score(self, answers: LabelAnswer, dataset: Dataset, *, thorough: bool = False) -> LabelScores:
         """Accuracy, and average precision of each class."""
         held = self._truths(dataset)
         columns = zip(answers.probabilities.T, held.T, strict=True)

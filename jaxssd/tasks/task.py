@@ -9,7 +9,6 @@ from jax import Array
 from matplotlib.figure import Figure
 
 from jaxssd.data.dataset import Dataset, Examples
-from jaxssd.data.placement import from_canvas
 from jaxssd.models.detector import Detector, normalize_images
 
 
@@ -89,8 +88,8 @@ class Task(ABC):
         """What is asked of the network, a tree of arrays `[B, ...]`."""
 
     @abstractmethod
-    def score(self, answers: Any, dataset: Dataset) -> Scores:
-        """Compare answers, as NumPy arrays, with the truth."""
+    def score(self, answers: Any, dataset: Dataset, *, thorough: bool = False) -> Scores:
+        """Compare answers, as NumPy arrays, with the truth; `thorough` adds the scores that take their time."""
 
     @abstractmethod
     def figures(self, answers: Any, scores: Any, dataset: Dataset) -> dict[str, Figure]:
@@ -103,23 +102,6 @@ class Task(ABC):
     @abstractmethod
     def describe(self, answer: Any, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
         """The same for JSON: a record for each object or class; boxes in pixels of `size`, height and width."""
-
-
-def in_image(answers: Any, placements: np.ndarray) -> Any:
-    """Answers about the image instead of the square that the network saw.
-
-    Args:
-        answers: NumPy arrays of any task, `[N, ...]` or of one image.
-        placements: of the images on their squares, `[N, 4]` or `[4]`; see `data.placement`.
-
-    Returns:
-        The same, with boxes in units of the image and clipped to it, if it has any.
-    """
-    if not hasattr(answers, "boxes"):
-        return answers
-    missing = answers.boxes.ndim - placements.ndim
-    placements = np.expand_dims(placements, tuple(range(-1 - missing, -1)))
-    return answers._replace(boxes=from_canvas(answers.boxes, placements).astype(np.float32))
 
 
 def box_in_pixels(box: np.ndarray, size: tuple[int, int]) -> list[float]:

@@ -103,6 +103,7 @@ def evaluate(
     dataset: Dataset,
     *,
     batch_size: int,
+    thorough: bool = False,
     progress: bool = False,
 ) -> Evaluation:
     """Answer for a data set, and score the answers.
@@ -113,10 +114,11 @@ def evaluate(
         variables: parameters and BatchNorm statistics.
         dataset: with ground truth.
         batch_size: rows a call.
+        thorough: whether to take every score there is, and not only those that are worth their time in each epoch.
         progress: whether to show a bar.
 
     Returns:
         Answers, losses and scores.
     """
     answers, loss = map_batches(validate, variables, dataset.examples, batch_size=batch_size, progress=progress)
-    return Evaluation(answers, loss, task.score(answers, dataset))
+    return Evaluation(answers, loss, task.score(answers, dataset, thorough=thorough))

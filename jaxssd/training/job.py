@@ -68,14 +68,21 @@ def find_rate(config: Config, folder: Path) -> None:
 def _settle(config: Config) -> Config:
     """Fill in classes and absolute paths, and tell what cannot work before time is spent on the data."""
     if config.data != "shapes":
-        config = replace(config, data=str(Path(config.data).resolve()))  # the run may be resumed from anywhere
+        config = replace(config, data=_absolute(config.data))
+    if config.images is not None:
+        config = replace(config, images=_absolute(config.images))
     if config.pretrained is not None:
-        config = replace(config, pretrained=str(Path(config.pretrained).resolve()))
+        config = replace(config, pretrained=_absolute(config.pretrained))
     config = with_classes(config)
     task = make_task(config)
     if config.pretrained is not None:
         pretrained_backbone(config, task)
     return config
+
+
+def _absolute(path: str) -> str:
+    """So that the run can be resumed from anywhere; what is no path, such as `voc/2007`, stays."""
+    return str(Path(path).resolve()) if Path(path).exists() else path
 
 
 def _load(config: Config) -> tuple[Dataset, Dataset]:
@@ -99,7 +106,7 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
             report_training(run, task)
     _, _, variables = restore(run)
     batch_size = min(config.batch_size, len(train_set.ids))
-    result = evaluate(task, validate, variables, val_set, batch_size=batch_size)
+    result = evaluate(task, validate, variables, val_set, batch_size=batch_size, thorough=True)
     print(f"\nbest checkpoint on the validation set\n{result.scores.table()}\n")
     about = {"checkpoint": "best", "data": config.data, "split": "val"}
     report_scores(run.path, task, val_set, result, "val", about)

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxssd.data.images import MARGIN, decode, decode_photograph
-from jaxssd.data.placement import from_canvas, place_images, to_canvas
+from jaxssd.data.placement import from_canvas, in_image, place_images, to_canvas
 from jaxssd.ops import Detections
-from jaxssd.tasks import in_image
 from jaxssd.tasks.multilabel import LabelAnswer
 
 ASPECTS = ["squash", "letterbox", "crop"]

@@ -417,7 +417,7 @@ def test_faulty_split_files(folder):
     for split in ("train", "../Main/test", ""):
         with pytest.raises(ValueError, match=r"no split .*has empty, latin, test$"):
             VOCFolder(folder.root).split_ids(split)
-    with pytest.raises(ValueError, match="no split train or trainval, only empty, latin, test: .* --train-split"):
+    with pytest.raises(ValueError, match=r"no split train or trainval, only empty, latin, test: .* --train-split"):
         train_val_ids(VOCFolder(folder.root))
 
 

@@ -1,0 +1,51 @@
+"""Every detection on a data set, for the tools of COCO and of VOC."""
+
+from pathlib import Path
+
+from jaxssd.config import Config
+from jaxssd.data.dataset import Dataset
+from jaxssd.data.placement import in_image
+from jaxssd.data.results import write_coco_instances, write_coco_results, write_voc_results
+from jaxssd.data.sources import open_source
+from jaxssd.metrics import DetectionArrays
+
+
+def export(folder: Path, config: Config, dataset: Dataset, detections: DetectionArrays, split: str) -> None:
+    """Write `detections.json` and `instances.json` for COCO's tools, and `comp4_det_SPLIT_CLASS.txt` for VOC's.
+
+    Images and classes have the numbers of the COCO file that they come from, if they do; otherwise their places in the
+    data set, from 1. `instances.json` has the truth in the same numbers, so that the pair can be scored anywhere.
+
+    Args:
+        folder: made if need be.
+        config: of the run, with the data that was scored.
+        dataset: that data.
+        detections: NumPy, `[N, D]`, in units of the images.
+        split: what the data is called.
+
+    Raises:
+        ValueError: if the name of a class or of an image cannot stand in VOC's files; COCO's are written before.
+    """
+    image_ids = tuple(range(1, len(dataset.ids) + 1))
+    category_ids = tuple(range(1, len(dataset.class_names) + 1))
+    if config.data != "shapes":
+        source = open_source(config)
+        image_ids, category_ids = source.image_ids(dataset.ids), source.category_ids(dataset.class_names)
+    truth = in_image(dataset.examples, dataset.placements)
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = {"image_ids": image_ids, "category_ids": category_ids}
+    write_coco_results(folder / "detections.json", detections, dataset.sizes, **numbers)
+    write_coco_instances(
+        folder / "instances.json",
+        truth.boxes,
+        truth.labels,
+        truth.valid,
+        truth.difficult,
+        dataset.sizes,
+        class_names=dataset.class_names,
+        file_names=dataset.ids,
+        **numbers,
+    )
+    print(f"detections for COCO's tools  {folder}/detections.json, with the truth in instances.json")
+    write_voc_results(folder, detections, dataset.sizes, ids=dataset.ids, class_names=dataset.class_names, split=split)
+    print(f"detections for VOC's tools   {folder}/comp4_det_{split}_*.txt")
