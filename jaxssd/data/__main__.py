@@ -20,10 +20,10 @@ import tyro
 
 from jaxssd import plots
 from jaxssd.config import Config
-from jaxssd.data.anchor_fit import AnchorSettings, advise
-from jaxssd.data.inspection import cover, inspect
-from jaxssd.data.inspection_record import inspection_record
-from jaxssd.data.inspection_text import report_text
+from jaxssd.data.inspection.anchor_fit import AnchorSettings, advise
+from jaxssd.data.inspection.inspection import cover, inspect
+from jaxssd.data.inspection.record import inspection_record
+from jaxssd.data.inspection.text import report_text
 from jaxssd.data.sources import load_split, with_classes
 from jaxssd.models import BACKBONES, pyramid_grids
 from jaxssd.plots.dataset import dataset_figure

@@ -5,14 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from jaxssd.config import Config
-from jaxssd.data import shapes, tfds
+from jaxssd.data import shapes
 from jaxssd.data.cache import default_cache_dir
-from jaxssd.data.coco import COCOJson, default_images_folder
 from jaxssd.data.dataset import Dataset
+from jaxssd.data.formats import tfds
+from jaxssd.data.formats.coco import COCOJson, default_images_folder
+from jaxssd.data.formats.voc import VOCFolder
+from jaxssd.data.formats.yolo import YOLOFolder, looks_like_yolo
 from jaxssd.data.read import read
 from jaxssd.data.source import Source, train_val_ids
-from jaxssd.data.voc import VOCFolder
-from jaxssd.data.yolo import YOLOFolder, looks_like_yolo
 
 SHAPES_IMAGES = {"train": 6000, "val": 400, "test": 400}
 

@@ -8,9 +8,9 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from jaxssd.data.anchor_fit import Advice
-from jaxssd.data.inspection import ELONGATED, TINY_PIXELS, TINY_SHARE, Coverage, Inspection, count_classes
-from jaxssd.data.inspection_text import ReachCounts, count_reached, name_candidates
+from jaxssd.data.inspection.anchor_fit import Advice
+from jaxssd.data.inspection.inspection import ELONGATED, TINY_PIXELS, TINY_SHARE, Coverage, Inspection, count_classes
+from jaxssd.data.inspection.text import ReachCounts, count_reached, name_candidates
 from jaxssd.plots.style import BLUE, DPI, GREEN, ORANGE, VERMILION
 
 SPLIT_COLORS = (BLUE, ORANGE, GREEN, VERMILION)

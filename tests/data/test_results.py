@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxssd.data.formats.voc import VOCFolder
 from jaxssd.data.results import write_coco_instances, write_coco_results, write_voc_results
-from jaxssd.data.voc import VOCFolder
 from jaxssd.metrics import coco_scores, voc_scores
 from jaxssd.metrics.coco_records import coco_instances
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from jaxssd.data.anchor_fit import AnchorSettings, advise
-from jaxssd.data.inspection import cover, inspect
+from jaxssd.data.inspection.anchor_fit import AnchorSettings, advise
+from jaxssd.data.inspection.inspection import cover, inspect
 from jaxssd.data.shapes import make_shapes
 from jaxssd.plots.dataset import dataset_figure
 from tests.plots.drawn import words

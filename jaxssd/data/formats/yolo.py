@@ -54,10 +54,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxssd.data.files import IMAGE_SUFFIXES, list_files, without_suffix
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, list_files, without_suffix
+from jaxssd.data.formats.yolo_text import Labels, UnreadableLabels, parse_labels, parse_names, parse_names_yaml
 from jaxssd.data.report import Problem
 from jaxssd.data.source import Record, Source
-from jaxssd.data.yolo_text import Labels, UnreadableLabels, parse_labels, parse_names, parse_names_yaml
 
 NAMES_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "classes.txt", "obj.names", "labels.txt")
 """Where names of classes are looked for, in this order."""

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from PIL import Image
 
+from jaxssd.data.formats.voc import VOCFolder
+from jaxssd.data.formats.voc_xml import Annotation, UnreadableAnnotation, parse_annotation
 from jaxssd.data.read import read
 from jaxssd.data.source import train_val_ids
-from jaxssd.data.voc import VOCFolder
-from jaxssd.data.voc_xml import Annotation, UnreadableAnnotation, parse_annotation
 
 NAMES = ("car", "horse")
 WIDTH, HEIGHT = 50, 40

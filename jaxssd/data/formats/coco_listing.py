@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxssd.data.coco_json import Instances, read_instances
-from jaxssd.data.files import IMAGE_SUFFIXES, ImageFolder, plain_path, without_suffix
+from jaxssd.data.formats.coco_json import Instances, read_instances
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, ImageFolder, plain_path, without_suffix
 
 
 @dataclass(frozen=True, eq=False)

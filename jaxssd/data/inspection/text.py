@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from jaxssd.data.anchor_fit import Advice, AnchorSettings, Candidate
-from jaxssd.data.inspection import QUANTILES, SUSPICIOUS, Coverage, Inspection, count_classes, distributions
+from jaxssd.data.inspection.anchor_fit import Advice, AnchorSettings, Candidate
+from jaxssd.data.inspection.inspection import QUANTILES, SUSPICIOUS, Coverage, Inspection, count_classes, distributions
 
 FIRST = 3
 """Cases of a kind that are named; `inspection.json` has all."""

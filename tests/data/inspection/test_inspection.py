@@ -9,11 +9,11 @@ from PIL import Image
 
 from jaxssd.config import Config
 from jaxssd.data import __main__ as command
-from jaxssd.data.anchor_fit import AnchorSettings, advise
 from jaxssd.data.dataset import Dataset, Examples, pad_objects
-from jaxssd.data.inspection import count_classes, cover, distributions, inspect, quantiles
-from jaxssd.data.inspection_record import inspection_record
-from jaxssd.data.inspection_text import count_reached, report_text
+from jaxssd.data.inspection.anchor_fit import AnchorSettings, advise
+from jaxssd.data.inspection.inspection import count_classes, cover, distributions, inspect, quantiles
+from jaxssd.data.inspection.record import inspection_record
+from jaxssd.data.inspection.text import count_reached, report_text
 from jaxssd.data.placement import place_images
 from jaxssd.data.report import LoadReport
 from jaxssd.tasks import make_task

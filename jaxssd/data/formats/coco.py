@@ -52,8 +52,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxssd.data.coco_listing import Listing, read_listing
-from jaxssd.data.files import ImageFolder, without_suffix
+from jaxssd.data.formats.coco_listing import Listing, read_listing
+from jaxssd.data.formats.files import ImageFolder, without_suffix
 from jaxssd.data.report import Problem
 from jaxssd.data.source import Record, Source
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxssd.data.clusters import _lloyd, kmeans_anchors, shape_iou
+from jaxssd.data.inspection.clusters import _lloyd, kmeans_anchors, shape_iou
 from jaxssd.ops import box_iou
 
 

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from jaxssd.data import tfds_prepare, tfds_reader
+from jaxssd.data.formats import tfds_prepare, tfds_reader
+from jaxssd.data.formats.tfds import TFDSVoc
+from jaxssd.data.formats.tfds_reader import undo_rounding
+from jaxssd.data.formats.voc import VOCFolder
 from jaxssd.data.images import ImageFile
 from jaxssd.data.read import read
 from jaxssd.data.source import train_val_ids
-from jaxssd.data.tfds import TFDSVoc
-from jaxssd.data.tfds_reader import undo_rounding
-from jaxssd.data.voc import VOCFolder
-from tests.data.voc_archives import IMAGES, SPLITS, unpack, unpack_stored, write_archives
+from tests.data.formats.voc_archives import IMAGES, SPLITS, unpack, unpack_stored, write_archives
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 READABLE = all(map(importlib.util.find_spec, ("tensorflow_datasets", "array_record", "importlib_resources")))
 needs_tfds = pytest.mark.skipif(not READABLE, reason="tensorflow-datasets is not installed: `make tfds` does that")
 # fmt: off
@@ -299,7 +299,7 @@ import sys
 from pathlib import Path
 import jaxssd.tasks.make, jaxssd.training, jaxssd.plots
 from jaxssd.data.read import read
-from jaxssd.data.tfds import TFDSVoc
+from jaxssd.data.formats.tfds import TFDSVoc
 source = TFDSVoc("voc/2007", Path(sys.argv[1]))
 ids = source.split_ids("trainval")
 print(len(read(source, ids, image_size=8, class_names=source.class_names(ids)).ids))
@@ -321,7 +321,7 @@ def test_reading_and_training_import_no_tensorflow(data_dir):
 @pytest.fixture
 def own_archives(monkeypatch):
     """Preparing takes the archives of these tests for VOC's. All else is what a user's command does."""
-    monkeypatch.setattr(tfds_prepare, "COMMAND", (sys.executable, "-m", "tests.data.voc_archives"))
+    monkeypatch.setattr(tfds_prepare, "COMMAND", (sys.executable, "-m", "tests.data.formats.voc_archives"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
 
 

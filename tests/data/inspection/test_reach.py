@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxssd.data import reach as module
-from jaxssd.data.reach import Reach, loses_anchor, reach, repeated_boxes
+from jaxssd.data.inspection import reach as module
+from jaxssd.data.inspection.reach import Reach, loses_anchor, reach, repeated_boxes
 from tests.strategies import grid_boxes, masks
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64
 
-from jaxssd.data.clusters import Clusters, kmeans_anchors, shape_iou
-from jaxssd.data.reach import reach
+from jaxssd.data.inspection.clusters import Clusters, kmeans_anchors, shape_iou
+from jaxssd.data.inspection.reach import reach
 from jaxssd.ops import make_anchors
 
 MOST_FITTED = 2_000

@@ -43,10 +43,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxssd.data.files import IMAGE_SUFFIXES, is_file
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, is_file
+from jaxssd.data.formats.voc_xml import Annotation, UnreadableAnnotation, parse_annotation
 from jaxssd.data.report import Problem
 from jaxssd.data.source import Record, Source
-from jaxssd.data.voc_xml import Annotation, UnreadableAnnotation, parse_annotation
+
 
 @dataclass(frozen=True)
 class VOCFolder(Source):
@@ -212,9 +213,9 @@ def _require_layout(root: Path) -> None:
     hint = f" Did you mean {deeper[0]}?" if deeper else ""
     raise ValueError(
         f"{root} is not in PASCAL VOC layout: it has no {' and no '.join(missing)}, but {found or 'nothing'}.{hint} "
-        "Expected are Annotations/*.xml, JPEGImages/*.jpg and, optionally, ImageSets/Main/train.txt and val.txt. Other "
-        "formats: a COCO file is named itself, `--data instances.json`; text boxes lie in images/ and labels/ or beside "
-        "their images."
+        "Expected are Annotations/*.xml, JPEGImages/*.jpg and, optionally, ImageSets/Main/train.txt and val.txt. Of "
+        "other formats, a COCO file is named itself, `--data instances.json`, and YOLO's text boxes lie in images/ and "
+        "labels/ or beside their images."
     )
 
 

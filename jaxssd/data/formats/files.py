@@ -97,6 +97,7 @@ class ImageFolder:
 
 
 def is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is, or is a link to, a regular file."""
     try:
         return entry.is_file()
     except OSError:  # a link to itself

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxssd.data.anchor_fit import Advice, Candidate
-from jaxssd.data.inspection import SUSPICIOUS, Coverage, Inspection, count_classes, distributions
-from jaxssd.data.inspection_text import count_reached
+from jaxssd.data.inspection.anchor_fit import Advice, Candidate
+from jaxssd.data.inspection.inspection import SUSPICIOUS, Coverage, Inspection, count_classes, distributions
+from jaxssd.data.inspection.text import count_reached
 
 Record = dict[str, Any]
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
 
 from jaxssd.data.dataset import Dataset
-from jaxssd.data.reach import Reach, loses_anchor, reach, repeated_boxes
+from jaxssd.data.inspection.reach import Reach, loses_anchor, reach, repeated_boxes
 
 TINY_SHARE, TINY_PIXELS = 0.02, 4.0
 ELONGATED = 8.0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
-from jaxssd.data.class_names import check_class_names
+from jaxssd.data.formats.class_names import check_class_names
 from jaxssd.data.report import Problem
 
 _KEPT = {"images", "annotations", "categories", "id", "file_name", "width", "height", "name", "image_id"}

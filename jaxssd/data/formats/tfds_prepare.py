@@ -1,6 +1,6 @@
 """PASCAL VOC downloaded and prepared by TensorFlow Datasets, in a process of its own.
 
-    python -m jaxssd.data.tfds_prepare voc/2007 --data-dir DIR
+    python -m jaxssd.data.formats.tfds_prepare voc/2007 --data-dir DIR
 
 Preparing needs TensorFlow, which takes for itself what memory of a GPU it finds. So `prepare` starts this module as
 another process, and only that one ever imports it.
@@ -24,7 +24,7 @@ ARCHIVES = {
 }
 """The archives from which each data set is made."""
 
-COMMAND = (sys.executable, "-m", "jaxssd.data.tfds_prepare")
+COMMAND = (sys.executable, "-m", "jaxssd.data.formats.tfds_prepare")
 
 TIMEOUT = 20
 """Seconds in which the server must answer. TFDS itself would wait for minutes before it gives up."""
@@ -74,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    parser = argparse.ArgumentParser(prog="python -m jaxssd.data.tfds_prepare", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxssd.data.formats.tfds_prepare", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("name", choices=sorted(ARCHIVES))
     parser.add_argument("--data-dir", type=Path, required=True, help="TFDS's folder of data sets")
     options = parser.parse_args(arguments)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from PIL import Image
 
-from jaxssd.data.coco import COCOJson, default_images_folder
-from jaxssd.data.coco_json import Flaw, InstanceBox, parse_annotation, parse_instances
+from jaxssd.data.formats.coco import COCOJson, default_images_folder
+from jaxssd.data.formats.coco_json import Flaw, InstanceBox, parse_annotation, parse_instances
+from jaxssd.data.formats.voc import VOCFolder
 from jaxssd.data.read import read
 from jaxssd.data.source import train_val_ids
-from jaxssd.data.voc import VOCFolder
 
 NAMES = ("car", "horse")
 WIDTH, HEIGHT = 50, 40

@@ -4,8 +4,8 @@ import tyro
 from hypothesis import given, settings
 
 from jaxssd.config import Config
-from jaxssd.data import anchor_fit
-from jaxssd.data.anchor_fit import AnchorSettings, advise, fit_anchors, judge
+from jaxssd.data.inspection import anchor_fit
+from jaxssd.data.inspection.anchor_fit import AnchorSettings, advise, fit_anchors, judge
 from jaxssd.ops import box_iou, make_anchors
 from tests.strategies import grid_boxes
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from PIL import Image
 
-from jaxssd.data.coco import COCOJson
+from jaxssd.data.formats.coco import COCOJson
+from jaxssd.data.formats.voc import VOCFolder
+from jaxssd.data.formats.yolo import NAMES_FILES, YOLOFolder, looks_like_yolo
+from jaxssd.data.formats.yolo_text import Labels, UnreadableLabels, parse_labels, parse_names, parse_names_yaml
 from jaxssd.data.read import read
 from jaxssd.data.source import train_val_ids
-from jaxssd.data.voc import VOCFolder
-from jaxssd.data.yolo import NAMES_FILES, YOLOFolder, looks_like_yolo
-from jaxssd.data.yolo_text import Labels, UnreadableLabels, parse_labels, parse_names, parse_names_yaml
 
 NAMES = ("car", "horse")
 WIDTH, HEIGHT = 50, 40

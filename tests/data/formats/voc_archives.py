@@ -1,7 +1,7 @@
 """Small archives laid out as PASCAL VOC's are, and what TFDS prepares of them, in `tfds_voc.zip`.
 
-python -m tests.data.voc_archives voc/2007 --data-dir DIR    prepares, from such archives instead of VOC's
-python -m tests.data.voc_archives --store                    writes `tfds_voc.zip` anew; both need TensorFlow
+python -m tests.data.formats.voc_archives voc/2007 --data-dir DIR    prepares, from such archives instead of VOC's
+python -m tests.data.formats.voc_archives --store                    writes `tfds_voc.zip` anew; both need TensorFlow
 """
 
 import io
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jaxssd.data import tfds_prepare
+from jaxssd.data.formats import tfds_prepare
 
 STORED = Path(__file__).parent / "tfds_voc.zip"
 

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from PIL.JpegImagePlugin import JpegImageFile
 
-from jaxssd.data.tfds_prepare import prepare
-from jaxssd.data.voc_xml import AnnotatedObject
+from jaxssd.data.formats.tfds_prepare import prepare
+from jaxssd.data.formats.voc_xml import AnnotatedObject
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import yaml
 
-from jaxssd.data.class_names import check_class_names
+from jaxssd.data.formats.class_names import check_class_names
 
 MAX_BYTES = 1_000_000
 """Of a file of names; a thousand classes need twenty thousand."""

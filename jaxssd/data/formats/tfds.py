@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxssd.data.formats.tfds_prepare import ARCHIVES
+from jaxssd.data.formats.tfds_reader import Example, TFDSImage, import_tfds, open_prepared, read_examples
 from jaxssd.data.report import Problem
 from jaxssd.data.source import Record, Source
-from jaxssd.data.tfds_prepare import ARCHIVES
-from jaxssd.data.tfds_reader import Example, TFDSImage, import_tfds, open_prepared, read_examples
 
 NAMES = tuple(ARCHIVES)
 """What `--data` calls these data sets."""
