@@ -32,6 +32,7 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/ops.py
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/streaming.py
 
 lesson: $(INSTALLED)
 	$(BIN)/python docs/figures.py
