@@ -87,7 +87,7 @@ def score(command: Command) -> None:
     )
     print(f"\n{result.scores.table()}\n")
     if isinstance(task, DetectionTask) and not coco_available():
-        print('COCO\'s average precision as well: pip install "jaxssd[coco]"\n')
+        print('COCO\'s average precision as well: pip install -e ".[coco]"\n')
 
     folder = command.out or run.path
     of_data = [Path(command.data).resolve().name] if command.data else []

@@ -63,12 +63,13 @@ def idea_figures(
 def _most_telling(examples: Examples, anchors: Anchors, threshold: float) -> Examples:
     """The example in which most objects lose their anchor under the lesson's rule; of equal ones, with most objects."""
 
-    def count_lost(boxes: jax.Array, valid: jax.Array) -> jax.Array:
+    def count_lost(objects: tuple[jax.Array, jax.Array]) -> jax.Array:
+        boxes, valid = objects
         match = match_anchors(anchors.corners, boxes, valid, threshold=threshold, rule="lesson")
         owned = jnp.any((match.gt_index[:, None] == jnp.arange(len(valid))[None, :]) & match.positive[:, None], axis=0)
         return jnp.sum(valid & ~owned)
 
-    lost = jax.vmap(count_lost)(examples.boxes, examples.valid)
+    lost = jax.jit(partial(jax.lax.map, count_lost, batch_size=64))((examples.boxes, examples.valid))
     index = int(np.lexsort((examples.valid.sum(axis=1), np.asarray(lost)))[-1])
     return Examples(*(array[index] for array in examples))
 

@@ -17,6 +17,9 @@ from jaxssd.data.source import Source, train_val_ids
 
 SHAPES_IMAGES = {"train": 6000, "val": 400, "test": 400}
 
+NAMES = ("shapes", *tfds.NAMES)
+"""What `data` can be besides a path; a folder of such a name is `./shapes`."""
+
 
 def with_classes(config: Config, splits: Iterable[str] = ("train", "val")) -> Config:
     """Fill in the classes that the user left to be found.
@@ -96,7 +99,7 @@ def open_source(config: Config) -> Source:
     is_json = path.suffix.lower() == ".json"
     if config.images is not None and not is_json:
         raise ValueError(f"--images {config.images} goes with a COCO file: --data {config.data} is no .json")
-    if config.data in tfds.NAMES and not path.exists():
+    if config.data in tfds.NAMES:
         return tfds.TFDSVoc(config.data)
     if is_json:
         return COCOJson(path, Path(config.images) if config.images else default_images_folder(path))

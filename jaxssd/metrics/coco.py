@@ -210,7 +210,7 @@ def _evaluate(
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError as error:
-        raise ImportError('coco_scores needs faster-coco-eval: pip install "jaxssd[coco]"') from error
+        raise ImportError('coco_scores needs faster-coco-eval: pip install -e ".[coco]"') from error
     truth = COCO(instances, print_function=_quiet)
     evaluation = COCOeval_faster(truth, truth.loadRes(results), "bbox", print_function=_quiet)
     evaluation.run()

@@ -386,7 +386,7 @@ def test_without_the_library_the_message_says_what_to_install():
         "try: coco_scores(found, boxes, rows.astype(int), none, none, np.array([[9, 9]]), num_classes=1)\n"
         "except ImportError as error: print(error)"
     )
-    assert message == 'coco_scores needs faster-coco-eval: pip install "jaxssd[coco]"'
+    assert message == 'coco_scores needs faster-coco-eval: pip install -e ".[coco]"'
 
 
 def test_the_library_is_loaded_when_a_score_is_asked_for():

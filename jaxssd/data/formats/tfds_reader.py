@@ -190,7 +190,7 @@ def import_tfds(name: str) -> Any:
 
 
 def _not_installed(name: str, what: str, error: object) -> ValueError:
-    return ValueError(f'--data {name} is {what} by TensorFlow Datasets ({error}): pip install "jaxssd[tfds]"')
+    return ValueError(f'--data {name} is {what} by TensorFlow Datasets ({error}): pip install -e ".[tfds]"')
 
 
 def _damaged(name: str, data_dir: Path, error: object) -> ValueError:
