@@ -45,8 +45,8 @@ class Command:
     """Draw the ideas of the lesson on images of the split, instead of scoring; of a detection run."""
     out: Path | None = None
     """Folder for what is written. Default: RUN, or a new RUN/images-DATE-TIME for what `--images` draws."""
-    threshold: float = 0.3
-    """Lowest score that `--images` draws and writes."""
+    threshold: float | None = None
+    """Lowest score that `--images` draws and writes. Default: 0.3; 0.4 of a run that only names classes."""
     checkpoint: Literal["best", "last"] = "best"
     """The checkpoint with the best validation score, or the last one."""
 
@@ -160,7 +160,8 @@ def detect_images(command: Command) -> None:
         placement = place_images(np.array(photograph.shape[:2]), config.image_size, config.aspect)
         answer = in_image(jax.tree.map(lambda array: array[0], answers), placement)
         picture = folder / f"{len(rows):04d}-{file.stem}.png"  # numbered: files of two folders may share a name
-        rows.append(report_photograph(picture, file, photograph, task, answer, command.threshold))
+        threshold = task.shown_from if command.threshold is None else command.threshold
+        rows.append(report_photograph(picture, file, photograph, task, answer, threshold))
     (folder / "detections.json").write_text(json.dumps(rows, indent=2) + "\n")
     print(f"{sum(len(row['detections']) for row in rows)} found in {len(rows)} images; pictures and JSON in {folder}")
     if failures:

@@ -25,7 +25,6 @@ from jaxssd.ops import (
 from jaxssd.tasks import DetectionTask
 
 FIELD_IMAGES = 32  # a smooth mean of gradients
-SHOWN_FROM = 0.3
 VISIBLE = partial(  # the lesson's augmentation, exaggerated so that a reader sees it
     sample_augmentation, rotation=20.0, rotation_probability=1.0, scale=(1.0, 1.0), aspect=(1.0, 1.0), brightness=0.2
 )
@@ -129,6 +128,6 @@ def _predictions(
             label.astype(np.int32),
             detections,
             task.class_names,
-            score_threshold=SHOWN_FROM,
+            score_threshold=task.shown_from,
         ),
     )

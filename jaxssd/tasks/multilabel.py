@@ -18,8 +18,6 @@ from jaxssd.ops import bce_loss
 from jaxssd.ops._arrays import ArrayLike
 from jaxssd.tasks.task import Task
 
-SHOWN_FROM = 0.4  # the least probability that the lesson's pictures name
-
 
 class LabelLoss(NamedTuple):
     """Binary cross entropy, the mean over the classes."""
@@ -89,6 +87,8 @@ class LabelScores:
 class MultilabelTask(Task):
     """The classes that an image holds."""
 
+    shown_from = 0.4  # as in the lesson's pictures
+
     @property
     def curves(self) -> dict[str, dict[str, str]]:
         """Accuracy and mAP, both shares."""
@@ -120,7 +120,7 @@ class MultilabelTask(Task):
             answers.probabilities[first],
             self._truths(dataset)[first],
             self.class_names,
-            threshold=SHOWN_FROM,
+            threshold=self.shown_from,
             ids=dataset.ids[first],
         )
         return {"labels": grid}

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jax import Array
@@ -60,6 +60,9 @@ class Task(ABC):
     class_names: tuple[str, ...]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+    shown_from: ClassVar[float] = 0.3
+    """The least score that pictures show."""
 
     @property
     @abstractmethod

@@ -5,8 +5,12 @@ import pytest
 from PIL import Image
 
 from jaxssd.config import Config
+from jaxssd.data.formats.coco import COCOJson
+from jaxssd.data.formats.tfds import TFDSVoc
+from jaxssd.data.formats.voc import VOCFolder
+from jaxssd.data.formats.yolo import YOLOFolder
 from jaxssd.data.shapes import CLASS_NAMES
-from jaxssd.data.sources import default_split, load_split, with_classes
+from jaxssd.data.sources import default_split, load_split, open_source, with_classes
 
 
 @pytest.fixture
@@ -66,3 +70,33 @@ def test_shapes_has_classes_and_splits_of_its_own():
             with_classes(wrong)
     with pytest.raises(ValueError, match="nonsense"):
         load_split(Config(image_size=8), "nonsense")
+
+
+def test_the_format_is_recognised(folder, tmp_path, monkeypatch):
+    """By the name, by the ending, by what lies in the folder."""
+    assert open_source(Config(data=str(folder))) == VOCFolder(folder)
+    yolo = tmp_path / "yolo"
+    for name in ("images/train", "labels/train"):
+        (yolo / name).mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(yolo / "images/train/a.png")
+    (yolo / "labels/train/a.txt").write_text("0 0.5 0.5 1 1\n")
+    (yolo / "classes.txt").write_text("cat\n")
+    assert open_source(Config(data=str(yolo))) == YOLOFolder(yolo)
+    file = tmp_path / "Instances.JSON"
+    file.write_text("{}")
+    assert open_source(Config(data=str(file))) == COCOJson(file, tmp_path)
+    assert open_source(Config(data=str(file), images=str(yolo))) == COCOJson(file, yolo)
+    (tmp_path / "voc/2007").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert open_source(Config(data="voc/2007")) == TFDSVoc("voc/2007")
+    with pytest.raises(ValueError, match="not in PASCAL VOC layout"):
+        open_source(Config(data="./voc/2007"))
+
+
+def test_what_is_not_there_or_does_not_go_together_is_told(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
+        open_source(Config(data=str(tmp_path / "nowhere")))
+    with pytest.raises(FileNotFoundError, match=r"gone\.json is not a file"):
+        open_source(Config(data=str(tmp_path / "gone.json")))
+    with pytest.raises(ValueError, match=r"--images .* goes with a COCO file"):
+        open_source(Config(data=str(folder), images=str(folder)))
