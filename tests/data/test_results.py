@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 from pathlib import Path
-from typing import NamedTuple
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -16,24 +15,11 @@ from jaxssd.data.formats.voc import VOCFolder
 from jaxssd.data.results import write_coco_instances, write_coco_results, write_voc_results
 from jaxssd.metrics import coco_scores, voc_scores
 from jaxssd.metrics.coco_records import coco_instances
+from tests.metrics.scenes import Found, Truth
 
 NAMES = ("cat", "traffic light")
 IMAGE_IDS, CATEGORY_IDS = (397133, 7, 42), (1, 90)
 IDS = ("000012", "2008_000001", "café")
-
-
-class Found(NamedTuple):
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    valid: np.ndarray
-
-
-class Truth(NamedTuple):
-    boxes: np.ndarray
-    labels: np.ndarray
-    valid: np.ndarray
-    difficult: np.ndarray
 
 
 @st.composite

@@ -7,7 +7,6 @@ import logging
 import math
 import subprocess
 import sys
-from typing import NamedTuple
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -18,23 +17,10 @@ from hypothesis import strategies as st
 from jaxssd.metrics import COCOScores, coco_scores, format_coco_scores, voc_scores
 from jaxssd.metrics.coco import SUMMARY
 from jaxssd.metrics.coco_records import coco_instances, coco_results
+from tests.metrics.scenes import Found, Truth
 
 SIDE = 256  # a power of two: boxes of whole pixels are exact in float32
 NUM_CLASSES = 2
-
-
-class Found(NamedTuple):
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    valid: np.ndarray
-
-
-class Truth(NamedTuple):
-    boxes: np.ndarray
-    labels: np.ndarray
-    valid: np.ndarray
-    difficult: np.ndarray
 
 
 def score(found: Found, truth: Truth, num_classes: int = 1, sizes=None) -> COCOScores:

@@ -2,7 +2,6 @@ import json
 import math
 import tracemalloc
 from fractions import Fraction
-from typing import NamedTuple
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -11,23 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxssd.metrics import VOCScores, average_precision, format_scores, voc, voc_scores
+from tests.metrics.scenes import Found, Truth
 
 WHOLE, LEFT, TOP_LEFT, BOTTOM_RIGHT = (0, 0, 1, 1), (0, 0, 1, 0.5), (0, 0, 0.5, 0.5), (0.5, 0.5, 1, 1)
 NUM_CLASSES = 3
-
-
-class Found(NamedTuple):
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    valid: np.ndarray
-
-
-class Truth(NamedTuple):
-    boxes: np.ndarray
-    labels: np.ndarray
-    valid: np.ndarray
-    difficult: np.ndarray
 
 
 def score(found: Found, truth: Truth, num_classes: int = NUM_CLASSES, **options) -> VOCScores:
