@@ -6,6 +6,7 @@ as PASCAL VOC's do. Files are decoded by threads, since Pillow gives up the inte
 resizes; processes were no faster and cannot share the output array.
 """
 
+import io
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,19 @@ from jaxssd.data.placement import Aspect, from_canvas, place_images
 
 MAX_PIXELS = 64_000_000
 """Images with more are refused once their header is read: a few kilobytes can unfold into gigabytes."""
+
+MAX_SIDE = 65_535
+"""Pixels; what JPEG can say. In PNG a column of one pixel's width could be longer, and each row costs memory too."""
+
+MAX_BYTES = 256_000_000
+"""Of a file: `MAX_PIXELS` with transparency, not compressed. A comment is read into memory as a whole."""
+
+MAX_HEADER_BYTES = 32_000_000
+"""Before the pixels. Colour profiles end at 17 million; joining parts of EXIF takes time by their number squared."""
+
+MAX_READS = 300_000
+"""Pieces in which a file is read: 64 kB of pixels, but also each comment, and each byte that belongs to no part of a
+JPEG. A photograph needs a thousand, a PNG of `MAX_PIXELS` in parts of 8 kB seventy thousand."""
 
 # Opening by class rather than with `Image.open` leaves Pillow's own limit, a warning that depends on global state, out.
 _FORMATS = {b"\xff\xd8\xff": JpegImageFile, b"\x89PNG\r\n\x1a\n": PngImageFile}
@@ -75,14 +89,16 @@ def decode(
         `[size, size, 3]` and the image's own (height, width).
 
     Raises:
-        UnreadableImage: if the file is missing, is not a whole JPEG or PNG, or has more than `MAX_PIXELS` pixels.
+        UnreadableImage: if the file is missing, is not a whole JPEG or PNG, or is beyond one of the limits above.
     """
     with _opened(file) as image:
         width, height = image.size
         turned = _turns(image, upright)
         image.draft("RGB", (2 * size, 2 * size))  # JPEG only: skips detail that the resize would average away
         original = (width, height) if turned and _swaps_sides(image) else (height, width)
-        return _square(ImageOps.exif_transpose(image) if turned else image, size, aspect, original), original
+        if turned:
+            ImageOps.exif_transpose(image, in_place=True)  # a copy would take as much memory again
+        return _square(image, size, aspect, original), original
 
 
 def decode_photograph(
@@ -103,9 +119,9 @@ def decode_photograph(
     """
     with _opened(file) as image, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on metadata
-        upright = ImageOps.exif_transpose(image)
-        photograph = np.asarray(_resize(upright, upright.size))
-        return _square(upright, size, aspect, photograph.shape[:2]), photograph
+        ImageOps.exif_transpose(image, in_place=True)
+        photograph = np.asarray(_resize(image, image.size))
+        return _square(image, size, aspect, photograph.shape[:2]), photograph
 
 
 def decode_all(
@@ -151,11 +167,16 @@ def decode_all(
 def _opened(file: ImageFile) -> Iterator[Image.Image]:
     """An image whose header is read and whose size is bearable; whatever goes wrong with it is an `UnreadableImage`."""
     try:
-        with file.open("rb") as content:
-            image = _open(content)
+        with file.open("rb") as content, _PatientReader(content) as reader:  # type: ignore[arg-type]
+            if (length := reader.seek(0, os.SEEK_END)) > MAX_BYTES:
+                raise UnreadableImage("oversized", f"{length:,} bytes, the limit is {MAX_BYTES:,}")
+            image = _open(reader)
+            reader.in_header = False
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableImage("oversized", f"{width}x{height} pixels, the limit is {MAX_PIXELS:,}")
+            if max(width, height) > MAX_SIDE:
+                raise UnreadableImage("oversized", f"{width}x{height} pixels, the limit for a side is {MAX_SIDE:,}")
             yield image
     except FileNotFoundError as error:
         raise UnreadableImage("missing", "no such file") from error
@@ -165,7 +186,23 @@ def _opened(file: ImageFile) -> Iterator[Image.Image]:
         raise UnreadableImage("broken", f"{type(error).__name__}: {error}") from error
 
 
-def _open(file: BinaryIO) -> Image.Image:
+class _PatientReader(io.BufferedReader):
+    """A file whose header is to be short, and that is not read in any number of pieces."""
+
+    in_header = True
+    _reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._reads += 1
+        if self._reads > MAX_READS:
+            raise UnreadableImage("oversized", f"it is in more than {MAX_READS:,} pieces")
+        if self.in_header and self.tell() > MAX_HEADER_BYTES:
+            raise UnreadableImage("oversized", f"before its pixels are more than {MAX_HEADER_BYTES:,} bytes")
+        return super().read(size)
+
+
+def _open(file: io.BufferedReader) -> Image.Image:
+    file.seek(0)
     start = file.read(8)
     file.seek(0)
     for signature, image_class in _FORMATS.items():

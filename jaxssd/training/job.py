@@ -9,7 +9,7 @@ import jax
 
 from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset
-from jaxssd.data.sources import load_split, with_classes
+from jaxssd.data.sources import NAMES, load_split, with_classes
 from jaxssd.tasks import make_task
 from jaxssd.training.backbone import pretrained_backbone
 from jaxssd.training.evaluation import evaluate
@@ -59,6 +59,7 @@ def find_rate(config: Config, folder: Path) -> None:
     config = _settle(config)
     train_set = load_split(config, "train")
     print(f"train: {train_set.report.summary()}")
+    _require_objects(config, train_set)
     folder.mkdir(parents=True, exist_ok=True)
     sweep = find_learning_rate(config, train_set)
     report_sweep(folder, sweep)
@@ -67,7 +68,7 @@ def find_rate(config: Config, folder: Path) -> None:
 
 def _settle(config: Config) -> Config:
     """Fill in classes and absolute paths, and tell what cannot work before time is spent on the data."""
-    if config.data != "shapes":
+    if config.data not in NAMES:
         config = replace(config, data=_absolute(config.data))
     if config.images is not None:
         config = replace(config, images=_absolute(config.images))
@@ -81,14 +82,20 @@ def _settle(config: Config) -> Config:
 
 
 def _absolute(path: str) -> str:
-    """So that the run can be resumed from anywhere; what is no path, such as `voc/2007`, stays."""
-    return str(Path(path).resolve()) if Path(path).exists() else path
+    """So that the run can be resumed from anywhere."""
+    return str(Path(path).resolve())
 
 
 def _load(config: Config) -> tuple[Dataset, Dataset]:
     train_set, val_set = (load_split(config, split) for split in ("train", "val"))
     print(f"train: {train_set.report.summary()}\nval: {val_set.report.summary()}")
+    _require_objects(config, train_set)
     return train_set, val_set
+
+
+def _require_objects(config: Config, train_set: Dataset) -> None:
+    if not (train_set.examples.valid & ~train_set.examples.difficult).any():
+        raise ValueError(f"{config.data}: no image to train on has an object that is trained on (not difficult)")
 
 
 def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) -> None:

@@ -28,7 +28,7 @@ What is not as it should be is counted in the report together with its file, and
 | image damaged, cut short, or neither JPEG nor PNG | image skipped | `broken` |
 | no image of that `file_name` | image skipped | `missing` |
 | several such images, or one that two entries name | image skipped | `ambiguous` |
-| more than `images.MAX_PIXELS` pixels | image skipped | `oversized` |
+| beyond a limit of `images`, such as `MAX_PIXELS` | image skipped | `oversized` |
 | entry of an image without integer id, or without `file_name` | image skipped | `incomplete` |
 | annotation without integer image_id or category_id, or bbox not four numbers | box dropped | `incomplete` |
 | image_id of no image that is listed | box dropped | `unknown image` |
@@ -40,9 +40,9 @@ What is not as it should be is counted in the report together with its file, and
 | box outside or beyond the image, too many, none, image of another size | as in `voc` | as in `voc` |
 
 Ids of annotations are not used otherwise, so they need not be unique. What belongs to no image is reported with each
-split of its file. What would need a guess is an error instead: a file that is not COCO's instances, an id of images or
-categories or a category's name that is there twice, splits that number their categories differently, a class not
-among `class_names`, or no readable image at all.
+split of its file. Integers have 64 bits. What would need a guess is an error instead: a file that is not COCO's
+instances, an id of images or categories or a category's name that is there twice, splits that number their categories
+differently, a class not among `class_names`, or no readable image at all.
 """
 
 from collections.abc import Iterable, Sequence

@@ -86,11 +86,11 @@ class Instances:
             parsed = parse_annotation(annotation, self.categories)
             if isinstance(parsed, Flaw):
                 flaws.append(parsed)
-            elif isinstance(number, int) and (number, parsed) in seen:
+            elif _is_integer(number) and (number, parsed) in seen:
                 flaws.append(Flaw("repeated", f"{_name(annotation)} is there twice"))
             else:
                 sound.append(parsed)
-                if isinstance(number, int):
+                if _is_integer(number):
                     seen.add((number, parsed))
         return sound, flaws
 
@@ -257,7 +257,8 @@ def _parse_size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _is_integer(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """An integer of 64 bits; among longer ones, so many have the same hash that a dictionary of them takes hours."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

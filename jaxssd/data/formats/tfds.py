@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxssd.data.formats.tfds_prepare import ARCHIVES
 from jaxssd.data.formats.tfds_reader import Example, TFDSImage, import_tfds, open_prepared, read_examples
+from jaxssd.data.formats.voc_xml import take_sound
 from jaxssd.data.report import Problem
 from jaxssd.data.source import Record, Source
 
@@ -163,25 +162,16 @@ class TFDSVoc(Source):
         )
 
     def _record(self, example: Example, class_names: tuple[str, ...], problems: list[Problem]) -> Record:
-        file, sound = f"{example.split}/{example.id}", []
-        for item in example.objects:
-            if item.name not in class_names:
-                raise ValueError(
-                    f"{self.path}, {file}: unknown class {item.name!r}; known are {', '.join(class_names)}: name every "
-                    "class with --classes when the run is started"
-                )
-            if flaw := item.flaw():
-                where = "xmin {:g}, ymin {:g}, xmax {:g}, ymax {:g}".format(*item.box)
-                problems.append(Problem(file, "dropped", flaw, f"{item.name}: {where}"))
-            else:
-                sound.append(item)
-        xmin, ymin, xmax, ymax = np.array([item.box for item in sound], np.float64).reshape(-1, 4).T
+        file = f"{example.split}/{example.id}"
+        boxes, labels, difficult = take_sound(
+            example.objects, class_names, path=f"{self.path}, {file}", file=file, problems=problems
+        )
         return Record(
             id=example.id,
             image=TFDSImage(self.name, self.data_dir, example.split, example.place),
             image_name=f"{file}.jpg",
             annotation_name=file,
-            boxes=np.stack([ymin - 1, xmin - 1, ymax, xmax], axis=-1),
-            labels=np.array([class_names.index(item.name) for item in sound], np.int32),
-            difficult=np.array([item.difficult for item in sound], bool),
+            boxes=boxes,
+            labels=labels,
+            difficult=difficult,
         )

@@ -16,9 +16,9 @@ What is not as it should be is counted in the report together with its file, and
 |---|---|---|
 | image damaged, cut short, or neither JPEG nor PNG | image skipped | `broken` |
 | no image of that id | image skipped | `missing` |
-| more than `images.MAX_PIXELS` pixels | image skipped | `oversized` |
+| beyond a limit of `images`, such as `MAX_PIXELS` | image skipped | `oversized` |
 | no annotation of that id | image skipped | `without annotation` |
-| annotation is not XML, or not an <annotation> | image skipped | `malformed annotation` |
+| annotation is not XML, not an <annotation>, or of more than 10 MB | image skipped | `malformed annotation` |
 | annotation declares a DTD, with or without entities | image skipped | `forbidden annotation` |
 | <object> inside something else, or without name or four numbers | box dropped | `incomplete` |
 | a coordinate is NaN or infinite | box dropped | `not finite` |
@@ -31,8 +31,8 @@ What is not as it should be is counted in the report together with its file, and
 | <size> differs from the image's | image kept, its own size used | `of another size than annotated` |
 
 Up to one pixel beyond the edge is clipped without a word: many tools count from 0. What would need a guess is an error
-instead: a class not among `class_names`, an id that is not a plain name, one in both the training and the validation
-split, a folder of another layout, or no readable image at all.
+instead: a class not among `class_names` or with a name that cannot be printed, an id that is not a plain name, one in
+both the training and the validation split, a folder of another layout, or no readable image at all.
 """
 
 import os
@@ -41,10 +41,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, is_file
-from jaxssd.data.formats.voc_xml import Annotation, UnreadableAnnotation, parse_annotation
+from jaxssd.data.formats.class_names import check_class_names
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, is_file, read_annotation
+from jaxssd.data.formats.voc_xml import Annotation, UnreadableAnnotation, parse_annotation, take_sound
 from jaxssd.data.report import Problem
 from jaxssd.data.source import Record, Source
 
@@ -76,8 +75,11 @@ class VOCFolder(Source):
         return tuple(sorted(self._splits))
 
     def all_ids(self) -> tuple[str, ...]:
-        """All images that have an annotation, in alphabetical order."""
-        return tuple(sorted(self._annotations))
+        """All images that have an annotation, in alphabetical order; without splits, those that have none as well.
+
+        The latter are skipped and counted. Where there are splits, they say which images are meant.
+        """
+        return tuple(sorted(self._annotations if self._splits else {**self._images, **self._annotations}))
 
     def split_ids(self, split: str) -> tuple[str, ...]:
         """The images of a named split, in the file's order.
@@ -117,14 +119,19 @@ class VOCFolder(Source):
 
         Annotations that cannot be read are left out here and reported by `records`.
         """
-        found: set[str] = set()
+        found: dict[str, str] = {}
         for name in ids:
             try:
-                found.update(item.name for item in self._annotation(name).objects)
+                found.update({item.name: name for item in self._annotation(name).objects})
             except UnreadableAnnotation:
                 continue
         if not found:
             raise ValueError(f"{self.root}: the annotations asked for hold no object")
+        for class_name, name in found.items():
+            try:
+                check_class_names([class_name])
+            except ValueError as error:
+                raise ValueError(f"{self._annotations[name]} {error}") from error
         return tuple(sorted(found))
 
     def records(self, ids: Sequence[str], class_names: tuple[str, ...]) -> tuple[list[Record], list[Problem]]:
@@ -158,7 +165,7 @@ class VOCFolder(Source):
         if name not in self._annotations:
             raise UnreadableAnnotation("without annotation", "no such file")
         try:
-            return parse_annotation(self._annotations[name].read_bytes())
+            return parse_annotation(read_annotation(self._annotations[name]))
         except OSError as error:
             raise UnreadableAnnotation("malformed annotation", str(error)) from error
 
@@ -176,27 +183,17 @@ class VOCFolder(Source):
             problems.append(Problem(f"JPEGImages/{name}", "skipped", "missing", expected))
             return None
         problems.extend(Problem(file, "dropped", "incomplete", detail) for detail in annotation.incomplete)
-        sound = []
-        for item in annotation.objects:
-            if item.name not in class_names:
-                raise ValueError(
-                    f"{self._annotations[name]}: unknown class {item.name!r}; known are {', '.join(class_names)}: name "
-                    "every class of the annotations with --classes when the run is started"
-                )
-            if flaw := item.flaw():
-                where = "xmin {:g}, ymin {:g}, xmax {:g}, ymax {:g}".format(*item.box)
-                problems.append(Problem(file, "dropped", flaw, f"{item.name}: {where}"))
-            else:
-                sound.append(item)
-        xmin, ymin, xmax, ymax = np.array([item.box for item in sound], np.float64).reshape(-1, 4).T
+        boxes, labels, difficult = take_sound(
+            annotation.objects, class_names, path=str(self._annotations[name]), file=file, problems=problems
+        )
         return Record(
             id=name,
             image=self._images[name],
             image_name=f"JPEGImages/{self._images[name].name}",
             annotation_name=file,
-            boxes=np.stack([ymin - 1, xmin - 1, ymax, xmax], axis=-1),
-            labels=np.array([class_names.index(item.name) for item in sound], np.int32),
-            difficult=np.array([item.difficult for item in sound], bool),
+            boxes=boxes,
+            labels=labels,
+            difficult=difficult,
             stated_size=annotation.size,
         )
 

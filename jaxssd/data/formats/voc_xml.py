@@ -1,10 +1,15 @@
 """One PASCAL VOC annotation: XML from anywhere to plain values, with nothing in it expanded or fetched."""
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element  # the type only; parsing is defusedxml's
 
+import numpy as np
 from defusedxml import DefusedXmlException, ElementTree
+from jaxtyping import Bool, Float64, Int32
+
+from jaxssd.data.report import Problem
 
 
 class UnreadableAnnotation(ValueError):
@@ -57,6 +62,44 @@ class Annotation(NamedTuple):
     size: tuple[int, int] | None
     objects: list[AnnotatedObject]
     incomplete: list[str]
+
+
+def take_sound(
+    objects: Iterable[AnnotatedObject], class_names: Sequence[str], *, path: str, file: str, problems: list[Problem]
+) -> tuple[Float64[np.ndarray, "n 4"], Int32[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """Boxes in this package's convention, without those that are useless in any image.
+
+    Args:
+        objects: as VOC writes them: pixels counted from 1, both corners included.
+        class_names: name of each label.
+        path: where they are written, for an error.
+        file: the same for the report.
+        problems: is extended by what is left out.
+
+    Returns:
+        Corners `[y1, x1, y2, x2]` in pixels, labels, and which are difficult.
+
+    Raises:
+        ValueError: if an object's class is unknown.
+    """
+    sound = []
+    for item in objects:
+        if item.name not in class_names:
+            raise ValueError(
+                f"{path}: unknown class {item.name!r}; known are {', '.join(class_names)}: name every class of the "
+                "annotations with --classes when the run is started"
+            )
+        if flaw := item.flaw():
+            where = "xmin {:g}, ymin {:g}, xmax {:g}, ymax {:g}".format(*item.box)
+            problems.append(Problem(file, "dropped", flaw, f"{item.name}: {where}"))
+        else:
+            sound.append(item)
+    xmin, ymin, xmax, ymax = np.array([item.box for item in sound], np.float64).reshape(-1, 4).T
+    return (
+        np.stack([ymin - 1, xmin - 1, ymax, xmax], axis=-1),
+        np.array([class_names.index(item.name) for item in sound], np.int32),
+        np.array([item.difficult for item in sound], bool),
+    )
 
 
 def parse_annotation(xml: bytes) -> Annotation:

@@ -27,8 +27,8 @@ What is not as it should be is counted in the report together with its file, and
 |---|---|---|
 | image damaged, cut short, or neither JPEG nor PNG | image skipped | `broken` |
 | no image for a .txt file | image skipped | `missing` |
-| more than `images.MAX_PIXELS` pixels | image skipped | `oversized` |
-| .txt file is not UTF-8, or cannot be read | image skipped | `malformed annotation` |
+| beyond a limit of `images`, such as `MAX_PIXELS` | image skipped | `oversized` |
+| .txt file is not UTF-8, has more than 10 MB, or cannot be read | image skipped | `malformed annotation` |
 | a number above 1.5: pixels | image skipped | `not normalised` |
 | no .txt file: an image without objects | image kept | `without label file` |
 | fewer than four numbers, or an odd number of them in an outline | box dropped | `incomplete` |
@@ -54,7 +54,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, list_files, without_suffix
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, list_files, read_annotation, without_suffix
 from jaxssd.data.formats.yolo_text import Labels, UnreadableLabels, parse_labels, parse_names, parse_names_yaml
 from jaxssd.data.report import Problem
 from jaxssd.data.source import Record, Source
@@ -219,7 +219,7 @@ class YOLOFolder(Source):
         if path is None:
             return Labels([], [], [])
         try:
-            return parse_labels((self.root / path).read_bytes(), len(self._names))
+            return parse_labels(read_annotation(self.root / path), len(self._names))
         except OSError as error:
             raise UnreadableLabels("malformed annotation", str(error)) from error
         except UnreadableLabels:

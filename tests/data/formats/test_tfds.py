@@ -119,7 +119,7 @@ def test_the_test_set_of_2012_has_no_annotations(tmp_path, split):
 def test_missing_packages_are_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(
-        ValueError, match=r'--data voc/2007 is read by TensorFlow Datasets .*pip install "\.\[tfds\]'
+        ValueError, match=r'--data voc/2007 is read by TensorFlow Datasets .*pip install -e "\.\[tfds\]'
     ):
         TFDSVoc("voc/2007", tmp_path).all_ids()
 
