@@ -146,7 +146,6 @@ def detect_images(command: Command) -> None:
     run = RunFolder(command.run)
     config, task, variables = restore(run, command.checkpoint)
     folder = command.out or run.path / f"images-{datetime.now():%Y%m%d-%H%M%S}"
-    folder.mkdir(parents=True, exist_ok=True)
     predict = make_predict(task)
     rows: list[dict] = []
     failures: list[str] = []
@@ -161,9 +160,13 @@ def detect_images(command: Command) -> None:
         answer = in_image(jax.tree.map(lambda array: array[0], answers), placement)
         picture = folder / f"{len(rows):04d}-{file.stem}.png"  # numbered: files of two folders may share a name
         threshold = task.shown_from if command.threshold is None else command.threshold
+        folder.mkdir(parents=True, exist_ok=True)
         rows.append(report_photograph(picture, file, photograph, task, answer, threshold))
-    (folder / "detections.json").write_text(json.dumps(rows, indent=2) + "\n")
-    print(f"{sum(len(row['detections']) for row in rows)} found in {len(rows)} images; pictures and JSON in {folder}")
+    if rows:
+        (folder / "detections.json").write_text(json.dumps(rows, indent=2) + "\n")
+        print(
+            f"{sum(len(row['detections']) for row in rows)} found in {len(rows)} images; pictures and JSON in {folder}"
+        )
     if failures:
         sys.exit("evaluate.py: could not read\n  " + "\n  ".join(failures))
 

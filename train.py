@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"train.py: out of memory: try a smaller --batch-size or --image-size\n{error}")
     except KeyboardInterrupt:
         sys.exit(
-            f"\nstopped; go on with: {shlex.quote(sys.executable)} train.py --resume {run}"
+            f"\nstopped; go on with: {shlex.join([sys.executable, sys.argv[0], '--resume', str(run)])}"
             if run.config.exists()
             else "\nstopped"
         )
@@ -79,15 +79,17 @@ def parse(arguments: list[str]) -> tuple[str, Command]:
     default = Command(with_phases(preset) if pretrained else PRESETS[preset]())
     prog = f"train.py [{'|'.join(PRESETS)}]"
     try:
-        return preset, tyro.cli(Command, prog=prog, description=_description(), args=arguments[named:], default=default)
+        return preset, tyro.cli(
+            Command, prog=prog, description=_description(preset), args=arguments[named:], default=default
+        )
     except ValueError as error:
         sys.exit(f"train.py: {error}")
 
 
-def _description() -> str:
-    first_lines = {name: str(preset.__doc__).splitlines()[0] for name, preset in PRESETS.items()}
+def _description(preset: str) -> str:
+    first_lines = {name: str(make.__doc__).splitlines()[0] for name, make in PRESETS.items()}
     presets = "\n".join(f"  {name:14} {line}" for name, line in first_lines.items())
-    return f"{__doc__}\npresets:\n{presets}\n"
+    return f"{__doc__}\npresets:\n{presets}\n\nThe defaults below are those of the preset {preset}.\n"
 
 
 if __name__ == "__main__":

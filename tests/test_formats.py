@@ -127,9 +127,9 @@ def test_the_run_is_the_same(runs):
 def test_what_is_exported_scores_alike(runs):
     """The library reads detections and truth from the files, and finds what `scores-val.json` says."""
     for path in runs.values():
-        truth = COCO(str(path / "detections-val/instances.json"), print_function=str)
+        truth = COCO(str(path / "detections-val/coco_instances.json"), print_function=str)
         evaluation = COCOeval_faster(
-            truth, truth.loadRes(str(path / "detections-val/detections.json")), "bbox", print_function=str
+            truth, truth.loadRes(str(path / "detections-val/coco_results.json")), "bbox", print_function=str
         )
         evaluation.run()
         scores = json.loads((path / "scores-val.json").read_text())["coco"]
@@ -139,17 +139,25 @@ def test_what_is_exported_scores_alike(runs):
 
 
 def test_exported_numbers_are_those_of_the_coco_file(runs):
-    found = json.loads((runs["as_coco"] / "detections-val/detections.json").read_text())
+    found = json.loads((runs["as_coco"] / "detections-val/coco_results.json").read_text())
     assert {row["image_id"] for row in found} <= {number + 100 for number in SPLITS["val"]}
     assert {row["category_id"] % 3 for row in found} == {2}
-    others = json.loads((runs["as_yolo"] / "detections-val/detections.json").read_text())
+    others = json.loads((runs["as_yolo"] / "detections-val/coco_results.json").read_text())
     assert {row["image_id"] for row in others} <= set(range(1, 9))
+
+
+def test_exported_files_are_those_of_the_pictures(runs):
+    beside = {"as_voc": "", "as_coco": "pictures", "as_yolo": ""}
+    for name, path in runs.items():
+        images = json.loads((path / "detections-val/coco_instances.json").read_text())["images"]
+        assert len(images) == len(SPLITS["val"])
+        assert all((path.parent / "data" / beside[name] / image["file_name"]).is_file() for image in images)
 
 
 def test_boxes_are_exported_in_pixels_of_the_pictures(runs):
     """They were squares with margins to the network; a box may fill the picture and never leaves it."""
     for path in runs.values():
-        boxes = np.array([row["bbox"] for row in json.loads((path / "detections-val/detections.json").read_text())])
+        boxes = np.array([row["bbox"] for row in json.loads((path / "detections-val/coco_results.json").read_text())])
         assert boxes.min() >= 0
         assert (boxes[:, :2] + boxes[:, 2:]).max(axis=0).tolist() <= [SIDES[0] + 1e-6, SIDES[1] + 1e-6]
         assert boxes[:, 2].max() > SIDES[1]  # more than could be if the sides were swapped

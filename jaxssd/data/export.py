@@ -11,10 +11,10 @@ from jaxssd.metrics import DetectionArrays
 
 
 def export(folder: Path, config: Config, dataset: Dataset, detections: DetectionArrays, split: str) -> None:
-    """Write `detections.json` and `instances.json` for COCO's tools, and `comp4_det_SPLIT_CLASS.txt` for VOC's.
+    """Write `coco_results.json` and `coco_instances.json` for COCO's tools, and `comp4_det_SPLIT_CLASS.txt` for VOC's.
 
     Images and classes have the numbers of the COCO file that they come from, if they do; otherwise their places in the
-    data set, from 1. `instances.json` has the truth in the same numbers, so that the pair can be scored anywhere.
+    data set, from 1. `coco_instances.json` has the truth in the same numbers, so that the pair can be scored anywhere.
 
     Args:
         folder: made if need be.
@@ -26,26 +26,27 @@ def export(folder: Path, config: Config, dataset: Dataset, detections: Detection
     Raises:
         ValueError: if the name of a class or of an image cannot stand in VOC's files; COCO's are written before.
     """
-    image_ids = tuple(range(1, len(dataset.ids) + 1))
+    image_ids, file_names = tuple(range(1, len(dataset.ids) + 1)), dataset.ids
     category_ids = tuple(range(1, len(dataset.class_names) + 1))
     if config.data != "shapes":
         source = open_source(config)
         image_ids, category_ids = source.image_ids(dataset.ids), source.category_ids(dataset.class_names)
+        file_names = source.file_names(dataset.ids)
     truth = in_image(dataset.examples, dataset.placements)
     folder.mkdir(parents=True, exist_ok=True)
     numbers = {"image_ids": image_ids, "category_ids": category_ids}
-    write_coco_results(folder / "detections.json", detections, dataset.sizes, **numbers)
+    write_coco_results(folder / "coco_results.json", detections, dataset.sizes, **numbers)
     write_coco_instances(
-        folder / "instances.json",
+        folder / "coco_instances.json",
         truth.boxes,
         truth.labels,
         truth.valid,
         truth.difficult,
         dataset.sizes,
         class_names=dataset.class_names,
-        file_names=dataset.ids,
+        file_names=file_names,
         **numbers,
     )
-    print(f"detections for COCO's tools  {folder}/detections.json, with the truth in instances.json")
+    print(f"detections for COCO's tools  {folder}/coco_results.json, with the truth in coco_instances.json")
     write_voc_results(folder, detections, dataset.sizes, ids=dataset.ids, class_names=dataset.class_names, split=split)
     print(f"detections for VOC's tools   {folder}/comp4_det_{split}_*.txt")

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Action = Literal["skipped", "clipped", "dropped", "noted"]
 
@@ -54,10 +54,13 @@ class LoadReport:
         parts = [self._summarise(action) for action in _CONCERNS if any(p.action == action for p in self.problems)]
         return "; ".join([total, ", ".join(parts)]) if parts else total
 
+    def as_dict(self) -> dict[str, Any]:
+        """Summary, counts and every problem, ready for JSON."""
+        return {"summary": self.summary(), **asdict(self)}
+
     def write(self, path: Path) -> None:
-        """Write summary, counts and every problem as JSON."""
-        record = {"summary": self.summary(), **asdict(self)}
-        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        """Write all of it as JSON."""
+        text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"
         path.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may hold bytes of no encoding
 
     def _summarise(self, action: Action) -> str:

@@ -60,6 +60,10 @@ class Source(ABC):
     def split_names(self) -> tuple[str, ...]:
         """The splits that the data set comes with, in alphabetical order; none if it has none."""
 
+    def other_splits(self) -> tuple[str, ...]:
+        """What can be named as a split, and is none unless it is named; in alphabetical order."""
+        return ()
+
     @abstractmethod
     def split_ids(self, split: str) -> tuple[str, ...]:
         """The images of a split, each once, in the data set's order.
@@ -101,6 +105,10 @@ class Source(ABC):
     @abstractmethod
     def inputs(self, ids: Sequence[str]) -> list[Path | None]:
         """The files from which the data set of these images is made; None for one that is missing."""
+
+    @abstractmethod
+    def file_names(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """The file of each image as a path within the data set, for tools that show images; the id if it has none."""
 
     def image_ids(self, ids: Sequence[str]) -> tuple[int, ...]:
         """The number of each image in COCO's files: from 1 on, unless the format has numbers of its own."""

@@ -1,5 +1,6 @@
 """From a run's `data` setting to data sets: generated Shapes, or whatever format lies there."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,26 @@ def default_split(config: Config) -> str:
     return "val" if config.data == "shapes" or "val" in open_source(config).split_names() else "all"
 
 
+def held_out_although(config: Config) -> str | None:
+    """What to tell of a data set of which a share is held out although it may have a validation set; None if nothing.
+
+    Args:
+        config: of a run.
+
+    Returns:
+        A line.
+    """
+    if config.data in NAMES or config.val_split is not None:
+        return None
+    others = open_source(config).other_splits()
+    if not others:
+        return None
+    named = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+    return (
+        f"val is held out of {Path(config.data).name}; beside it lie {named}: --val-split NAME would take one of them"
+    )
+
+
 def open_source(config: Config) -> Source:
     """The data set on disk that `config.data` names, whatever its format.
 
@@ -103,9 +124,20 @@ def open_source(config: Config) -> Source:
         return tfds.TFDSVoc(config.data)
     if is_json:
         return COCOJson(path, Path(config.images) if config.images else default_images_folder(path))
+    if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
+        raise ValueError(f"{path} is a file: name the folder that it lies in, --data {path.parent}")
+    if re.fullmatch(r"voc/\d+", config.data) and not path.exists():
+        raise ValueError(f"there is no --data {config.data}: TensorFlow Datasets has {' and '.join(tfds.NAMES)}")
     if path.is_dir() and looks_like_yolo(path):
         return YOLOFolder(path)
+    if path.is_dir() and not (path / "Annotations").exists() and (files := _json_files(path)):
+        raise ValueError(f"{path} is a folder; is it a COCO data set? Name the file, --data {files[0]}, and --images")
     return VOCFolder(path)
+
+
+def _json_files(folder: Path) -> list[Path]:
+    """In the folder itself or in those in it."""
+    return sorted([*folder.glob("*.json"), *folder.glob("*/*.json")])
 
 
 def _split_ids(source: Source, config: Config, split: str) -> tuple[str, ...]:

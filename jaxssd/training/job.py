@@ -9,7 +9,7 @@ import jax
 
 from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset
-from jaxssd.data.sources import NAMES, load_split, with_classes
+from jaxssd.data.sources import NAMES, held_out_although, load_split, with_classes
 from jaxssd.tasks import make_task
 from jaxssd.training.backbone import pretrained_backbone
 from jaxssd.training.evaluation import evaluate
@@ -89,6 +89,8 @@ def _absolute(path: str) -> str:
 def _load(config: Config) -> tuple[Dataset, Dataset]:
     train_set, val_set = (load_split(config, split) for split in ("train", "val"))
     print(f"train: {train_set.report.summary()}\nval: {val_set.report.summary()}")
+    if hint := held_out_although(config):
+        print(hint)
     _require_objects(config, train_set)
     return train_set, val_set
 
@@ -118,6 +120,6 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
     about = {"checkpoint": "best", "data": config.data, "split": "val"}
     report_scores(run.path, task, val_set, result, "val", about)
     print(f"figures   {run.figures}")
-    python = shlex.quote(sys.executable)
-    print(f"score it  {python} evaluate.py {run}")
-    print(f"use it    {python} evaluate.py {run} --images FILE...")
+    command = shlex.join([sys.executable, str(Path(sys.argv[0]).with_name("evaluate.py")), str(run)])
+    print(f"score it  {command}")
+    print(f"use it    {command} --images FILE...")

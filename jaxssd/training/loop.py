@@ -78,6 +78,9 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) 
         else:
             variables = first_variables(config, task)
         total_steps = sum(phase.epochs for phase in config.phases) * sizes.epoch_steps
+        if step:
+            done, epochs = step // sizes.epoch_steps, total_steps // sizes.epoch_steps
+            print(f"going on after epoch {done} of {epochs}" if done < epochs else f"all {epochs} epochs are done")
         bar = stack.enter_context(_progress(total_steps, step, sizes.batch_size))
         feed = stack.enter_context(open_feed(train_set, config.memory, sizes.chunk_rows, bar.write))
         trainer = _Trainer(config, task, validate, feed, val_set, run, checkpoints, sizes, bar)

@@ -92,8 +92,9 @@ class RunFolder:
         for split, fingerprint in fingerprints.items():
             if ours.get(split, fingerprint) != fingerprint:
                 raise ValueError(
-                    f"the images or boxes of `{split}` have changed since {self.path} was started, and some that were "
-                    "trained on may now be validated on: start a new run, or score the data with evaluate.py --data"
+                    f"the list of images, their sizes or the boxes of `{split}` have changed since {self.path} was "
+                    "started, whose scores would mean something else now: start a new run, or score the data with "
+                    "evaluate.py --data"
                 )
 
     def append_rows(self, rows: Iterable[Row]) -> None:

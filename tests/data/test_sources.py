@@ -1,5 +1,7 @@
 """Which images and classes the settings of a run stand for."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +12,7 @@ from jaxssd.data.formats.tfds import TFDSVoc
 from jaxssd.data.formats.voc import VOCFolder
 from jaxssd.data.formats.yolo import YOLOFolder
 from jaxssd.data.shapes import CLASS_NAMES
-from jaxssd.data.sources import default_split, load_split, open_source, with_classes
+from jaxssd.data.sources import default_split, held_out_although, load_split, open_source, with_classes
 
 
 @pytest.fixture
@@ -98,5 +100,28 @@ def test_what_is_not_there_or_does_not_go_together_is_told(folder, tmp_path):
         open_source(Config(data=str(tmp_path / "nowhere")))
     with pytest.raises(FileNotFoundError, match=r"gone\.json is not a file"):
         open_source(Config(data=str(tmp_path / "gone.json")))
+    with pytest.raises(ValueError, match=r"no --data voc/2009: .* voc/2007 and voc/2012"):
+        open_source(Config(data="voc/2009"))
+    (tmp_path / "coco/annotations").mkdir(parents=True)
+    with pytest.raises(ValueError, match="but annotations/"):
+        open_source(Config(data=str(tmp_path / "coco")))
+    (tmp_path / "coco/annotations/train.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"COCO data set\? Name the file, --data .*annotations/train\.json"):
+        open_source(Config(data=str(tmp_path / "coco")))
+    (tmp_path / "coco/data.yaml").write_text("")
+    with pytest.raises(ValueError, match=r"data\.yaml is a file: name the folder that it lies in, --data .*coco"):
+        open_source(Config(data=str(tmp_path / "coco/data.yaml")))
     with pytest.raises(ValueError, match=r"--images .* goes with a COCO file"):
         open_source(Config(data=str(folder), images=str(folder)))
+
+
+def test_files_beside_a_coco_file_are_told_of(folder, tmp_path):
+    """They may be splits; nobody knows before one is named."""
+    (tmp_path / "coco").mkdir()
+    for name in ("train", "val", "test"):
+        (tmp_path / f"coco/{name}.json").write_text("{}")
+    config = Config(data=str(tmp_path / "coco/train.json"))
+    assert "beside it lie test, val: --val-split" in held_out_although(config)
+    assert held_out_although(replace(config, val_split="val")) is None
+    assert held_out_although(Config(data=str(folder))) is None
+    assert held_out_although(Config()) is None

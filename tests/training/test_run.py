@@ -58,7 +58,9 @@ def test_restored_network_scores_as_it_did(finished_run, tiny_sets):
     assert result.scores.voc.mean_area == pytest.approx(row["map_area"], abs=1e-6)
 
 
-def test_resumed_run_ends_like_an_uninterrupted_one(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch):
+def test_resumed_run_ends_like_an_uninterrupted_one(
+    finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch, capsys
+):
     """Stopped in the second epoch, after the first checkpoint: same rows, same parameters to the last bit."""
     run = RunFolder(tmp_path)
     run.create(tiny_config)
@@ -76,15 +78,17 @@ def test_resumed_run_ends_like_an_uninterrupted_one(finished_run, tiny_config, t
     with run.metrics.open("a") as file:
         file.write('{"kind": "train", "step": 5, "lo')  # what a killed process may leave
     train(tiny_config, *tiny_sets, run)
+    assert "going on after epoch 1 of 3" in capsys.readouterr().out
     assert run.metrics.read_text() == finished_run.metrics.read_text()
     for a, b in zip(leaves(run), leaves(finished_run), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_finished_run_stays_as_it_is(finished_run, tiny_config, tiny_sets, tmp_path):
+def test_a_finished_run_stays_as_it_is(finished_run, tiny_config, tiny_sets, tmp_path, capsys):
     copy = RunFolder(tmp_path / "copy")
     shutil.copytree(finished_run.path, copy.path)
     train(tiny_config, *tiny_sets, copy)
+    assert "all 3 epochs are done" in capsys.readouterr().out
     assert copy.metrics.read_text() == finished_run.metrics.read_text()
 
 

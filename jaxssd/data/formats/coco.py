@@ -52,6 +52,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxssd.data.formats.class_names import unknown_class
 from jaxssd.data.formats.coco_listing import Listing, read_listing
 from jaxssd.data.formats.files import ImageFolder, without_suffix
 from jaxssd.data.report import Problem
@@ -99,6 +100,11 @@ class COCOJson(Source):
     def split_names(self) -> tuple[str, ...]:
         """None: the file is one whole. Others beside it can be its splits or anything else, and wait to be named."""
         return ()
+
+    def other_splits(self) -> tuple[str, ...]:
+        """The other JSON files in the folder, less `.json`."""
+        others = self._siblings - {self.annotations.name}
+        return tuple(sorted(without_suffix(name, (".json",)) for name in others))
 
     def split_ids(self, split: str) -> tuple[str, ...]:
         """The images of another JSON file in the same folder, or of this one.
@@ -183,6 +189,14 @@ class COCOJson(Source):
             raise ValueError(f"{self.annotations} lists no image {ids[located.index(None)]!r}")
         return tuple(found[1] for found in located if found)
 
+    def file_names(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """As the JSON file has them."""
+        located = [self._locate(name) for name in ids]
+        return tuple(
+            found[0].instances.images[found[1]].file_name or name if found else name
+            for name, found in zip(ids, located, strict=True)
+        )
+
     @cached_property
     def _own(self) -> Listing:
         return self._listed(self.annotations.name)
@@ -251,10 +265,7 @@ class COCOJson(Source):
         classes = [listed.instances.categories[item.category] for item in boxes]
         for class_name in classes:
             if class_name not in label_of:
-                raise ValueError(
-                    f"{listed.path}: unknown class {class_name!r} in image {number}; known are "
-                    f"{', '.join(label_of)}: name every class of the annotations with --classes when the run is started"
-                )
+                raise unknown_class(f"{listed.path}, image {number}", class_name, tuple(label_of))
         (path,) = listed.hits[number]
         return Record(
             id=name,

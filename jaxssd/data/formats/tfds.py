@@ -126,6 +126,10 @@ class TFDSVoc(Source):
         files = [Path(os.fspath(file)) for split in found for file in splits[split].filepaths]
         return [file if file.is_file() else None for file in files]
 
+    def file_names(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """In VOC's own archives."""
+        return tuple(f"JPEGImages/{name}.jpg" for name in ids)
+
     @property
     def _unannotated(self) -> tuple[str, ...]:
         return _UNANNOTATED.get(self.name, ())

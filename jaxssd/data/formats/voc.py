@@ -148,6 +148,10 @@ class VOCFolder(Source):
         """Annotation and image of each."""
         return [folder.get(name) for name in ids for folder in (self._annotations, self._images)]
 
+    def file_names(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """Below `root`."""
+        return tuple(f"JPEGImages/{self._images[name].name}" if name in self._images else name for name in ids)
+
     @cached_property
     def _annotations(self) -> dict[str, Path]:
         return _files_by_stem(self.root / "Annotations", (".xml",))
@@ -209,7 +213,8 @@ def _require_layout(root: Path) -> None:
     deeper = sorted(path.parent for path in root.glob("*/Annotations"))
     hint = f" Did you mean {deeper[0]}?" if deeper else ""
     raise ValueError(
-        f"{root} is not in PASCAL VOC layout: it has no {' and no '.join(missing)}, but {found or 'nothing'}.{hint} "
+        f"{root} is not in PASCAL VOC layout: it has no {' and no '.join(missing)}, but "
+        f"{found or 'nothing, it is empty'}.{hint} "
         "Expected are Annotations/*.xml, JPEGImages/*.jpg and, optionally, ImageSets/Main/train.txt and val.txt. Of "
         "other formats, a COCO file is named itself, `--data instances.json`, and YOLO's text boxes lie in images/ and "
         "labels/ or beside their images."

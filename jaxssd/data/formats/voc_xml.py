@@ -9,6 +9,7 @@ import numpy as np
 from defusedxml import DefusedXmlException, ElementTree
 from jaxtyping import Bool, Float64, Int32
 
+from jaxssd.data.formats.class_names import unknown_class
 from jaxssd.data.report import Problem
 
 
@@ -85,10 +86,7 @@ def take_sound(
     sound = []
     for item in objects:
         if item.name not in class_names:
-            raise ValueError(
-                f"{path}: unknown class {item.name!r}; known are {', '.join(class_names)}: name every class of the "
-                "annotations with --classes when the run is started"
-            )
+            raise unknown_class(path, item.name, class_names)
         if flaw := item.flaw():
             where = "xmin {:g}, ymin {:g}, xmax {:g}, ymax {:g}".format(*item.box)
             problems.append(Problem(file, "dropped", flaw, f"{item.name}: {where}"))

@@ -54,6 +54,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxssd.data.formats.class_names import unknown_class
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, list_files, read_annotation, without_suffix
 from jaxssd.data.formats.yolo_text import Labels, UnreadableLabels, parse_labels, parse_names, parse_names_yaml
 from jaxssd.data.report import Problem
@@ -197,6 +198,10 @@ class YOLOFolder(Source):
                 splits.setdefault(_split_of(name.partition("/")[0]), []).append(name)
         return {split: tuple(ids) for split, ids in splits.items()}
 
+    def file_names(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """Below `root`."""
+        return tuple(self._pairs[name].image or name for name in ids)
+
     @cached_property
     def _names_file(self) -> Path:
         for name in NAMES_FILES:
@@ -248,11 +253,8 @@ class YOLOFolder(Source):
             problems.append(Problem(path, "noted", "with outlines", detail))
         for item in labels.boxes:
             if self._names[item.label] not in class_names:
-                raise ValueError(
-                    f"{self.root / (path or '')}, line {item.line}: unknown class {self._names[item.label]!r}; known "
-                    f"are {', '.join(class_names)}: name every class of the annotations with --classes when the run is "
-                    "started"
-                )
+                where = f"{self.root / (path or '')}, line {item.line}"
+                raise unknown_class(where, self._names[item.label], class_names)
         return Record(
             id=name,
             image=self.root / image,

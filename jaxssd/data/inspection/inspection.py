@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Float32, Int, Int32
 
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.inspection.reach import Reach, loses_anchor, reach, repeated_boxes
+from jaxssd.data.report import LoadReport
 
 TINY_SHARE, TINY_PIXELS = 0.02, 4.0
 ELONGATED = 8.0
@@ -73,7 +74,7 @@ class Inspection:
         splits: their names.
         class_names: name of each label.
         image_size: side of the square in pixels.
-        loading: summary of each split's loading report.
+        loading: each split's loading report.
         images: of all splits.
         objects: likewise.
         suspicious: rows of `objects` for each key of `SUSPICIOUS`, the most extreme first.
@@ -84,7 +85,7 @@ class Inspection:
     splits: tuple[str, ...]
     class_names: tuple[str, ...]
     image_size: int
-    loading: dict[str, str]
+    loading: dict[str, LoadReport]
     images: Images
     objects: Objects
     suspicious: dict[str, Int[np.ndarray, " _"]]
@@ -162,7 +163,7 @@ def inspect(datasets: Mapping[str, Dataset]) -> Inspection:
         splits=tuple(datasets),
         class_names=class_names,
         image_size=image_size,
-        loading={name: dataset.report.summary() for name, dataset in datasets.items()},
+        loading={name: dataset.report for name, dataset in datasets.items()},
         images=images,
         objects=objects,
         suspicious=_suspicious(objects, placements, np.concatenate(repeated), image_size),

@@ -32,7 +32,7 @@ def inspection_record(inspection: Inspection, coverage: Coverage, advice: Advice
     ]
     splits = {
         name: {
-            "loading": inspection.loading[name],
+            "loading": inspection.loading[name].as_dict(),
             "images": int((images.split == index).sum()),
             "images_without_objects": int((images.objects[images.split == index] == 0).sum()),
             "objects": int(counts.objects[index].sum()),

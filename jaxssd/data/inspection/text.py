@@ -13,6 +13,9 @@ from jaxssd.data.inspection.inspection import QUANTILES, SUSPICIOUS, Coverage, I
 FIRST = 3
 """Cases of a kind that are named; `inspection.json` has all."""
 
+FEWER = 0.75
+"""Share of the objects out of reach that must be left at twice the size, for that to be worth a line."""
+
 
 class ReachCounts(NamedTuple):
     """What anchors do for a number of objects, of which difficult ones are left out.
@@ -76,7 +79,13 @@ def report_text(inspection: Inspection, coverage: Coverage, advice: Advice, thre
 
 
 def _loading(inspection: Inspection) -> str:
-    return _columns([[name, inspection.loading[name]] for name in inspection.splits], left=2)
+    lines = [_columns([[name, inspection.loading[name].summary()] for name in inspection.splits], left=2)]
+    for name in inspection.splits:
+        problems = [problem for problem in inspection.loading[name].problems if problem.action != "noted"]
+        cases = [f"{problem.file} ({problem.kind})" for problem in problems]
+        if cases:
+            lines.append(f"  in {name}: {_some(cases, FIRST)}")
+    return "\n".join(lines)
 
 
 def _classes(inspection: Inspection) -> str:
@@ -184,6 +193,7 @@ def _anchors(inspection: Inspection, advice: Advice, threshold: float) -> str:
         "",
         "anchors judged on all splits, some with zooms and ratios fitted to train; `shape alone`: with centres aligned",
         _columns(table),
+        *_larger_input(inspection, advice),
         "",
     ]
     return "\n".join([*lines, _verdict(advice, threshold)])
@@ -199,6 +209,14 @@ def name_candidates(inspection: Inspection, advice: Advice) -> list[tuple[str, C
     if advice.finer is not None:
         named.append((f"as they are, at {2 * inspection.image_size} px", advice.finer))
     return named
+
+
+def _larger_input(inspection: Inspection, advice: Advice) -> list[str]:
+    """Where the objects are small, no anchors do what more pixels would."""
+    if advice.finer is None or advice.finer.out_of_reach >= FEWER * advice.given.out_of_reach:
+        return []
+    size, grids = 2 * inspection.image_size, " ".join(map(str, advice.finer.settings.grids))
+    return [f"  small objects? look at the same with --image-size {size} --grids {grids}, at four times the cost"]
 
 
 def _verdict(advice: Advice, threshold: float) -> str:

@@ -398,7 +398,7 @@ def test_annotations_that_all_belong_to_no_image_are_an_error(folder):
 
 def test_an_unknown_class_is_an_error(folder):
     folder.add(1, "a.png", annotation(1, category=9))
-    with pytest.raises(ValueError, match=r"train\.json: unknown class 'horse' in image 1; known are car: .*--classes"):
+    with pytest.raises(ValueError, match=r"train\.json, image 1: unknown class 'horse'; known are car: .*--classes"):
         folder.read(class_names=("car",))
     folder.annotations[0]["category_id"] = 2
     assert folder.read(class_names=("car",)).report.objects == 1

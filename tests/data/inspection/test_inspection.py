@@ -15,7 +15,7 @@ from jaxssd.data.inspection.inspection import count_classes, cover, distribution
 from jaxssd.data.inspection.record import inspection_record
 from jaxssd.data.inspection.text import count_reached, report_text
 from jaxssd.data.placement import place_images
-from jaxssd.data.report import LoadReport
+from jaxssd.data.report import LoadReport, Problem
 from jaxssd.tasks import make_task
 
 NAMES = ("cat", "dog", "emu")
@@ -60,12 +60,30 @@ def found():
     return inspect({"train": TRAIN, "val": VAL})
 
 
-def told(datasets, given=GIVEN):
+def told(datasets, given=GIVEN, finer=None):
     inspection = inspect(datasets)
     coverage, boxes = cover(inspection, given.corners), inspection.objects.boxes[inspection.trained_on]
-    advice = advise(boxes, boxes, given, count=3, threshold=0.4, finer=given)
+    advice = advise(boxes, boxes, given, count=3, threshold=0.4, finer=finer or given)
     record = inspection_record(inspection, coverage, advice, 0.4)
     return report_text(inspection, coverage, advice, 0.4), json.loads(json.dumps(record, allow_nan=False))
+
+
+def test_a_larger_input_is_pointed_to_where_it_reaches_more():
+    """Anchors of the whole image reach none of these small objects, those of a fine grid do."""
+    small = make_set([((0.25, 0.25, 0.375, 0.375), 1), ((0.5, 0.75, 0.625, 0.875), 0)])
+    coarse, fine = (AnchorSettings(grids, (1.0,), ((1.0, 1.0),)) for grids in ((1,), (8, 1)))
+    assert "--image-size 400 --grids 8 1," in told({"train": small}, coarse, fine)[0]
+    assert "small objects?" not in told({"train": small}, coarse, coarse)[0]
+    assert "small objects?" not in told({"train": small}, fine, fine)[0]
+
+
+def test_skipped_files_are_named():
+    problems = tuple(Problem(f"{n}.jpg", "skipped", "broken", "cut short") for n in range(5))
+    noted = Problem("7.xml", "noted", "without objects", "")
+    report = LoadReport(TRAIN.report.images, TRAIN.report.objects, (noted, *problems))
+    text, record = told({"train": replace(TRAIN, report=report)})
+    assert "in train: 0.jpg (broken), 1.jpg (broken), 2.jpg (broken), and 2 more" in text
+    assert [problem["file"] for problem in record["splits"]["train"]["loading"]["problems"]][:2] == ["7.xml", "0.jpg"]
 
 
 def test_counts(found):
@@ -154,7 +172,7 @@ def test_of_many_cases_the_text_has_the_first_and_the_record_has_all():
 def test_the_record_has_every_number():
     _, record = told({"train": TRAIN, "val": VAL})
     assert record["splits"]["train"] == {
-        "loading": "3 images, 6 objects",
+        "loading": {"summary": "3 images, 6 objects", "images": 3, "objects": 6, "problems": []},
         "images": 3,
         "images_without_objects": 1,
         "objects": 6,
@@ -295,7 +313,7 @@ def test_settings_that_are_not_given_are_the_presets():
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    [("my data", "my-data"), ("my data/Annotations/3.xml", "3"), ("voc/2007", "voc-2007"), ("/", "data")],
+    [("my data", "my-data"), ("my data/Annotations/3.xml", "Annotations-3"), ("voc/2007", "voc-2007"), ("/", "data")],
 )
 def test_the_folder_is_called_after_the_data(folder, path, name):
     assert command.name_of(path) == name
