@@ -130,7 +130,8 @@ def open_source(config: Config) -> Source:
         raise ValueError(f"there is no --data {config.data}: TensorFlow Datasets has {' and '.join(tfds.NAMES)}")
     if path.is_dir() and looks_like_yolo(path):
         return YOLOFolder(path)
-    if path.is_dir() and not (path / "Annotations").exists() and (files := _json_files(path)):
+    is_voc = any(path.glob("Annotations")) or any(path.glob("*/Annotations"))  # the second, for a hint of its own
+    if not is_voc and (files := _json_files(path)):
         raise ValueError(f"{path} is a folder; is it a COCO data set? Name the file, --data {files[0]}, and --images")
     return VOCFolder(path)
 
