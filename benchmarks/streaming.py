@@ -74,7 +74,7 @@ def plain(path: Path, chunks: list[np.ndarray]) -> Callable[[], None]:
     def epoch() -> None:
         array = np.load(path, mmap_mode="r")
         for rows in chunks:
-            jax.block_until_ready(jax.device_put(np.take(array, rows, axis=0), may_alias=False))
+            jax.block_until_ready(jax.device_put(np.take(array, rows, axis=0)))
 
     return epoch
 
@@ -83,9 +83,11 @@ def streamed(path: Path, chunks: list[np.ndarray], workers: int, stack: ExitStac
     """The trainer's way. The processes are started once, as in a run."""
     gatherer = stack.enter_context(Gatherer(path, rows=len(chunks[0]), workers=workers))
 
+    on_cpu = jax.default_backend() == "cpu"  # whose arrays would share the buffer
+
     def epoch() -> None:
         for images in gatherer.gather(chunks):
-            jax.block_until_ready(jax.device_put(images, may_alias=False))
+            jax.block_until_ready(jax.device_put(images.copy() if on_cpu else images))
 
     return epoch
 

@@ -5,7 +5,10 @@ a disk that fails under a memory map, which is a fatal signal, takes a worker an
 """
 
 import contextlib
+import errno
 import multiprocessing
+import shutil
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +18,11 @@ from types import TracebackType
 
 import numpy as np
 from jaxtyping import Int, UInt8
+
+BUFFERS = 2
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where Linux keeps it; a container may have very little."""
 
 MOST_DEATHS = 3
 """Of worker processes in a run; whatever kills a fourth one is not going to stop."""
@@ -40,12 +48,16 @@ class Gatherer:
             rows: in each batch.
             workers: processes.
             tell: is called with a line when a worker has died.
+
+        Raises:
+            OSError: if there is too little shared memory for the buffers.
         """
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         self._path, self._workers, self._tell, self._deaths = path, workers, tell, 0
         self._shape = (rows, *array.shape[1:])
         size = max(1, int(np.prod(self._shape)))
-        self._buffers = [SharedMemory(create=True, size=size) for _ in range(2)]
+        _require_shared_memory(BUFFERS * size)
+        self._buffers = [SharedMemory(create=True, size=size) for _ in range(BUFFERS)]
         self._views = [np.ndarray(self._shape, np.uint8, buffer.buf) for buffer in self._buffers]
         self._pool = self._new_pool()
 
@@ -79,12 +91,12 @@ class Gatherer:
             self._wait(pending, batch, number)
             if number + 1 < len(batches):
                 pending = self._submit(batches[number + 1], number + 1)
-            yield self._views[number % 2]
+            yield self._views[number % BUFFERS]
 
     def _submit(self, rows: np.ndarray, number: int) -> list[Future]:
         """Share a batch out among the workers; a pool that is broken already shows when it is waited for."""
         parts = np.array_split(np.arange(len(rows)), self._workers)
-        name = self._buffers[number % 2].name
+        name = self._buffers[number % BUFFERS].name
         with contextlib.suppress(BrokenProcessPool):
             return [
                 self._pool.submit(copy_rows, self._path, rows[part], name, self._shape, int(part[0]))
@@ -107,7 +119,8 @@ class Gatherer:
             if self._deaths > MOST_DEATHS:
                 raise WorkersKeepDying(
                     f"{self._deaths} times a process that reads {self._path} has died: out of memory, or a disk that "
-                    "fails? The run can be continued from its last checkpoint."
+                    'fails, or a script without `if __name__ == "__main__":`? The run can be continued from its last '
+                    "checkpoint; --memory device needs no such processes."
                 )
             self._tell(f"a process that reads {self._path} has died; the batch is read again by new ones")
             self._pool.shutdown(wait=True, cancel_futures=True)
@@ -115,8 +128,24 @@ class Gatherer:
             pending = self._submit(rows, number)
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        # Spawned, because a fork would copy a process in which JAX has threads.
-        return ProcessPoolExecutor(self._workers, mp_context=multiprocessing.get_context("spawn"))
+        # Spawned, because a fork would copy a process in which JAX has threads. Ctrl-C is the parent's.
+        return ProcessPoolExecutor(
+            self._workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_IGN),
+        )
+
+
+def _require_shared_memory(size: int) -> None:
+    """A buffer can be made larger than there is memory for, and only whoever writes to it is killed."""
+    if SHARED_MEMORY.is_dir() and (free := shutil.disk_usage(SHARED_MEMORY).free) < size:
+        raise OSError(
+            errno.ENOSPC,
+            f"streaming needs {size / 1e6:.0f} MB of shared memory and {free / 1e6:.0f} are free (docker run "
+            "--shm-size gives a container more); a smaller --batch-size needs less, --memory device none",
+            str(SHARED_MEMORY),
+        )
 
 
 def copy_rows(path: Path, rows: Int[np.ndarray, " n"], buffer: str, shape: tuple[int, ...], start: int) -> None:

@@ -16,7 +16,7 @@ from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.divergence import require_finite_losses, require_finite_state
 from jaxssd.training.evaluation import Validate, evaluate, make_validate
-from jaxssd.training.feed import Feed, open_feed
+from jaxssd.training.feed import Feed, images_at_once, is_streamed, open_feed
 from jaxssd.training.phases import Place, make_phase, places
 from jaxssd.training.rows import train_rows, val_row
 from jaxssd.training.run_folder import Row, RunFolder
@@ -34,13 +34,13 @@ class Sizes(NamedTuple):
     num_images: int
     batch_size: int
     epoch_steps: int
-    chunk_steps: int
+    piece_steps: int
     call_steps: int
 
     @property
-    def chunk_rows(self) -> int:
-        """Images of a chunk."""
-        return self.chunk_steps * self.batch_size
+    def piece_rows(self) -> int:
+        """Images that the device has at once when they are streamed."""
+        return self.piece_steps * self.batch_size
 
 
 def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) -> Validate:
@@ -66,7 +66,10 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) 
     run.pin_data({"train": train_set.fingerprint, "val": val_set.fingerprint})
     task = make_task(config)
     validate = make_validate(task)
-    sizes = cut_epoch(len(train_set.ids), config.batch_size)
+    streamed = is_streamed(train_set, config.memory)
+    sizes = cut_epoch(
+        len(train_set.ids), config.batch_size, images_at_once(train_set) if streamed else len(train_set.ids)
+    )
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
         step = checkpoints.last_step or 0
@@ -82,7 +85,7 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) 
             done, epochs = step // sizes.epoch_steps, total_steps // sizes.epoch_steps
             print(f"going on after epoch {done} of {epochs}" if done < epochs else f"all {epochs} epochs are done")
         bar = stack.enter_context(_progress(total_steps, step, sizes.batch_size))
-        feed = stack.enter_context(open_feed(train_set, config.memory, sizes.chunk_rows, bar.write))
+        feed = stack.enter_context(open_feed(train_set, sizes.piece_rows if streamed else None, bar.write))
         trainer = _Trainer(config, task, validate, feed, val_set, run, checkpoints, sizes, bar)
         for place in places(config):
             if step < place.epochs.stop * sizes.epoch_steps:
@@ -91,12 +94,23 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) 
     return validate
 
 
-def cut_epoch(num_images: int, batch_size: int) -> Sizes:
-    """How the device is going to take an epoch of so many images."""
+def cut_epoch(num_images: int, batch_size: int, at_once: int) -> Sizes:
+    """How the device is going to take an epoch.
+
+    Args:
+        num_images: in the training set.
+        batch_size: as the user wants it.
+        at_once: images that may be on the device at once; a batch is in any case.
+
+    Returns:
+        Equal pieces of whole batches, and in them equal calls; how the epoch is cut decides nothing about its order.
+    """
     batch_size = min(batch_size, num_images)
     chunks, chunk_steps = epoch_shape(num_images, batch_size, CHUNK_STEPS)
-    call_steps = CPU_CALL_STEPS if jax.default_backend() == "cpu" else chunk_steps
-    return Sizes(num_images, batch_size, chunks * chunk_steps, chunk_steps, call_steps)
+    divisors = [steps for steps in range(1, chunk_steps + 1) if chunk_steps % steps == 0]
+    piece_steps = max((steps for steps in divisors if steps * batch_size <= at_once), default=1)
+    call_steps = min(CPU_CALL_STEPS, piece_steps) if jax.default_backend() == "cpu" else piece_steps
+    return Sizes(num_images, batch_size, chunks * chunk_steps, piece_steps, call_steps)
 
 
 def run_keys(seed: int) -> tuple[Array, Array]:
@@ -138,8 +152,8 @@ class _Trainer:
                 batch_size=sizes.batch_size,
                 chunk_steps=CHUNK_STEPS,
             )
-            for examples, rows_of_chunk in self.feed(order):
-                for rows_of_call in rows_of_chunk.reshape(-1, sizes.call_steps, sizes.batch_size):
+            for examples, rows_of_piece in self.feed(order.reshape(-1, sizes.piece_steps, sizes.batch_size)):
+                for rows_of_call in rows_of_piece.reshape(-1, sizes.call_steps, sizes.batch_size):
                     with jax.transfer_guard("disallow"):
                         state, loss = train_chunk(state, examples, rows_of_call, step_key)
                     in_phase = slice(step - first_step, step - first_step + sizes.call_steps)

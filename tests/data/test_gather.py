@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -83,3 +84,11 @@ def test_a_worker_copies_its_part(array):
     del view
     shared.close()
     shared.unlink()
+
+
+def test_too_little_shared_memory_is_told_before_anything_is_read(array, monkeypatch):
+    if not gather.SHARED_MEMORY.is_dir():
+        pytest.skip("no /dev/shm here")
+    monkeypatch.setattr(gather.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
+    with pytest.raises(OSError, match=r"shared memory.*--shm-size.*--batch-size.*--memory device"):
+        Gatherer(array[0], rows=ROWS, workers=1)
