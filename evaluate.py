@@ -120,8 +120,10 @@ def explain(command: Command) -> None:
 
 def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config", str, "Dataset"]:
     """The settings with the data that the command asks for, its split, and that split."""
-    from jaxssd.data.sources import default_split, load_split
+    from jaxssd.data.sources import default_split, held_out_although, load_split
 
+    if command.data_images is not None and not command.data:
+        raise ValueError("--data-images goes with --data: name the data set as well")
     split = command.split or "val"
     if command.data:
         config = replace(config, data=command.data, images=command.data_images, train_split=None, val_split=None)
@@ -130,6 +132,8 @@ def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config"
     if not command.data:
         run.require_same_data({split: dataset.fingerprint})
     print(f"{split}: {dataset.report.summary()}")
+    if split == "val" and (hint := held_out_although(config)):
+        print(hint)
     return config, split, dataset
 
 

@@ -19,7 +19,8 @@ TOLERANCE = 1.0
 """Pixels by which a box may cross the edge unreported: some annotators count from 0 and some from 1."""
 
 MIN_VISIBLE = 0.3
-"""Share of a box that a crop must leave in view; of less, too little can be recognised (as in augmentation)."""
+"""Share of a box that a crop must leave in view to be learned; of less, too little can be recognised, and whoever finds
+it all the same is not wrong."""
 
 
 def read_records(
@@ -69,18 +70,22 @@ def read_records(
             problems.append(Problem(record.image_name, "skipped", size.kind, str(size)))
             continue
         boxes, inside, remarks = _check(record, size, max_objects)
-        boxes, in_view = _place(boxes, place_images(np.array(size), image_size, aspect))
-        if hidden := int((inside & ~in_view).sum()):
-            detail = f"{hidden} objects of which less than {MIN_VISIBLE:.0%} lies in the middle square"
-            remarks.extend([Problem(record.annotation_name, "dropped", "outside the crop", detail)] * hidden)
-        inside &= in_view
+        boxes, visible = _place(boxes, place_images(np.array(size), image_size, aspect))
+        if outside := int((inside & (visible == 0)).sum()):
+            detail = f"{outside} objects of which nothing lies in the middle square"
+            remarks.extend([Problem(record.annotation_name, "dropped", "outside the crop", detail)] * outside)
+        cut = inside & (visible > 0) & (visible < MIN_VISIBLE)
+        if cut.any():
+            detail = f"{cut.sum()} objects of which less than {MIN_VISIBLE:.0%} lies in the middle square are difficult"
+            remarks.append(Problem(record.annotation_name, "noted", "with objects cut by the crop", detail))
+        inside &= visible > 0
         if len(kept) < row:
             images[len(kept)] = images[row]  # close the gap that skipped images left
         kept.append(record)
         kept_sizes.append(size)
         kept_boxes.append(boxes[inside])
         kept_labels.append(record.labels[inside])
-        kept_difficult.append(record.difficult[inside])
+        kept_difficult.append((record.difficult | cut)[inside])
         problems.extend(remarks)
 
     padded = pad_objects(kept_boxes, kept_labels, kept_difficult, max_objects=max_objects)
@@ -134,12 +139,12 @@ def _check(
 
 def _place(
     boxes: Float32[np.ndarray, "n 4"], placement: Float64[np.ndarray, " 4"]
-) -> tuple[Float32[np.ndarray, "n 4"], Bool[np.ndarray, " n"]]:
-    """Boxes on the canvas, clipped to it, and which of them are in view."""
+) -> tuple[Float32[np.ndarray, "n 4"], Float64[np.ndarray, " n"]]:
+    """Boxes on the canvas, clipped to it, and the share of each that is in view."""
     placed = to_canvas(boxes, placement)
     clipped = np.clip(placed, 0, 1)
     area, visible = (np.prod(corners[:, 2:] - corners[:, :2], axis=1) for corners in (placed, clipped))
-    return clipped.astype(np.float32), (visible > 0) & (visible >= MIN_VISIBLE * area)
+    return clipped.astype(np.float32), np.divide(visible, area, out=np.zeros_like(area), where=area > 0)
 
 
 def _first(problems: Sequence[Problem]) -> str:

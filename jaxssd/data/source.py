@@ -167,7 +167,8 @@ def train_val_ids(
         shared = sorted(set(ids) & set(val))
         if shared and (train_split or chosen == "train"):
             raise ValueError(
-                f"{source.path}: in both splits {chosen} and {val_split}: {len(shared)} images, the first {shared[0]!r}"
+                f"{source.path}: in both splits {chosen} and {val_split}: {len(shared)} images, the first "
+                f"{shared[0]!r}; name another one with --val-split"
             )
     else:
         if not 0 < val_fraction < 1:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from jaxssd.config import Config
@@ -123,7 +124,9 @@ def open_source(config: Config) -> Source:
     if config.data in tfds.NAMES:
         return tfds.TFDSVoc(config.data)
     if is_json:
-        return COCOJson(path, Path(config.images) if config.images else default_images_folder(path))
+        stamp = path.stat() if path.is_file() else None
+        images = Path(config.images) if config.images else default_images_folder(path)
+        return _open_json(path, images, stamp and (stamp.st_mtime_ns, stamp.st_size))
     if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
         raise ValueError(f"{path} is a file: name the folder that it lies in, --data {path.parent}")
     if re.fullmatch(r"voc/\d+", config.data) and not path.exists():
@@ -134,6 +137,12 @@ def open_source(config: Config) -> Source:
     if not is_voc and (files := _json_files(path)):
         raise ValueError(f"{path} is a folder; is it a COCO data set? Name the file, --data {files[0]}, and --images")
     return VOCFolder(path)
+
+
+@lru_cache(maxsize=2)
+def _open_json(path: Path, images: Path, stamp: tuple[int, int] | None) -> COCOJson:
+    """Parsed once in a process, for all splits and for the export, unless the file has changed: it can be large."""
+    return COCOJson(path, images)
 
 
 def _json_files(folder: Path) -> list[Path]:

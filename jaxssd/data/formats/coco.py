@@ -126,9 +126,7 @@ class COCOJson(Source):
             return self.all_ids()
         other = self._listed(stems[split])
         self._require_same_categories(other)
-        mine = {self._own.key(number): name for number, name in self._own.names.items()}
-        ids = (mine.get(other.key(number)) or f"{other.path.name}/{name}" for number, name in other.names.items())
-        return tuple(dict.fromkeys(ids))  # two entries may be of one image here
+        return tuple(dict.fromkeys(self._ids_of(other).values()))  # two entries may be of one image here
 
     def all_ids(self) -> tuple[str, ...]:
         """All images of the file, with or without objects, in its order."""
@@ -167,7 +165,8 @@ class COCOJson(Source):
         Example:
             A file with the categories 3, car, and 7, dog, has the numbers (7, 3) for ("dog", "car").
         """
-        number_of = {name: number for number, name in self._own.instances.categories.items()}
+        opened = [self._own, *self._opened.values()]  # which number their categories alike
+        number_of = {name: number for listed in opened for number, name in listed.instances.categories.items()}
         unused = max(number_of.values()) + 1
         for name in class_names:
             if name not in number_of:
@@ -179,15 +178,18 @@ class COCOJson(Source):
         """The number that each image has in its JSON file.
 
         Args:
-            ids: of this file, or of a split beside it.
+            ids: of a split. Of the files that list all of them the smallest counts: the split's own.
 
         Raises:
-            ValueError: if there is no such image.
+            ValueError: if no one file lists them all.
         """
-        located = [self._locate(name) for name in ids]
-        if None in located:
-            raise ValueError(f"{self.annotations} lists no image {ids[located.index(None)]!r}")
-        return tuple(found[1] for found in located if found)
+        for listed in sorted([self._own, *self._opened.values()], key=lambda listed: len(listed.names)):
+            numbers: dict[str, int] = {}
+            for number, name in self._ids_of(listed).items():
+                numbers.setdefault(name, number)
+            if numbers.keys() >= set(ids):
+                return tuple(numbers[name] for name in ids)
+        raise ValueError(f"no JSON file beside {self.annotations} lists all of {len(ids)} images, such as {ids[0]!r}")
 
     def file_names(self, ids: Sequence[str]) -> tuple[str, ...]:
         """As the JSON file has them."""
@@ -221,6 +223,16 @@ class COCOJson(Source):
         if name not in self._opened:
             self._opened[name] = read_listing(self.annotations.parent / name, self._folder)
         return self._opened[name]
+
+    def _ids_of(self, listed: Listing) -> dict[int, str]:
+        """Ids by the numbers of the images: this file's own for those that it lists as well."""
+        if listed is self._own:
+            return listed.names
+        mine = {self._own.key(number): name for number, name in self._own.names.items()}
+        return {
+            number: mine.get(listed.key(number)) or f"{listed.path.name}/{name}"
+            for number, name in listed.names.items()
+        }
 
     def _locate(self, name: str) -> tuple[Listing, int] | None:
         """The file that lists an image, and its number there."""

@@ -461,7 +461,9 @@ def test_a_file_beside_it_is_a_split(folder, tmp_path, pair):
     dataset = folder.read(COCOJson(source.annotations, source.images), val + train[:1])
     np.testing.assert_array_equal(dataset.examples.images[:, 0, 0, 0], [30, 10])
     np.testing.assert_array_equal(dataset.examples.labels, [[1], [0]])
-    assert source.image_ids((*train, *val)) == (0, 1, 0)
+    assert (source.image_ids(train), source.image_ids(val)) == ((0, 1), (0,))
+    with pytest.raises(ValueError, match=r"no JSON file beside .* lists all of 3 images"):
+        source.image_ids((*train, *val))
     expected = [f"{pair[0]}.json", "a.png"], [f"{pair[1]}.json", "a.png"]
     assert tuple([path.name for path in source.inputs([name])] for name in (train[0], val[0])) == expected
 
@@ -476,7 +478,16 @@ def test_an_image_in_both_files_is_seen(folder):
     assert train_val_ids(source, val_split="some")[0] == ("0", "1")
     with pytest.raises(ValueError, match=r"in both splits all and some: 1 images?, the first '2'"):
         train_val_ids(source, train_split="all", val_split="some")
-    assert source.image_ids(("2", "some.json/gone")) == (2, 9)
+    assert source.image_ids(("2", "some.json/gone")) == (8, 9)  # as the split's own file has them
+
+
+def test_categories_of_a_split_keep_their_numbers(folder):
+    """A class that only the other file has; and one that no file has, whose number is free in both."""
+    folder.add(1, "a.png", annotation(1))
+    source = folder.source()
+    folder.source("val", images=[image_entry(1, "b.png")], categories=[*CATEGORIES, {"id": 70, "name": "dog"}])
+    source.split_ids("val")
+    assert source.category_ids(("dog", "car", "yak", "horse")) == (70, 2, 71, 9)
 
 
 def test_classes_of_both_files(folder):
@@ -520,7 +531,7 @@ def test_unknown_ids(folder, name):
     folder.source("val", images=[image_entry(1, "c.png")])
     records, problems = source.records([name], NAMES)
     assert (records, [problem.kind for problem in problems]) == ([], ["without annotation"])
-    with pytest.raises(ValueError, match=r"train\.json lists no image"):
+    with pytest.raises(ValueError, match=r"train\.json lists all of 1 images"):
         source.image_ids([name])
     assert source.inputs([name]) == [None]
 

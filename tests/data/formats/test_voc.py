@@ -174,13 +174,16 @@ def test_boxes_follow_their_image_onto_the_square(folder, aspect, expected):
     np.testing.assert_allclose(dataset.examples.boxes[0, 0], np.clip(expected, 0, 1), atol=1e-6)
 
 
-def test_objects_outside_the_crop_are_dropped_and_told(folder):
-    """Of 50x30 pixels the middle 30 columns are kept: 11 to 40."""
+def test_objects_outside_the_crop_are_dropped_and_what_is_cut_is_difficult(folder):
+    """Of 50x30 pixels the middle 30 columns are kept, 11 to 40: of the first box 4 in 14, of the second 7 in 17."""
     boxes = [(1, 1, 14, 30), (1, 1, 17, 30), (42, 5, 50, 9), (12, 3, 30, 20)]
     folder.add("a", *(object_xml(box=box) for box in boxes), size=(50, 30))
     dataset = folder.read("a", aspect="crop")
-    assert dataset.report.summary() == "1 image, 2 objects; dropped 2 boxes (outside the crop)"
-    np.testing.assert_allclose(dataset.examples.boxes[0, 0], [0, 0, 1, 7 / 30], atol=1e-6)
+    assert dataset.report.summary() == (
+        "1 image, 3 objects; dropped 1 box (outside the crop), noted 1 image (with objects cut by the crop)"
+    )
+    assert dataset.examples.difficult.tolist() == [[True, False, False]]
+    np.testing.assert_allclose(dataset.examples.boxes[0, :2, 3], [4 / 30, 7 / 30], atol=1e-6)
 
 
 # ---- the table of faults ----
