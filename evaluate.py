@@ -132,7 +132,7 @@ def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config"
     if not command.data:
         run.require_same_data({split: dataset.fingerprint})
     print(f"{split}: {dataset.report.summary()}")
-    if split == "val" and (hint := held_out_although(config)):
+    if split == "val" and (hint := held_out_although(config, "--split")):
         print(hint)
     return config, split, dataset
 

@@ -102,7 +102,7 @@ def tell(command: Command) -> None:
         finer=given._replace(grids=network_grids(replace(config, image_size=2 * size))) if size <= 2048 else None,
     )
     print(f"{config.data}, for the preset {command.preset}: {size} x {size} pixels ({config.aspect})\n")
-    if hint := held_out_although(config):
+    if hint := held_out_although(config, "--val-split"):
         print(f"  {hint}\n")
     print(report_text(inspection, coverage, advice, config.match_threshold))
     if advice.suggestion:

@@ -5,9 +5,10 @@ from pathlib import Path
 from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.placement import in_image
-from jaxssd.data.results import write_coco_instances, write_coco_results, write_voc_results
+from jaxssd.data.results import write_json, write_voc_results
 from jaxssd.data.sources import open_source
 from jaxssd.metrics import DetectionArrays
+from jaxssd.metrics.coco_records import coco_instances, coco_results
 
 
 def export(folder: Path, config: Config, dataset: Dataset, detections: DetectionArrays, split: str) -> None:
@@ -30,14 +31,13 @@ def export(folder: Path, config: Config, dataset: Dataset, detections: Detection
     category_ids = tuple(range(1, len(dataset.class_names) + 1))
     if config.data != "shapes":
         source = open_source(config)
-        image_ids, category_ids = source.image_ids(dataset.ids), source.category_ids(dataset.class_names)
+        image_ids = source.image_ids(dataset.ids)
+        category_ids = source.category_ids(dataset.ids, dataset.class_names)
         file_names = source.file_names(dataset.ids)
     truth = in_image(dataset.examples, dataset.placements)
-    folder.mkdir(parents=True, exist_ok=True)
     numbers = {"image_ids": image_ids, "category_ids": category_ids}
-    write_coco_results(folder / "coco_results.json", detections, dataset.sizes, **numbers)
-    write_coco_instances(
-        folder / "coco_instances.json",
+    results = coco_results(detections, dataset.sizes, **numbers)
+    instances = coco_instances(
         truth.boxes,
         truth.labels,
         truth.valid,
@@ -47,6 +47,8 @@ def export(folder: Path, config: Config, dataset: Dataset, detections: Detection
         file_names=file_names,
         **numbers,
     )
+    write_json(folder / "coco_results.json", results)
+    write_json(folder / "coco_instances.json", instances)
     print(f"detections for COCO's tools  {folder}/coco_results.json, with the truth in coco_instances.json")
     write_voc_results(folder, detections, dataset.sizes, ids=dataset.ids, class_names=dataset.class_names, split=split)
     print(f"detections for VOC's tools   {folder}/comp4_det_{split}_*.txt")

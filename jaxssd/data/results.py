@@ -16,82 +16,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Int
 
 from jaxssd.metrics.arrays import DetectionArrays, checked_detections
-from jaxssd.metrics.coco_records import check_sizes, coco_instances, coco_results, pixel_corners
+from jaxssd.metrics.coco_records import check_sizes, pixel_corners
 
 
-def write_coco_results(
-    path: Path,
-    detections: DetectionArrays,
-    sizes: Int[np.ndarray, "N 2"],
-    *,
-    image_ids: Sequence[int],
-    category_ids: Sequence[int],
-) -> None:
-    """Write detections as COCO results; `metrics.coco_records.coco_results` has the format.
+def write_json(path: Path, record: object) -> None:
+    """Write what `metrics.coco_records` makes.
 
     Args:
         path: the file.
-        detections: of N images: `boxes` `[N, D, 4]` corners, normalised to the original image, `scores` `[N, D]`,
-            `labels` `[N, D]` in `[0, C)`, `valid` `[N, D]`.
-        sizes: `[N, 2]` height and width of the original images in pixels.
-        image_ids: N distinct numbers: COCO's own, or any that the ground truth's file has as well.
-        category_ids: C distinct numbers, by label, likewise.
+        record: of lists, dictionaries, strings and numbers.
 
     Raises:
-        ValueError: naming the argument, if shapes disagree, ids are not distinct whole numbers, sizes are not positive,
-            or a valid row has a label outside `[0, C)`, a score or a coordinate that is not finite.
         OSError: if the file cannot be written.
     """
-    _write(path, json.dumps(coco_results(detections, sizes, image_ids=image_ids, category_ids=category_ids)) + "\n")
-
-
-def write_coco_instances(
-    path: Path,
-    gt_boxes: Float[np.ndarray, "N G 4"],
-    gt_labels: Int[np.ndarray, "N G"],
-    gt_valid: Bool[np.ndarray, "N G"],
-    gt_difficult: Bool[np.ndarray, "N G"] | None,
-    sizes: Int[np.ndarray, "N 2"],
-    *,
-    image_ids: Sequence[int],
-    category_ids: Sequence[int],
-    class_names: Sequence[str],
-    file_names: Sequence[str] | None = None,
-) -> None:
-    """Write ground truth as COCO instances; `metrics.coco_records.coco_instances` has the format.
-
-    Args:
-        path: the file.
-        gt_boxes: `[N, G, 4]` corners, normalised to the original image.
-        gt_labels: `[N, G]` in `[0, C)`.
-        gt_valid: `[N, G]`; the other rows are padding, and what they hold is never used.
-        gt_difficult: `[N, G]`, written as crowds; None stands for none.
-        sizes: `[N, 2]` height and width of the original images in pixels.
-        image_ids: N distinct numbers, those of the results' file.
-        category_ids: C distinct numbers, by label, likewise.
-        class_names: C names.
-        file_names: N names; without them an image is named by its id.
-
-    Raises:
-        ValueError: naming the argument, if shapes or lengths disagree, ids are not distinct whole numbers, sizes are
-            not positive, or a valid row has a label outside `[0, C)` or a coordinate that is not finite.
-        OSError: if the file cannot be written.
-    """
-    instances = coco_instances(
-        gt_boxes,
-        gt_labels,
-        gt_valid,
-        gt_difficult,
-        sizes,
-        image_ids=image_ids,
-        category_ids=category_ids,
-        class_names=class_names,
-        file_names=file_names,
-    )
-    _write(path, json.dumps(instances) + "\n")
+    _write(path, json.dumps(record) + "\n")
 
 
 def write_voc_results(

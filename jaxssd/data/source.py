@@ -114,8 +114,8 @@ class Source(ABC):
         """The number of each image in COCO's files: from 1 on, unless the format has numbers of its own."""
         return tuple(range(1, len(ids) + 1))
 
-    def category_ids(self, class_names: tuple[str, ...]) -> tuple[int, ...]:
-        """The number of each class in COCO's files: from 1 on, unless the format has numbers of its own."""
+    def category_ids(self, ids: Sequence[str], class_names: tuple[str, ...]) -> tuple[int, ...]:
+        """The number of each class in COCO's files of these images: from 1 on, unless the format has its own."""
         return tuple(range(1, len(class_names) + 1))
 
 

@@ -85,11 +85,12 @@ def default_split(config: Config) -> str:
     return "val" if config.data == "shapes" or "val" in open_source(config).split_names() else "all"
 
 
-def held_out_although(config: Config) -> str | None:
+def held_out_although(config: Config, option: str) -> str | None:
     """What to tell of a data set of which a share is held out although it may have a validation set; None if nothing.
 
     Args:
         config: of a run.
+        option: by which one would name a split.
 
     Returns:
         A line.
@@ -100,9 +101,7 @@ def held_out_although(config: Config) -> str | None:
     if not others:
         return None
     named = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-    return (
-        f"val is held out of {Path(config.data).name}; beside it lie {named}: --val-split NAME would take one of them"
-    )
+    return f"val is held out of {Path(config.data).name}; beside it lie {named}: {option} NAME takes one of them"
 
 
 def open_source(config: Config) -> Source:

@@ -89,7 +89,7 @@ def _absolute(path: str) -> str:
 def _load(config: Config) -> tuple[Dataset, Dataset]:
     train_set, val_set = (load_split(config, split) for split in ("train", "val"))
     print(f"train: {train_set.report.summary()}\nval: {val_set.report.summary()}")
-    if hint := held_out_although(config):
+    if hint := held_out_although(config, "--val-split"):
         print(hint)
     _require_objects(config, train_set)
     return train_set, val_set

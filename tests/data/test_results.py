@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxssd.data.formats.voc import VOCFolder
-from jaxssd.data.results import write_coco_instances, write_coco_results, write_voc_results
+from jaxssd.data.results import write_json, write_voc_results
 from jaxssd.metrics import coco_scores, voc_scores
-from jaxssd.metrics.coco_records import coco_instances
+from jaxssd.metrics.coco_records import coco_instances, coco_results
 from tests.metrics.scenes import Found, Truth
 
 NAMES = ("cat", "traffic light")
@@ -67,8 +67,8 @@ def test_pycocotools_reads_the_pair_and_scores_it_alike(scene, tmp_path_factory)
     found, truth, sizes = scene
     folder = tmp_path_factory.mktemp("coco")
     ids = {"image_ids": IMAGE_IDS, "category_ids": CATEGORY_IDS}
-    write_coco_instances(folder / "instances.json", *truth, sizes, **ids, class_names=NAMES)
-    write_coco_results(folder / "results.json", found, sizes, **ids)
+    write_json(folder / "instances.json", coco_instances(*truth, sizes, **ids, class_names=NAMES))
+    write_json(folder / "results.json", coco_results(found, sizes, **ids))
     ours = coco_scores(found, *truth, sizes, num_classes=len(NAMES))
     official = by_pycocotools(folder / "instances.json", folder / "results.json")
     np.testing.assert_allclose([*ours.summary().values()], official, rtol=0, atol=1e-12)
@@ -103,7 +103,7 @@ def test_whole_pixels_come_back_whole(scene):
 
 def test_results_worked_by_hand(tmp_path):
     found, sizes = one_detection()
-    write_coco_results(tmp_path / "results.json", found, sizes, image_ids=[12], category_ids=[3])
+    write_json(tmp_path / "results.json", coco_results(found, sizes, image_ids=[12], category_ids=[3]))
     (row,) = json.loads((tmp_path / "results.json").read_text())
     assert row.pop("score") == pytest.approx(0.9)
     assert row == {"image_id": 12, "category_id": 3, "bbox": [155.0, 96.0, 196.0, 174.0]}
@@ -111,7 +111,7 @@ def test_results_worked_by_hand(tmp_path):
 
 def test_swapped_corners_have_no_area(tmp_path):
     found, sizes = one_detection(box=(0.5, 0.5, 0.25, 0.75))
-    write_coco_results(tmp_path / "results.json", found, sizes, image_ids=[12], category_ids=[3])
+    write_json(tmp_path / "results.json", coco_results(found, sizes, image_ids=[12], category_ids=[3]))
     (row,) = json.loads((tmp_path / "results.json").read_text())
     assert row["bbox"] == [250.0, 166.5, 125.0, 0.0]
 
@@ -119,16 +119,18 @@ def test_swapped_corners_have_no_area(tmp_path):
 def test_instances_worked_by_hand(tmp_path):
     boxes = np.array([[[0, 0, 0.5, 0.25], [np.nan] * 4, [0.5, 0.5, 1, 1]]], np.float32)
     flags = np.array([[True, False, True]]), np.array([[False, True, True]])
-    write_coco_instances(
+    write_json(
         tmp_path / "instances.json",
-        boxes,
-        np.array([[1, 99, 0]]),
-        *flags,
-        np.array([[100, 200]]),
-        image_ids=[12],
-        category_ids=range(1, 3),
-        class_names=NAMES,
-        file_names=["a.jpg"],
+        coco_instances(
+            boxes,
+            np.array([[1, 99, 0]]),
+            *flags,
+            np.array([[100, 200]]),
+            image_ids=[12],
+            category_ids=range(1, 3),
+            class_names=NAMES,
+            file_names=["a.jpg"],
+        ),
     )
     instances = json.loads((tmp_path / "instances.json").read_text())
     assert instances["images"] == [{"id": 12, "file_name": "a.jpg", "height": 100, "width": 200}]
@@ -142,7 +144,7 @@ def test_instances_worked_by_hand(tmp_path):
 def test_no_detection_is_an_empty_list(tmp_path):
     found, sizes = one_detection()
     nothing = found._replace(valid=np.array([[False]]))
-    write_coco_results(tmp_path / "results.json", nothing, sizes, image_ids=[12], category_ids=[3])
+    write_json(tmp_path / "results.json", coco_results(nothing, sizes, image_ids=[12], category_ids=[3]))
     assert json.loads((tmp_path / "results.json").read_text()) == []
 
 
@@ -159,7 +161,9 @@ def test_no_detection_is_an_empty_list(tmp_path):
 def test_ids_that_cannot_be_are_refused(tmp_path, name, ids):
     found, sizes = one_detection()
     with pytest.raises(Exception, match=name):
-        write_coco_results(tmp_path / "results.json", found, sizes, **{"image_ids": [1], "category_ids": [1, 2]} | ids)
+        write_json(
+            tmp_path / "results.json", coco_results(found, sizes, **{"image_ids": [1], "category_ids": [1, 2]} | ids)
+        )
     assert [*tmp_path.iterdir()] == []
 
 
@@ -167,9 +171,9 @@ def test_as_many_names_as_classes_and_images(tmp_path):
     truth = np.zeros((1, 1, 4)), np.array([[0]]), np.array([[True]]), None, np.array([[9, 9]])
     options = {"image_ids": [1], "category_ids": [1], "class_names": ["cat"]}
     with pytest.raises(ValueError, match="class_names"):
-        write_coco_instances(tmp_path / "a.json", *truth, **options | {"class_names": NAMES})
+        write_json(tmp_path / "a.json", coco_instances(*truth, **options | {"class_names": NAMES}))
     with pytest.raises(ValueError, match="file_names"):
-        write_coco_instances(tmp_path / "a.json", *truth, **options, file_names=["a", "b"])
+        write_json(tmp_path / "a.json", coco_instances(*truth, **options, file_names=["a", "b"]))
 
 
 # VOC
@@ -265,7 +269,7 @@ def test_scores_rank_as_before_in_either_format(scores, tmp_path_factory):
     folder, rows = tmp_path_factory.mktemp("scores"), (1, len(scores))
     found = Found(np.ones((*rows, 4), np.float32), scores[None], np.zeros(rows, int), np.ones(rows, bool))
     sizes = np.array([[9, 9]])
-    write_coco_results(folder / "results.json", found, sizes, image_ids=[1], category_ids=[1])
+    write_json(folder / "results.json", coco_results(found, sizes, image_ids=[1], category_ids=[1]))
     (file,) = write_voc_results(folder, found, sizes, ids=["a"], class_names=["car"], split="val")
     for read in (
         [row["score"] for row in json.loads((folder / "results.json").read_text())],
@@ -324,7 +328,7 @@ def test_ids_keep_bytes_of_no_encoding(tmp_path):
 def test_a_failed_writing_leaves_the_file_as_it_was(tmp_path, monkeypatch):
     found, sizes = one_detection()
     path = tmp_path / "deeper" / "results.json"
-    write_coco_results(path, found, sizes, image_ids=[1], category_ids=[1])
+    write_json(path, coco_results(found, sizes, image_ids=[1], category_ids=[1]))
     before = path.read_text()
 
     def full(*_, **__):
@@ -332,6 +336,6 @@ def test_a_failed_writing_leaves_the_file_as_it_was(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="no space left"):
-        write_coco_results(path, found, sizes, image_ids=[2], category_ids=[1])
+        write_json(path, coco_results(found, sizes, image_ids=[2], category_ids=[1]))
     assert path.read_text() == before
     assert [*path.parent.iterdir()] == [path]

@@ -121,7 +121,7 @@ def test_files_beside_a_coco_file_are_told_of(folder, tmp_path):
     for name in ("train", "val", "test"):
         (tmp_path / f"coco/{name}.json").write_text("{}")
     config = Config(data=str(tmp_path / "coco/train.json"))
-    assert "beside it lie test, val: --val-split" in held_out_although(config)
-    assert held_out_although(replace(config, val_split="val")) is None
-    assert held_out_although(Config(data=str(folder))) is None
-    assert held_out_although(Config()) is None
+    assert "beside it lie test, val: --val-split" in held_out_although(config, "--val-split")
+    assert held_out_although(replace(config, val_split="val"), "--val-split") is None
+    assert held_out_although(Config(data=str(folder)), "--val-split") is None
+    assert held_out_although(Config(), "--val-split") is None

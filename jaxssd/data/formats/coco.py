@@ -159,14 +159,14 @@ class COCOJson(Source):
             files.append(self.images / hits[0] if len(hits) == 1 else None)
         return files
 
-    def category_ids(self, class_names: tuple[str, ...]) -> tuple[int, ...]:
-        """The number that the file has for each class, or one that it does not use for a class that it does not have.
+    def category_ids(self, ids: Sequence[str], class_names: tuple[str, ...]) -> tuple[int, ...]:
+        """The number that the files of these images have for each class, or a free one if they do not have the class.
 
         Example:
             A file with the categories 3, car, and 7, dog, has the numbers (7, 3) for ("dog", "car").
         """
-        opened = [self._own, *self._opened.values()]  # which number their categories alike
-        number_of = {name: number for listed in opened for number, name in listed.instances.categories.items()}
+        files = [self._own, *self._files_of(ids)]  # which number their categories alike
+        number_of = {name: number for listed in files for number, name in listed.instances.categories.items()}
         unused = max(number_of.values()) + 1
         for name in class_names:
             if name not in number_of:
@@ -178,12 +178,12 @@ class COCOJson(Source):
         """The number that each image has in its JSON file.
 
         Args:
-            ids: of a split. Of the files that list all of them the smallest counts: the split's own.
+            ids: of a split. If another file than this one lists all of them, it is the split's own, and counts.
 
         Raises:
             ValueError: if no one file lists them all.
         """
-        for listed in sorted([self._own, *self._opened.values()], key=lambda listed: len(listed.names)):
+        for listed in sorted(self._files_of(ids), key=lambda listed: listed is self._own):
             numbers: dict[str, int] = {}
             for number, name in self._ids_of(listed).items():
                 numbers.setdefault(name, number)
