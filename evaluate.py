@@ -11,6 +11,7 @@ RUN is the folder that train.py made; scores and pictures go there too.
 """
 
 import json
+import os
 import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -49,6 +50,8 @@ class Command:
     """Lowest score that `--images` draws and writes. Default: 0.3; 0.4 of a run that only names classes."""
     checkpoint: Literal["best", "last"] = "best"
     """The checkpoint with the best validation score, or the last one."""
+    keep_compiled: bool = True
+    """Whether compiled programs are kept for the next time, in `.compiled` beside RUN."""
 
 
 def main(arguments: list[str]) -> None:
@@ -56,6 +59,10 @@ def main(arguments: list[str]) -> None:
     command = tyro.cli(Command, prog="evaluate.py", description=__doc__, args=arguments)
     if "--images" in arguments and not command.images:
         sys.exit("evaluate.py: --images names no file")
+    from jaxssd.training import keep_compiled
+
+    if command.keep_compiled:
+        keep_compiled(command.run.resolve().parent)
     try:
         if command.images:
             detect_images(command)
@@ -76,9 +83,13 @@ def score(command: Command) -> None:
     from jaxssd.metrics import coco_available
     from jaxssd.tasks import DetectionTask
     from jaxssd.training import RunFolder, evaluate, make_validate, report_scores, restore
+    from jaxssd.training.devices import data_mesh, join_processes, leads
 
+    join_processes()
+    if not leads():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # one voice is enough
     run = RunFolder(command.run)
-    config, task, variables = restore(run, command.checkpoint)
+    config, task, variables = restore(run, command.checkpoint, data_mesh())
     if command.export and not isinstance(task, DetectionTask):
         sys.exit(f"evaluate.py: --export needs a run with detections; the task of {run} is {config.task}")
     config, split, dataset = load(command, config, run)
@@ -89,6 +100,8 @@ def score(command: Command) -> None:
     if isinstance(task, DetectionTask) and not coco_available():
         print('COCO\'s average precision as well: pip install -e ".[coco]"\n')
 
+    if not leads():
+        return
     folder = command.out or run.path
     of_data = [Path(command.data).resolve().name] if command.data else []
     name = "-".join([*of_data, split, *(["last"] if command.checkpoint == "last" else [])])

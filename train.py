@@ -9,8 +9,12 @@
     python train.py --resume RUN             go on with a run that was stopped
 
 A run leaves a folder: settings, metrics, the best and the last checkpoint, scores and figures.
+
+All devices of the machine share each batch. On several machines start the same command on each, by srun or mpirun or
+with JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES=N and JAX_PROCESS_ID=0 to N-1; they need a common folder.
 """
 
+import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -24,7 +28,8 @@ import tyro
 from jaxssd.config import Config
 from jaxssd.data.gather import WorkersKeepDying
 from jaxssd.presets import PRESETS, with_phases
-from jaxssd.training import NonFiniteLossError, RunFolder, find_rate, resume, start
+from jaxssd.training import NonFiniteLossError, RunFolder, find_rate, keep_compiled, resume, start
+from jaxssd.training.devices import agree, join_processes, leads
 
 
 @dataclass(frozen=True)
@@ -38,13 +43,24 @@ class Command:
     """Folder of a run to go on with, under the settings it has."""
     find_lr: bool = False
     """Sweep the learning rate of the first phase instead of training."""
+    keep_compiled: bool = True
+    """Whether compiled programs are kept for the next run, in `.compiled` beside the run's folder."""
 
 
 def main(arguments: list[str]) -> None:
     """Parse, load, train, score."""
     preset, command = parse(arguments)
+    try:
+        join_processes()
+    except (ValueError, RuntimeError) as error:
+        sys.exit(f"train.py: {error}")
+    if not leads():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # one voice is enough
     name = f"{preset}-lr" if command.find_lr else preset
-    run = RunFolder(command.resume or command.out or Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
+    now = agree(f"{datetime.now():%Y%m%d-%H%M%S}")
+    run = RunFolder(command.resume or command.out or Path("runs") / f"{name}-{now}")
+    if command.keep_compiled:
+        keep_compiled(run.path.parent)
     try:
         if command.resume:
             resume(run)
@@ -57,7 +73,7 @@ def main(arguments: list[str]) -> None:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        sys.exit(f"train.py: out of memory: try a smaller --batch-size or --image-size\n{error}")
+        sys.exit(f"train.py: out of memory: try --accumulate 2, --remat, or a smaller --batch-size\n{error}")
     except KeyboardInterrupt:
         sys.exit(
             f"\nstopped; go on with: {shlex.join([sys.executable, sys.argv[0], '--resume', str(run)])}"
@@ -69,7 +85,8 @@ def main(arguments: list[str]) -> None:
 def parse(arguments: list[str]) -> tuple[str, Command]:
     """The preset's name, and its settings as the other arguments change them."""
     resuming = [word for word in arguments if word.startswith("--resume")]
-    if resuming and len(arguments) > (1 if "=" in resuming[0] else 2):
+    others = [word for word in arguments if word not in ("--keep-compiled", "--no-keep-compiled")]
+    if resuming and len(others) > (1 if "=" in resuming[0] else 2):
         sys.exit("train.py: a resumed run keeps its settings and folder: give --resume RUN and nothing else")
     named = bool(arguments) and not arguments[0].startswith("-")
     preset = arguments[0] if named else "small" if any(word.startswith("--data") for word in arguments) else "quick"

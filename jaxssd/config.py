@@ -96,7 +96,13 @@ class Config:
     group_rates: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Learning rates of the backbone's lower half, its upper half, and the head, as multiples of the phase's."""
     batch_size: int = 64
-    """Images a step."""
+    """Images a step, on all devices together."""
+    accumulate: int = 1
+    """Parts in which a batch is computed, one after the other, for less memory; BatchNorm sees a part at a time."""
+    remat: bool = False
+    """Whether the backward pass computes activations again that it would otherwise keep: less memory, more time."""
+    reformulated: tuple[Literal["norm", "pool", "stem"], ...] | None = None
+    """Layers of the network that compute the same in another way. Default: `norm` on an accelerator, none on a CPU."""
     weight_decay: float = 1e-4
     """Decoupled weight decay of the kernels (AdamW)."""
     augment: Literal["crop", "lesson", "none"] = "crop"
@@ -112,10 +118,11 @@ class Config:
         for name, choices in _CHOICES.items():
             values = getattr(self, name)
             chosen = values if isinstance(values, tuple) else (values,)
-            self._require(name, set(chosen) <= set(choices), f"of {', '.join(choices)}")
-        for name in ("image_size", "max_objects", "head_width", "batch_size", "eval_every"):
+            self._require(name, values is None or set(chosen) <= set(choices), f"of {', '.join(choices)}")
+        for name in ("image_size", "max_objects", "head_width", "batch_size", "accumulate", "eval_every"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         self._require("image_size", self.image_size <= 4096, "4096 or less")
+        self._require("accumulate", self.batch_size % self.accumulate == 0, f"a divisor of {self.batch_size} images")
         self._require("classes", len(set(self.classes)) == len(self.classes), "each name once")
         self._require("val_fraction", 0 < self.val_fraction < 1, "a share between 0 and 1")
         for name in ("input_dropout", "dropout"):

@@ -1,5 +1,6 @@
 """Training: a configuration and data in, a run's folder out."""
 
+from jaxssd.training.compilation import keep_compiled
 from jaxssd.training.divergence import NonFiniteLossError
 from jaxssd.training.evaluation import evaluate, make_predict, make_validate, map_batches
 from jaxssd.training.job import find_rate, resume, start
@@ -13,6 +14,7 @@ __all__ = [
     "RunFolder",
     "evaluate",
     "find_rate",
+    "keep_compiled",
     "make_predict",
     "make_validate",
     "map_batches",

@@ -3,33 +3,37 @@
 from pathlib import Path
 
 import jax
+from jax.sharding import Mesh
 
 from jaxssd.config import Config
 from jaxssd.models.pretrained import load_pretrained
 from jaxssd.tasks import Task
+from jaxssd.training.devices import one_device, replicated, send
 from jaxssd.training.restore import restore
 from jaxssd.training.run_folder import RunFolder
 from jaxssd.training.state import Variables, init_variables, variable_shapes
 
 
-def first_variables(config: Config, task: Task) -> Variables:
+def first_variables(config: Config, task: Task, mesh: Mesh | None = None) -> Variables:
     """The variables at step 0.
 
     Args:
         config: seed, size, and what the backbone starts from.
         task: its model.
+        mesh: devices that get them; default, the first one of this process.
 
     Returns:
-        Parameters and statistics on the default device; the head is always random.
+        Parameters and statistics, all of them on every device; the head is always random.
 
     Raises:
         ValueError, FileNotFoundError: as `pretrained_backbone` does.
     """
+    everywhere = replicated(mesh or one_device())
     # "rbg" compiles three times as quickly as the default, once a layer.
-    variables = init_variables(task.model, jax.random.key(config.seed, impl="rbg"), config.image_size)
+    variables = init_variables(task.model, jax.random.key(config.seed, impl="rbg"), config.image_size, everywhere)
     if config.pretrained is not None:
-        backbone = pretrained_backbone(config, task)
-        variables = {name: {**variables[name], "backbone": jax.device_put(backbone[name])} for name in variables}
+        backbone = send(pretrained_backbone(config, task), everywhere)
+        variables = {name: {**variables[name], "backbone": backbone[name]} for name in variables}
     return variables
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.sharding import Mesh
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from jaxssd.training.devices import one_device, replicated, send
 from jaxssd.training.state import TrainState, Variables
 
 
@@ -21,11 +23,12 @@ class Checkpoints:
     while writing still has the old one.
     """
 
-    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+    def __init__(self, folder: Path, *, mesh: Mesh | None = None, read_only: bool = False) -> None:
         """Open a folder.
 
         Args:
             folder: made if it is not there.
+            mesh: devices that get what is restored, however many wrote it; default, the first one of this process.
             read_only: change nothing: the run may be training, or lie where nobody can write.
 
         Raises:
@@ -34,6 +37,7 @@ class Checkpoints:
         if read_only and not folder.is_dir():
             raise FileNotFoundError(f"{folder} is not there: the run ended before its first checkpoint")
         self.folder = folder
+        self._sharding = replicated(mesh or one_device())
         with _orbax_remarks_silenced():
             self._manager = ocp.CheckpointManager(
                 folder.resolve(),
@@ -62,11 +66,11 @@ class Checkpoints:
         return self._manager.best_step()
 
     def save(self, step: int, state: TrainState, *, score: float) -> None:
-        """Copy the state to the host, and write it while training goes on.
+        """Copy the state to the host, and write it while training goes on; all processes call this, one writes.
 
         Args:
             step: how many steps led to it.
-            state: on any device.
+            state: on any devices.
             score: higher is better.
         """
         items = ocp.args.Composite(
@@ -75,7 +79,7 @@ class Checkpoints:
         self._manager.save(step, args=items, metrics={"score": score})
 
     def restore_variables(self, step: int | None, like: Variables) -> Variables:
-        """Read parameters and statistics onto the first local device, whatever device they were written from.
+        """Read parameters and statistics, whatever devices they were written from.
 
         Args:
             step: `last_step` or `best_step`.
@@ -101,13 +105,13 @@ class Checkpoints:
         """
         variables = self.restore_variables(step, like.variables)
         opt_state = self._restore(step, "optimizer", like.opt_state)
-        return TrainState(jnp.asarray(step, jnp.int32), variables["params"], variables["batch_stats"], opt_state)
+        counted = send(np.int32(step), self._sharding)
+        return TrainState(counted, variables["params"], variables["batch_stats"], opt_state)
 
     def _restore(self, step: int | None, item: str, like: Any) -> Any:
         if step is None:
             raise FileNotFoundError(f"{self.folder} has no checkpoint: the run ended before its first validation")
-        sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), like)
+        target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._sharding), like)
         return self._manager.restore(step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(target)}))[item]
 
 

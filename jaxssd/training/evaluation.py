@@ -10,6 +10,7 @@ from tqdm import tqdm
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.ops._arrays import ArrayLike
 from jaxssd.tasks import Loss, Scores, Task
+from jaxssd.training.devices import batch_sharding, fetch, send, shares
 from jaxssd.training.state import Variables
 
 BATCHES_AHEAD = 3  # enough to keep the device busy, without filling it with batches that wait
@@ -76,23 +77,25 @@ def map_batches(
 
     Args:
         function: `(variables, batch) -> outputs`, any tree of arrays with a leading batch axis.
-        variables: its first argument, on the device.
+        variables: its first argument, on the devices: each batch is divided among those.
         inputs: a tree of NumPy arrays with the same number of rows; sent a batch at a time.
-        batch_size: rows a call. The last batch is filled up with the last row, whose copies are cut off again.
+        batch_size: rows a call, rounded up to a multiple of the devices. The last batch is filled up with the last row,
+            whose copies are cut off again.
         progress: whether to show a bar.
 
     Returns:
         The outputs of all rows as NumPy arrays.
     """
     num_rows = len(jax.tree.leaves(inputs)[0])
-    batch_size = min(batch_size, num_rows)
+    sharding = batch_sharding(variables)
+    batch_size = -(-min(batch_size, num_rows) // shares(sharding)) * shares(sharding)
     outputs = []
     for start in tqdm(range(0, num_rows, batch_size), "predicting", unit=" batches", disable=not progress, leave=False):
         rows = np.minimum(np.arange(start, start + batch_size), num_rows - 1)
-        batch = jax.device_put(jax.tree.map(lambda array, rows=rows: array[rows], inputs))
+        batch = send(jax.tree.map(lambda array, rows=rows: array[rows], inputs), sharding)
         outputs.append(function(variables, batch))  # dispatched; the next batch is prepared meanwhile
         jax.block_until_ready(outputs[-BATCHES_AHEAD:][0])
-    host = jax.device_get(outputs)
+    host = fetch(outputs)
     return jax.tree.map(lambda *batches: np.concatenate(batches)[:num_rows], *host)
 
 

@@ -2,20 +2,22 @@
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, Sharding
 from jaxtyping import Array, Int
 
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.gather import BUFFERS, SHARED_MEMORY, Gatherer, Tell
+from jaxssd.training.devices import one_device, replicated, send
+from jaxssd.training.memory import memory_bytes, nbytes
 
 Memory = Literal["auto", "device", "stream"]
 
@@ -30,8 +32,24 @@ PIECE_BYTES = 256_000_000
 
 WORKERS = min(4, os.cpu_count() or 1)
 
-Feed = Callable[[Int[Array, "pieces steps B"]], Iterator[tuple[Examples, Int[Array, "steps B"]]]]
-"""From the order of an epoch to its pieces: examples on the device, and which of their rows each step takes."""
+PIECES_AT_ONCE = 3
+"""The first three of those, which a run really has."""
+
+Pieces = Iterator[tuple[Examples, Int[Array, "steps B"]]]
+
+
+class Feed(NamedTuple):
+    """Where a run gets its images.
+
+    Attributes:
+        pieces: from the order of an epoch to its pieces: examples on the devices, and their rows that each step takes.
+        shapes: of the examples of each piece, and the devices that have them.
+        nbytes: that they take of each device at most.
+    """
+
+    pieces: Callable[[Int[Array, "pieces steps B"]], Pieces]
+    shapes: Examples
+    nbytes: int
 
 
 def is_streamed(dataset: Dataset, memory: Memory) -> bool:
@@ -55,54 +73,47 @@ def images_at_once(dataset: Dataset) -> int:
 
 
 @contextmanager
-def open_feed(dataset: Dataset, piece_rows: int | None, tell: Tell = print) -> Iterator[Feed]:
+def open_feed(dataset: Dataset, piece_rows: int | None, tell: Tell = print, mesh: Mesh | None = None) -> Iterator[Feed]:
     """The images on the device, or a stream of them; both give the same batches.
 
     Args:
         dataset: to train on.
         piece_rows: images of a piece, if they are streamed; None puts all of them on the device.
+        mesh: the devices, each of which gets all images; default, the first one of this process.
         tell: is called with a line for people.
 
     Yields:
         The feed.
     """
+    everywhere = replicated(mesh or one_device())
     if piece_rows is None:
-        examples = jax.device_put(dataset.examples)
-        yield lambda order: ((examples, rows) for rows in order)
+        examples = send(dataset.examples, everywhere)
+        yield Feed(lambda order: ((examples, rows) for rows in order), examples, nbytes(examples))
         return
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((piece_rows, *x.shape[1:]), x.dtype, sharding=everywhere), dataset.examples
+    )
     with ExitStack() as stack:
         path = _images_file(dataset.examples.images, stack)
         size = dataset.examples.images.nbytes / 1e9
         tell(f"streaming {size:.2f} GB of images from {path}, {piece_rows:,} at a time, {WORKERS} processes")
         gatherer = stack.enter_context(Gatherer(path, rows=piece_rows, workers=WORKERS, tell=tell))
-        yield lambda order: _stream(dataset.examples, gatherer, order)
-
-
-def memory_bytes() -> int:
-    """What the first local device has; a CPU's is the host's, or what a container is allowed of it."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return stats["bytes_limit"]
-    if not hasattr(os, "sysconf"):  # Windows does not tell
-        return sys.maxsize
-    host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    allowed = limit.read_text().strip() if limit.is_file() else "max"
-    return min(host, int(allowed)) if allowed.isdecimal() else host
+        pieces = partial(_stream, dataset.examples, gatherer, everywhere=everywhere)
+        yield Feed(pieces, shapes, PIECES_AT_ONCE * nbytes(shapes))
 
 
 def _stream(
-    examples: Examples, gatherer: Gatherer, order: Int[Array, "pieces steps B"]
-) -> Iterator[tuple[Examples, Int[Array, "steps B"]]]:
+    examples: Examples, gatherer: Gatherer, order: Int[Array, "pieces steps B"], everywhere: Sharding
+) -> Pieces:
     """Each piece is read, and sent, while the one before is in use."""
     pieces, steps, batch_size = order.shape
     rows = np.asarray(jax.device_get(order)).reshape(pieces, steps * batch_size)
-    in_piece = jnp.arange(steps * batch_size, dtype=order.dtype).reshape(steps, batch_size)
+    in_piece = send(np.arange(steps * batch_size, dtype=rows.dtype).reshape(steps, batch_size), everywhere)
     ready: Examples | None = None
     on_cpu = jax.local_devices()[0].platform == "cpu"
     for of_piece, images in zip(rows, gatherer.gather(list(rows)), strict=True):
         own = images.copy() if on_cpu else images  # a CPU's array would share the buffer, whatever it is asked for
-        sent = jax.device_put(Examples(own, *(array[of_piece] for array in examples[1:])))
+        sent = send(Examples(own, *(array[of_piece] for array in examples[1:])), everywhere)
         if ready is not None:
             yield ready, in_piece
         ready = jax.block_until_ready(sent)  # its buffer is filled again as soon as the next piece is asked for

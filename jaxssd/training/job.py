@@ -5,13 +5,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import jax
-
 from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.sources import NAMES, held_out_although, load_split, with_classes
 from jaxssd.tasks import make_task
 from jaxssd.training.backbone import pretrained_backbone
+from jaxssd.training.devices import data_mesh, describe, leads, meet
 from jaxssd.training.evaluation import evaluate
 from jaxssd.training.loop import train
 from jaxssd.training.lr_finder import find_learning_rate
@@ -33,9 +32,11 @@ def start(config: Config, run: RunFolder) -> None:
         NonFiniteLossError: if the training diverges.
     """
     run.require_new()
+    meet("before a run")  # or a process that is late would find the run that another has just made
     config = _settle(config)
     train_set, val_set = _load(config)
     run.create(config)
+    meet("at the run's folder")
     _finish(config, train_set, val_set, run)
 
 
@@ -60,9 +61,10 @@ def find_rate(config: Config, folder: Path) -> None:
     train_set = load_split(config, "train")
     print(f"train: {train_set.report.summary()}")
     _require_objects(config, train_set)
-    folder.mkdir(parents=True, exist_ok=True)
     sweep = find_learning_rate(config, train_set)
-    report_sweep(folder, sweep)
+    if leads():
+        folder.mkdir(parents=True, exist_ok=True)
+        report_sweep(folder, sweep)
     print(f"suggested --learning-rate {sweep.suggestion:.1e}\nfigure    {folder}/learning-rate.png")
 
 
@@ -101,24 +103,26 @@ def _require_objects(config: Config, train_set: Dataset) -> None:
 
 
 def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) -> None:
-    train_set.report.write(run.path / "loading-train.json")
-    val_set.report.write(run.path / "loading-val.json")
-    device = jax.devices()[0]
+    if leads():
+        train_set.report.write(run.path / "loading-train.json")
+        val_set.report.write(run.path / "loading-val.json")
+    mesh = data_mesh()
     start_from = config.pretrained or "random weights"
     print(f"{config.task}: {config.backbone} from {start_from}, {config.precision}")
-    print(f"on {device.device_kind} ({device.platform}), run folder {run}")
+    print(f"on {describe(mesh)}, run folder {run}")
     task = make_task(config)
     try:
-        validate = train(config, train_set, val_set, run)
+        validate = train(config, train_set, val_set, run, mesh)
     finally:  # also of a run that was stopped
-        if run.rows("train"):
+        if leads() and run.rows("train"):
             report_training(run, task)
-    _, _, variables = restore(run)
+    _, _, variables = restore(run, mesh=mesh)
     batch_size = min(config.batch_size, len(train_set.ids))
     result = evaluate(task, validate, variables, val_set, batch_size=batch_size, thorough=True)
     print(f"\nbest checkpoint on the validation set\n{result.scores.table()}\n")
-    about = {"checkpoint": "best", "data": config.data, "split": "val"}
-    report_scores(run.path, task, val_set, result, "val", about)
+    if leads():
+        about = {"checkpoint": "best", "data": config.data, "split": "val"}
+        report_scores(run.path, task, val_set, result, "val", about)
     print(f"figures   {run.figures}")
     command = shlex.join([sys.executable, str(Path(sys.argv[0]).with_name("evaluate.py")), str(run)])
     print(f"score it  {command}")

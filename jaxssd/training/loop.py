@@ -1,12 +1,13 @@
 """A whole training run: from a configuration and data to checkpoints and metrics in a folder."""
 
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 from tqdm import tqdm
 
 from jaxssd.config import Config
@@ -14,36 +15,22 @@ from jaxssd.data.dataset import Dataset
 from jaxssd.tasks import Task, make_task
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints
+from jaxssd.training.compilation import Program, compile_program
+from jaxssd.training.devices import data_mesh, fetch, leads, replicated
 from jaxssd.training.divergence import require_finite_losses, require_finite_state
+from jaxssd.training.epochs import Sizes, cut_epoch, epoch_order, run_keys, whole_batch
 from jaxssd.training.evaluation import Validate, evaluate, make_validate
 from jaxssd.training.feed import Feed, images_at_once, is_streamed, open_feed
+from jaxssd.training.memory import MemoryNeed, memory_bytes, nbytes
 from jaxssd.training.phases import Place, make_phase, places
 from jaxssd.training.rows import train_rows, val_row
 from jaxssd.training.run_folder import Row, RunFolder
 from jaxssd.training.schedules import make_schedule
 from jaxssd.training.state import TrainState, Variables, init_state, variable_shapes
-from jaxssd.training.step import epoch_order, epoch_shape
-
-CHUNK_STEPS = 50  # long enough to hide the cost of a call, short enough for a progress bar that moves
-CPU_CALL_STEPS = 1  # a CPU takes a chunk a step at a time, see `make_train_chunk`
+from jaxssd.training.step import TrainChunk
 
 
-class Sizes(NamedTuple):
-    """How an epoch is cut up."""
-
-    num_images: int
-    batch_size: int
-    epoch_steps: int
-    piece_steps: int
-    call_steps: int
-
-    @property
-    def piece_rows(self) -> int:
-        """Images that the device has at once when they are streamed."""
-        return self.piece_steps * self.batch_size
-
-
-def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) -> Validate:
+def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, mesh: Mesh | None = None) -> Validate:
     """Train phase by phase, validate and checkpoint, until the last epoch.
 
     A run that was stopped goes on from its last checkpoint, and ends as it would have without the stop.
@@ -53,6 +40,8 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) 
         train_set: goes to the device whole, as uint8, or is streamed to it; see `feed`.
         val_set: goes to the device a batch at a time.
         run: the run's folder, made by `RunFolder.create`.
+        mesh: devices that share the work; default, all there are. How many there are changes nothing but the speed, and
+            rounding.
 
     Returns:
         The compiled validation, for more of it.
@@ -63,15 +52,17 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) 
         ValueError: if the settings make no network, the pretrained weights do not fit it, or the run was started on
             other data.
     """
+    begin = time.perf_counter()
+    mesh = mesh or data_mesh()
     run.pin_data({"train": train_set.fingerprint, "val": val_set.fingerprint})
     task = make_task(config)
     validate = make_validate(task)
     streamed = is_streamed(train_set, config.memory)
-    sizes = cut_epoch(
-        len(train_set.ids), config.batch_size, images_at_once(train_set) if streamed else len(train_set.ids)
-    )
+    num_images = len(train_set.ids)
+    at_once = images_at_once(train_set) if streamed else num_images
+    sizes = cut_epoch(num_images, whole_batch(config, num_images), at_once)
     with ExitStack() as stack:
-        checkpoints = stack.enter_context(Checkpoints(run.checkpoints))
+        checkpoints = stack.enter_context(Checkpoints(run.checkpoints, mesh=mesh))
         step = checkpoints.last_step or 0
         if step % sizes.epoch_steps:
             raise ValueError(f"{run.path}: step {step} ends no epoch of {sizes.epoch_steps} steps")
@@ -79,44 +70,19 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) 
         if step:
             variables = checkpoints.restore_variables(step, variable_shapes(task.model, config.image_size))
         else:
-            variables = first_variables(config, task)
+            variables = first_variables(config, task, mesh)
         total_steps = sum(phase.epochs for phase in config.phases) * sizes.epoch_steps
         if step:
             done, epochs = step // sizes.epoch_steps, total_steps // sizes.epoch_steps
             print(f"going on after epoch {done} of {epochs}" if done < epochs else f"all {epochs} epochs are done")
         bar = stack.enter_context(_progress(total_steps, step, sizes.batch_size))
-        feed = stack.enter_context(open_feed(train_set, sizes.piece_rows if streamed else None, bar.write))
-        trainer = _Trainer(config, task, validate, feed, val_set, run, checkpoints, sizes, bar)
+        feed = stack.enter_context(open_feed(train_set, sizes.piece_rows if streamed else None, bar.write, mesh))
+        trainer = _Trainer(config, task, validate, feed, val_set, run, checkpoints, sizes, mesh, bar, begin, step)
         for place in places(config):
             if step < place.epochs.stop * sizes.epoch_steps:
                 variables = trainer.train_phase(place, variables, step)
                 step = place.epochs.stop * sizes.epoch_steps
     return validate
-
-
-def cut_epoch(num_images: int, batch_size: int, at_once: int) -> Sizes:
-    """How the device is going to take an epoch.
-
-    Args:
-        num_images: in the training set.
-        batch_size: as the user wants it.
-        at_once: images that may be on the device at once; a batch is in any case.
-
-    Returns:
-        Equal pieces of whole batches, and in them equal calls; how the epoch is cut decides nothing about its order.
-    """
-    batch_size = min(batch_size, num_images)
-    chunks, chunk_steps = epoch_shape(num_images, batch_size, CHUNK_STEPS)
-    divisors = [steps for steps in range(1, chunk_steps + 1) if chunk_steps % steps == 0]
-    piece_steps = max((steps for steps in divisors if steps * batch_size <= at_once), default=1)
-    call_steps = min(CPU_CALL_STEPS, piece_steps) if jax.default_backend() == "cpu" else piece_steps
-    return Sizes(num_images, batch_size, chunks * chunk_steps, piece_steps, call_steps)
-
-
-def run_keys(seed: int) -> tuple[Array, Array]:
-    """The key of the order of the images, and that of everything random in a step."""
-    order_key, step_key = jax.random.split(jax.random.key(seed))
-    return order_key, step_key
 
 
 @dataclass(frozen=True)
@@ -131,34 +97,33 @@ class _Trainer:
     run: RunFolder
     checkpoints: Checkpoints
     sizes: Sizes
+    mesh: Mesh
     bar: tqdm
+    begin: float
+    first_step: int
 
     def train_phase(self, place: Place, variables: Variables, step: int) -> Variables:
         """From the variables at `step`, which lies before the phase's end, to those at its end."""
         config, phase, sizes = self.config, place.phase, self.sizes
         first_step, phase_steps = place.first_epoch * sizes.epoch_steps, phase.epochs * sizes.epoch_steps
         schedule = make_schedule(phase, phase_steps)
-        optimizer, train_chunk = make_phase(config, self.task, phase, schedule)
+        optimizer, train_chunk = make_phase(config, self.task, phase, schedule, mesh=self.mesh)
         state = init_state(variables, optimizer, step)
         if step > first_step:
             state = self.checkpoints.restore(step, state)
         rates = jax.device_get(jax.vmap(schedule)(np.arange(phase_steps)))
-        order_key, step_key = run_keys(config.seed)
+        order_key, step_key = run_keys(config.seed, self.mesh)
+        program = self._compile(train_chunk, state, step_key)
         for epoch in range(step // sizes.epoch_steps, place.epochs.stop):
-            order = epoch_order(
-                order_key,
-                np.int32(epoch),
-                num_images=sizes.num_images,
-                batch_size=sizes.batch_size,
-                chunk_steps=CHUNK_STEPS,
-            )
-            for examples, rows_of_piece in self.feed(order.reshape(-1, sizes.piece_steps, sizes.batch_size)):
+            for examples, rows_of_piece in self.feed.pieces(epoch_order(order_key, np.int32(epoch), sizes)):
                 for rows_of_call in rows_of_piece.reshape(-1, sizes.call_steps, sizes.batch_size):
                     with jax.transfer_guard("disallow"):
-                        state, loss = train_chunk(state, examples, rows_of_call, step_key)
+                        state, loss = program.call(state, examples, rows_of_call, step_key)
                     in_phase = slice(step - first_step, step - first_step + sizes.call_steps)
                     where = {"first_step": step, "epoch": epoch, "phase": place.number}
-                    rows = list(train_rows(jax.device_get(loss), rates[in_phase], **where))
+                    rows = list(train_rows(fetch(loss), rates[in_phase], **where))
+                    if step == self.first_step:
+                        self.bar.write(f"first losses {time.perf_counter() - self.begin:.1f} s after the data was read")
                     self.run.append_rows(rows)
                     require_finite_losses(rows, self.checkpoints.last_step)
                     step += sizes.call_steps
@@ -167,6 +132,15 @@ class _Trainer:
                 require_finite_state(state, rows, self.checkpoints.last_step)
                 self._validate_and_save(state, step, epoch, place.number)
         return state.variables
+
+    def _compile(self, train_chunk: TrainChunk, state: TrainState, step_key: Array) -> Program:
+        """Nothing is compiled after this but the first validation; says what it took, and what the run will take."""
+        shape = self.sizes.call_steps, self.sizes.batch_size
+        rows = jax.ShapeDtypeStruct(shape, np.int32, sharding=replicated(self.mesh))
+        program = compile_program(train_chunk, state, self.feed.shapes, rows, step_key)
+        need = MemoryNeed(self.feed.nbytes, nbytes(state), program.temporary)
+        self.bar.write(f"compiled in {program.seconds:.1f} s; {need.describe(memory_bytes())}")
+        return program
 
     def _validate_and_save(self, state: TrainState, step: int, epoch: int, phase: int) -> None:
         batch_size = self.sizes.batch_size
@@ -187,4 +161,4 @@ class _Trainer:
 
 def _progress(total_steps: int, step: int, batch_size: int) -> tqdm:
     total, initial = total_steps * batch_size, step * batch_size
-    return tqdm(desc="training", disable=None, total=total, initial=initial, unit=" images")
+    return tqdm(desc="training", disable=None if leads() else True, total=total, initial=initial, unit=" images")

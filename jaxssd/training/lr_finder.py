@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
@@ -12,6 +13,8 @@ from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.tasks import make_task
 from jaxssd.training.backbone import first_variables
+from jaxssd.training.devices import data_mesh, fetch, replicated, send
+from jaxssd.training.epochs import whole_batch
 from jaxssd.training.phases import make_phase
 from jaxssd.training.state import TrainState, init_state
 from jaxssd.training.step import TrainChunk
@@ -39,12 +42,13 @@ class Sweep(NamedTuple):
     suggestion: float
 
 
-def find_learning_rate(config: Config, train_set: Dataset) -> Sweep:
+def find_learning_rate(config: Config, train_set: Dataset, mesh: Mesh | None = None) -> Sweep:
     """Sweep the rates in the first phase of a run that is never saved.
 
     Args:
         config: settings, classes filled in; its learning rates are not used.
         train_set: as much of it as the sweep takes goes to the device.
+        mesh: devices that share the work; default, all of them.
 
     Returns:
         The sweep.
@@ -53,13 +57,15 @@ def find_learning_rate(config: Config, train_set: Dataset) -> Sweep:
         ValueError: if the settings make no network, or the loss explodes too soon to tell anything.
     """
     task = make_task(config)
-    optimizer, train_chunk = make_phase(config, task, config.phases[0], sweep_schedule(STEPS), donate=False)
-    state = init_state(first_variables(config, task), optimizer)
-    batch_size = min(config.batch_size, len(train_set.ids))
+    mesh = mesh or data_mesh()
+    everywhere = replicated(mesh)
+    optimizer, train_chunk = make_phase(config, task, config.phases[0], sweep_schedule(STEPS), mesh=mesh, donate=False)
+    state = init_state(first_variables(config, task, mesh), optimizer)
+    batch_size = whole_batch(config, len(train_set.ids))
     chosen = np.random.default_rng(config.seed).permutation(len(train_set.ids))[: STEPS * batch_size]
-    examples = jax.device_put(jax.tree.map(lambda array: array[chosen], train_set.examples))
+    examples = send(jax.tree.map(lambda array: array[chosen], train_set.examples), everywhere)
     order = np.resize(np.arange(len(chosen), dtype=np.int32), (STEPS, batch_size))
-    loss = sweep_losses(train_chunk, state, examples, jax.device_put(order), config.seed)
+    loss = sweep_losses(train_chunk, state, examples, send(order, everywhere), config.seed)
     return read_sweep(np.asarray(sweep_schedule(STEPS)(np.arange(len(loss)))), loss)
 
 
@@ -87,7 +93,7 @@ def sweep_losses(
     """
     key = jax.random.key(seed)
     if jax.default_backend() != "cpu":
-        return np.asarray(train_chunk(state, examples, order, key)[1].total)
+        return np.asarray(fetch(train_chunk(state, examples, order, key)[1].total))
     losses: list[float] = []
     for rows in tqdm(order, "sweeping the learning rate", unit=" steps", disable=None, leave=False):
         state, loss = train_chunk(state, examples, rows[None], key)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import optax
+from jax.sharding import Mesh
 
 from jaxssd.config import Config, Phase
 from jaxssd.tasks import Task
@@ -35,7 +36,13 @@ def places(config: Config) -> Iterator[Place]:
 
 
 def make_phase(
-    config: Config, task: Task, phase: Phase, schedule: optax.Schedule, *, donate: bool = True
+    config: Config,
+    task: Task,
+    phase: Phase,
+    schedule: optax.Schedule,
+    *,
+    mesh: Mesh | None = None,
+    donate: bool = True,
 ) -> tuple[optax.GradientTransformation, TrainChunk]:
     """The optimizer of a phase, and its compiled training.
 
@@ -44,6 +51,7 @@ def make_phase(
         task: likewise.
         phase: says what is trained.
         schedule: from the phase's step to the learning rate.
+        mesh: of `make_train_chunk`.
         donate: whether a state that is trained is used up.
 
     Returns:
@@ -57,5 +65,12 @@ def make_phase(
         weight_decay=config.weight_decay,
     )
     frozen = frozen_stages(phase.unfrozen, task.num_stages)
-    augment = AUGMENTATIONS[config.augment]
-    return optimizer, make_train_chunk(task, optimizer, augment=augment, frozen_stages=frozen, donate=donate)
+    return optimizer, make_train_chunk(
+        task,
+        optimizer,
+        augment=AUGMENTATIONS[config.augment],
+        frozen_stages=frozen,
+        accumulate=config.accumulate,
+        mesh=mesh,
+        donate=donate,
+    )

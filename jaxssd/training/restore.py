@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from jax.sharding import Mesh
+
 from jaxssd.config import Config
 from jaxssd.tasks import Task, make_task
 from jaxssd.training.checkpoint import Checkpoints
@@ -9,15 +11,18 @@ from jaxssd.training.run_folder import RunFolder
 from jaxssd.training.state import Variables, variable_shapes
 
 
-def restore(run: RunFolder, which: Literal["best", "last"] = "best") -> tuple[Config, Task, Variables]:
-    """Load a checkpoint of a run, whatever device it was trained on.
+def restore(
+    run: RunFolder, which: Literal["best", "last"] = "best", mesh: Mesh | None = None
+) -> tuple[Config, Task, Variables]:
+    """Load a checkpoint of a run, whatever devices it was trained on.
 
     Args:
         run: its folder.
         which: the checkpoint with the best validation score, or the last one.
+        mesh: devices that get the variables, each all of them; default, the first one of this process.
 
     Returns:
-        The run's settings, its task, and the variables to call the task's model with, on the first local device.
+        The run's settings, its task, and the variables to call the task's model with.
 
     Raises:
         FileNotFoundError: if there is no run, or no checkpoint in it yet.
@@ -25,6 +30,6 @@ def restore(run: RunFolder, which: Literal["best", "last"] = "best") -> tuple[Co
     config = run.open()
     task = make_task(config)
     like = variable_shapes(task.model, config.image_size)
-    with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
+    with Checkpoints(run.checkpoints, mesh=mesh, read_only=True) as checkpoints:
         step = checkpoints.best_step if which == "best" else checkpoints.last_step
         return config, task, checkpoints.restore_variables(step, like)

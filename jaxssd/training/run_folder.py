@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from jaxssd.config import Config
+from jaxssd.training.devices import leads
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`config.json`, `metrics.jsonl`, `loading-*.json`, `scores-*.json`, `checkpoints/` and `figures/` of one run."""
+    """`config.json`, `metrics.jsonl`, `loading-*.json`, `scores-*.json`, `checkpoints/` and `figures/` of one run.
+
+    Where several processes train one network, all of them read here and only the one that leads writes.
+    """
 
     path: Path
 
@@ -57,10 +61,11 @@ class RunFolder:
             )
 
     def create(self, config: Config) -> None:
-        """Make the folder for a new run; raises like `require_new`."""
-        self.require_new()
-        self.path.mkdir(parents=True, exist_ok=True)
-        config.save(self.config)
+        """Make the folder for a new run, in the process that leads; raises like `require_new`."""
+        if leads():
+            self.require_new()
+            self.path.mkdir(parents=True, exist_ok=True)
+            config.save(self.config)
 
     def open(self) -> Config:
         """The settings of the run that is here.
@@ -76,7 +81,7 @@ class RunFolder:
         """Remember the data sets of a new run, or refuse those that a run was not started on; see below."""
         if self.fingerprints.exists():
             self.require_same_data(fingerprints)
-        else:
+        elif leads():
             self.fingerprints.write_text(json.dumps(fingerprints, indent=2) + "\n")
 
     def require_same_data(self, fingerprints: dict[str, str]) -> None:
@@ -99,8 +104,9 @@ class RunFolder:
 
     def append_rows(self, rows: Iterable[Row]) -> None:
         """Add lines to `metrics.jsonl`; numbers that JSON does not have become null."""
-        with self.metrics.open("a") as file:
-            file.writelines(json.dumps({k: _finite_or_none(v) for k, v in row.items()}) + "\n" for row in rows)
+        if leads():
+            with self.metrics.open("a") as file:
+                file.writelines(json.dumps({k: _finite_or_none(v) for k, v in row.items()}) + "\n" for row in rows)
 
     def rows(self, kind: str) -> list[Row]:
         """The lines of one kind, in the order they were written."""
@@ -108,6 +114,8 @@ class RunFolder:
 
     def drop_rows_after(self, step: int) -> None:
         """Forget what a resumed run will do again: the lines beyond the checkpoint it starts from."""
+        if not leads():
+            return
         kept = [row for row in self._rows() if row["step"] <= step]
         shorter = self.metrics.with_suffix(".part")
         shorter.write_text("".join(json.dumps(row) + "\n" for row in kept))

@@ -5,8 +5,12 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.sharding import Sharding
 from jaxtyping import Array, Int, Key
+
+from jaxssd.training.devices import send
 
 Variables = dict[str, Any]
 
@@ -29,18 +33,25 @@ class TrainState(NamedTuple):
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def init_variables(model: nn.Module, key: Key[Array, ""], image_size: int) -> Variables:
+def init_variables(
+    model: nn.Module, key: Key[Array, ""], image_size: int, sharding: Sharding | None = None
+) -> Variables:
     """Fresh parameters and statistics, made by one compiled call.
 
     Args:
         model: takes images `[B, S, S, 3]` and `train`.
         key: decides the parameters.
         image_size: S.
+        sharding: where they are made.
 
     Returns:
         The collections that `model.apply` takes.
     """
-    return jax.jit(lambda key: model.init(key, jnp.zeros((1, image_size, image_size, 3)), train=False))(key)
+
+    def init(key: Array) -> Variables:
+        return model.init(key, jnp.zeros((1, image_size, image_size, 3)), train=False)
+
+    return jax.jit(init, out_shardings=sharding)(key)
 
 
 def variable_shapes(model: nn.Module, image_size: int) -> Variables:
@@ -57,10 +68,10 @@ def init_state(variables: Variables, optimizer: optax.GradientTransformation, st
         step: how many steps led here.
 
     Returns:
-        The state, committed to the first local device with all its leaves, as those that a step returns and those that
-        a checkpoint restores are: otherwise the second step would be compiled anew.
+        The state, all of it placed as the variables are, and as a step returns it: otherwise the second step would be
+        compiled anew.
     """
     params = variables["params"]
-    opt_state = jax.jit(optimizer.init)(params)
-    state = TrainState(jnp.asarray(step, jnp.int32), params, variables["batch_stats"], opt_state)
-    return jax.device_put(state, jax.local_devices()[0])
+    sharding = jax.tree.leaves(params)[0].sharding
+    opt_state = jax.jit(optimizer.init, out_shardings=sharding)(params)
+    return TrainState(send(np.int32(step), sharding), params, variables["batch_stats"], opt_state)

@@ -2,16 +2,28 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
 from jaxssd.data.dataset import Examples
 from jaxssd.ops import Augmentation, augment_boxes, augment_image, sample_augmentation
 from jaxssd.tasks import Loss, Task
+from jaxssd.training.devices import divided, replicated
 from jaxssd.training.state import TrainState
+
+
+class Gradients(NamedTuple):
+    """What a step learns from a batch: gradients of its mean loss, new BatchNorm statistics, and that loss."""
+
+    grads: Any
+    batch_stats: Any
+    loss: Loss
+
 
 SampleAugmentation = Callable[[Array], Augmentation]
 TrainChunk = Callable[[TrainState, Examples, Array, Array], tuple[TrainState, Loss]]
@@ -29,6 +41,8 @@ def make_train_chunk(
     *,
     augment: SampleAugmentation | None,
     frozen_stages: int = 0,
+    accumulate: int = 1,
+    mesh: Mesh | None = None,
     donate: bool = True,
 ) -> TrainChunk:
     """Compile-once training of several steps.
@@ -41,23 +55,37 @@ def make_train_chunk(
         optimizer: what turns gradients into updates.
         augment: how images and boxes are changed at random; None leaves them.
         frozen_stages: leading stages of the backbone that stay as they are.
+        accumulate: parts in which each batch is computed, one after the other, and which share one update: less memory
+            for the same step, but that BatchNorm sees a part at a time.
+        mesh: devices among which each batch is divided, in shares that may be uneven; each has all of what goes in and
+            of what comes out. Default: the one where the arguments are.
         donate: whether the state that goes in is used up, which spares its memory.
 
     Returns:
         A jitted `(state, examples, order, key) -> (state, loss)`: `order [steps, B]` are rows of `examples`, `key` is
         the run's, the same for every chunk, and `loss [steps]` holds the means over each batch.
     """
+    everywhere = None if mesh is None else replicated(mesh)
 
-    @partial(jax.jit, donate_argnums=(0,) if donate else ())
+    @partial(jax.jit, donate_argnums=(0,) if donate else (), out_shardings=everywhere)
     def train_chunk(
         state: TrainState, examples: Examples, order: Int[Array, "steps B"], key: Key[Array, ""]
     ) -> tuple[TrainState, Loss]:
-        def step(state: TrainState, rows: Array) -> tuple[TrainState, Loss]:
+        def gradients(state: TrainState, rows: Array, key: Array) -> Gradients:
             batch = jax.tree.map(lambda array: array[rows], examples)
-            augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+            if mesh is not None:
+                batch = jax.lax.with_sharding_constraint(batch, divided(mesh))
+            augment_key, dropout_key = jax.random.split(key)
             if augment:
                 batch = augment_batch(augment_key, batch, augment)
-            return _update(state, batch, dropout_key, task, optimizer, frozen_stages)
+            return _gradients(state, batch, dropout_key, task, frozen_stages)
+
+        def step(state: TrainState, rows: Array) -> tuple[TrainState, Loss]:
+            of_batch = _in_parts(partial(gradients, state), accumulate)
+            grads, batch_stats, loss = of_batch(rows, jax.random.fold_in(key, state.step))
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+            return TrainState(state.step + 1, params, batch_stats, opt_state), loss
 
         # XLA's CPU backend is some 17 times slower at convolutions inside a loop (jax#12868): one step is not a loop.
         return jax.lax.scan(step, state, order, unroll=0 if len(order) == 1 else 1)
@@ -65,17 +93,10 @@ def make_train_chunk(
     return train_chunk
 
 
-def _update(
-    state: TrainState,
-    batch: Examples,
-    key: Array,
-    task: Task,
-    optimizer: optax.GradientTransformation,
-    frozen_stages: int,
-) -> tuple[TrainState, Loss]:
-    """One step of gradient descent."""
+def _gradients(state: TrainState, batch: Examples, key: Array, task: Task, frozen_stages: int) -> Gradients:
+    """Of the mean loss, for one forward and backward pass."""
 
-    def mean_loss(params: dict) -> tuple[Array, tuple[Loss, dict]]:
+    def mean_loss(params: dict) -> tuple[Array, tuple[Any, Loss]]:
         predictions, updated = task.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             task.normalize(batch.images),
@@ -85,12 +106,31 @@ def _update(
             mutable=["batch_stats"],
         )
         loss = jax.tree.map(jnp.mean, task.loss(predictions, batch))
-        return loss.total, (loss, updated["batch_stats"])
+        return loss.total, (updated["batch_stats"], loss)
 
-    grads, (loss, batch_stats) = jax.grad(mean_loss, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, batch_stats, opt_state), loss
+    grads, (batch_stats, loss) = jax.grad(mean_loss, has_aux=True)(state.params)
+    return Gradients(grads, batch_stats, loss)
+
+
+def _in_parts(gradients: Callable[[Array, Array], Gradients], parts: int) -> Callable[[Array, Array], Gradients]:
+    """The same of a batch in equal parts, one after the other, each with a key of its own: means of what they give."""
+    if parts == 1:
+        return gradients
+
+    def of_batch(rows: Array, key: Array) -> Gradients:
+        def add(total: Gradients, part: tuple[Array, Array]) -> tuple[Gradients, None]:
+            return jax.tree.map(jnp.add, total, gradients(*part)), None
+
+        # Every part has rows from everywhere in the batch, so from every device's share of it.
+        rows_of_parts, keys = rows.reshape(-1, parts).T, jax.random.split(key, parts)
+        zeros = jax.tree.map(
+            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradients, rows_of_parts[0], keys[0])
+        )
+        in_a_loop = jax.default_backend() != "cpu"  # slow there, see above
+        total, _ = jax.lax.scan(add, zeros, (rows_of_parts, keys), unroll=1 if in_a_loop else parts)
+        return jax.tree.map(lambda x: x / parts, total)
+
+    return of_batch
 
 
 def augment_batch(key: Key[Array, ""], batch: Examples, sample: SampleAugmentation) -> Examples:
@@ -113,44 +153,3 @@ def augment_batch(key: Key[Array, ""], batch: Examples, sample: SampleAugmentati
     keys = jax.random.split(key, len(batch.images))
     images, boxes, valid = jax.vmap(augment_one)(keys, batch.images, batch.boxes, batch.valid)
     return batch._replace(images=images, boxes=boxes, valid=valid)
-
-
-@partial(jax.jit, static_argnames=("num_images", "batch_size", "chunk_steps"))
-def epoch_order(
-    key: Key[Array, ""], epoch: Int[Array, ""], *, num_images: int, batch_size: int, chunk_steps: int
-) -> Int[Array, "chunks steps B"]:
-    """A fresh order of the images, cut into equal chunks of whole batches, so that one compilation serves them all.
-
-    Args:
-        key: the run's.
-        epoch: from 0; each has its own order.
-        num_images: N.
-        batch_size: B, at most N.
-        chunk_steps: the most steps a chunk may have.
-
-    Returns:
-        Rows of the data set. Each appears at most once; the few that fill no batch or chunk sit out this epoch.
-    """
-    chunks, steps = epoch_shape(num_images, batch_size, chunk_steps)
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), num_images)
-    return order[: chunks * steps * batch_size].reshape(chunks, steps, batch_size)
-
-
-def epoch_shape(num_images: int, batch_size: int, chunk_steps: int) -> tuple[int, int]:
-    """How many chunks an epoch has, and how many steps each of them.
-
-    Args:
-        num_images: N.
-        batch_size: B, at most N.
-        chunk_steps: the most steps a chunk may have.
-
-    Returns:
-        `(chunks, steps)`.
-
-    Example:
-        >>> epoch_shape(5011, 64, 50)  # 78 whole batches
-        (2, 39)
-    """
-    batches = num_images // batch_size
-    chunks = -(-batches // chunk_steps)
-    return chunks, batches // chunks

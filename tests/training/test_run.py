@@ -1,6 +1,7 @@
 """A whole run: what it leaves, that it can be stopped anywhere, and that it compiles once and moves nothing."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -15,12 +16,12 @@ from jaxssd.tasks import make_task
 from jaxssd.training import (
     NonFiniteLossError,
     RunFolder,
+    epochs,
     evaluate,
     loop,
     make_predict,
     make_validate,
     map_batches,
-    phases,
     restore,
     train,
 )
@@ -93,31 +94,43 @@ def test_a_finished_run_stays_as_it_is(finished_run, tiny_config, tiny_sets, tmp
 
 
 @pytest.mark.parametrize("chunk_steps", [1, 2])
-def test_one_compilation_and_no_transfer(tiny_config, tiny_sets, tmp_path, monkeypatch, chunk_steps):
-    compiled, guards = [], []
-    make_chunk, guard = phases.make_train_chunk, jax.transfer_guard
-
-    def remember(*args, **kwargs):
-        compiled.append(make_chunk(*args, **kwargs))
-        return compiled[-1]
+def test_one_compilation_and_no_transfer(tiny_config, tiny_sets, tmp_path, monkeypatch, chunk_steps, compilations):
+    """Nothing is compiled after the first epoch, of whatever function, and no step moves anything by itself."""
+    guards, guard, compiled = [], jax.transfer_guard, []
 
     def count(level):
         guards.append(level)
         return guard(level)
 
-    monkeypatch.setattr(phases, "make_train_chunk", remember)
+    def count_compiled(*args, validate_once=loop.evaluate, **kwargs):
+        result = validate_once(*args, **kwargs)
+        compiled.append(len(compilations))
+        return result
+
     monkeypatch.setattr(jax, "transfer_guard", count)
-    monkeypatch.setattr(loop, "CPU_CALL_STEPS", chunk_steps)
+    monkeypatch.setattr(loop, "evaluate", count_compiled)
+    monkeypatch.setattr(epochs, "CPU_CALL_STEPS", chunk_steps)
     run = RunFolder(tmp_path)
     run.create(tiny_config)
     train(tiny_config, *tiny_sets, run)
-    assert compiled[0]._cache_size() == 1
+    assert 0 < compiled[0] == compiled[1] == compiled[2]
     assert guards == ["disallow"] * (6 // chunk_steps)
     assert len(run.rows("train")) == 6
 
 
+def test_what_the_run_takes_is_said_before_it_starts(tiny_config, tiny_sets, tmp_path, capsys):
+    run = RunFolder(tmp_path)
+    run.create(tiny_config)
+    train(tiny_config, *tiny_sets, run)
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(
+        r"compiled in .* s; memory: .* GB of the device's .* GB \(images .*, state .*, step .*\)", lines[0]
+    )
+    assert re.fullmatch(r"first losses .* s after the data was read", lines[1])
+
+
 def test_chunks_of_any_length_train_alike(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "CPU_CALL_STEPS", 2)
+    monkeypatch.setattr(epochs, "CPU_CALL_STEPS", 2)
     run = RunFolder(tmp_path)
     run.create(tiny_config)
     train(tiny_config, *tiny_sets, run)

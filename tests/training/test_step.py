@@ -15,9 +15,11 @@ from jaxssd.data.dataset import Examples
 from jaxssd.ops import sample_augmentation
 from jaxssd.tasks import make_task
 from jaxssd.training.backbone import first_variables
+from jaxssd.training.compilation import compile_program
+from jaxssd.training.epochs import Sizes, epoch_order, epoch_shape
 from jaxssd.training.optimizer import make_optimizer
 from jaxssd.training.state import init_state
-from jaxssd.training.step import AUGMENTATIONS, augment_batch, epoch_order, epoch_shape, make_train_chunk
+from jaxssd.training.step import AUGMENTATIONS, augment_batch, make_train_chunk
 
 
 def optimizer_of(config, unfrozen="all"):
@@ -76,6 +78,48 @@ def test_it_learns_what_it_sees(setup, tiny_config):
     assert np.mean(losses[-5:]) < 0.5 * losses[0]
 
 
+def chunk_in_parts(config, parts):
+    """Without anything random, so that equal parts give equal gradients."""
+    task, optimizer = make_task(replace(config, input_dropout=0.0, dropout=0.0)), optimizer_of(config)
+    return make_train_chunk(task, optimizer, augment=None, accumulate=parts)
+
+
+@pytest.mark.parametrize("looped", [False, True], ids=["unrolled", "in a loop"])
+def test_a_batch_in_parts_is_the_batch(setup, tiny_config, monkeypatch, looped):
+    """Of two equal halves, which BatchNorm cannot tell from the whole: same losses, statistics and update."""
+    _, _, start, examples = setup
+    order, key = jnp.array([[0, 0, 5, 5, 2, 2, 7, 7]], jnp.int32), jax.random.key(3)
+    whole, loss = chunk_in_parts(tiny_config, 1)(start(), examples, order, key)
+    if looped:
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    halves, loss_of_halves = chunk_in_parts(tiny_config, 2)(start(), examples, order, key)
+    for name, value in loss._asdict().items():
+        np.testing.assert_allclose(getattr(loss_of_halves, name), value, rtol=1e-5, err_msg=name)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), whole.batch_stats, halves.batch_stats
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), whole.params, halves.params)
+    assert int(halves.step) == 1
+
+
+def test_each_part_is_a_share_of_the_batch(setup, tiny_config):
+    """A batch of four different images in two parts: its loss is the mean of what each pair has for itself."""
+    _, _, start, examples = setup
+    key, whole = jax.random.key(3), chunk_in_parts(tiny_config, 1)
+    _, both = chunk_in_parts(tiny_config, 2)(start(), examples, jnp.array([[0, 1, 2, 3]], jnp.int32), key)
+    pairs = [whole(start(), examples, jnp.array([pair], jnp.int32), key)[1].total[0] for pair in ([0, 2], [1, 3])]
+    np.testing.assert_allclose(both.total[0], np.mean(pairs), rtol=1e-5)
+
+
+def test_parts_take_less_memory(setup, tiny_config, monkeypatch):
+    """Where parts are computed in a loop, as on an accelerator."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    _, _, start, examples = setup
+    arguments = start(), examples, jnp.zeros((1, 16), jnp.int32), jax.random.key(0)
+    whole, parts = (compile_program(chunk_in_parts(tiny_config, n), *arguments).temporary for n in (1, 4))
+    assert parts < 0.5 * whole
+
+
 def test_difficult_objects_are_no_targets(setup, tiny_config):
     task, _, start, examples = setup
     predictions = task.model.apply(start().variables, jnp.zeros((20, 32, 32, 3)), train=False)
@@ -131,9 +175,9 @@ def test_boxes_turn_with_their_image():
 
 @given(num_images=st.sampled_from([8, 21, 50]), batch_size=st.sampled_from([4, 8]), chunk_steps=st.sampled_from([1, 3]))
 def test_an_epoch_uses_every_image_at_most_once(num_images, batch_size, chunk_steps):
-    shape = {"num_images": num_images, "batch_size": batch_size, "chunk_steps": chunk_steps}
-    orders = [np.asarray(epoch_order(jax.random.key(0), jnp.int32(epoch), **shape)) for epoch in (0, 0, 1)]
     chunks, steps = epoch_shape(num_images, batch_size, chunk_steps)
+    sizes = Sizes(num_images, batch_size, chunks * steps, steps, steps)
+    orders = [np.asarray(epoch_order(jax.random.key(0), jnp.int32(epoch), sizes)) for epoch in (0, 0, 1)]
     assert orders[0].shape == (chunks, steps, batch_size)
     assert 1 <= steps <= chunk_steps
     assert num_images - orders[0].size < batch_size * (1 + chunks)

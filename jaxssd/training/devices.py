@@ -1,0 +1,132 @@
+"""Data parallelism: every device has the whole state, and computes its share of each batch.
+
+Nothing here talks to another device. Arrays are placed, and the compiler adds what has to be exchanged: the sums of the
+gradients, and those of BatchNorm's statistics, which are therefore of the whole batch.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
+
+Tree = TypeVar("Tree")
+
+VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+"""Address and port of the first process, how many there are, and the number of this one."""
+
+CLUSTER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+"""Set by `srun` and `mpirun` to the number of processes; JAX finds out the rest by itself."""
+
+
+def join_processes(environment: dict[str, str] | None = None) -> None:
+    """Make one computation of several processes, on one host or many, if the environment says that there are several.
+
+    To be called before anything else touches a device. Alone, nothing is done.
+
+    Args:
+        environment: default, the process's own. Either all of `VARIABLES`, or what `srun` and `mpirun` set.
+
+    Raises:
+        ValueError: if only some of the variables are set, or if they are no numbers.
+    """
+    environment = dict(os.environ) if environment is None else environment
+    given = [name for name in VARIABLES if environment.get(name)]
+    if given == list(VARIABLES):
+        address, count, number = (environment[name] for name in VARIABLES)
+        if not (count.isdecimal() and number.isdecimal() and int(number) < int(count)):
+            raise ValueError(f"{VARIABLES[1]} is {count!r} and {VARIABLES[2]} is {number!r}, expected numbers below it")
+        jax.distributed.initialize(address, int(count), int(number))
+    elif any(int(environment.get(name, "1")) > 1 for name in CLUSTER_SIZES):
+        jax.distributed.initialize()
+    elif given:
+        raise ValueError(f"{', '.join(given)} is set, but not {', '.join(x for x in VARIABLES if x not in given)}")
+
+
+def leads() -> bool:
+    """Whether this process is the one that writes files and talks to people."""
+    return jax.process_index() == 0
+
+
+def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Devices in one row, along the axis `data`.
+
+    Args:
+        devices: default, all devices of all processes.
+
+    Returns:
+        The mesh.
+    """
+    row = np.array(jax.devices() if devices is None else devices)
+    return Mesh(row, ("data",), axis_types=(AxisType.Auto,))
+
+
+def one_device() -> Mesh:
+    """The first device of this process, for work that is not worth sharing."""
+    return data_mesh(jax.local_devices()[:1])
+
+
+def describe(mesh: Mesh) -> str:
+    """The devices in a few words, such as `8 x NVIDIA H100 (gpu) of 2 processes`."""
+    device, count, processes = mesh.devices[0], mesh.size, jax.process_count()
+    times = f"{count} x " if count > 1 else ""
+    return f"{times}{device.device_kind} ({device.platform})" + (f" of {processes} processes" if processes > 1 else "")
+
+
+def meet(place: str) -> None:
+    """Wait until all processes are here; alone, nothing is waited for."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(place)
+
+
+def agree(text: str) -> str:
+    """The text that the leading process has; in all processes of the same length."""
+    if jax.process_count() == 1:
+        return text
+    return multihost_utils.broadcast_one_to_all(np.frombuffer(text.encode(), np.uint8)).tobytes().decode()
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device has all of it."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def divided(mesh: Mesh) -> NamedSharding:
+    """Every device has its share of the rows."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def batch_sharding(variables: Any) -> Sharding | None:
+    """Where a batch goes that a network with these variables is to see: divided among the devices that have them."""
+    sharding = getattr(jax.tree.leaves(variables)[0], "sharding", None)
+    return divided(sharding.mesh) if isinstance(sharding, NamedSharding) else sharding
+
+
+def shares(sharding: Sharding | None) -> int:
+    """Among how many devices a batch is divided."""
+    return sharding.mesh.size if isinstance(sharding, NamedSharding) else 1
+
+
+def send(tree: Tree, sharding: Sharding | None) -> Tree:
+    """Host arrays to the devices, each process to its own; all processes have the same arrays.
+
+    Args:
+        tree: of NumPy arrays.
+        sharding: where they go; rows must be divisible.
+
+    Returns:
+        The same tree of arrays on the devices.
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, x.__getitem__), tree)
+
+
+def fetch(tree: Tree) -> Tree:
+    """Arrays of the devices to the host: all rows, also those that other processes' devices have."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)

@@ -1,0 +1,182 @@
+"""The same run on one, two and eight devices. `test_devices.py` runs this file in a process that has eight."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxssd.tasks import make_task
+from jaxssd.training import RunFolder, evaluate, loop, make_predict, make_validate, map_batches, restore, train
+from jaxssd.training.backbone import first_variables
+from jaxssd.training.checkpoint import Checkpoints
+from jaxssd.training.devices import data_mesh, describe, divided, replicated, send
+from jaxssd.training.epochs import run_keys
+from jaxssd.training.phases import make_phase
+from jaxssd.training.schedules import make_schedule
+from jaxssd.training.state import init_state
+
+COUNTS = {8: (1, 2, 8), 6: (1, 8)}
+"""Devices, for a batch that they divide evenly, and for one that leaves two of eight without an image."""
+
+
+def mesh_of(count):
+    return data_mesh(jax.devices()[:count])
+
+
+def rows(run, kind):
+    return [[value for value in row.values() if isinstance(value, float)] for row in run.rows(kind)]
+
+
+@pytest.fixture(scope="module")
+def runs_of(tiny_config, tiny_sets, tmp_path_factory):
+    """Two epochs with dropout and augmentation, by batch size and number of devices."""
+    made = {}
+    for batch_size, counts in COUNTS.items():
+        config = replace(tiny_config, batch_size=batch_size, epochs=(2,))
+        for count in counts:
+            made[batch_size, count] = RunFolder(tmp_path_factory.mktemp(f"{batch_size}on{count}"))
+            made[batch_size, count].create(config)
+            train(config, *tiny_sets, made[batch_size, count], mesh_of(count))
+    return made
+
+
+@pytest.fixture(scope="module")
+def runs(runs_of):
+    """Those with uneven shares, by number of devices."""
+    return {count: runs_of[6, count] for count in COUNTS[6]}
+
+
+def test_there_are_eight_devices():
+    assert len(jax.devices()) == 8
+    assert describe(data_mesh()).startswith("8 x cpu")
+
+
+@pytest.mark.parametrize(("batch_size", "count"), [(8, 2), (8, 8), (6, 8)])
+def test_losses_and_scores_are_those_of_one_device(runs_of, batch_size, count):
+    """The first loss to float tolerance; later ones as rounding, which training amplifies, lets them."""
+    one, many = runs_of[batch_size, 1], runs_of[batch_size, count]
+    np.testing.assert_allclose(rows(many, "train")[0], rows(one, "train")[0], rtol=1e-5)
+    np.testing.assert_allclose(rows(many, "train"), rows(one, "train"), rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(rows(many, "val"), rows(one, "val"), rtol=2e-2, atol=2e-3)
+
+
+@pytest.fixture(scope="module")
+def step(tiny_config, tiny_sets):
+    """A state and the losses after one step of ten images on so many devices, and the compiled step."""
+
+    def of(count, **settings):
+        config = replace(tiny_config, **settings)
+        mesh, task = mesh_of(count), make_task(config)
+        phase = config.phases[0]
+        optimizer, chunk = make_phase(config, task, phase, make_schedule(phase, 4), mesh=mesh)
+        state = init_state(first_variables(config, task, mesh), optimizer)
+        examples = send(tiny_sets[0].examples, replicated(mesh))
+        order = send(np.arange(10, dtype=np.int32)[None], replicated(mesh))
+        arguments = state, examples, order, run_keys(0, mesh)[1]
+        program = chunk.lower(*arguments).compile()
+        with jax.transfer_guard("disallow"):
+            state, loss = program(*arguments)
+        return state, loss, program
+
+    return of
+
+
+def test_batchnorm_sees_the_whole_batch(step):
+    """Its statistics after one step are those of one device, where ten images lie in shares of two, and two of none."""
+    one, eight = step(1)[0], step(8)[0]
+    for a, b in zip(jax.tree.leaves(one.batch_stats), jax.tree.leaves(eight.batch_stats), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+    for leaf in jax.tree.leaves(eight):
+        assert leaf.sharding.is_equivalent_to(replicated(mesh_of(8)), leaf.ndim)
+
+
+def test_parts_of_a_batch_lie_on_all_devices_too(step):
+    one, eight = step(1, batch_size=10, accumulate=2), step(8, batch_size=10, accumulate=2)
+    np.testing.assert_allclose(eight[1].total, one[1].total, rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(one[0].batch_stats), jax.tree.leaves(eight[0].batch_stats), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+
+
+def test_devices_exchange_sums_and_no_images(step):
+    """What goes from one device to another is of the size of parameters, statistics and losses."""
+    text = step(8)[2].as_text()
+    assert "all-reduce" in text
+    for name in ("all-gather", "all-to-all", "collective-permute"):
+        assert not any("[10,32,32,3]" in line for line in text.splitlines() if f" {name}(" in line)
+
+
+def test_evaluation_divides_each_batch_and_counts_every_image_once(runs, tiny_sets):
+    images = tiny_sets[1].examples.images
+    _, task, variables = restore(runs[8], "last", mesh_of(1))
+    expected = map_batches(make_predict(task), variables, images, batch_size=12)
+    for batch_size in (5, 100):
+        _, task, variables = restore(runs[8], "last", mesh_of(8))
+        seen, predict = [], make_predict(task)
+
+        def look_and_predict(variables, batch, seen=seen, predict=predict):
+            seen.append((len(batch), batch.sharding))
+            return predict(variables, batch)
+
+        found = map_batches(look_and_predict, variables, images, batch_size=batch_size)
+        assert all(size % 8 == 0 and where == divided(mesh_of(8)) for size, where in seen)
+        np.testing.assert_array_equal(found.valid, expected.valid)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize(("written_on", "restored_on"), [(8, 1), (1, 8)])
+def test_a_run_goes_on_with_other_devices(runs, tiny_sets, tmp_path, monkeypatch, written_on, restored_on):
+    """Stopped after an epoch on some devices, resumed on others: it ends like the run that was not."""
+    config, evaluate_once = runs[1].open(), loop.evaluate
+    run = RunFolder(tmp_path)
+    run.create(config)
+
+    def stop_at_second_validation(*args, **kwargs):
+        if run.rows("val"):
+            raise KeyboardInterrupt
+        return evaluate_once(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "evaluate", stop_at_second_validation)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, *tiny_sets, run, mesh_of(written_on))
+    monkeypatch.setattr(loop, "evaluate", evaluate_once)
+    train(config, *tiny_sets, run, mesh_of(restored_on))
+    assert len(run.rows("train")) == len(runs[1].rows("train"))
+    np.testing.assert_allclose(rows(run, "train"), rows(runs[1], "train"), rtol=2e-3, atol=2e-3)
+
+
+def test_a_checkpoint_of_eight_devices_is_read_by_one(runs):
+    _, _, on_one = restore(runs[8], "last", mesh_of(1))
+    _, _, on_eight = restore(runs[8], "last", mesh_of(8))
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(on_one), jax.device_get(on_eight))
+    assert all(leaf.devices() == set(jax.devices()[:1]) for leaf in jax.tree.leaves(on_one))
+    with Checkpoints(runs[8].checkpoints, read_only=True) as checkpoints:
+        assert checkpoints.last_step
+
+
+def test_scores_of_a_restored_network(runs, tiny_sets):
+    """On eight devices what they were in the run on eight."""
+    config, task, variables = restore(runs[8], "last", mesh_of(8))
+    result = evaluate(task, make_validate(task), variables, tiny_sets[1], batch_size=config.batch_size)
+    row = runs[8].rows("val")[-1]
+    assert result.loss.total.mean() == pytest.approx(row["loss"], rel=1e-5)
+    assert result.scores.voc.mean_area == pytest.approx(row["map_area"], abs=1e-6)
+
+
+def test_streamed_pieces_reach_all_devices(runs, tiny_sets, tmp_path):
+    run, config = RunFolder(tmp_path), replace(runs[8].open(), memory="stream")
+    run.create(config)
+    train(config, *tiny_sets, run, mesh_of(8))
+    assert run.metrics.read_text() == runs[8].metrics.read_text()
+
+
+def test_a_sum_of_uneven_shares():
+    """What the above stands on: jit pads a share that is too short, and the padding counts nowhere."""
+    mesh = mesh_of(8)
+
+    @jax.jit
+    def mean(x):
+        return jnp.mean(jax.lax.with_sharding_constraint(x, divided(mesh)))
+
+    assert float(mean(send(np.arange(10, dtype=np.float32), replicated(mesh)))) == 4.5
