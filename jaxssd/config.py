@@ -51,16 +51,22 @@ class Config:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     """By which they are divided then."""
 
-    backbone: Literal["resnet_tiny", "resnet_small", "resnet18", "resnet34", "resnet50"] = "resnet34"
+    backbone: Literal["resnet_tiny", "resnet_small", "resnet18", "resnet34", "resnet34_ssd300", "resnet50"] = "resnet34"
     """Feature extractor."""
     pretrained: str | None = None
     """Its weights: a file of torchvision's (.pth, .safetensors), or the folder of another run. Default: random."""
+    head: Literal["pyramid", "ssd300"] = "pyramid"
+    """What predicts: the lesson's head, on grids and with anchors of your choice, or SSD300's with its 8,732."""
     grids: tuple[int, ...] = (4, 2, 1)
     """Side lengths of the anchor grids; each must be one that the backbone and head reach at this image size."""
     zooms: tuple[float, ...] = (0.75, 1.0, 1.3)
     """Sizes of the anchors relative to their cell."""
     ratios: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))
     """Shapes of the anchors, (height, width) relative to their zoom."""
+    anchor_sizes: tuple[float, ...] = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
+    """Of SSD300's anchors, in pixels of 300; the default is VOC's, COCO's is 21 45 99 153 207 261 315."""
+    coding: Literal["tanh", "offsets"] = "tanh"
+    """What box activations mean: the lesson's bounded moves, or offsets as in SSD, which are learned by smooth L1."""
     head_width: int = 256
     """Channels in the head's convolutions."""
     input_dropout: float = 0.4
@@ -78,6 +84,10 @@ class Config:
     """Weight of the classes that are present in the focal loss; 1 - alpha is that of the others."""
     gamma: float = 2.0
     """How much the focal loss makes of what is still wrong; 2 in the lesson's lecture, 1 in its notebook."""
+    hard_negatives: int = 0
+    """Of the anchors without an object, so many for each with one count in the loss, the worst. 0: all of them do."""
+    normalizer: Literal["classes", "positives"] = "classes"
+    """What the classification loss is divided by: classes, as in the lesson, or anchors with an object, as in SSD."""
     match_rule: Literal["best_iou", "lesson"] = "best_iou"
     """How anchors are given to objects; `lesson` lets an object lose its anchor to a later one."""
     match_threshold: float = 0.4
@@ -125,6 +135,9 @@ class Config:
         self._require("accumulate", self.batch_size % self.accumulate == 0, f"a divisor of {self.batch_size} images")
         self._require("classes", len(set(self.classes)) == len(self.classes), "each name once")
         self._require("val_fraction", 0 < self.val_fraction < 1, "a share between 0 and 1")
+        self._require("hard_negatives", self.hard_negatives >= 0, "0 or more")
+        sizes_hold = len(self.anchor_sizes) == 7 and all(0 < size < math.inf for size in self.anchor_sizes)
+        self._require("anchor_sizes", sizes_hold, "seven positive numbers")
         for name in ("input_dropout", "dropout"):
             self._require(name, 0 <= getattr(self, name) < 1, "a share, 0 or more and below 1")
         self._require("match_threshold", 0 <= self.match_threshold <= 1, "an IoU between 0 and 1")

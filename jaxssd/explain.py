@@ -18,7 +18,6 @@ from jaxssd.ops import (
     augment_boxes,
     augment_image,
     clip_boxes,
-    decode_tanh,
     match_anchors,
     sample_augmentation,
 )
@@ -42,18 +41,22 @@ def idea_figures(
         dataset: with objects; the images are chosen so that there is something to see.
 
     Returns:
-        Name and figure of each idea, made when it is asked for. Raw predictions need a grid with one anchor a cell.
+        Name and figure of each idea, made when it is asked for. Raw predictions need a grid with one anchor a cell,
+        anchors and receptive fields the lesson's head.
     """
     examples = dataset.examples
     image, boxes, labels, valid, _ = _most_telling(examples, task.anchors, config.match_threshold)
-    yield "anchors", plots.anchor_figure(image, task.anchors, config.grids, config.zooms, config.ratios)
+    of_grids = config.head == "pyramid"  # SSD300's anchors are too many to draw
+    if of_grids:
+        yield "anchors", plots.anchor_figure(image, task.anchors, config.grids, config.zooms, config.ratios)
     yield (
         "matches",
         plots.match_figure(
             image, boxes, labels, valid, task.anchors, task.class_names, threshold=config.match_threshold
         ),
     )
-    yield "receptive-fields", _receptive_fields(config, task, variables, examples.images[:FIELD_IMAGES])
+    if of_grids:
+        yield "receptive-fields", _receptive_fields(config, task, variables, examples.images[:FIELD_IMAGES])
     yield "focal-loss", plots.focal_figure()
     yield "augmentation", _augmentations(image, boxes, labels, valid, task.class_names)
     yield from _predictions(config, task, variables, image)
@@ -110,9 +113,9 @@ def _predictions(
     predictions = jax.jit(task.predict)(variables, jnp.asarray(image[None]))
     detections = jax.device_get(jax.tree.map(lambda array: array[0], task.answer(predictions)))
     logits, activations = (array[0] for array in predictions)
-    boxes = np.asarray(clip_boxes(decode_tanh(activations, task.anchors)))
+    boxes = np.asarray(clip_boxes(task.decode(activations, task.anchors)))
     scores = np.asarray(jax.nn.sigmoid(logits))
-    if len(config.grids) == 1 and len(config.zooms) * len(config.ratios) == 1:
+    if config.head == "pyramid" and len(config.grids) == 1 and len(config.zooms) * len(config.ratios) == 1:
         labels = scores.argmax(axis=1).astype(np.int32)
         yield (
             "raw-predictions",

@@ -119,9 +119,30 @@ def focal() -> Config:
     return replace(anchors189(), class_loss="focal")
 
 
+def ssd300() -> Config:
+    """SSD300 on MLPerf's ResNet34, at 300 px: 8,732 anchors, offsets, three hard negatives for each positive. For a GPU.
+
+    As in the paper but for the classes, which have a sigmoid each and no background, and BatchNorm in the extra layers.
+    `--class-loss focal --hard-negatives 0` is the same with the focal loss. Not trained to a score yet.
+    """
+    return Config(
+        image_size=300,
+        backbone="resnet34_ssd300",
+        head="ssd300",
+        coding="offsets",
+        class_loss="bce",
+        hard_negatives=3,
+        normalizer="positives",
+        match_threshold=0.5,
+        precision="bfloat16",
+        epochs=(120,),
+        eval_every=5,
+    )
+
+
 PRESETS: dict[str, Preset] = {
     preset.__name__: preset
-    for preset in (quick, small, largest_box, largest_object, multilabel, anchors16, anchors189, focal)
+    for preset in (quick, small, largest_box, largest_object, multilabel, anchors16, anchors189, focal, ssd300)
 }
 
 

@@ -86,6 +86,14 @@ def test_anchors_and_losses_of_the_lesson():
     assert (PRESETS["focal"]().alpha, PRESETS["focal"]().gamma) == (0.25, 2.0)
 
 
+def test_ssd300_is_the_papers():
+    """Liu et al. 2016, section 2.2: smooth L1 of offsets, IoU 0.5, negatives 3:1, the mean over matched boxes."""
+    config = PRESETS["ssd300"]()
+    assert (config.image_size, config.match_threshold, config.coding) == (300, 0.5, "offsets")
+    assert (config.hard_negatives, config.normalizer, config.match_rule) == (3, "positives", "best_iou")
+    assert config.anchor_sizes == (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_without_a_pretrained_backbone_a_stage_is_one_phase_of_everything(name):
     (phase,) = PRESETS[name]().phases
@@ -103,7 +111,7 @@ def test_phases_change_nothing_else(name):
 
 def test_other_presets_stay_as_they_are():
     others = [name for name in PRESETS if name not in STAGES]
-    assert others == ["quick", "small"]
+    assert others == ["quick", "small", "ssd300"]
     assert all(with_phases(name) == PRESETS[name]() for name in others)
 
 
@@ -122,7 +130,7 @@ def test_every_preset_makes_a_task_at_its_size(name):
 
     predictions, answer = jax.eval_shape(predict_and_answer, variables, images)
     assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves((predictions, answer)))
-    expected = {"quick": (8 * 8 + 4 * 4) * 3, "small": 85 * 6, "anchors16": 16, "anchors189": 189, "focal": 189}
+    expected = {"quick": (8 * 8 + 4 * 4) * 3, "small": 85 * 6, "anchors16": 16, "anchors189": 189, "focal": 189, "ssd300": 8732}
     if name in expected:
         assert predictions.class_logits.shape == (2, expected[name], 20)
 

@@ -125,9 +125,11 @@ def configure(command: Command) -> Config:
     Raises:
         ValueError: if there is no such preset, or it has no anchors; or for a value out of range.
     """
-    with_anchors = [name for name, preset in PRESETS.items() if preset().task == "detection"]
+    with_anchors = [
+        name for name, preset in PRESETS.items() if preset().task == "detection" and preset().head == "pyramid"
+    ]
     if command.preset not in with_anchors:
-        why = "has no anchors" if command.preset in PRESETS else "does not exist"
+        why = "has no anchors to choose" if command.preset in PRESETS else "does not exist"
         raise ValueError(f"the preset {command.preset!r} {why}; choose one of {', '.join(with_anchors)}")
     given = {name: getattr(command, name) for name in OF_A_RUN if getattr(command, name) is not None}
     return replace(PRESETS[command.preset](), data=command.path, **given)

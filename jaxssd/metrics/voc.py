@@ -12,7 +12,7 @@ from jaxssd.metrics.arrays import DetectionArrays, checked_detections, checked_t
 from jaxssd.metrics.curve import Curve, average_precision
 from jaxssd.metrics.tables import none_if_nan, show
 
-_PAIRS_PER_CHUNK = 2**20  # detection-truth pairs held at once: 8 MiB for each float64 intermediate
+_PAIRS_PER_CHUNK = 2**17  # detection-truth pairs at once: 1 MiB for each float64 intermediate, which caches hold
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """The network: a backbone, and a head on its last feature map."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,11 +9,15 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
 
 from jaxssd.models.heads import SSDMultiHead
+from jaxssd.models.reformulation import Reformulation
 from jaxssd.models.resnet import BACKBONES, ResNet
+from jaxssd.models.ssd300_head import SSD300Head
 from jaxssd.ops._arrays import ArrayLike, as_float, check_shapes
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+HeadName = Literal["pyramid", "ssd300"]
 
 
 class Detector(nn.Module):
@@ -53,6 +57,7 @@ def make_detector(
     *,
     num_classes: int,
     backbone: str = "resnet34",
+    head: HeadName = "pyramid",
     grids: Sequence[int] = (4, 2, 1),
     boxes_per_cell: int = 9,
     head_width: int = 256,
@@ -60,25 +65,32 @@ def make_detector(
     input_dropout: float = 0.4,
     dropout: float = 0.4,
     dtype: DTypeLike = jnp.float32,
+    reformulated: Sequence[Reformulation] = (),
+    remat: bool = False,
 ) -> Detector:
     """Build a detector from plain values, such as those of a checkpoint; the defaults are the lesson's multibox model.
 
     Args:
         num_classes: C, without background.
         backbone: a name in `BACKBONES`.
-        grids: side of each grid of anchors, largest first. See `pyramid_grids` for what an image size offers.
-        boxes_per_cell: anchors a cell.
-        head_width: channels of the head's convolutions.
+        head: `"pyramid"` is the lesson's, with any grids; `"ssd300"` has the layers of SSD300 for `ssd300_anchors`, and
+            works with the backbone `resnet34_ssd300` and images of 297 to 304 pixels.
+        grids: of the pyramid: side of each grid of anchors, largest first. See `pyramid_grids` for what an image size
+            offers. This and what else is said to be of the pyramid has no effect on SSD300, whose layers are fixed.
+        boxes_per_cell: of the pyramid: anchors a cell.
+        head_width: of the pyramid: channels of its convolutions.
         class_bias: first value of the class logits.
-        input_dropout: share of the backbone's features dropped while training.
-        dropout: the same after every convolution of the head.
+        input_dropout: of the pyramid: share of the backbone's features dropped while training.
+        dropout: of the pyramid: the same after every convolution.
         dtype: dtype of the computation; parameters, statistics and predictions are float32.
+        reformulated: layers that are computed in another, faster form with the same variables; see `Reformulation`.
+        remat: compute the backbone's activations again in the backward pass rather than keep them.
 
     Returns:
         A `Detector`, without parameters: `init` it.
 
     Raises:
-        ValueError: if there is no such backbone.
+        ValueError: if there is no such backbone, head or reformulation.
 
     Example:
         >>> import jax
@@ -91,7 +103,12 @@ def make_detector(
     """
     if backbone not in BACKBONES:
         raise ValueError(f"make_detector: no backbone {backbone!r}; there are {', '.join(BACKBONES)}")
-    head = SSDMultiHead(
+    if head not in get_args(HeadName):
+        raise ValueError(f"make_detector: no head {head!r}; there are {', '.join(get_args(HeadName))}")
+    if unknown := set(reformulated) - set(get_args(Reformulation)):
+        known = ", ".join(get_args(Reformulation))
+        raise ValueError(f"make_detector: `reformulated` has {', '.join(sorted(unknown))}; there are {known}")
+    pyramid = SSDMultiHead(
         num_classes=num_classes,
         grids=tuple(grids),
         boxes_per_cell=boxes_per_cell,
@@ -100,8 +117,11 @@ def make_detector(
         dropout=dropout,
         width=head_width,
         dtype=dtype,
+        reformulated=tuple(reformulated),
     )
-    return Detector(BACKBONES[backbone](dtype=dtype), head)
+    ssd300 = SSD300Head(num_classes, class_bias, dtype, tuple(reformulated))
+    network = BACKBONES[backbone](dtype=dtype, reformulated=tuple(reformulated), remat=remat)
+    return Detector(network, pyramid if head == "pyramid" else ssd300)
 
 
 def normalize_images(

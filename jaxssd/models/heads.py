@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxssd.models.resnet import BatchNorm
+from jaxssd.models.accumulate import conv_to_float32
+from jaxssd.models.norm import batch_norm
+from jaxssd.models.reformulation import Reformulation
 from jaxssd.ops._arrays import ArrayLike, check_shapes
 
 _Conv3x3 = partial(
@@ -40,12 +42,14 @@ class StdConv(nn.Module):
         stride: 2 halves the grid, rounding up.
         dropout: share of activations dropped while training.
         dtype: dtype of the computation; parameters and statistics are float32.
+        reformulated: layers that are computed in another form, of which it has only `"norm"`.
     """
 
     channels: int
     stride: int
     dropout: float
     dtype: DTypeLike = jnp.float32
+    reformulated: tuple[Reformulation, ...] = ()
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Float[Array, "B h2 w2 c2"]:
@@ -59,7 +63,7 @@ class StdConv(nn.Module):
             `[B, ceil(h / stride), ceil(w / stride), channels]`.
         """
         x = nn.relu(_Conv3x3(self.channels, strides=self.stride, dtype=self.dtype, name="conv")(features))
-        x = BatchNorm(use_running_average=not train, dtype=self.dtype, name="bn")(x)
+        x = batch_norm(self.reformulated)(use_running_average=not train, dtype=self.dtype, name="bn")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
@@ -71,11 +75,14 @@ class OutConv(nn.Module):
         boxes_per_cell: k.
         class_bias: first value of the logits' biases. An anchor rarely holds an object; a negative start spares the
             network from learning that first (Lin et al. 2017, arXiv:1708.02002, sec. 3.3).
+        dtype: dtype of what is multiplied. Sums, biases and predictions are float32: in bfloat16 scores would tie.
+            Where the layers are small, as here, multiplying in float32 costs next to nothing.
     """
 
     num_classes: int
     boxes_per_cell: int
     class_bias: float
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"]) -> Predictions:
@@ -88,8 +95,9 @@ class OutConv(nn.Module):
             Float32 `class_logits [B, h * w * k, C]` and `box_activations [B, h * w * k, 4]`; box j of the cell in row r
             and column c is at `(r * w + c) * k + j`.
         """
-        # Float32 whatever the rest computes in: these small layers cost next to nothing, and bfloat16 makes scores tie.
-        conv = partial(_Conv3x3, dtype=jnp.float32)
+        conv = partial(
+            _Conv3x3, dtype=self.dtype, promote_dtype=_all_but_the_bias, conv_general_dilated=conv_to_float32
+        )
         class_bias = nn.initializers.constant(self.class_bias)
         logits = conv(self.boxes_per_cell * self.num_classes, bias_init=class_bias, name="classes")(features)
         activations = conv(self.boxes_per_cell * 4, name="boxes")(features)
@@ -111,6 +119,7 @@ class PyramidHead(nn.Module):
         dropout: the same in every `StdConv`.
         width: channels of every `StdConv`.
         dtype: dtype of the computation; parameters and statistics, and what comes out, are float32.
+        reformulated: layers that are computed in another form, of which it has only `"norm"`.
     """
 
     num_classes: int
@@ -121,6 +130,7 @@ class PyramidHead(nn.Module):
     dropout: float
     width: int = 256
     dtype: DTypeLike = jnp.float32
+    reformulated: tuple[Reformulation, ...] = ()
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Predictions:
@@ -141,11 +151,11 @@ class PyramidHead(nn.Module):
         if not grids or grids != tuple(grid for grid in pyramid if grid in grids):
             size = f"{pyramid[0]}x{pyramid[0]}"
             raise ValueError(f"PyramidHead: `grids` is {grids}; {size} features offer {pyramid}, taken largest first")
-        outputs = []
+        outputs, settings = [], (self.dropout, self.dtype, self.reformulated)
         x = nn.Dropout(self.input_dropout, deterministic=not train)(nn.relu(features))
         for level, grid in enumerate(pyramid[: pyramid.index(grids[-1]) + 1]):
             stride = 1 if level == 0 else 2
-            x = StdConv(self.width, stride, self.dropout, self.dtype, name=f"std_conv{level}")(x, train=train)
+            x = StdConv(self.width, stride, *settings, name=f"std_conv{level}")(x, train=train)
             if grid in grids:
                 out_conv = OutConv(self.num_classes, self.boxes_per_cell, self.class_bias, name=f"out_conv{level}")
                 outputs.append(out_conv(x))
@@ -173,3 +183,9 @@ def pyramid_grids(grid: int) -> tuple[int, ...]:
         (7, 4, 2, 1)
     """
     return (grid,) if grid <= 1 else (grid, *pyramid_grids(-(-grid // 2)))
+
+
+def _all_but_the_bias(
+    inputs: ArrayLike, kernel: ArrayLike, bias: ArrayLike, *, dtype: DTypeLike
+) -> tuple[Array, Array, ArrayLike]:
+    return jnp.asarray(inputs, dtype), jnp.asarray(kernel, dtype), bias

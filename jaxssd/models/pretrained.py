@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,10 @@ def load_pretrained(path: Path, like: dict[str, Any]) -> dict[str, Any]:
     The files that it downloads are read as they are, and so are others with its names, such as timm's `.safetensors`.
     All expect images normalised with ImageNet's mean and deviation, which is what `normalize_images` does.
 
-    A classifier (`fc`) is ignored. A ResNet in a bigger network, under a prefix such as `module.` or `backbone.`, is
-    found by its names, and the rest of that network is ignored. Features are PyTorch's, in training and in evaluation;
-    but training goes on with the biased variance of Flax in the running statistics, where PyTorch multiplies the
-    variance of a batch's n values by n / (n - 1).
+    A classifier (`fc`) is ignored, and so are stages after the backbone's last one. A ResNet in a bigger network, under
+    a prefix such as `module.` or `backbone.`, is found by its names, and the rest of that network is ignored. Features
+    are PyTorch's, in training and in evaluation; but training goes on with the biased variance of Flax in the running
+    statistics, where PyTorch multiplies the variance of a batch's n values by n / (n - 1).
 
     Args:
         path: any file for `read_weights`, in float16, bfloat16, float32 or float64.
@@ -102,7 +103,12 @@ def _find_prefix(weights: dict[str, np.ndarray], expected: Shapes) -> str:
 
 def _checked(found: dict[str, np.ndarray], expected: Shapes) -> dict[str, np.ndarray]:
     """All expected tensors in float32, or one error with everything that is wrong."""
-    needless = {name for name in found if name.startswith("fc.") or name.endswith(".num_batches_tracked")}
+    last_stage = _last_stage(expected)
+    needless = {
+        name
+        for name in found
+        if name.startswith("fc.") or name.endswith(".num_batches_tracked") or _stage(name) > last_stage
+    }
     fitting = {name: array for name, array in found.items() if array.shape == expected.get(name)}
     with np.errstate(over="ignore"):  # of float64; infinity is reported
         values = {name: np.array(array, np.float32, order="C") for name, array in fitting.items()}
@@ -125,8 +131,18 @@ def _checked(found: dict[str, np.ndarray], expected: Shapes) -> dict[str, np.nda
         return values
     file_depth, model_depth = _depth(found), _depth(expected)
     looks = f" (it looks like a ResNet-{file_depth}, the backbone is a ResNet-{model_depth})"
-    hint = looks if file_depth and file_depth != model_depth else ""
+    hint = looks if file_depth not in (0, model_depth) and _last_stage(found) == last_stage else ""
     raise ValueError("\n  ".join([f"does not fit the backbone{hint}", *lines]))
+
+
+def _last_stage(names: Iterable[str]) -> int:
+    return max(map(_stage, names), default=0)
+
+
+def _stage(name: str) -> int:
+    """Of `layer3.0.bn1.bias`, 3; of what is in no stage, 0."""
+    match = re.match(r"layer(\d{1,3})\.", name)
+    return int(match[1]) if match else 0
 
 
 def _depth(names: dict[str, Any]) -> int:

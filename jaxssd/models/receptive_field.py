@@ -111,6 +111,6 @@ def _resnet_layers(backbone: ResNet) -> list[Layer]:
     layers = [(7, 2), (3, 2)]
     for stage, blocks in enumerate(backbone.stage_sizes, start=1):
         for block in range(blocks):
-            stride = 2 if stage > 1 and block == 0 else 1
+            stride = backbone.strides[stage - 1] if block == 0 else 1
             layers += [(3, stride)] if backbone.block is Bottleneck else [(3, stride), (3, 1)]
     return layers

@@ -4,7 +4,9 @@ Same layers, same padding, same names (`layer1_0` for `layer1.0`, `downsample_co
 weights map one to one.
 """
 
+from collections.abc import Callable
 from functools import partial
+from math import prod
 
 import flax.linen as nn
 import jax
@@ -12,10 +14,13 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxssd.models.norm import batch_norm
+from jaxssd.models.pooling import max_pool_3x3
+from jaxssd.models.reformulation import Reformulation
+from jaxssd.models.stem import SpaceToDepthConv
 from jaxssd.ops._arrays import ArrayLike
 
-BatchNorm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
-"""With PyTorch's constants (its momentum of 0.1 is the share of the new statistics). Statistics are always float32."""
+KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class BasicBlock(nn.Module):
@@ -25,11 +30,13 @@ class BasicBlock(nn.Module):
         channels: channels of both convolutions.
         stride: stride of the first one and of the shortcut.
         dtype: dtype of the computation; parameters and statistics are float32.
+        reformulated: layers that are computed in another form, of which a block has only `"norm"`.
     """
 
     channels: int
     stride: int = 1
     dtype: DTypeLike = jnp.float32
+    reformulated: tuple[Reformulation, ...] = ()
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Float[Array, "B h2 w2 c2"]:
@@ -43,7 +50,7 @@ class BasicBlock(nn.Module):
             `[B, ceil(h / stride), ceil(w / stride), channels]`.
         """
         conv = partial(_conv, self.channels, dtype=self.dtype)
-        norm = partial(BatchNorm, use_running_average=not train, dtype=self.dtype)
+        norm = partial(batch_norm(self.reformulated), use_running_average=not train, dtype=self.dtype)
 
         x = nn.relu(norm(name="bn1")(conv(3, self.stride, name="conv1")(features)))
         x = norm(name="bn2")(conv(3, name="conv2")(x))
@@ -62,11 +69,13 @@ class Bottleneck(nn.Module):
         channels: channels of the first two convolutions.
         stride: stride of the second one and of the shortcut.
         dtype: dtype of the computation; parameters and statistics are float32.
+        reformulated: layers that are computed in another form, of which a block has only `"norm"`.
     """
 
     channels: int
     stride: int = 1
     dtype: DTypeLike = jnp.float32
+    reformulated: tuple[Reformulation, ...] = ()
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Float[Array, "B h2 w2 c2"]:
@@ -80,7 +89,7 @@ class Bottleneck(nn.Module):
             `[B, ceil(h / stride), ceil(w / stride), 4 * channels]`.
         """
         conv = partial(_conv, dtype=self.dtype)
-        norm = partial(BatchNorm, use_running_average=not train, dtype=self.dtype)
+        norm = partial(batch_norm(self.reformulated), use_running_average=not train, dtype=self.dtype)
         outputs = 4 * self.channels
 
         x = nn.relu(norm(name="bn1")(conv(self.channels, 1, name="conv1")(features)))
@@ -96,11 +105,16 @@ class ResNet(nn.Module):
     """Images to the last feature map of a residual network.
 
     Attributes:
-        stage_sizes: blocks in each stage. Every stage but the first halves the map, so four stages have an output
-            stride of 32 and three have 16.
+        stage_sizes: blocks in each stage.
         width: channels of the first stage's blocks; each next stage doubles them.
         dtype: dtype of the computation; parameters and statistics are float32.
         block: what the stages are made of.
+        strides: of each stage's first block; fewer stages use the first of them. With the usual ones four stages have
+            an output stride of 32 and three have 16.
+        reformulated: layers that are computed in another, faster form, with the same variables and the same result up
+            to rounding; see `Reformulation`.
+        remat: keep only what lies between blocks for the backward pass, and compute the rest of each block there
+            again: less memory, about a third more computation (Chen et al. 2016, arXiv:1604.06174).
 
     Example:
         >>> images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
@@ -115,11 +129,14 @@ class ResNet(nn.Module):
     width: int = 64
     dtype: DTypeLike = jnp.float32
     block: type[BasicBlock] | type[Bottleneck] = BasicBlock
+    strides: tuple[int, ...] = (1, 2, 2, 2)
+    reformulated: tuple[Reformulation, ...] = ()
+    remat: bool = False
 
     @property
     def output_stride(self) -> int:
         """Pixels of the image to one cell of the feature map."""
-        return 2 ** (len(self.stage_sizes) + 1)
+        return 4 * prod(self.strides[: len(self.stage_sizes)])
 
     @nn.compact
     def __call__(
@@ -138,18 +155,38 @@ class ResNet(nn.Module):
             `[B, ceil(H / output_stride), ceil(W / output_stride), width * 2 ** (stages - 1)]`, with four times the
             channels from a `Bottleneck`.
         """
-        stem_norm = BatchNorm(use_running_average=not train or frozen_stages > 0, dtype=self.dtype, name="bn1")
-        x = nn.relu(stem_norm(_conv(self.width, 7, 2, dtype=self.dtype, name="conv1")(images)))
-        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        x = self._stem(images, train=train and frozen_stages == 0)
         for stage, blocks in enumerate(self.stage_sizes, start=1):
             frozen = stage <= frozen_stages
             for block in range(blocks):
-                stride = 2 if stage > 1 and block == 0 else 1
-                layer = self.block(self.width * 2 ** (stage - 1), stride, self.dtype, name=f"layer{stage}_{block}")
+                stride = self.strides[stage - 1] if block == 0 else 1
+                layer = self._block(self.width * 2 ** (stage - 1), stride, name=f"layer{stage}_{block}")
                 x = layer(x, train=train and not frozen)
             if frozen:
                 x = jax.lax.stop_gradient(x)
         return x
+
+    def _stem(self, images: ArrayLike, *, train: bool) -> Array:
+        x = self._first_convolution()(images)
+        x = batch_norm(self.reformulated)(use_running_average=not train, dtype=self.dtype, name="bn1")(x)
+        if "pool" in self.reformulated:
+            return nn.relu(max_pool_3x3(x))  # the largest pixel is also the largest after the ReLU
+        return nn.max_pool(nn.relu(x), (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+
+    def _first_convolution(self) -> nn.Module:
+        if "stem" in self.reformulated:
+            return SpaceToDepthConv(self.width, KERNEL_INIT, self.dtype, name="conv1")
+        return _conv(self.width, 7, 2, dtype=self.dtype, name="conv1")
+
+    def _block(self, channels: int, stride: int, *, name: str) -> Callable[..., Array]:
+        block = self.block(channels, stride, self.dtype, self.reformulated, name=name)
+        if not self.remat:
+            return block
+
+        def again(features: Array, *, train: bool) -> Array:
+            return nn.remat(lambda block, x: block(x, train=train))(block, features)
+
+        return again
 
 
 BACKBONES = {
@@ -158,8 +195,13 @@ BACKBONES = {
     "resnet_small": partial(ResNet, stage_sizes=(1, 1, 1), width=32),
     "resnet_tiny": partial(ResNet, stage_sizes=(1, 1), width=32),
     "resnet50": partial(ResNet, stage_sizes=(3, 4, 6, 3), block=Bottleneck),
+    "resnet34_ssd300": partial(ResNet, stage_sizes=(3, 4, 6), strides=(1, 2, 1)),
 }
-"""Constructors by name. `resnet_small` (output stride 16) and `resnet_tiny` (8) train on a CPU in minutes."""
+"""Constructors by name. `resnet_small` (output stride 16) and `resnet_tiny` (8) train on a CPU in minutes.
+
+`resnet34_ssd300` is what MLPerf's SSD keeps of ResNet34: three stages, the third one without its stride, so that 300
+pixels become 38x38 cells (output stride 8). It takes torchvision's weights of ResNet34.
+"""
 
 
 def _conv(channels: int, size: int, stride: int = 1, *, dtype: DTypeLike, name: str) -> nn.Conv:
@@ -171,6 +213,6 @@ def _conv(channels: int, size: int, stride: int = 1, *, dtype: DTypeLike, name: 
         padding=size // 2,
         use_bias=False,
         dtype=dtype,
-        kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+        kernel_init=KERNEL_INIT,
         name=name,
     )

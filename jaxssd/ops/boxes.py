@@ -141,9 +141,12 @@ def clip_boxes(boxes: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
 
 
 def _intersection_and_union(a: Array, b: Array) -> tuple[Array, Array]:
-    near = jnp.maximum(a[:, None, :2], b[None, :, :2])
-    far = jnp.minimum(a[:, None, 2:], b[None, :, 2:])
-    intersection = box_area(jnp.concatenate([near, far], axis=-1))
+    """In single coordinates: XLA computes these inside a reduction that follows, and would store a `[N, M, 4]`."""
+    a_y1, a_x1, a_y2, a_x2 = a.T[:, :, None]
+    b_y1, b_x1, b_y2, b_x2 = b.T[:, None, :]
+    height = jnp.minimum(a_y2, b_y2) - jnp.maximum(a_y1, b_y1)
+    width = jnp.minimum(a_x2, b_x2) - jnp.maximum(a_x1, b_x1)
+    intersection = jnp.maximum(height, 0) * jnp.maximum(width, 0)
     union = box_area(a)[:, None] + box_area(b)[None, :] - intersection
     return intersection, union
 

@@ -1,9 +1,9 @@
 """Classification losses, elementwise and unreduced, and the choice of the hardest negatives."""
 
-import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Shaped
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from jaxssd.ops._arrays import ArrayLike, as_float, check_shapes
 
@@ -89,10 +89,27 @@ def hard_negative_mask(
         Array([False, False,  True,  True], dtype=bool)
     """
     check_shapes("hard_negative_mask", loss=(loss, "A"), positive=(positive, "A"))
-    loss, positive = jax.lax.stop_gradient(as_float(loss)), jnp.asarray(positive)
-    hardest_first = jnp.lexsort((-loss, positive))
-    selected = jnp.arange(len(loss)) < ratio * jnp.sum(positive)
-    return jnp.zeros_like(positive).at[hardest_first].set(selected) & ~positive
+    loss, positive = lax.stop_gradient(as_float(loss)), jnp.asarray(positive)
+    if len(loss) == 0:
+        return positive
+    rank = _hardest_first(loss, positive)
+    count = jnp.minimum(ratio * jnp.sum(positive), jnp.sum(~positive))
+    last = jnp.sort(rank)[jnp.maximum(count - 1, 0)]
+    harder, tied = rank < last, rank == last
+    return harder | (tied & (jnp.cumsum(tied) <= count - jnp.sum(harder)))
+
+
+def _hardest_first(loss: Float[Array, " A"], positive: Bool[Array, " A"]) -> Int[Array, " A"]:
+    """Integers that rise where the loss falls, then come NaN and positives: one sort of integers is many times as fast.
+
+    The bits of a float that is not negative, read as an integer, are in the order of the floats. Those of a negative
+    float run backwards, but for the sign.
+    """
+    integer = jnp.int32 if loss.dtype == jnp.float32 else jnp.int64
+    last = jnp.iinfo(integer).max
+    bits = lax.bitcast_convert_type(jnp.where(loss == 0, 0, -loss), integer)  # one zero, for there are two
+    rank = jnp.where(bits < 0, bits ^ last, bits)
+    return jnp.where(positive, last, jnp.where(jnp.isnan(loss), last - 1, rank))
 
 
 def _check_same_shape(function: str, logits: ArrayLike, targets: ArrayLike) -> None:

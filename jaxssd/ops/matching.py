@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxssd.ops._arrays import ArrayLike, as_float, check_shapes
@@ -11,6 +12,7 @@ from jaxssd.ops.boxes import box_iou
 
 RULES = ("best_iou", "lesson")
 FORCED_OVERLAP = 1.99  # the lesson's mark of a forced match: above any threshold
+NO_OVERLAP = -1.0  # below what any real ground truth has
 
 
 class Match(NamedTuple):
@@ -25,6 +27,15 @@ class Match(NamedTuple):
     gt_index: Int[Array, " A"]
     overlap: Float[Array, " A"]
     positive: Bool[Array, " A"]
+
+
+class _Standing(NamedTuple):
+    """Where each ground truth stands in deferred acceptance: with the anchor it has, or that last refused it."""
+
+    anchor: Int[Array, " G"]
+    overlap: Float[Array, " G"]
+    seeking: Bool[Array, " G"]
+    accepted: Bool[Array, " G"]
 
 
 def match_anchors(
@@ -46,6 +57,8 @@ def match_anchors(
       and identical boxes are interchangeable.
     - `"lesson"`: the anchor that a ground truth overlaps most is its own. If several share a best anchor the last
       one has it, and the others own none. Ties go to the lowest anchor.
+
+    Memory grows with `A + G`, not with their product: the IoUs of all pairs are never stored.
 
     Rows that are not valid take no part, whatever their coordinates. With no valid row every `gt_index` is 0, every
     `overlap` 0 and nothing is positive. No gradient flows through a match.
@@ -89,47 +102,78 @@ def match_anchors(
     valid = jnp.asarray(gt_valid)
     boxes = jnp.where(valid[:, None], as_float(gt_boxes), 0)
     order = jnp.lexsort(boxes.T[::-1]) if rule == "best_iou" else jnp.arange(num_gt)
-    iou = jax.lax.stop_gradient(box_iou(boxes[order], anchor_corners))
-    iou = jnp.where(valid[order][:, None], iou, -1)  # below what any real ground truth has: no other mask is needed
+    boxes, valid, anchors = lax.stop_gradient((boxes[order], valid[order], as_float(anchor_corners)))
 
-    forced = _owners(iou) if rule == "best_iou" else _last_best(iou)
-    row = jnp.where(forced >= 0, forced, jnp.argmax(iou, axis=0))
-    overlap = jnp.take_along_axis(iou, row[None, :], axis=0)[0]
-    positive = (forced >= 0) | (overlap > threshold)
-    if rule == "lesson":
-        overlap = jnp.where(forced >= 0, FORCED_OVERLAP, overlap)
-    return Match(order[row].astype(jnp.int32), jnp.maximum(overlap, 0), positive)
+    owner, owned_overlap = _owners(boxes, valid, anchors) if rule == "best_iou" else _last_best(boxes, valid, anchors)
+    overlap, row = _highest(jnp.where(valid[:, None], box_iou(boxes, anchors), NO_OVERLAP), axis=0)
+    forced = owner >= 0
+    return Match(
+        gt_index=order[jnp.where(forced, owner, row)].astype(jnp.int32),
+        overlap=jnp.maximum(jnp.where(forced, owned_overlap, overlap), 0),
+        positive=forced | (overlap > threshold),
+    )
 
 
-def _last_best(iou: Float[Array, "G A"]) -> Int[Array, " A"]:
+def _last_best(
+    boxes: Float[Array, "G 4"], valid: Bool[Array, " G"], anchors: Float[Array, "A 4"]
+) -> tuple[Int[Array, " A"], float]:
     """The last ground truth whose best anchor this is, or -1; a maximum, since a scatter's last write is undefined."""
-    num_gt, num_anchors = iou.shape
-    is_best = jnp.argmax(iou, axis=1)[:, None] == jnp.arange(num_anchors)[None, :]
-    return jnp.max(jnp.where(is_best & (iou >= 0), jnp.arange(num_gt)[:, None], -1), axis=0)
+    rows = jnp.arange(len(boxes), dtype=jnp.int32)
+    boxes = lax.optimization_barrier(boxes)  # else XLA stores the IoUs, to use them again where it reduces over rows
+    _, best = _highest(box_iou(boxes, anchors), axis=1)
+    owner = jnp.full(len(anchors), -1, jnp.int32).at[jnp.where(valid, best, len(anchors))].max(rows, mode="drop")
+    return owner, FORCED_OVERLAP
 
 
-def _owners(iou: Float[Array, "G A"]) -> Int[Array, " A"]:
-    """The ground truth that owns each anchor, or -1: greedy by IoU, then anchor, then row.
+def _owners(
+    boxes: Float[Array, "G 4"], valid: Bool[Array, " G"], anchors: Float[Array, "A 4"]
+) -> tuple[Int[Array, " A"], Float[Array, " A"]]:
+    """The ground truth that owns each anchor, or -1, and their IoU: greedy by IoU, then anchor, then row.
 
     Deferred acceptance: in each round every ground truth without an anchor proposes to the best one that would take it,
     and each anchor keeps the best that it has been offered. An anchor only ever changes to a better ground truth, so
     this ends; typically after a handful of rounds, where greedy choice takes one for each ground truth.
+
+    IoUs are computed anew in each round, inside the reduction that looks for the best offer, and compared with those
+    that this same reduction found before. Elsewhere they may differ in the last bit.
     """
-    num_gt, num_anchors = iou.shape
-    rows = jnp.arange(num_gt, dtype=jnp.int32)[:, None]
+    num_anchors, rows = len(anchors), jnp.arange(len(boxes), dtype=jnp.int32)
 
-    def play_round(state: tuple[Array, Array]) -> tuple[Array, Array]:
-        owner, _ = state
-        owned_iou = jnp.where(owner >= 0, jnp.take_along_axis(iou, owner[None, :], axis=0)[0], -1)
-        free = (iou >= 0) & ~jnp.any(owner[None, :] == rows, axis=1, keepdims=True)
-        earlier = (iou == owned_iou[None, :]) & (rows < owner[None, :])
-        offer = jnp.where(free & (earlier | (iou > owned_iou[None, :])), iou, -1)
-        target = jnp.argmax(offer, axis=1)[:, None] == jnp.arange(num_anchors)[None, :]
-        proposal = jnp.where(target, offer, -1)
-        winner = jnp.argmax(proposal, axis=0).astype(jnp.int32)
-        improved = jnp.max(proposal, axis=0) >= 0
-        return jnp.where(improved, winner, owner), jnp.any(improved)
+    def owners(state: _Standing) -> tuple[Array, Array]:
+        holds = ~state.seeking & (state.overlap >= 0)
+        owner = jnp.full(num_anchors, -1, jnp.int32)
+        owner = owner.at[jnp.where(holds, state.anchor, num_anchors)].set(rows, mode="drop")
+        return owner, jnp.where(owner >= 0, state.overlap[owner], NO_OVERLAP)
 
-    nobody = jnp.full(num_anchors, -1, jnp.int32)
-    owner, _ = jax.lax.while_loop(lambda state: state[1], play_round, (nobody, jnp.array(True)))
-    return owner
+    def play_round(state: _Standing) -> _Standing:
+        owner, owned = owners(state)
+        # Boxes that do not seek are hidden: so the IoUs change in each round, and XLA cannot store them for the loop.
+        iou = box_iou(jnp.where(state.seeking[:, None], boxes, 0), anchors)
+        accepted = (iou > owned[None, :]) | ((iou == owned[None, :]) & (rows[:, None] < owner[None, :]))
+        offer, target = _highest(jnp.where(accepted & state.seeking[:, None], iou, NO_OVERLAP), axis=1)
+        anchor = jnp.where(state.seeking, target, state.anchor)
+        overlap = jnp.where(state.seeking, offer, state.overlap)
+
+        better = (overlap[None, :] > overlap[:, None]) | (
+            (overlap[None, :] == overlap[:, None]) & (rows[None, :] < rows[:, None])
+        )
+        beaten = jnp.any(better & (anchor[None, :] == anchor[:, None]), axis=1)
+        return _Standing(anchor, overlap, seeking=beaten & (overlap >= 0), accepted=state.seeking & ~beaten)
+
+    def unsettled(state: _Standing) -> Array:
+        return jnp.any(state.seeking) & jnp.any(state.accepted)  # somebody always is; to ask makes the end certain
+
+    nowhere = jnp.full(len(boxes), NO_OVERLAP, jnp.result_type(boxes, anchors))
+    return owners(lax.while_loop(unsettled, play_round, _Standing(jnp.zeros_like(rows), nowhere, valid, valid)))
+
+
+def _highest(values: Float[Array, "G A"], axis: int) -> tuple[Float[Array, " n"], Int[Array, " n"]]:
+    """Maximum along an axis and its lowest index, as one reduction: XLA computes the values in it and stores none."""
+
+    def better(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+        first = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] < b[1]))
+        return jnp.where(first, a[0], b[0]), jnp.where(first, a[1], b[1])
+
+    indices = lax.broadcasted_iota(jnp.int32, values.shape, axis)
+    nothing = np.array(-np.inf, values.dtype), np.array(values.shape[axis], np.int32)
+    return lax.reduce((values, indices), nothing, better, (axis,))

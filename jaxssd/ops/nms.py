@@ -109,14 +109,29 @@ def multiclass_nms(
     """
     check_shapes("multiclass_nms", boxes=(boxes, "A 4"), scores=(scores, "A C"))
     _check_limits("multiclass_nms", iou_threshold, max_candidates=max_candidates, max_outputs=max_outputs)
-    scores = as_float(scores)
-    pairs = jnp.where(jnp.isnan(scores), -jnp.inf, scores).reshape(-1)
-    best, pair = lax.top_k(pairs, min(max_candidates, pairs.size))
-    anchors, labels = jnp.divmod(pair, scores.shape[1])
+    best, anchors, labels = _best_pairs(as_float(scores), max_candidates)
     candidates = as_float(boxes)[anchors]
     overlap = (box_iou(candidates, candidates) > iou_threshold) & (labels[:, None] == labels[None, :])
     kept = _sweep(overlap, best > score_threshold)
     return _kept_first(Detections(candidates, best, labels, kept), max_outputs)
+
+
+def _best_pairs(scores: Float[Array, "A C"], count: int) -> tuple[Float[Array, "K"], Int[Array, "K"], Int[Array, "K"]]:
+    """The best pairs, `count` of them if there are as many: their scores, anchors and labels.
+
+    They are looked for among the `count` anchors with the best score in any class, ties to the lowest anchor. The best
+    pair of each of these ranks before every pair of any other anchor, by a higher score or else by a lower anchor. So a
+    pair of another anchor has `count` pairs before it. In rising order of the anchors, ties remain as they were.
+    """
+    num_anchors, num_classes = scores.shape
+    scores = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
+    anchors = jnp.arange(num_anchors)
+    if num_anchors > count:
+        anchors = jnp.sort(lax.top_k(jnp.max(scores, axis=1), count)[1])
+        scores = scores[anchors]
+    best, pair = lax.top_k(scores.reshape(-1), min(count, scores.size))
+    position, labels = jnp.divmod(pair, num_classes)
+    return best, anchors[position], labels
 
 
 def _sweep(overlap: Bool[Array, "K K"], valid: Bool[Array, "K"]) -> Bool[Array, "K"]:

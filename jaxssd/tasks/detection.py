@@ -22,7 +22,7 @@ from jaxssd.metrics import (
     voc_scores,
 )
 from jaxssd.models.heads import Predictions
-from jaxssd.ops import Anchors, Detections, SSDLoss, clip_boxes, decode_tanh, multiclass_nms
+from jaxssd.ops import Anchors, Detections, SSDLoss, clip_boxes, multiclass_nms
 from jaxssd.tasks.task import Task, box_in_pixels
 
 
@@ -74,10 +74,12 @@ class DetectionTask(Task):
 
     Attributes:
         anchors: of the head's grids.
+        decode: from activations and anchors to boxes.
         loss_of_image: `ssd_loss` with its settings.
     """
 
     anchors: Anchors
+    decode: Callable[[Array, Anchors], Array]
     loss_of_image: Callable[..., SSDLoss]
 
     @property
@@ -94,7 +96,7 @@ class DetectionTask(Task):
         """Decoded, clipped and suppressed detections of each image, `[B, D]`."""
 
         def detect(class_logits: Array, box_activations: Array) -> Detections:
-            boxes = clip_boxes(decode_tanh(box_activations, self.anchors))
+            boxes = clip_boxes(self.decode(box_activations, self.anchors))
             return multiclass_nms(boxes, jax.nn.sigmoid(class_logits))
 
         return jax.vmap(detect)(*predictions)

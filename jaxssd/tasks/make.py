@@ -7,8 +7,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxssd.config import Config
-from jaxssd.models import BACKBONES, BoxHead, Detector, LabelHead, ObjectHead, make_detector
-from jaxssd.ops import bce_loss, focal_loss, make_anchors, ssd_loss
+from jaxssd.models import BACKBONES, BoxHead, Detector, LabelHead, ObjectHead, Reformulation, make_detector
+from jaxssd.ops import (
+    bce_loss,
+    decode_offsets,
+    decode_tanh,
+    encode_offsets,
+    focal_loss,
+    make_anchors,
+    ssd300_anchors,
+    ssd_loss,
+)
 from jaxssd.tasks.detection import DetectionTask
 from jaxssd.tasks.largest import LargestBoxTask, LargestObjectTask
 from jaxssd.tasks.multilabel import MultilabelTask
@@ -34,11 +43,15 @@ def make_task(config: Config) -> Task:
 
 
 def _detection(config: Config) -> DetectionTask:
-    # On the host: a device's arrays would have to be copied back when a function that closes over them is compiled.
-    anchors = jax.device_get(make_anchors(config.grids, config.zooms, config.ratios))
+    if config.head == "ssd300":
+        anchors = ssd300_anchors(config.anchor_sizes)
+    else:
+        anchors = make_anchors(config.grids, config.zooms, config.ratios)
+    anchors = jax.device_get(anchors)  # a device's would have to be copied back when what closes over them is compiled
     model = make_detector(
         num_classes=len(config.classes),
         backbone=config.backbone,
+        head=config.head,
         grids=config.grids,
         boxes_per_cell=len(config.zooms) * len(config.ratios),
         head_width=config.head_width,
@@ -46,7 +59,10 @@ def _detection(config: Config) -> DetectionTask:
         input_dropout=config.input_dropout,
         dropout=config.dropout,
         dtype=jnp.dtype(config.precision),
+        reformulated=_reformulated(config),
+        remat=config.remat,
     )
+    decode, encode = (decode_tanh, None) if config.coding == "tanh" else (decode_offsets, encode_offsets)
     focal = partial(focal_loss, alpha=config.alpha, gamma=config.gamma)
     loss = partial(
         ssd_loss,
@@ -54,8 +70,12 @@ def _detection(config: Config) -> DetectionTask:
         class_loss=focal if config.class_loss == "focal" else bce_loss,
         threshold=config.match_threshold,
         rule=config.match_rule,
+        decode=decode,
+        encode=encode,
+        negative_ratio=config.hard_negatives or None,
+        normalizer=config.normalizer,
     )
-    return DetectionTask(model, config.classes, config.mean, config.std, anchors, loss)
+    return DetectionTask(model, config.classes, config.mean, config.std, anchors, decode, loss)
 
 
 def _largest_box(config: Config) -> LargestBoxTask:
@@ -91,4 +111,14 @@ def _dense_head(head: type[ObjectHead] | type[LabelHead], config: Config) -> nn.
 
 
 def _with_head(head: nn.Module, config: Config) -> Detector:
-    return Detector(BACKBONES[config.backbone](dtype=jnp.dtype(config.precision)), head)
+    dtype = jnp.dtype(config.precision)
+    return Detector(
+        BACKBONES[config.backbone](dtype=dtype, reformulated=_reformulated(config), remat=config.remat), head
+    )
+
+
+def _reformulated(config: Config) -> tuple[Reformulation, ...]:
+    """On a GPU `norm` was measured to be faster; of the others, and of a TPU, it is not known."""
+    if config.reformulated is None:
+        return () if jax.default_backend() == "cpu" else ("norm",)
+    return config.reformulated

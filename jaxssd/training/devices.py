@@ -102,7 +102,7 @@ def divided(mesh: Mesh) -> NamedSharding:
 def batch_sharding(variables: Any) -> Sharding | None:
     """Where a batch goes that a network with these variables is to see: divided among the devices that have them."""
     sharding = getattr(jax.tree.leaves(variables)[0], "sharding", None)
-    return divided(sharding.mesh) if isinstance(sharding, NamedSharding) else sharding
+    return NamedSharding(sharding.mesh, PartitionSpec("data")) if isinstance(sharding, NamedSharding) else sharding
 
 
 def shares(sharding: Sharding | None) -> int:
@@ -110,7 +110,7 @@ def shares(sharding: Sharding | None) -> int:
     return sharding.mesh.size if isinstance(sharding, NamedSharding) else 1
 
 
-def send(tree: Tree, sharding: Sharding | None) -> Tree:
+def send(tree: Any, sharding: Sharding | None) -> Any:
     """Host arrays to the devices, each process to its own; all processes have the same arrays.
 
     Args:
@@ -122,7 +122,7 @@ def send(tree: Tree, sharding: Sharding | None) -> Tree:
     """
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
-    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, x.__getitem__), tree)
+    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, x.__getitem__), tree)  # type: ignore[arg-type]
 
 
 def fetch(tree: Tree) -> Tree:

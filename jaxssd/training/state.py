@@ -49,7 +49,7 @@ def init_variables(
     """
 
     def init(key: Array) -> Variables:
-        return model.init(key, jnp.zeros((1, image_size, image_size, 3)), train=False)
+        return dict(model.init(key, jnp.zeros((1, image_size, image_size, 3)), train=False))
 
     return jax.jit(init, out_shardings=sharding)(key)
 

@@ -1,6 +1,7 @@
 """COCO's numbers through the library: known answers, VOC's area where the two must agree, pycocotools as the judge."""
 
 import contextlib
+import gc
 import io
 import json
 import logging
@@ -357,6 +358,55 @@ def test_sizes_that_cannot_be_are_refused(sizes):
 def test_no_classes_are_refused():
     with pytest.raises(ValueError, match="num_classes"):
         score(*by_hand([[]], [[]]), num_classes=0)
+
+
+# What it costs
+
+
+@contextlib.contextmanager
+def counted_collections():
+    """A list that grows by one with each garbage collection."""
+    collections = []
+
+    def count(phase: str, _: dict) -> None:
+        if phase == "start":
+            collections.append(phase)
+
+    gc.callbacks.append(count)
+    try:
+        yield collections
+    finally:
+        gc.callbacks.remove(count)
+
+
+def test_no_garbage_is_looked_for_while_there_are_many_records():
+    """A third of all the time would go there. There is no garbage either: all records are gone in the end."""
+    boxes = [((row, row, row + 50, row + 50), row / 100) for row in range(100)]
+    scene = by_hand([boxes] * 50, [[((0, 0, 50, 50), False)]] * 50)
+    score(*scene)  # loads the library
+    gc.collect()
+    objects = len(gc.get_objects())
+    with counted_collections() as collections:
+        score(*scene)
+    assert len(collections) < 5  # 5,000 records are worth dozens
+    assert len(gc.get_objects()) - objects < 1000
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(enabled):
+    scene = by_hand([[((0, 0, 50, 50), 0.9)]], [[((0, 0, 50, 50), False)]])
+    try:
+        if not enabled:
+            gc.disable()
+        score(*scene)
+        assert gc.isenabled() == enabled
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("faster_coco_eval.COCO", None)
+            with pytest.raises(TypeError):
+                score(*scene)
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
 
 
 def run_python(code: str) -> str:

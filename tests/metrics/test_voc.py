@@ -1,5 +1,6 @@
 import json
 import math
+import sys
 import tracemalloc
 from fractions import Fraction
 
@@ -292,6 +293,27 @@ def test_many_images_take_bounded_memory():
     tracemalloc.stop()
     assert scores.ap_area[0] == 1.0
     assert peak < 150e6  # the float64 IoUs of all pairs at once would be 64 MB, and a dozen such arrays are made
+
+
+def test_no_loop_in_python_goes_over_images():
+    """Four times the images are scored in as many calls of functions as one time, whatever the machine is busy with."""
+
+    def number_of_calls(num_images: int) -> int:
+        rng = np.random.default_rng(0)
+        boxes, labels = rng.random((num_images, 5, 4)), rng.integers(0, NUM_CLASSES, (num_images, 5))
+        found = Found(boxes, rng.random((num_images, 5)), labels, np.ones((num_images, 5), bool))
+        truth = Truth(boxes, labels, found.valid, rng.random((num_images, 5)) < 0.1)
+        events: list[str] = []
+        profiler = sys.getprofile()
+        sys.setprofile(lambda _, event, __: events.append(event))
+        try:
+            score(found, truth)
+        finally:
+            sys.setprofile(profiler)
+        return sum(event in ("call", "c_call") for event in events)
+
+    number_of_calls(100)  # whatever happens once
+    assert number_of_calls(400) < number_of_calls(100) + 50
 
 
 # average_precision

@@ -14,6 +14,7 @@ from jaxssd.models import (
     Detector,
     PyramidHead,
     ResNet,
+    SSD300Head,
     SSDMultiHead,
     make_detector,
     normalize_images,
@@ -85,8 +86,10 @@ def test_settings_reach_the_layers():
         input_dropout=0.3,
         dropout=0.2,
         dtype="bfloat16",
+        reformulated=["norm", "stem"],
+        remat=True,
     )
-    assert made.backbone == BACKBONES["resnet34"](dtype="bfloat16")
+    assert made.backbone == BACKBONES["resnet34"](dtype="bfloat16", reformulated=("norm", "stem"), remat=True)
     assert made.head == PyramidHead(
         num_classes=5,
         grids=(2, 1),
@@ -96,7 +99,21 @@ def test_settings_reach_the_layers():
         dropout=0.2,
         width=16,
         dtype="bfloat16",
+        reformulated=("norm", "stem"),
     )
+
+
+def test_settings_reach_the_layers_of_ssd300():
+    made = make_detector(
+        num_classes=5,
+        backbone="resnet34_ssd300",
+        head="ssd300",
+        class_bias=-1.0,
+        dtype="bfloat16",
+        reformulated=["norm"],
+    )
+    assert made.head == SSD300Head(num_classes=5, class_bias=-1.0, dtype="bfloat16", reformulated=("norm",))
+    assert made.backbone == BACKBONES["resnet34_ssd300"](dtype="bfloat16", reformulated=("norm",))
 
 
 def test_rows_look_at_their_own_cell():
@@ -163,6 +180,14 @@ def test_bfloat16_training_step_is_finite_and_respects_frozen_stages(variables, 
 def test_unknown_backbone_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"'vgg16'.*resnet18, resnet34, resnet_small, resnet_tiny"):
         make_detector(num_classes=2, backbone="vgg16")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"head": "ssd512"}, "ssd512"), ({"reformulated": ("poool",)}, "poool")]
+)
+def test_unknown_heads_and_reformulations_are_named(settings, message):
+    with pytest.raises(Exception, match=message):
+        make_detector(num_classes=2, **settings)
 
 
 def test_grid_beyond_the_image_size_is_refused():

@@ -146,6 +146,31 @@ def test_what_the_backbone_has_no_use_for_is_ignored(tmp_path):
     assert_same(load(tmp_path, torch_zip(within | beside)), weights)
 
 
+def test_stages_after_the_backbones_last_one_are_ignored(tmp_path):
+    """Such as the fourth one of ResNet34, which the backbone of SSD300 does not have."""
+    whole = random_weights(resnet_shapes((1, 1, 2, 1), 4), seed=3)
+    kept = {name: array for name, array in whole.items() if not name.startswith(("layer3.", "layer4."))}
+    broken = {name: np.full_like(array, np.nan) for name, array in whole.items() if name not in kept}
+    assert_same(load(tmp_path, torch_zip(kept | broken)), kept)
+    assert_same(load(tmp_path, torch_zip({f"module.{name}": array for name, array in (kept | broken).items()})), kept)
+
+    shapes = resnet_shapes((3, 4, 6, 3))
+    weights = {name: np.full(shape, i, ml_dtypes.bfloat16) for i, (name, shape) in enumerate(shapes.items())}
+    variables = load(tmp_path, safetensors_file(weights), shapes_of(BACKBONES["resnet34_ssd300"]()))
+    used = {name: array for name, array in weights.items() if not name.startswith("layer4.")}
+    assert len(jax.tree.leaves(variables)) == len(used) < len(weights)
+    assert all(np.all(ours(variables, name) == np.float32(array.flat[0])) for name, array in used.items())
+
+
+def test_stages_that_the_file_lacks_are_missing_and_no_other_depth_is_suggested(tmp_path):
+    message = error_of(tmp_path, random_weights(resnet_shapes((1,), 4)))
+    assert "15 missing: layer2.0.bn1.bias [8]" in message
+    assert "unexpected" not in message
+    deeper = random_weights(resnet_shapes((2, 1, 1), 4))
+    assert "10 unexpected: layer1.1.bn1.bias [4]" in (message := error_of(tmp_path, deeper))
+    assert "looks like" not in message
+
+
 def test_checkpoints_and_arrays_as_the_pattern(tmp_path):
     weights = tiny_weights()
     checkpoint = zip_file({"epoch": 5, "state_dict": tensors(weights)}, contents(weights))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from jax.test_util import check_grads
 from jaxtyping import TypeCheckError
 
@@ -51,7 +52,7 @@ def twin_focal_gradient(x, t, alpha, gamma):
 
 
 def twin_hard_negatives(loss, positive, ratio):
-    negatives = sorted(np.flatnonzero(~positive), key=lambda a: (-loss[a], a))
+    negatives = sorted(np.flatnonzero(~positive), key=lambda a: (np.isnan(loss[a]), -np.nan_to_num(loss[a], nan=0), a))
     mask = np.zeros(len(loss), bool)
     mask[negatives[: ratio * int(positive.sum())]] = True
     return mask
@@ -140,6 +141,23 @@ def test_hard_negatives_jit_and_vmap_agree_with_eager(loss, positive):
     np.testing.assert_array_equal(
         BATCHED_MASK(np.stack([loss, -loss]), np.stack([positive, ~positive])), np.stack([one, other])
     )
+
+
+@given(
+    loss=arrays(np.float32, 12, elements=st.floats(width=32, allow_subnormal=False) | st.sampled_from([-0.0, 0.0])),
+    positive=masks(12),
+)
+def test_hard_negatives_of_any_floats_are_the_sorted_list(loss, positive):
+    """Negative numbers, two zeros that tie, infinities, NaN of either sign."""
+    np.testing.assert_array_equal(MASKS[1](loss, positive), twin_hard_negatives(loss, positive, 1))
+
+
+def test_hard_negatives_in_float64():
+    with jax.enable_x64(True):
+        loss = np.array([0.0, 1.0, 1.0 + 1e-12, -1.0, -1.0 + 1e-12])
+        for ratio, selected in ((1, [2]), (3, [1, 2, 4])):
+            mask = jax.jit(partial(hard_negative_mask, ratio=ratio))(loss, loss == 0)
+            assert np.flatnonzero(mask).tolist() == selected
 
 
 def test_hard_negatives_at_the_extremes():

@@ -15,6 +15,7 @@ from jaxtyping import TypeCheckError
 from jaxssd.ops.anchors import make_anchors, ssd300_anchors
 from jaxssd.ops.boxes import box_iou
 from jaxssd.ops.matching import RULES, match_anchors
+from tests.ops.twins import iou as twin_iou
 from tests.ops.twins import match_greedy, match_lesson
 from tests.strategies import grid_boxes, masks, permutations
 
@@ -131,6 +132,23 @@ def test_vmap_is_a_loop(rule):
         assert_same([np.asarray(field)[i] for field in batched], match(rule, CELLS_4X4, boxes[i], valid[i]))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_on_float_boxes_no_pair_would_rather_have_each_other(seed):
+    """Boxes that nearly coincide take many rounds; above a threshold of 2 only anchors that are owned are positive."""
+    rng = np.random.default_rng(seed)
+    boxes = (np.array([0.2, 0.3, 0.6, 0.8]) + rng.normal(0, 0.02, (60, 4))).astype(np.float32)
+    anchors = np.asarray(make_anchors().corners)
+    ours = jax.device_get(jax.jit(partial(match_anchors, threshold=2.0))(anchors, boxes, np.ones(60, bool)))
+    owned = np.flatnonzero(ours.positive)
+    assert sorted(ours.gt_index[owned]) == list(range(60))
+
+    iou = np.array([[twin_iou(box, anchor) for anchor in anchors] for box in boxes])
+    of_truth, of_anchor = np.zeros((60, 1)), np.full((1, 189), -1.0)
+    of_truth[ours.gt_index[owned], 0] = of_anchor[0, owned] = iou[ours.gt_index[owned], owned]
+    assert not ((iou > of_truth + 1e-6) & (iou > of_anchor + 1e-6)).any()
+    np.testing.assert_allclose(ours.overlap, np.where(ours.positive, of_anchor[0], iou.max(axis=0)), atol=1e-6)
+
+
 def test_two_ground_truths_with_one_best_anchor():
     """Both overlap cell 0 most. The closer one owns it; the lesson gives it to the last and the other gets none."""
     close, loose, padding = [0.0, 0.0, 0.25, 0.25], [0.0, 0.0, 0.25, 0.375], [0.0] * 4
@@ -197,6 +215,17 @@ def test_every_small_object_gets_an_anchor_of_ssd300():
     boxes = np.concatenate([near, near + rng.integers(1, 4, (100, 2))], axis=1).astype(np.float32) / 64
     ours = match("best_iou", ssd300_anchors().corners, boxes, np.ones(100, bool))
     assert set(ours.gt_index[ours.positive]) == set(range(100))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_no_array_of_all_pairs_is_ever_stored(rule):
+    images, truths, anchors = 4, 100, ssd300_anchors().corners
+    batched = jax.jit(jax.vmap(partial(match_anchors, rule=rule), in_axes=(None, 0, 0)))
+    boxes = jax.ShapeDtypeStruct((images, truths, 4), jnp.float32)
+    valid = jax.ShapeDtypeStruct((images, truths), bool)
+    memory = batched.lower(anchors, boxes, valid).compile().memory_analysis()
+    bytes_of_one_array = images * truths * len(anchors) * 4
+    assert memory.temp_size_in_bytes < bytes_of_one_array / 20
 
 
 @pytest.mark.parametrize("rule", RULES)

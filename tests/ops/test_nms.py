@@ -246,6 +246,20 @@ def test_multiclass_equals_a_greedy_twin_for_each_class(max_candidates):
         np.testing.assert_array_equal(getattr(result, name), twins, err_msg=name)
 
 
+@pytest.mark.parametrize("count", [1, 5, 11, 12, 40])
+@given(scores=arrays(np.float32, (12, 3), elements=st.sampled_from([-np.inf, 0, 0.25, 0.5, 1, np.inf, np.nan])))
+def test_the_candidates_are_the_best_of_all_pairs(count, scores):
+    """Nothing is suppressed, so the detections are the candidates: fewer than the anchors, or more than the pairs."""
+    boxes = to_unit(np.arange(48).reshape(12, 4))
+    found = jitted_multiclass(boxes, scores, iou_threshold=1.0, max_candidates=count, max_outputs=count)
+    ranked = np.argsort(-scores.reshape(-1), kind="stable")  # NaN comes last
+    anchors, labels = np.divmod(ranked[scores.reshape(-1)[ranked] > 0.01][:count], CLASSES)
+    assert found.valid.sum() == len(anchors)
+    np.testing.assert_array_equal(found.boxes[found.valid], boxes[anchors])
+    np.testing.assert_array_equal(found.labels[found.valid], labels)
+    np.testing.assert_array_equal(found.scores[found.valid], scores[anchors, labels])
+
+
 def test_multiclass_jit_equals_eager_with_the_promised_dtypes():
     rng = np.random.default_rng(0)
     boxes = to_unit(np.sort(rng.integers(0, GRID, (ANCHORS, 2, 2)), axis=1).reshape(ANCHORS, 4))

@@ -263,7 +263,7 @@ def test_options_replace_the_presets_settings(folder, capsys, tmp_path):
     ("arguments", "words"),
     [
         (["nowhere"], "nowhere is not a folder"),
-        (["nowhere", "--preset", "largest_box"], "has no anchors; choose one of quick, small"),
+        (["nowhere", "--preset", "largest_box"], "has no anchors to choose; choose one of quick, small"),
         (["nowhere", "--preset", "nonsense"], "'nonsense' does not exist; choose one of"),
         (["my data", "--anchors", "0"], "--anchors is 0"),
         (["my data", "--grids", "5"], "5"),

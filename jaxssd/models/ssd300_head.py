@@ -1,0 +1,128 @@
+"""SSD300's head: six feature maps from 38x38 cells to one, 8,732 boxes, with the layers of MLPerf's SSD-ResNet34."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from jaxssd.models.heads import OutConv, Predictions
+from jaxssd.models.norm import batch_norm
+from jaxssd.models.reformulation import Reformulation
+from jaxssd.ops._arrays import ArrayLike, check_shapes
+from jaxssd.ops.anchors import SSD300_CELLS, SSD300_RATIOS
+
+BOXES_PER_CELL = tuple(2 + 2 * len(alphas) for alphas in SSD300_RATIOS)
+EXTRA_LAYERS = ((256, 512, 2, 1), (256, 512, 2, 1), (128, 256, 2, 1), (128, 256, 1, 0), (128, 256, 1, 0))
+"""From one map to the next: channels of the 1x1 and of the 3x3 convolution, and the latter's stride and padding."""
+
+
+class ExtraLayer(nn.Module):
+    """A 1x1 convolution that narrows the map, and a 3x3 one that shrinks it, each with BatchNorm and ReLU.
+
+    Attributes:
+        narrow: channels of the 1x1 convolution.
+        channels: channels of the 3x3 convolution.
+        stride: of the 3x3 convolution.
+        padding: of the 3x3 convolution.
+        dtype: dtype of the computation; parameters and statistics are float32.
+        reformulated: layers that are computed in another form, of which it has only `"norm"`.
+    """
+
+    narrow: int
+    channels: int
+    stride: int
+    padding: int
+    dtype: DTypeLike = jnp.float32
+    reformulated: tuple[Reformulation, ...] = ()
+
+    @nn.compact
+    def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Float[Array, "B h2 w2 c2"]:
+        """Transform a batch of feature maps.
+
+        Args:
+            features: `[B, h, w, c]`.
+            train: normalise with the batch's statistics, and update the running ones.
+
+        Returns:
+            `[B, h2, w2, channels]`, with `h2 = (h + 2 * padding - 3) // stride + 1`.
+        """
+
+        def layer(x, index, channels, size, stride, padding):
+            conv = nn.Conv(
+                channels,
+                (size, size),
+                strides=stride,
+                padding=padding,
+                use_bias=False,
+                dtype=self.dtype,
+                kernel_init=nn.initializers.xavier_uniform(),
+                name=f"conv{index}",
+            )
+            norm = batch_norm(self.reformulated)
+            return nn.relu(norm(use_running_average=not train, dtype=self.dtype, name=f"bn{index}")(conv(x)))
+
+        return layer(layer(features, 1, self.narrow, 1, 1, 0), 2, self.channels, 3, self.stride, self.padding)
+
+
+class SSD300Head(nn.Module):
+    """The backbone's map and five smaller ones, each from an `ExtraLayer`, with an `OutConv` on all six.
+
+    They have 38, 19, 10, 5, 3 and 1 cells a side with 4, 6, 6, 6, 4 and 4 boxes in each, as `ssd300_anchors`.
+
+    Attributes:
+        num_classes: C, without background.
+        class_bias: first value of the logits' biases.
+        dtype: dtype of the computation, also of the operands of the `OutConv`s, which are large here; parameters and
+            statistics, and what comes out, are float32.
+        reformulated: layers that are computed in another form, of which it has only `"norm"`.
+
+    Source:
+        Liu et al. 2016 (arXiv:1512.02325), and MLPerf's training reference, `single_stage_detector/ssd/ssd300.py`. The
+        latter's extra layers have biases instead of BatchNorm; MLPerf's description for inference has BatchNorm.
+
+    Example:
+        >>> head = SSD300Head(num_classes=80)
+        >>> features = jax.ShapeDtypeStruct((2, 38, 38, 256), jnp.float32)
+        >>> init = lambda x: head.init_with_output(jax.random.key(0), x, train=False)
+        >>> predictions, variables = jax.eval_shape(init, features)
+        >>> predictions.class_logits.shape, predictions.box_activations.shape
+        ((2, 8732, 80), (2, 8732, 4))
+    """
+
+    num_classes: int
+    class_bias: float = -4.0
+    dtype: DTypeLike = jnp.float32
+    reformulated: tuple[Reformulation, ...] = ()
+
+    @nn.compact
+    def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Predictions:
+        """Predict for every anchor.
+
+        Args:
+            features: `[B, 38, 38, c]`, the backbone's.
+            train: normalise with the batch's statistics, and update the running ones.
+
+        Returns:
+            Float32 `class_logits [B, 8732, C]` and `box_activations [B, 8732, 4]`, in the order of `ssd300_anchors`:
+            map, row, column, box.
+
+        Raises:
+            ValueError: if the features are not 38x38.
+        """
+        check_shapes("SSD300Head", features=(features, "B h w c"))
+        cells, size = SSD300_CELLS[0], features.shape[1:3]
+        if size != (cells, cells):
+            raise ValueError(
+                f"SSD300Head: its features are {size[0]}x{size[1]}, expected {cells}x{cells}, which a backbone of "
+                f"output stride 8 (resnet34_ssd300) makes of square images of {8 * cells - 7} to {8 * cells} pixels"
+            )
+        maps = [features]
+        for index, layer in enumerate(EXTRA_LAYERS, start=1):
+            extra = ExtraLayer(*layer, self.dtype, self.reformulated, name=f"extra{index}")
+            maps.append(extra(maps[-1], train=train))
+        outputs = []
+        for index, (x, boxes) in enumerate(zip(maps, BOXES_PER_CELL, strict=True)):
+            out_conv = OutConv(self.num_classes, boxes, self.class_bias, self.dtype, name=f"out_conv{index}")
+            outputs.append(out_conv(x))
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *outputs)
