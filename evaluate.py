@@ -94,7 +94,7 @@ def score(command: Command) -> None:
         sys.exit(f"evaluate.py: --export needs a run with detections; the task of {run} is {config.task}")
     config, split, dataset = load(command, config, run)
     result = evaluate(
-        task, make_validate(task), variables, dataset, batch_size=config.batch_size, thorough=True, progress=True
+        task, make_validate(task), variables, dataset, batch_size=config.batch_size, thorough=True, progress=leads()
     )
     print(f"\n{result.scores.table()}\n")
     if isinstance(task, DetectionTask) and not coco_available():

@@ -120,7 +120,7 @@ def focal() -> Config:
 
 
 def ssd300() -> Config:
-    """SSD300 on MLPerf's ResNet34, at 300 px: 8,732 anchors, offsets, three hard negatives for each positive. For a GPU.
+    """SSD300 with ResNet34, as in MLPerf: 300 px, 8,732 anchors, offsets, hard negatives 3:1. For a GPU.
 
     As in the paper but for the classes, which have a sigmoid each and no background, and BatchNorm in the extra layers.
     `--class-loss focal --hard-negatives 0` is the same with the focal loss. Not trained to a score yet.

@@ -130,7 +130,14 @@ def test_every_preset_makes_a_task_at_its_size(name):
 
     predictions, answer = jax.eval_shape(predict_and_answer, variables, images)
     assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves((predictions, answer)))
-    expected = {"quick": (8 * 8 + 4 * 4) * 3, "small": 85 * 6, "anchors16": 16, "anchors189": 189, "focal": 189, "ssd300": 8732}
+    expected = {
+        "quick": (8 * 8 + 4 * 4) * 3,
+        "small": 85 * 6,
+        "anchors16": 16,
+        "anchors189": 189,
+        "focal": 189,
+        "ssd300": 8732,
+    }
     if name in expected:
         assert predictions.class_logits.shape == (2, expected[name], 20)
 
