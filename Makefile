@@ -1,5 +1,5 @@
 # make train   a detector on generated pictures, from a fresh clone       make test    all tests
-# make bench   time the pieces                                            make lint    style and types
+# make bench   time the pieces (PEER=torch: beside PyTorch, installed)    make lint    style and types
 # make parity  the backbones against PyTorch, which it installs             make lesson  the walk of docs/lesson.md
 # make tfds    TensorFlow Datasets' VOC, with TensorFlow, which it installs
 
@@ -30,9 +30,12 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/ops.py
-	$(BIN)/python benchmarks/training_step.py
-	$(BIN)/python benchmarks/streaming.py
+ifdef PEER
+	$(BIN)/python -m pip install --quiet --editable ".[test,parity]"
+endif
+	set -e; for question in loss nms training_step inference layers growth; do \
+		$(BIN)/python benchmarks/$$question.py $(if $(PEER),--peer $(PEER)); done
+	set -e; for question in ceiling startup streaming; do $(BIN)/python benchmarks/$$question.py; done
 
 lesson: $(INSTALLED)
 	$(BIN)/python docs/figures.py

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import flax
 import jax
@@ -31,8 +32,16 @@ class Timing:
         return f"{self.median * factor:.3g} {unit} ({self.fastest * factor:.3g}..{self.slowest * factor:.3g})"
 
 
-Call = Callable[[], object]
-Row = dict[str, str | float | Timing]
+@runtime_checkable
+class Elsewhere(Protocol):
+    """A call whose work is done, and timed, in another process."""
+
+    def clock(self, queued: int) -> float:
+        """Seconds a call, of `queued` calls that are dispatched before they are awaited."""
+
+
+Call = Callable[[], Any]
+Row = dict[str, str | float | Timing | None]
 
 
 def measure(calls: Mapping[str, Call], *, seconds: float, units: int = 1) -> dict[str, Timing]:
@@ -41,7 +50,8 @@ def measure(calls: Mapping[str, Call], *, seconds: float, units: int = 1) -> dic
     They take turns, so that a machine that other work slows down for a while slows all of them.
 
     Args:
-        calls: each does its work; returns the arrays that it leaves on a device, if any.
+        calls: each does its work; returns the arrays that it leaves on a device, if any. One that is also `Elsewhere`
+            is timed by its own clock.
         seconds: how long to go on, for each call on average; at least five repeats are taken.
         units: of work in a call, such as the steps of a chunk.
 
@@ -56,7 +66,7 @@ def measure(calls: Mapping[str, Call], *, seconds: float, units: int = 1) -> dic
         for name, call in calls.items():
             times[name].append(_clock(call, queued[name]) / units)
         repeats += 1
-    return {name: Timing(*(float(f(t)) for f in (np.median, np.min, np.max)), repeats) for name, t in times.items()}
+    return {name: Timing(float(np.median(t)), min(t), max(t), repeats) for name, t in times.items()}
 
 
 def _queue_length(call: Call) -> int:
@@ -67,9 +77,20 @@ def _queue_length(call: Call) -> int:
 
 
 def _clock(call: Call, queued: int) -> float:
+    if isinstance(call, Elsewhere):
+        return call.clock(queued)
     start = time.perf_counter()
     jax.block_until_ready([call() for _ in range(queued)])
     return (time.perf_counter() - start) / queued
+
+
+def ratios(times: Mapping[str, Timing | None]) -> Row:
+    """Times as columns, and after each but the first how many times as long as the first it is; None is no time."""
+    (our_name, ours), *others = times.items()
+    row: Row = {our_name: ours}
+    for name, theirs in others:
+        row |= {name: theirs, f"{name}, ratio": theirs.median / ours.median if ours and theirs else None}
+    return row
 
 
 def environment() -> dict[str, str]:
@@ -84,24 +105,27 @@ def environment() -> dict[str, str]:
     } | versions
 
 
-def report(name: str, title: str, rows: Sequence[Row]) -> None:
+def report(name: str, title: str, rows: Sequence[Row], peer: Mapping[str, str] | None = None) -> None:
     """Print rows with the same keys as a table, and write `NAME.json` into `OUTPUT`.
 
     Args:
         name: of the file.
         title: printed above the table.
-        rows: one for each line; a key is the head of a column.
+        rows: one for each line; a key is the head of a column, None is a number that there is not.
+        peer: versions and device of the peer, if there is one.
     """
     cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    where = ", ".join(f"{key} {value}" for key, value in environment().items())
-    print(f"\n{title}\n{where}\n")
+    where = environment() | dict(peer or {})
+    print(f"\n{title}\n{', '.join(f'{key} {value}' for key, value in where.items())}\n")
     for line in cells:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
     OUTPUT.mkdir(exist_ok=True)
-    record = {"title": title, "environment": environment(), "rows": rows}
+    record = {"title": title, "environment": where, "rows": rows}
     (OUTPUT / f"{name}.json").write_text(json.dumps(record, indent=2, default=asdict) + "\n")
 
 
-def _cell(value: str | float | Timing) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+def _cell(value: str | float | Timing | None) -> str:
+    if isinstance(value, float):
+        return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
+    return "-" if value is None else str(value)

@@ -1,128 +1,129 @@
-"""How many images a second does the trainer do, and what do augmentation and suppression cost?
+"""How long does a training step take, alone and in an epoch whose data lies on the device, and who is faster?
 
-    python benchmarks/training_step.py                                   a preset and batches that suit the device
-    python benchmarks/training_step.py --preset focal --batch 64 256     these
+    python benchmarks/training_step.py                                    presets and batches that suit the device
+    python benchmarks/training_step.py --preset focal --batch 64 256      these
+    python benchmarks/training_step.py --peer torch                       beside PyTorch, which has to be installed
 
-What is measured is the trainer's own: a chunk of steps with the data on the device as uint8, and one call of its
-inference, beside the same without augmentation and without decoding and suppression. A ratio is to that bare form. The
-network is untrained and the pictures are generated Shapes, on which only the rounds of matching and suppression depend.
+What is measured is the trainer's own, in calls of so many steps: `step` takes images as they are, `epoch` changes them
+at random as well; both draw the order of the images and gather each batch from the whole set, which lies on the device
+as uint8. Time is that of one step. The network is untrained and the pictures are generated Shapes, on which only the
+rounds of matching depend.
+
+FLOPs and bytes of a step are those that the compiler counts in its own result, and the ceilings are measured in the
+same run. A ratio is how many times as long as ours another takes:
+
+    torch            PyTorch: channels last, torch.compile, fused AdamW, the loss for the whole padded batch
+    loop of torch    the same with the lesson's loss, one image after the other
 """
 
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
-from timing import Call, Row, measure, report
+from ceiling import measure_ceiling, shares
+from peers.torch_process import PeerName, PeerOutOfMemory, TorchPeer, open_peer
+from timing import Call, Row, Timing, measure, ratios, report
+from workloads import (
+    DETECTORS,
+    Precision,
+    Workload,
+    call_steps,
+    is_out_of_memory,
+    make_workload,
+    peer_training,
+    training_call,
+    training_cost,
+)
 
-from jaxssd.data.dataset import Examples
-from jaxssd.data.shapes import make_shapes
-from jaxssd.data.sources import with_classes
-from jaxssd.presets import PRESETS
-from jaxssd.tasks import Loss, Task, make_task
-from jaxssd.training import make_predict
-from jaxssd.training.backbone import first_variables
-from jaxssd.training.loop import CHUNK_STEPS, CPU_CALL_STEPS
-from jaxssd.training.optimizer import make_optimizer
-from jaxssd.training.schedules import make_schedule
-from jaxssd.training.state import TrainState, init_state
-from jaxssd.training.step import AUGMENTATIONS, TrainChunk, make_train_chunk
-
-SCHEDULE_STEPS = 10_000  # the optimizer wants to know; the work of a step does not depend on it
+PEERS = {"torch": False, "loop of torch": True}
 
 
 @dataclass(frozen=True)
 class Command:
     """What the command line says."""
 
-    preset: Literal[tuple(PRESETS)] | None = None
-    """Network and settings. Default: quick on a CPU, focal on an accelerator."""
+    preset: tuple[Literal[DETECTORS], ...] = ()
+    """Networks and settings. Default: quick on a CPU; focal and ssd300 on an accelerator."""
     batch: tuple[int, ...] = ()
     """Images in a batch, one or more sizes. Default: 32 on a CPU; 64, 256 and 512 on an accelerator."""
-    steps: int | None = None
-    """Steps in a chunk. Default: the trainer's, 1 on a CPU (XLA is slow there at loops) and 50 on an accelerator."""
-    precision: Literal["float32", "bfloat16"] | None = None
-    """What the network computes in. Default: the preset's."""
+    precision: tuple[Precision, ...] = ()
+    """What the network computes in. Default: float32 on a CPU, and bfloat16 as well on an accelerator."""
     seconds: float = 2.0
     """How long to repeat each measurement; at least five repeats are taken."""
+    peer: PeerName | None = None
+    """Whom to measure as well."""
 
 
 def main(arguments: list[str]) -> None:
     """Parse, measure, report."""
     command = tyro.cli(Command, prog="benchmarks/training_step.py", description=__doc__, args=arguments)
-    on_cpu = jax.default_backend() == "cpu"
-    preset = command.preset or ("quick" if on_cpu else "focal")
-    batch_sizes = command.batch or ((32,) if on_cpu else (64, 256, 512))
-    steps = command.steps or (CPU_CALL_STEPS if on_cpu else CHUNK_STEPS)
-    config = PRESETS[preset]()
-    config = with_classes(replace(config, data="shapes", precision=command.precision or config.precision))
-    examples = jax.device_put(make_shapes(max(batch_sizes), image_size=config.image_size).examples)
-
-    task = make_task(config)
-    optimizer = make_optimizer(
-        make_schedule(config.phases[0], SCHEDULE_STEPS),
-        unfrozen="all",
-        num_stages=task.num_stages,
-        group_rates=config.group_rates,
-        weight_decay=config.weight_decay,
-    )
-    state = init_state(first_variables(config, task), optimizer)
-
-    rows = []
-    for size in batch_sizes:
-        order = jax.random.randint(jax.random.key(1), (steps, size), 0, len(examples.images))
-        bare, full = (
-            make_train_chunk(task, optimizer, augment=AUGMENTATIONS[name]) for name in ("none", config.augment)
-        )
-        training = {
-            "train, no augmentation": training_call(bare, state, examples, order),
-            "train": training_call(full, state, examples, order),
-        }
-        rows += compare(training, size, command.seconds, steps)
-        rows += compare(inference_calls(task, state, examples.images[:size]), size, command.seconds)
-    title = f"{preset} preset: {config.backbone}, {config.image_size} px, {config.precision}, {steps} steps a chunk"
-    report(f"training-step-{preset}-{config.precision}", title, rows)
+    with open_peer(command.peer) as peer:
+        on_cpu = jax.default_backend() == "cpu"
+        batch_sizes = command.batch or ((32,) if on_cpu else (64, 256, 512))
+        rows: list[Row] = []
+        for preset in command.preset or (("quick",) if on_cpu else ("focal", "ssd300")):
+            for precision in command.precision or (("float32",) if on_cpu else ("bfloat16", "float32")):
+                workload = make_workload(preset, precision, max(batch_sizes))
+                if peer:
+                    require_same_size(workload, peer)
+                for batch in batch_sizes:
+                    for work, augment in {"step": "none", "epoch": workload.config.augment}.items():
+                        about: Row = {"preset": preset, "precision": precision, "batch": str(batch), "work": work}
+                        rows.append(about | compare(workload, batch, augment, command.seconds, peer))
+        title = f"training, time of one step, {call_steps()} steps a call"
+        report("training-step", title, rows, peer.about if peer else None)
 
 
-def compare(calls: dict[str, Call], size: int, seconds: float, steps: int = 1) -> list[Row]:
-    """A row for each call; the first of them is the bare form."""
-    for name, call in calls.items():
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.device_get(call()))):
-            sys.exit(f"{name}: the result is not finite, so its time would mean nothing")
-    times = measure(calls, seconds=seconds, units=steps)
-    bare = times[next(iter(calls))].median
-    return [
-        {"batch": size, "work": name, "time a batch": t, "images/s": round(size / t.median), "ratio": t.median / bare}
-        for name, t in times.items()
-    ]
+def require_same_size(workload: Workload, peer: TorchPeer) -> None:
+    """The peer's network must be the same, as far as the number of its parameters tells.
+
+    Raises:
+        ValueError: if it has another one.
+    """
+    theirs = peer.prepare("size", network=workload.peer_network())()
+    if theirs != workload.num_parameters:
+        raise ValueError(f"the peer's network has {theirs} parameters, ours {workload.num_parameters}")
 
 
-def training_call(train_chunk: TrainChunk, state: TrainState, examples: Examples, order: jax.Array) -> Call:
-    """Train for one more chunk at each call."""
-    state = jax.jit(partial(jax.tree.map, jnp.copy))(state)  # a chunk takes over its state's memory
-    key = jax.random.key(2)
+def compare(workload: Workload, batch: int, augment: str, seconds: float, peer: TorchPeer | None) -> Row:
+    """Time of a step of each, None where its memory does not suffice or it has no such augmentation."""
+    steps = call_steps()
+    how = {"batch": batch, "steps": steps, "augment": augment}
+    calls = {"jaxssd": usable("jaxssd", partial(training_call, workload, **how))}
+    if peer:
+        for name, loop in PEERS.items():
+            arguments = peer_training(workload, **how, loop=loop)
+            calls[name] = usable(name, partial(peer.prepare, "training", **arguments)) if arguments else None
+    possible = {name: call for name, call in calls.items() if call}
+    times: dict[str, Timing | None] = dict.fromkeys(calls) | measure(possible, seconds=seconds, units=steps)
+    if peer:
+        peer.forget()
 
-    def call() -> Loss:
-        nonlocal state
-        state, loss = train_chunk(state, examples, order, key)
-        return loss
+    ours = times["jaxssd"]
+    cost, ceiling = training_cost(workload, batch=batch, augment=augment), measure_ceiling(workload.config.precision)
+    reached = {"images/s": ours and f"{batch / ours.median:.0f}"} | shares(cost, ours, ceiling)
+    return {"jaxssd": ours} | reached | ratios(times)
 
+
+def usable(name: str, make: Callable[[], Call]) -> Call | None:
+    """What `make` returns, once it has been called and has given numbers; None if there is too little memory for it."""
+    try:
+        call = make()
+        results = jax.tree.leaves(jax.device_get(call()))
+    except PeerOutOfMemory:
+        return None
+    except jax.errors.JaxRuntimeError as error:
+        if is_out_of_memory(error):
+            return None
+        raise
+    if not all(np.isfinite(leaf).all() for leaf in results):
+        sys.exit(f"{name}: the result is not finite, so its time would mean nothing")
     return call
-
-
-def inference_calls(task: Task, state: TrainState, images: jax.Array) -> dict[str, Call]:
-    """Only run the network on a batch, and detect objects in it."""
-    variables = state.variables
-    network = jax.jit(task.predict)
-    predict = make_predict(task)
-    return {
-        "predict, no suppression": lambda: network(variables, images),
-        "predict": lambda: predict(variables, images),
-    }
 
 
 if __name__ == "__main__":

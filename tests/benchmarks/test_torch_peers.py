@@ -1,7 +1,11 @@
-"""What the benchmarks compare with is the same in PyTorch: losses, suppression, networks, augmentation. `make parity`."""
+"""What the benchmarks compare with is the same in PyTorch: losses, suppression, networks, augmentation.
 
+Run by `make parity`.
+"""
+
+import re
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -115,25 +119,26 @@ def test_offsets_are_ours(torch):
     np.testing.assert_allclose(encoded, encode_offsets(boxes, anchors), rtol=1e-3, atol=1e-4)
 
 
-def torch_name(path):
-    """Of one of our parameters or statistics, `None` for the place that blocks take in their list."""
-    part, *names, leaf = path
-    leaf = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}.get(leaf, leaf)
+LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var", "bias": "bias"}
+SHORTCUT = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
+EXTRA = {"conv1": "0", "bn1": "1", "conv2": "3", "bn2": "4"}
+
+
+def torch_name(path, blocks):
+    """Of one of our parameters or statistics."""
+    part, layer, *names, leaf = path
     if part == "backbone":
-        stem = {"conv1": "0", "bn1": "1"}
-        where = [stem[names[0]]] if names[0] in stem else [names[0], *names[1:]]
-        shortcut = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
-        return ".".join([part, *(shortcut.get(name, name) for name in where), leaf])
-    kind, number = names[0].rstrip("0123456789"), int(names[0][len(names[0].rstrip("0123456789")) :])
-    if kind == "extra":
-        place = {"conv1": 0, "bn1": 1, "conv2": 3, "bn2": 4}[names[1]]
-        return f"head.extras.{number - 1}.{place}.{leaf}"
-    if kind == "out_conv":
-        return f"head.outs.{number}.{names[1]}.{leaf}"
-    return f"head.convs.{number}.{names[1]}.{leaf}"
+        places = ["conv1", "bn1", "relu", "pool", *blocks]
+        where = [str(places.index(layer)), *(SHORTCUT.get(name, name) for name in names)]
+    else:
+        kind, number = re.fullmatch(r"(\D+)(\d+)", layer).groups()
+        place = {"std_conv": "convs", "out_conv": "outs", "extra": "extras"}[kind]
+        number = str(int(number) - (kind == "extra"))  # these are counted from 1
+        where = [place, number, *(EXTRA.get(name, name) if kind == "extra" else name for name in names)]
+    return ".".join([part, *where, LEAVES[leaf]])
 
 
-def torch_weights(torch, variables, first_out):
+def torch_weights(torch, variables):
     """Our variables as a state dict of the peer's network."""
     blocks = sorted(
         {name for name in variables["params"]["backbone"] if name.startswith("layer")},
@@ -142,28 +147,18 @@ def torch_weights(torch, variables, first_out):
     state = {}
     for collection in ("params", "batch_stats"):
         for keys, value in jax.tree_util.tree_leaves_with_path(variables[collection]):
-            path = [key.key for key in keys]
-            name = torch_name(path)
-            for place, block in enumerate(blocks, start=4):
-                name = name.replace(f"backbone.{block}.", f"backbone.{place}.")
-            name = name.replace("head.outs.", "head.outs.") if not first_out else shift_outs(name)
-            value = np.asarray(value)
+            name = torch_name([key.key for key in keys], blocks)
             state[name] = torch.tensor(value.transpose(3, 2, 0, 1) if value.ndim == 4 else value)
     return state
 
 
-def shift_outs(name):
-    """Ours are numbered by map from 1 in SSD300's head, and by level in the other."""
-    return name
-
-
 def randomised(variables, rng):
-    """With statistics and scales that are not those of the start, which would hide a wrong order."""
-    def change(path, value):
-        noise = rng.uniform(0.5, 1.5, value.shape).astype(np.float32)
-        return value * noise if value.ndim == 4 else value + (noise - 0.5 if path[-1].key != "mean" else noise - 1)
+    """With scales, biases and statistics that are not those of the start, where a wrong order would not be seen."""
 
-    return jax.tree_util.tree_map_with_path(change, jax.device_get(variables))
+    def change(value):
+        return value * rng.uniform(0.5, 1.5, value.shape).astype(np.float32) + (value.ndim == 1) * np.float32(0.1)
+
+    return jax.tree.map(change, jax.device_get(variables))
 
 
 @pytest.mark.parametrize(("preset", "images"), [("quick", 3), ("small", 2), ("focal", 1), ("ssd300", 1)])
@@ -174,7 +169,7 @@ def test_networks_are_ours(torch, preset, images):
     variables = randomised(workload.variables, np.random.default_rng(0))
     model = Detector(Network(**workload.peer_network())).eval()
     assert sum(p.numel() for p in model.parameters()) == workload.num_parameters
-    missing, unexpected = model.load_state_dict(torch_weights(torch, variables, False), strict=False)
+    missing, unexpected = model.load_state_dict(torch_weights(torch, variables), strict=False)
     assert not unexpected
     assert all(name.endswith("num_batches_tracked") for name in missing)
     pixels = np.asarray(workload.examples.images[:images])
@@ -196,10 +191,9 @@ def test_augmentation_is_ours_where_nothing_shrinks(torch):
     scale = rng.uniform(1.0, 1.6, (4, 2)).astype(np.float32)
     shift = (rng.uniform(size=(4, 2)) * (1 - scale)).astype(np.float32)
     flip = np.array([False, True, True, False])
-    change = torch_augment._move_images, torch_augment._move_boxes
     parameters = tuple(torch.tensor(array) for array in (scale, shift, flip))
-    moved = change[0](torch.tensor(images).permute(0, 3, 1, 2), *parameters).permute(0, 2, 3, 1)
-    boxes, kept = change[1](torch.tensor(corners), torch.tensor(valid), *parameters)
+    moved = torch_augment.move_images(torch.tensor(images).permute(0, 3, 1, 2), *parameters).permute(0, 2, 3, 1)
+    boxes, kept = torch_augment.move_boxes(torch.tensor(corners), torch.tensor(valid), *parameters)
     for i in range(4):
         ours = identity_augmentation()._replace(
             scale=jnp.array(scale[i]), translation=jnp.array(shift[i]), flip=jnp.array(flip[i])
@@ -232,16 +226,16 @@ def test_an_augmentation_that_the_peer_has_not_is_none():
 
 
 @pytest.mark.parametrize("suppressed", [False, True])
-def test_inference_is_the_same_from_the_host(eager, suppressed):
+def test_inference_is_the_same_from_the_host(torch, eager, suppressed):
     from peers.torch_inference import prepare_inference
     from workloads import peer_inference
 
     arguments = peer_inference(make_workload("quick", "bfloat16", 2), 2)["detections" if suppressed else "network"]
-    torch_seed = partial(__import__("torch").manual_seed, 0)
-    torch_seed()
-    resident = prepare_inference(eager, **arguments)()
-    torch_seed()
-    from_host = prepare_inference(eager, **arguments | {"from_host": True})()
+    results = []
+    for from_host in (False, True):
+        torch.manual_seed(0)
+        results.append(prepare_inference(eager, **arguments | {"from_host": from_host})())
+    resident, from_host = results
     for image, same in zip(resident, from_host, strict=True):
         for a, b in zip(image, same, strict=True):
             np.testing.assert_array_equal(a, b)

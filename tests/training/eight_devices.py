@@ -1,6 +1,7 @@
 """The same run on one, two and eight devices. `test_devices.py` runs this file in a process that has eight."""
 
 from dataclasses import replace
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jaxssd.training.phases import make_phase
 from jaxssd.training.schedules import make_schedule
 from jaxssd.training.state import init_state
 
-COUNTS = {8: (1, 2, 8), 6: (1, 8)}
+COUNTS = {8: (1, 2), 6: (1, 8)}
 """Devices, for a batch that they divide evenly, and for one that leaves two of eight without an image."""
 
 
@@ -53,7 +54,7 @@ def test_there_are_eight_devices():
     assert describe(data_mesh()).startswith("8 x cpu")
 
 
-@pytest.mark.parametrize(("batch_size", "count"), [(8, 2), (8, 8), (6, 8)])
+@pytest.mark.parametrize(("batch_size", "count"), [(8, 2), (6, 8)])
 def test_losses_and_scores_are_those_of_one_device(runs_of, batch_size, count):
     """The first loss to float tolerance; later ones as rounding, which training amplifies, lets them."""
     one, many = runs_of[batch_size, 1], runs_of[batch_size, count]
@@ -66,6 +67,7 @@ def test_losses_and_scores_are_those_of_one_device(runs_of, batch_size, count):
 def step(tiny_config, tiny_sets):
     """A state and the losses after one step of ten images on so many devices, and the compiled step."""
 
+    @cache
     def of(count, **settings):
         config = replace(tiny_config, **settings)
         mesh, task = mesh_of(count), make_task(config)
@@ -125,9 +127,8 @@ def test_evaluation_divides_each_batch_and_counts_every_image_once(runs, tiny_se
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
 
 
-@pytest.mark.parametrize(("written_on", "restored_on"), [(8, 1), (1, 8)])
-def test_a_run_goes_on_with_other_devices(runs, tiny_sets, tmp_path, monkeypatch, written_on, restored_on):
-    """Stopped after an epoch on some devices, resumed on others: it ends like the run that was not."""
+def test_a_run_goes_on_with_fewer_devices(runs, tiny_sets, tmp_path, monkeypatch):
+    """Stopped after an epoch on eight, resumed on one: it ends like the run that was not."""
     config, evaluate_once = runs[1].open(), loop.evaluate
     run = RunFolder(tmp_path)
     run.create(config)
@@ -139,9 +140,9 @@ def test_a_run_goes_on_with_other_devices(runs, tiny_sets, tmp_path, monkeypatch
 
     monkeypatch.setattr(loop, "evaluate", stop_at_second_validation)
     with pytest.raises(KeyboardInterrupt):
-        train(config, *tiny_sets, run, mesh_of(written_on))
+        train(config, *tiny_sets, run, mesh_of(8))
     monkeypatch.setattr(loop, "evaluate", evaluate_once)
-    train(config, *tiny_sets, run, mesh_of(restored_on))
+    train(config, *tiny_sets, run, mesh_of(1))
     assert len(run.rows("train")) == len(runs[1].rows("train"))
     np.testing.assert_allclose(rows(run, "train"), rows(runs[1], "train"), rtol=2e-3, atol=2e-3)
 

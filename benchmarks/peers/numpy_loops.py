@@ -1,4 +1,4 @@
-"""One image in NumPy, as it is usually written: what the benchmarks put into a Python loop over images.
+"""One image in NumPy, as it is usually written, for a Python loop over the images.
 
 Matching, loss and gradients are the lesson's (fast.ai 2018, lesson 9, `ssd_1_loss` with the focal loss); suppression is
 the usual loop over the classes and, within a class, over the boxes that are left. The results are those of
@@ -8,7 +8,7 @@ the usual loop over the classes and, within a class, over the boxes that are lef
 import numpy as np
 
 ALPHA, GAMMA, MATCH_THRESHOLD = 0.25, 2.0, 0.4
-IOU_THRESHOLD, SCORE_THRESHOLD, MAX_CANDIDATES, MAX_OUTPUTS = 0.45, 0.01, 200, 100
+IOU_THRESHOLD, SCORE_THRESHOLD = 0.45, 0.01
 
 
 def ssd_loss_and_grads(class_logits, box_activations, gt_boxes, gt_labels, gt_valid, *, anchors, rule):
@@ -54,11 +54,11 @@ def forced_pairs(overlaps):
         free[gt, :] = free[:, anchor] = -1
 
 
-def multiclass_nms(boxes, scores):
+def multiclass_nms(boxes, scores, *, max_candidates=200, max_outputs=100):
     """`boxes [D, 4], scores [D], labels [D], valid [D]`: the rows that are kept, then zeros."""
-    cutoff = np.partition(scores, -MAX_CANDIDATES, axis=None)[-MAX_CANDIDATES]
+    cutoff = np.partition(scores, -min(max_candidates, scores.size), axis=None)[-min(max_candidates, scores.size)]
     anchors, labels = np.nonzero((scores >= cutoff) & (scores > SCORE_THRESHOLD))
-    best_first = np.argsort(-scores[anchors, labels], kind="stable")[:MAX_CANDIDATES]
+    best_first = np.argsort(-scores[anchors, labels], kind="stable")[:max_candidates]
     anchors, labels = anchors[best_first], labels[best_first]
 
     kept = []
@@ -68,9 +68,9 @@ def multiclass_nms(boxes, scores):
             first, rows = rows[0], rows[1:]
             kept.append(first)
             rows = rows[iou(boxes[anchors[[first]]], boxes[anchors[rows]])[0] <= IOU_THRESHOLD]
-    kept = np.sort(kept)[:MAX_OUTPUTS]
+    kept = np.sort(kept)[:max_outputs]
     columns = boxes[anchors[kept]], scores[anchors[kept], labels[kept]], labels[kept], np.ones(len(kept), bool)
-    return tuple(np.concatenate([c, np.zeros((MAX_OUTPUTS - len(c), *c.shape[1:]), c.dtype)]) for c in columns)
+    return tuple(np.concatenate([c, np.zeros((max_outputs - len(c), *c.shape[1:]), c.dtype)]) for c in columns)
 
 
 def iou(a, b):

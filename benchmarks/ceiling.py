@@ -1,0 +1,114 @@
+"""What can this device do at best: TFLOP/s of a large matrix product, GB/s of a copy?
+
+    python benchmarks/ceiling.py
+
+The other benchmarks measure the same in their own run, and print their share of it.
+"""
+
+import sys
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import tyro
+from timing import Row, Timing, measure, report
+
+SECONDS = 1.0
+
+
+class Ceiling(NamedTuple):
+    """The most of each in a second."""
+
+    flops: float
+    bytes: float
+
+
+class Cost(NamedTuple):
+    """Of one unit of work, as the compiler counts it in what it has made."""
+
+    flops: float
+    bytes: float
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the command line says."""
+
+
+def main(arguments: list[str]) -> None:
+    """Measure and report."""
+    tyro.cli(Command, prog="benchmarks/ceiling.py", description=__doc__, args=arguments)
+    rows: list[Row] = []
+    for precision in ("float32", "bfloat16"):
+        ceiling = measure_ceiling(precision)
+        rows.append({"precision": precision, "TFLOP/s": ceiling.flops / 1e12, "copy, GB/s": ceiling.bytes / 1e9})
+    report("ceiling", f"a product of two matrices of {_side()} rows, and a copy of {_copied() >> 20} MiB", rows)
+
+
+@cache
+def measure_ceiling(precision: str) -> Ceiling:
+    """Take both ceilings, once in a process.
+
+    Args:
+        precision: dtype of the matrices. The product of float32 has JAX's default precision, as everything else here:
+            on a recent GPU that is TF32.
+
+    Returns:
+        By the fastest of the repeats, since it is a ceiling.
+    """
+    side, copied = _side(), _copied()
+    a = jax.random.normal(jax.random.key(0), (side, side), jnp.dtype(precision))
+    block = jnp.zeros(copied // 4, jnp.float32)
+    add_one = jax.jit(lambda x: x + 1, donate_argnums=0)  # in place, or a CPU would spend its time on new pages
+
+    def read_and_write() -> jax.Array:
+        nonlocal block
+        block = add_one(block)
+        return block[:1]  # a reference to all of it would be to memory that the next call takes over
+
+    calls = {"product": partial(jax.jit(jnp.matmul), a, a), "copy": read_and_write}
+    times = measure(calls, seconds=SECONDS)
+    return Ceiling(2 * side**3 / times["product"].fastest, 2 * copied / times["copy"].fastest)
+
+
+def cost(compiled: Any) -> Cost:
+    """What the compiler counts; a loop counts once, whatever the number of its rounds.
+
+    Args:
+        compiled: of `jax.jit(...).lower(...).compile()`.
+    """
+    counted = compiled.cost_analysis() or {}
+    return Cost(*(float(counted.get(name, float("nan"))) for name in ("flops", "bytes accessed")))
+
+
+def shares(cost: Cost, timing: Timing | None, ceiling: Ceiling) -> Row:
+    """Columns of a table: what is computed and moved in a second, and which share of the measured ceiling that is.
+
+    Args:
+        cost: of a unit of work.
+        timing: of the unit; None if it could not be measured.
+        ceiling: for the same precision.
+    """
+    flops, moved = (count / timing.median if timing else None for count in cost)
+    return {
+        "GFLOP": cost.flops / 1e9,
+        "GB": cost.bytes / 1e9,
+        "TFLOP/s": flops and flops / 1e12,
+        "of the product": flops and f"{flops / ceiling.flops:.0%}",
+        "GB/s": moved and moved / 1e9,
+        "of the copy": moved and f"{moved / ceiling.bytes:.0%}",
+    }
+
+
+def _side() -> int:
+    return 1024 if jax.default_backend() == "cpu" else 8192
+
+
+def _copied() -> int:
+    return (1 << 28) if jax.default_backend() == "cpu" else (1 << 30)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,66 @@
+"""Inference in PyTorch, as a work of `torch_child`: uint8 images in, detections out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .torch_compiler import Compiler
+from .torch_loss import DECODE, Anchors
+from .torch_model import Detector, Network, normalize
+from .torch_nms import Detected, candidates, suppress
+
+MAX_CANDIDATES = 200
+
+
+def prepare_inference(
+    compiler: Compiler,
+    *,
+    network: dict[str, Any],
+    anchors: Any,
+    images: Any,
+    mean: Any,
+    std: Any,
+    bfloat16: bool,
+    coding: str,
+    suppressed: bool,
+    from_host: bool,
+) -> Callable[[], Any]:
+    """Detect objects in a batch at each call.
+
+    Args:
+        compiler: of the device.
+        network: of `Network`.
+        anchors: as `jaxssd.Anchors`.
+        images: uint8 `[B, S, S, 3]`.
+        mean: of the channels.
+        std: likewise.
+        bfloat16: whether the network computes in it.
+        coding: of `torch_loss.DECODE`.
+        suppressed: whether outputs are decoded and suppressed; else they are returned as they are.
+        from_host: whether the images come from the host's memory, and the results go there.
+    """
+    device = compiler.device
+    on_device = Anchors(*map(compiler.tensor, anchors))
+    channels = [torch.tensor(values, device=device) for values in (mean, std)]
+    model = Detector(Network(**network)).to(device, memory_format=torch.channels_last).eval()
+    resident, on_host = compiler.still(compiler.tensor(images)), torch.tensor(images)
+
+    def predict(images: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            return model(normalize(images, *channels))
+
+    def propose(images: Tensor) -> Detected:
+        logits, activations = predict(images)
+        return candidates(DECODE[coding](activations, on_device).clamp(0, 1), logits.sigmoid(), MAX_CANDIDATES)
+
+    predict, propose = (compiler(function, many_small=True) for function in (predict, propose))
+
+    def work() -> Any:
+        with torch.no_grad():
+            images = on_host.to(device) if from_host else resident
+            results = suppress(*propose(images)) if suppressed else predict(images)
+            return [[tensor.cpu() for tensor in image] for image in results] if from_host else results
+
+    return work

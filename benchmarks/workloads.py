@@ -1,0 +1,197 @@
+"""The trainer's own step, epoch and inference, ready to be called; and what a peer is told to do the same.
+
+All that the benchmarks know of `jaxssd.training` is here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ceiling import Cost, cost
+from timing import Call
+
+from jaxssd.config import Config
+from jaxssd.data.dataset import Examples
+from jaxssd.data.shapes import make_shapes
+from jaxssd.data.sources import with_classes
+from jaxssd.presets import PRESETS
+from jaxssd.tasks import Task, make_task
+from jaxssd.training import make_predict
+from jaxssd.training.backbone import first_variables
+from jaxssd.training.epochs import CHUNK_STEPS, CPU_CALL_STEPS
+from jaxssd.training.phases import make_phase
+from jaxssd.training.schedules import make_schedule
+from jaxssd.training.state import TrainState, init_state
+from jaxssd.training.step import TrainChunk
+
+SCHEDULE_STEPS = 10_000  # the optimizer wants to know; the work of a step does not depend on it
+PEER_AUGMENTS = ("crop", "none")
+DETECTORS = tuple(name for name, preset in PRESETS.items() if preset().task == "detection")
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A network of random weights, and generated pictures that lie on the device."""
+
+    config: Config
+    task: Task
+    variables: dict[str, Any]
+    examples: Examples
+
+    @property
+    def num_parameters(self) -> int:
+        """Of the network."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
+
+    def peer_network(self) -> dict[str, Any]:
+        """Arguments that all of a peer's works about networks take."""
+        c = self.config
+        fields = ("backbone", "head", "image_size", "grids", "head_width", "class_bias", "input_dropout", "dropout")
+        counts = {"boxes_per_cell": len(c.zooms) * len(c.ratios), "num_classes": len(c.classes)}
+        return {name: getattr(c, name) for name in fields} | counts
+
+    def peer_settings(self) -> dict[str, Any]:
+        """Of a peer's loss."""
+        c = self.config
+        fields = ("class_loss", "alpha", "gamma", "coding", "hard_negatives", "normalizer")
+        settings = {name: getattr(c, name) for name in fields}
+        return settings | {"rule": c.match_rule, "threshold": c.match_threshold}
+
+    def peer_common(self) -> dict[str, Any]:
+        """What training and inference of a peer have in common."""
+        c = self.config
+        about = {"mean": c.mean, "std": c.std, "bfloat16": c.precision == "bfloat16"}
+        return about | {"network": self.peer_network(), "anchors": tuple(map(np.asarray, self.task.anchors))}
+
+
+def make_workload(preset: str, precision: Precision | None, num_images: int, **changes: Any) -> Workload:
+    """A preset with generated pictures.
+
+    Args:
+        preset: of `jaxssd.presets`.
+        precision: what the network computes in; default, the preset's.
+        num_images: to draw.
+        changes: other settings.
+    """
+    config = PRESETS[preset]()
+    config = replace(config, data="shapes", precision=precision or config.precision, **changes)
+    config = with_classes(config)
+    task = make_task(config)
+    examples = jax.device_put(shapes(num_images, config.image_size))
+    return Workload(config, task, first_variables(config, task), examples)
+
+
+@cache
+def shapes(num_images: int, image_size: int) -> Examples:
+    """Generated pictures, drawn once in a process."""
+    return make_shapes(num_images, image_size=image_size).examples
+
+
+def call_steps() -> int:
+    """Steps in a call, as the trainer takes them: XLA is slow at loops on a CPU."""
+    return CPU_CALL_STEPS if jax.default_backend() == "cpu" else CHUNK_STEPS
+
+
+def training_call(workload: Workload, *, batch: int, steps: int, augment: str) -> Call:
+    """Train for some steps more at each call, on images in a new order: an epoch of so many steps, but one call.
+
+    Args:
+        workload: its pictures are gone through as often as it takes.
+        batch: images in a step.
+        steps: in a call.
+        augment: of `jaxssd.config.Config`.
+    """
+    optimizer, train_chunk = _phase(workload, augment)
+    state = _fresh(workload, optimizer)
+    step_key, order_key = jax.random.split(jax.random.key(2))
+    num_images = len(workload.examples.images)
+
+    @jax.jit
+    def draw_order(step: jax.Array) -> jax.Array:
+        order = jax.random.permutation(jax.random.fold_in(order_key, step), steps * batch)
+        return order.reshape(steps, batch) % num_images
+
+    def call() -> Any:
+        nonlocal state
+        state, loss = train_chunk(state, workload.examples, draw_order(state.step), step_key)
+        return loss
+
+    return call
+
+
+def training_cost(workload: Workload, *, batch: int, augment: str) -> Cost:
+    """Of one step, which the compiler makes without a loop."""
+    optimizer, train_chunk = _phase(workload, augment)
+    order = jax.ShapeDtypeStruct((1, batch), jnp.int32)
+    arguments = _fresh(workload, optimizer), workload.examples, order, jax.random.key(2)
+    return cost(train_chunk.lower(*arguments).compile())
+
+
+def inference_calls(workload: Workload, batch: int) -> dict[str, Call]:
+    """The network alone, detection, and detection of images in the host's memory with results there."""
+    images, variables = workload.examples.images[:batch], workload.variables
+    on_host = np.asarray(images)
+    network, predict = jax.jit(workload.task.predict), make_predict(workload.task)
+    return {
+        "network": partial(network, variables, images),
+        "detections": partial(predict, variables, images),
+        "host to host": lambda: jax.device_get(predict(variables, on_host)),
+    }
+
+
+def inference_costs(workload: Workload, batch: int) -> dict[str, Cost]:
+    """Of the same calls."""
+    arguments = workload.variables, workload.examples.images[:batch]
+    network = cost(jax.jit(workload.task.predict).lower(*arguments).compile())
+    detections = cost(make_predict(workload.task).lower(*arguments).compile())  # type: ignore[attr-defined]
+    return {"network": network, "detections": detections, "host to host": detections}
+
+
+def peer_training(workload: Workload, *, batch: int, steps: int, augment: str, loop: bool) -> dict[str, Any] | None:
+    """Arguments of a peer's work `training`; None if it has no such augmentation."""
+    if augment not in PEER_AUGMENTS:
+        return None
+    images, boxes, labels, valid, difficult = map(np.asarray, workload.examples)
+    return workload.peer_common() | {
+        "settings": workload.peer_settings(),
+        "examples": (images, boxes, labels, valid & ~difficult),
+        "weight_decay": workload.config.weight_decay,
+        "steps": steps,
+        "batch": batch,
+        "augmented": augment != "none",
+        "loop": loop,
+    }
+
+
+def peer_inference(workload: Workload, batch: int) -> Mapping[str, dict[str, Any]]:
+    """Arguments of a peer's work `inference`, for each of `inference_calls`."""
+    images = np.asarray(workload.examples.images[:batch])
+    common = workload.peer_common() | {"images": images, "coding": workload.config.coding}
+    return {
+        "network": common | {"suppressed": False, "from_host": False},
+        "detections": common | {"suppressed": True, "from_host": False},
+        "host to host": common | {"suppressed": True, "from_host": True},
+    }
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether JAX says so."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _phase(workload: Workload, augment: str) -> tuple[optax.GradientTransformation, TrainChunk]:
+    config = replace(workload.config, augment=augment)
+    phase = config.phases[0]._replace(unfrozen="all")
+    return make_phase(config, workload.task, phase, make_schedule(phase, SCHEDULE_STEPS))
+
+
+def _fresh(workload: Workload, optimizer: optax.GradientTransformation) -> TrainState:
+    """With variables of its own, for a chunk takes over its state's memory."""
+    return init_state(jax.jit(partial(jax.tree.map, jnp.copy))(workload.variables), optimizer)
