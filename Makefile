@@ -7,6 +7,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+COMMA := ,
+# JAX for the GPU where there is one of NVIDIA's.
+CUDA := $(if $(shell command -v nvidia-smi 2>/dev/null),$(COMMA)cuda)
 
 .PHONY: train test parity tfds lint bench lesson clean
 
@@ -31,11 +34,12 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 ifdef PEER
-	$(BIN)/python -m pip install --quiet --editable ".[test,parity]"
+	$(BIN)/python -m pip install --quiet --editable ".[test,parity$(CUDA)]"
 endif
 	set -e; for question in loss nms training_step inference layers growth; do \
 		$(BIN)/python benchmarks/$$question.py $(if $(PEER),--peer $(PEER)); done
 	set -e; for question in ceiling startup streaming; do $(BIN)/python benchmarks/$$question.py; done
+	$(BIN)/python benchmarks/scoring.py --images 500
 
 lesson: $(INSTALLED)
 	$(BIN)/python docs/figures.py
@@ -45,5 +49,5 @@ clean:
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --editable ".[test$(CUDA)]"
 	touch $@

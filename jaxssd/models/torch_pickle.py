@@ -4,9 +4,12 @@ A pickle is a program for a small stack machine. A state dict needs a few of its
 the interpreter knows only those, and refuses the rest by name.
 """
 
+import contextlib
 import io
 import math
 import pickletools
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -111,6 +114,15 @@ class _Global:
     name: str
 
 
+@contextlib.contextmanager
+def _escapes_unremarked() -> Iterator[None]:
+    """`pickletools` warns of a backslash in a name, which only a damaged or hostile file has."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
+
+
+@_escapes_unremarked()
 def unpickle(file: io.BytesIO) -> Unpickled:
     """Interpret one pickle of protocol 2, which is what `torch.save` writes.
 

@@ -427,6 +427,11 @@ def test_random_bytes_raise_nothing_else(start, data):
     survives(start + data)
 
 
+def test_a_backslash_in_a_name_is_no_matter_for_a_warning():
+    with pytest.raises(ValueError, match="pickle refers to"):
+        read(LEGACY_START + dump(1001) + b"\x80\x02ctorch\nFloat\\_\n.")
+
+
 @settings(max_examples=200)
 @given(
     st.sampled_from([write(ARRAYS) for write in WRITERS.values()]),
