@@ -60,16 +60,29 @@ def main(arguments: list[str]) -> None:
     if "--images" in arguments and not command.images:
         sys.exit("evaluate.py: --images names no file")
     from jaxssd.training import keep_compiled
+    from jaxssd.training.devices import join_processes, leads, together
 
+    try:
+        join_processes()
+    except (ValueError, RuntimeError) as error:
+        sys.exit(f"evaluate.py: {error}")
+    if not leads():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # one voice is enough
     if command.keep_compiled:
         keep_compiled(command.run.resolve().parent)
+    with together():
+        work(command)
+
+
+def work(command: Command) -> None:
+    """What the command line asks for. Scoring is shared by several processes, pictures are the first one's."""
+    from jaxssd.training.devices import leads
+
     try:
-        if command.images:
-            detect_images(command)
-        elif command.explain:
-            explain(command)
-        else:
+        if not (command.images or command.explain):
             score(command)
+        elif leads():
+            (detect_images if command.images else explain)(command)
     except (OSError, ValueError) as error:
         sys.exit(f"evaluate.py: {error}")
     except KeyboardInterrupt:
@@ -83,11 +96,8 @@ def score(command: Command) -> None:
     from jaxssd.metrics import coco_available
     from jaxssd.tasks import DetectionTask
     from jaxssd.training import RunFolder, evaluate, make_validate, report_scores, restore
-    from jaxssd.training.devices import data_mesh, join_processes, leads
+    from jaxssd.training.devices import data_mesh, leads
 
-    join_processes()
-    if not leads():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # one voice is enough
     run = RunFolder(command.run)
     config, task, variables = restore(run, command.checkpoint, data_mesh())
     if command.export and not isinstance(task, DetectionTask):

@@ -29,7 +29,8 @@ from jaxssd.config import Config
 from jaxssd.data.gather import WorkersKeepDying
 from jaxssd.presets import PRESETS, with_phases
 from jaxssd.training import NonFiniteLossError, RunFolder, find_rate, keep_compiled, resume, start
-from jaxssd.training.devices import agree, join_processes, leads
+from jaxssd.training.devices import agree, join_processes, leads, together
+from jaxssd.training.memory import ways_out
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,17 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"train.py: {error}")
     if not leads():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # one voice is enough
+    with together():
+        work(preset, command)
+
+
+def work(preset: str, command: Command) -> None:
+    """What the command line asks for."""
     name = f"{preset}-lr" if command.find_lr else preset
     now = agree(f"{datetime.now():%Y%m%d-%H%M%S}")
     run = RunFolder(command.resume or command.out or Path("runs") / f"{name}-{now}")
     if command.keep_compiled:
-        keep_compiled(run.path.parent)
+        keep_compiled(run.path.resolve().parent)
     try:
         if command.resume:
             resume(run)
@@ -73,7 +80,7 @@ def main(arguments: list[str]) -> None:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        sys.exit(f"train.py: out of memory: try --accumulate 2, --remat, or a smaller --batch-size\n{error}")
+        sys.exit(f"train.py: out of memory: {ways_out()}\n{error}")
     except KeyboardInterrupt:
         sys.exit(
             f"\nstopped; go on with: {shlex.join([sys.executable, sys.argv[0], '--resume', str(run)])}"

@@ -8,6 +8,7 @@ Each is stopped when it has written its first line of metrics. What counts is ev
 drawing the pictures, compiling, one call of steps.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -52,9 +53,13 @@ def seconds_to_first_losses(preset: str, run: Path) -> float:
         RuntimeError: if it ends before, with what it has written.
     """
     arguments = [sys.executable, "train.py", preset, "--data", "shapes", "--epochs", "1", "--out", str(run)]
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
     log = run.with_suffix(".log")
     start = time.perf_counter()
-    with log.open("w") as file, subprocess.Popen(arguments, cwd=ROOT, stdout=file, stderr=file) as process:
+    with (
+        log.open("w") as file,
+        subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=file, stderr=file) as process,
+    ):
         try:
             while not has_line(run / "metrics.jsonl"):
                 if process.poll() is not None:

@@ -56,7 +56,7 @@ class Config:
     pretrained: str | None = None
     """Its weights: a file of torchvision's (.pth, .safetensors), or the folder of another run. Default: random."""
     head: Literal["pyramid", "ssd300"] = "pyramid"
-    """What predicts: the lesson's head, on grids and with anchors of your choice, or SSD300's with its 8,732."""
+    """What predicts: the lesson's, with grids, zooms, ratios, width and dropout, or SSD300's, without these."""
     grids: tuple[int, ...] = (4, 2, 1)
     """Side lengths of the anchor grids; each must be one that the backbone and head reach at this image size."""
     zooms: tuple[float, ...] = (0.75, 1.0, 1.3)
@@ -64,7 +64,7 @@ class Config:
     ratios: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))
     """Shapes of the anchors, (height, width) relative to their zoom."""
     anchor_sizes: tuple[float, ...] = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
-    """Of SSD300's anchors, in pixels of 300; the default is VOC's, COCO's is 21 45 99 153 207 261 315."""
+    """Of `--head ssd300`: of its 8,732 anchors, in pixels of 300. For VOC; COCO's are 21 45 99 153 207 261 315."""
     coding: Literal["tanh", "offsets"] = "tanh"
     """What box activations mean: the lesson's bounded moves, or offsets as in SSD, which are learned by smooth L1."""
     head_width: int = 256
@@ -135,6 +135,7 @@ class Config:
         self._require("accumulate", self.batch_size % self.accumulate == 0, f"a divisor of {self.batch_size} images")
         self._require("classes", len(set(self.classes)) == len(self.classes), "each name once")
         self._require("val_fraction", 0 < self.val_fraction < 1, "a share between 0 and 1")
+        self._require("head", self.head == "pyramid" or self.task == "detection", f"pyramid for --task {self.task}")
         self._require("hard_negatives", self.hard_negatives >= 0, "0 or more")
         sizes_hold = len(self.anchor_sizes) == 7 and all(0 < size < math.inf for size in self.anchor_sizes)
         self._require("anchor_sizes", sizes_hold, "seven positive numbers")

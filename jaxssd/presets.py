@@ -122,8 +122,11 @@ def focal() -> Config:
 def ssd300() -> Config:
     """SSD300 with ResNet34, as in MLPerf: 300 px, 8,732 anchors, offsets, hard negatives 3:1. For a GPU.
 
-    As in the paper but for the classes, which have a sigmoid each and no background, and BatchNorm in the extra layers.
-    `--class-loss focal --hard-negatives 0` is the same with the focal loss. Not trained to a score yet.
+    As in the paper but for the classes, which have a sigmoid each and no background, BatchNorm in the extra layers, a
+    loss that is a mean over each image's matches and then over the images, and AdamW with one cycle.
+    `--class-loss focal --hard-negatives 0` is the same with the focal loss. This network has not been trained to a
+    score yet. The same head on a small one, `--backbone resnet_tiny --precision float32 --batch-size 8 --epochs 30`,
+    took less than half an hour on two cores for blood cells (BCCD, 205 images), mAP@0.5 (area) 0.86.
     """
     return Config(
         image_size=300,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,20 @@ TINY = ["--backbone", "resnet_tiny", "--image-size", "32", "--head-width", "8", 
 SMALL = [*TINY, "--grids", "2", "1", "--epochs", "2"]
 
 
-def run(script, *arguments, cache):
-    environment = {**os.environ, "JAXSSD_CACHE": str(cache), "JAX_PLATFORMS": "cpu", "COLUMNS": "100"}
+def started(script, *arguments, cache, **variables):
+    environment = {**os.environ, "JAXSSD_CACHE": str(cache), "JAX_PLATFORMS": "cpu", "COLUMNS": "100", **variables}
     command = [sys.executable, ROOT / script, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cache)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=cache)
+
+
+def ended(process):
+    output, errors = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+def run(script, *arguments, cache):
+    return ended(started(script, *arguments, cache=cache))
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +68,52 @@ def trained(voc_folder, cache):
     result = run("train.py", "--data", voc_folder, *SMALL, "--out", cache / "a run", cache=cache)
     assert result.returncode == 0, result.stderr
     return cache / "a run", result
+
+
+def of_two(number, coordinator, script, *arguments, cache):
+    """The command in one of two processes."""
+    variables = {"JAX_COORDINATOR_ADDRESS": coordinator, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(number)}
+    return started(script, *arguments, cache=cache, **variables)
+
+
+@pytest.fixture
+def coordinator():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return f"localhost:{free.getsockname()[1]}"
+
+
+def test_two_processes_share_a_run(trained, voc_folder, cache, coordinator):
+    """One folder, as one process makes it, with its losses; one of them talks."""
+    folder = cache / "shared"
+    arguments = ["train.py", "--data", voc_folder, *SMALL, "--out", folder]
+    results = list(map(ended, [of_two(number, coordinator, *arguments, cache=cache) for number in range(2)]))
+    assert [result.returncode for result in results] == [0, 0], results
+    assert "on 2 x cpu (cpu) of 2 processes" in results[0].stdout
+    assert "best checkpoint" in results[0].stdout
+    assert results[1].stdout.replace("[Gloo]", "").count("\n") <= 1  # what C++ says there is not ours
+    alone = trained[0]
+    assert {path.name for path in folder.iterdir()} == {path.name for path in alone.iterdir()}
+    ours, theirs = (
+        [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for run in (folder, alone)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=2e-3)
+
+
+def test_one_of_two_processes_that_fails_goes_at_once(voc_folder, cache, coordinator):
+    """With its message, and without waiting for the other, which waits for it."""
+    arguments = [*SMALL, "--out", cache / "halted"]
+    first = of_two(0, coordinator, "train.py", "--data", voc_folder, *arguments, cache=cache)
+    second = of_two(1, coordinator, "train.py", "--data", cache / "nowhere", *arguments, cache=cache)
+    try:
+        result = ended(second)
+        assert result.returncode == 1
+        assert "nowhere" in result.stderr
+        assert "Traceback" not in result.stderr
+    finally:
+        first.kill()
+        first.communicate()
 
 
 def test_training_on_a_voc_folder(trained):

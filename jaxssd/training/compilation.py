@@ -44,8 +44,8 @@ def compile_program(function: Callable[..., Any], *arguments: Any) -> Program:
 def keep_compiled(folder: Path) -> None:
     """Let JAX keep what takes it more than a second to compile, and read it from there in later processes.
 
-    If the environment names a folder (`JAX_COMPILATION_CACHE_DIR`) it stays that one. To be called before anything is
-    compiled.
+    If the environment names a folder (`JAX_COMPILATION_CACHE_DIR`) it stays that one. What was compiled before this is
+    called is not kept.
 
     Args:
         folder: that runs share; the programs go into its folder `.compiled`, which can be deleted at any time.

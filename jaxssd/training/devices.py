@@ -5,7 +5,10 @@ gradients, and those of BatchNorm's statistics, which are therefore of the whole
 """
 
 import os
-from collections.abc import Sequence
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import jax
@@ -34,6 +37,7 @@ def join_processes(environment: dict[str, str] | None = None) -> None:
         ValueError: if only some of the variables are set, or if they are no numbers.
     """
     environment = dict(os.environ) if environment is None else environment
+    jax.config.update("jax_enable_preemption_service", False)  # it would catch the signal that ends a process
     given = [name for name in VARIABLES if environment.get(name)]
     if given == list(VARIABLES):
         address, count, number = (environment[name] for name in VARIABLES)
@@ -49,6 +53,25 @@ def join_processes(environment: dict[str, str] | None = None) -> None:
 def leads() -> bool:
     """Whether this process is the one that writes files and talks to people."""
     return jax.process_index() == 0
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Around all work of a process: if one of several fails it goes at once, with its message.
+
+    An orderly exit would wait for the other processes, while they wait for it. They notice, and end as well.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if jax.process_count() == 1:
+            raise
+        if isinstance(error, SystemExit):
+            print(error.code, file=sys.stderr)
+        else:
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -80,6 +103,13 @@ def meet(place: str) -> None:
     """Wait until all processes are here; alone, nothing is waited for."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(place)
+
+
+def least(number: int) -> int:
+    """The least of the numbers that the processes have, below 2 ** 31."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.process_allgather(np.int32(number)).min())
 
 
 def agree(text: str) -> str:

@@ -11,6 +11,7 @@ from jaxssd.data.sources import NAMES, held_out_although, load_split, with_class
 from jaxssd.tasks import make_task
 from jaxssd.training.backbone import pretrained_backbone
 from jaxssd.training.devices import data_mesh, describe, leads, meet
+from jaxssd.training.epochs import whole_batch
 from jaxssd.training.evaluation import evaluate
 from jaxssd.training.loop import train
 from jaxssd.training.lr_finder import find_learning_rate
@@ -117,7 +118,7 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
         if leads() and run.rows("train"):
             report_training(run, task)
     _, _, variables = restore(run, mesh=mesh)
-    batch_size = min(config.batch_size, len(train_set.ids))
+    batch_size = whole_batch(config, len(train_set.ids))
     result = evaluate(task, validate, variables, val_set, batch_size=batch_size, thorough=True)
     print(f"\nbest checkpoint on the validation set\n{result.scores.table()}\n")
     if leads():

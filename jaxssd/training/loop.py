@@ -16,7 +16,7 @@ from jaxssd.tasks import Task, make_task
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.compilation import Program, compile_program
-from jaxssd.training.devices import data_mesh, fetch, leads, replicated
+from jaxssd.training.devices import data_mesh, fetch, leads, least, replicated
 from jaxssd.training.divergence import require_finite_losses, require_finite_state
 from jaxssd.training.epochs import Sizes, cut_epoch, epoch_order, run_keys, whole_batch
 from jaxssd.training.evaluation import Validate, evaluate, make_validate
@@ -57,9 +57,9 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
     run.pin_data({"train": train_set.fingerprint, "val": val_set.fingerprint})
     task = make_task(config)
     validate = make_validate(task)
-    streamed = is_streamed(train_set, config.memory)
     num_images = len(train_set.ids)
-    at_once = images_at_once(train_set) if streamed else num_images
+    resident = least(not is_streamed(train_set, config.memory))  # hosts may differ, what they compile may not
+    at_once = num_images if resident else least(images_at_once(train_set))
     sizes = cut_epoch(num_images, whole_batch(config, num_images), at_once)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(run.checkpoints, mesh=mesh))
@@ -76,7 +76,7 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
             done, epochs = step // sizes.epoch_steps, total_steps // sizes.epoch_steps
             print(f"going on after epoch {done} of {epochs}" if done < epochs else f"all {epochs} epochs are done")
         bar = stack.enter_context(_progress(total_steps, step, sizes.batch_size))
-        feed = stack.enter_context(open_feed(train_set, sizes.piece_rows if streamed else None, bar.write, mesh))
+        feed = stack.enter_context(open_feed(train_set, None if resident else sizes.piece_rows, bar.write, mesh))
         trainer = _Trainer(config, task, validate, feed, val_set, run, checkpoints, sizes, mesh, bar, begin, step)
         for place in places(config):
             if step < place.epochs.stop * sizes.epoch_steps:

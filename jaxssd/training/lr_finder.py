@@ -13,7 +13,7 @@ from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.tasks import make_task
 from jaxssd.training.backbone import first_variables
-from jaxssd.training.devices import data_mesh, fetch, replicated, send
+from jaxssd.training.devices import data_mesh, fetch, leads, replicated, send
 from jaxssd.training.epochs import whole_batch
 from jaxssd.training.phases import make_phase
 from jaxssd.training.state import TrainState, init_state
@@ -95,7 +95,9 @@ def sweep_losses(
     if jax.default_backend() != "cpu":
         return np.asarray(fetch(train_chunk(state, examples, order, key)[1].total))
     losses: list[float] = []
-    for rows in tqdm(order, "sweeping the learning rate", unit=" steps", disable=None, leave=False):
+    for rows in tqdm(
+        order, "sweeping the learning rate", unit=" steps", disable=None if leads() else True, leave=False
+    ):
         state, loss = train_chunk(state, examples, rows[None], key)
         losses.append(float(loss.total[0]))
         if explosion(smooth(np.array(losses))) < len(losses):

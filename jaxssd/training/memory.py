@@ -33,17 +33,18 @@ class MemoryNeed(NamedTuple):
             available: bytes of the device.
 
         Example:
-            >>> print(MemoryNeed(750_000_000, 262_000_000, 9_900_000_000).describe(8_000_000_000))
-            memory: 10.91 GB of the device's 8.00 GB (images 0.75, state 0.26, step 9.90): more than there is;
-            --accumulate 2, --remat, a smaller --batch-size or --memory stream take less
+            >>> MemoryNeed(750_000_000, 262_000_000, 9_900_000_000).describe(80_000_000_000)
+            "memory: 10.91 GB of the device's 80.00 GB (images 0.75, state 0.26, step 9.90)"
         """
         parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in self._asdict().items())
         text = f"memory: {self.total / 1e9:.2f} GB of the device's {available / 1e9:.2f} GB ({parts})"
-        if self.total <= available:
-            return text
-        return (
-            f"{text}: more than there is;\n--accumulate 2, --remat, a smaller --batch-size or --memory stream take less"
-        )
+        return text if self.total <= available else f"{text}: more than there is;\n{ways_out()}"
+
+
+def ways_out() -> str:
+    """What takes less memory; on a processor the parts of a batch do not, nor does --remat."""
+    ways = "--memory stream or a smaller --batch-size"
+    return f"{ways} takes less" if jax.default_backend() == "cpu" else f"--accumulate 2, --remat, {ways} takes less"
 
 
 def nbytes(tree: Any) -> int:

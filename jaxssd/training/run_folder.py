@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxssd.config import Config
-from jaxssd.training.devices import leads
+from jaxssd.training.devices import leads, meet
 
 Row = dict[str, Any]
 
@@ -79,10 +79,10 @@ class RunFolder:
 
     def pin_data(self, fingerprints: dict[str, str]) -> None:
         """Remember the data sets of a new run, or refuse those that a run was not started on; see below."""
-        if self.fingerprints.exists():
-            self.require_same_data(fingerprints)
-        elif leads():
+        if leads() and not self.fingerprints.exists():
             self.fingerprints.write_text(json.dumps(fingerprints, indent=2) + "\n")
+        meet("at the fingerprints")
+        self.require_same_data(fingerprints)
 
     def require_same_data(self, fingerprints: dict[str, str]) -> None:
         """Refuse data sets that are not those the run was started on.

@@ -81,7 +81,7 @@ def make_train_chunk(
             return _gradients(state, batch, dropout_key, task, frozen_stages)
 
         def step(state: TrainState, rows: Array) -> tuple[TrainState, Loss]:
-            of_batch = _in_parts(partial(gradients, state), accumulate)
+            of_batch = _in_parts(partial(gradients, state), accumulate, state.batch_stats)
             grads, batch_stats, loss = of_batch(rows, jax.random.fold_in(key, state.step))
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)
@@ -112,23 +112,28 @@ def _gradients(state: TrainState, batch: Examples, key: Array, task: Task, froze
     return Gradients(grads, batch_stats, loss)
 
 
-def _in_parts(gradients: Callable[[Array, Array], Gradients], parts: int) -> Callable[[Array, Array], Gradients]:
+def _in_parts(
+    gradients: Callable[[Array, Array], Gradients], parts: int, batch_stats: Any
+) -> Callable[[Array, Array], Gradients]:
     """The same of a batch in equal parts, one after the other, each with a key of its own: means of what they give."""
     if parts == 1:
         return gradients
 
+    def of_part(rows: Array, key: Array) -> Gradients:
+        """With the change of the statistics: the mean of no change at all is none, to the last bit."""
+        found = gradients(rows, key)
+        return found._replace(batch_stats=jax.tree.map(jnp.subtract, found.batch_stats, batch_stats))
+
     def of_batch(rows: Array, key: Array) -> Gradients:
         def add(total: Gradients, part: tuple[Array, Array]) -> tuple[Gradients, None]:
-            return jax.tree.map(jnp.add, total, gradients(*part)), None
+            return jax.tree.map(jnp.add, total, of_part(*part)), None
 
-        # Every part has rows from everywhere in the batch, so from every device's share of it.
-        rows_of_parts, keys = rows.reshape(-1, parts).T, jax.random.split(key, parts)
-        zeros = jax.tree.map(
-            lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(gradients, rows_of_parts[0], keys[0])
-        )
+        rows_of_parts, keys = rows.reshape(parts, -1), jax.random.split(key, parts)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_part, rows_of_parts[0], keys[0]))
         in_a_loop = jax.default_backend() != "cpu"  # slow there, see above
         total, _ = jax.lax.scan(add, zeros, (rows_of_parts, keys), unroll=1 if in_a_loop else parts)
-        return jax.tree.map(lambda x: x / parts, total)
+        mean = jax.tree.map(lambda x: x / parts, total)
+        return mean._replace(batch_stats=jax.tree.map(jnp.add, batch_stats, mean.batch_stats))
 
     return of_batch
 

@@ -23,23 +23,15 @@ TINY = Config(
 )
 
 
-def tiny():
-    return with_classes(TINY)
-
-
-def make_tiny_sets():
-    """20 images to train on, which is two batches and a half, and 12 to validate on."""
-    return make_shapes(20, image_size=32, seed=0), make_shapes(12, image_size=32, seed=1)
-
-
 @pytest.fixture(scope="session")
 def tiny_config():
-    return tiny()
+    return with_classes(TINY)
 
 
 @pytest.fixture(scope="session")
 def tiny_sets():
-    return make_tiny_sets()
+    """20 images to train on, which is two batches and a half, and 12 to validate on."""
+    return make_shapes(20, image_size=32, seed=0), make_shapes(12, image_size=32, seed=1)
 
 
 @pytest.fixture(scope="session")

@@ -33,12 +33,15 @@ def test_bytes_of_a_step_grow_with_what_it_keeps():
     assert temporary(256) > 10 * temporary(64) > 0
 
 
-def test_memory_is_told_with_a_way_out():
+def test_memory_is_told_with_a_way_out(monkeypatch):
     need = MemoryNeed(images=3 * 10**9, state=10**9, step=6 * 10**9)
     assert need.total == 10**10
     assert need.describe(10**10) == "memory: 10.00 GB of the device's 10.00 GB (images 3.00, state 1.00, step 6.00)"
     assert "more than there is" in need.describe(10**10 - 1)
-    assert "--accumulate 2" in need.describe(10**10 - 1)
+    assert "--batch-size" in need.describe(10**10 - 1)
+    assert "--remat" not in need.describe(10**10 - 1)  # which saves nothing on a processor
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert "--accumulate 2, --remat" in need.describe(10**10 - 1)
     assert 0 < nbytes({"a": jnp.zeros((2, 2)), "b": np.zeros(3, np.uint8)}) == 19 < memory_bytes()
 
 

@@ -1,7 +1,6 @@
-"""Many devices, and several processes that share a run."""
+"""Many devices, and how several processes find one another; what they do then is in `test_commands.py`."""
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,57 +9,19 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssd.training import RunFolder
 from jaxssd.training.devices import agree, batch_sharding, data_mesh, fetch, join_processes, leads, meet, send, shares
 
 ROOT = Path(__file__).parents[2]
 COORDINATOR = {"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
 
 
-def command(*arguments, **variables):
-    return subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
 def test_eight_devices():
     """All of `eight_devices.py`, in a process that has so many."""
-    flags = "--xla_force_host_platform_device_count=8"
-    process = command(
-        *("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/training/eight_devices.py"), XLA_FLAGS=flags
-    )
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output
-    assert " passed" in output
-
-
-def test_two_processes_share_a_run(finished_run, tiny_config, tmp_path):
-    """They print what one process gets, and leave one folder as one process does."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    script = str(ROOT / "tests" / "training" / "one_of_several.py")
-    processes = [
-        command(
-            script, str(tmp_path), JAX_COORDINATOR_ADDRESS=address, JAX_NUM_PROCESSES="2", JAX_PROCESS_ID=str(number)
-        )
-        for number in range(2)
-    ]
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    last = [output.splitlines()[-1] for output in outputs]
-    assert last[0] == last[1]
-    assert last[0].startswith("2 x cpu (cpu) of 2 processes: 12 images, loss ")
-    run = RunFolder(tmp_path)
-    assert run.open() == tiny_config
-    for kind in ("train", "val"):
-        ours, theirs = ([row["loss"] for row in folder.rows(kind)] for folder in (run, finished_run))
-        np.testing.assert_allclose(ours, theirs, rtol=2e-3)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/training/eight_devices.py"]
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert " passed" in result.stdout
 
 
 @pytest.mark.parametrize(
