@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -68,7 +68,7 @@ LOSSES = {
 class Command:
     """What the command line says."""
 
-    anchors: tuple[int, ...] = tuple(ANCHORS)
+    anchors: tuple[Literal[tuple(ANCHORS)], ...] = tuple(ANCHORS)
     """How many: 189 are the lesson's, 8732 those of SSD300."""
     batch: tuple[int, ...] = ()
     """Images in a batch, one or more sizes. Default: 16 on a CPU; 16, 64 and 256 on an accelerator."""

@@ -17,7 +17,7 @@ is how many times as long as the first way another one takes:
 import sys
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -38,7 +38,7 @@ MAX_OUTPUTS = 100
 class Command:
     """What the command line says."""
 
-    anchors: tuple[int, ...] = tuple(ANCHORS)
+    anchors: tuple[Literal[tuple(ANCHORS)], ...] = tuple(ANCHORS)
     """How many: 189 are the lesson's, 8732 those of SSD300."""
     batch: tuple[int, ...] = ()
     """Images in a batch, one or more sizes. Default: 1 and 16 on a CPU; 1, 16, 64 and 256 on an accelerator."""

@@ -58,11 +58,11 @@ class Config:
     head: Literal["pyramid", "ssd300"] = "pyramid"
     """What predicts: the lesson's, with grids, zooms, ratios, width and dropout, or SSD300's, without these."""
     grids: tuple[int, ...] = (4, 2, 1)
-    """Side lengths of the anchor grids; each must be one that the backbone and head reach at this image size."""
+    """Side lengths of the lesson's anchor grids; each must be one that backbone and head reach at this image size."""
     zooms: tuple[float, ...] = (0.75, 1.0, 1.3)
-    """Sizes of the anchors relative to their cell."""
+    """Sizes of the lesson's anchors relative to their cell."""
     ratios: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))
-    """Shapes of the anchors, (height, width) relative to their zoom."""
+    """Shapes of the lesson's anchors, (height, width) relative to their zoom."""
     anchor_sizes: tuple[float, ...] = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
     """Of `--head ssd300`: of its 8,732 anchors, in pixels of 300. For VOC; COCO's are 21 45 99 153 207 261 315."""
     coding: Literal["tanh", "offsets"] = "tanh"

@@ -101,15 +101,18 @@ def test_two_processes_share_a_run(trained, voc_folder, cache, coordinator):
     np.testing.assert_allclose(ours, theirs, rtol=2e-3)
 
 
-def test_one_of_two_processes_that_fails_goes_at_once(voc_folder, cache, coordinator):
+@pytest.mark.parametrize(
+    ("change", "message"), [(["--data", "nowhere"], "nowhere"), (["--seed", "1"], "other settings")]
+)
+def test_one_of_two_processes_that_fails_goes_at_once(voc_folder, cache, coordinator, tmp_path, change, message):
     """With its message, and without waiting for the other, which waits for it."""
-    arguments = [*SMALL, "--out", cache / "halted"]
-    first = of_two(0, coordinator, "train.py", "--data", voc_folder, *arguments, cache=cache)
-    second = of_two(1, coordinator, "train.py", "--data", cache / "nowhere", *arguments, cache=cache)
+    arguments = ["train.py", "--data", voc_folder, *SMALL, "--out", tmp_path / "halted"]
+    first = of_two(0, coordinator, *arguments, cache=cache)
+    second = of_two(1, coordinator, *arguments, *change, cache=cache)
     try:
         result = ended(second)
         assert result.returncode == 1
-        assert "nowhere" in result.stderr
+        assert message in result.stderr
         assert "Traceback" not in result.stderr
     finally:
         first.kill()

@@ -41,8 +41,12 @@ def join_processes(environment: dict[str, str] | None = None) -> None:
     given = [name for name in VARIABLES if environment.get(name)]
     if given == list(VARIABLES):
         address, count, number = (environment[name] for name in VARIABLES)
+        if not address.rpartition(":")[2].isdecimal() or ":" not in address:
+            raise ValueError(f"{VARIABLES[0]} is {address!r}, expected HOST:PORT")
         if not (count.isdecimal() and number.isdecimal() and int(number) < int(count)):
-            raise ValueError(f"{VARIABLES[1]} is {count!r} and {VARIABLES[2]} is {number!r}, expected numbers below it")
+            raise ValueError(
+                f"{VARIABLES[1]} is {count!r} and {VARIABLES[2]} is {number!r}, expected a count, and a number below it"
+            )
         jax.distributed.initialize(address, int(count), int(number))
     elif any(int(environment.get(name, "1")) > 1 for name in CLUSTER_SIZES):
         jax.distributed.initialize()

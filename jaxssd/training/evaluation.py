@@ -81,7 +81,7 @@ def map_batches(
         inputs: a tree of NumPy arrays with the same number of rows; sent a batch at a time.
         batch_size: rows a call, rounded up to a multiple of the devices. The last batch is filled up with the last row,
             whose copies are cut off again.
-        progress: whether to show a bar.
+        progress: whether to show a bar, if there is a terminal.
 
     Returns:
         The outputs of all rows as NumPy arrays.
@@ -90,7 +90,8 @@ def map_batches(
     sharding = batch_sharding(variables)
     batch_size = -(-min(batch_size, num_rows) // shares(sharding)) * shares(sharding)
     outputs = []
-    for start in tqdm(range(0, num_rows, batch_size), "predicting", unit=" batches", disable=not progress, leave=False):
+    starts, shown = range(0, num_rows, batch_size), None if progress else True
+    for start in tqdm(starts, "predicting", unit=" batches", disable=shown, leave=False):
         rows = np.minimum(np.arange(start, start + batch_size), num_rows - 1)
         batch = send(jax.tree.map(lambda array, rows=rows: array[rows], inputs), sharding)
         outputs.append(function(variables, batch))  # dispatched; the next batch is prepared meanwhile

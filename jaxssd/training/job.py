@@ -38,6 +38,8 @@ def start(config: Config, run: RunFolder) -> None:
     train_set, val_set = _load(config)
     run.create(config)
     meet("at the run's folder")
+    if run.open() != config:
+        raise ValueError(f"this process was started with other settings than the one that made {run}")
     _finish(config, train_set, val_set, run)
 
 
@@ -111,6 +113,9 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
     start_from = config.pretrained or "random weights"
     print(f"{config.task}: {config.backbone} from {start_from}, {config.precision}")
     print(f"on {describe(mesh)}, run folder {run}")
+    batch_size = whole_batch(config, len(train_set.ids))
+    if batch_size < config.batch_size:
+        print(f"--batch-size is {config.batch_size}, but with {len(train_set.ids)} images a batch has {batch_size}")
     task = make_task(config)
     try:
         validate = train(config, train_set, val_set, run, mesh)
@@ -118,7 +123,6 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
         if leads() and run.rows("train"):
             report_training(run, task)
     _, _, variables = restore(run, mesh=mesh)
-    batch_size = whole_batch(config, len(train_set.ids))
     result = evaluate(task, validate, variables, val_set, batch_size=batch_size, thorough=True)
     print(f"\nbest checkpoint on the validation set\n{result.scores.table()}\n")
     if leads():

@@ -48,6 +48,7 @@ def test_the_environment_says_whether_there_are_others(monkeypatch, environment,
         ({"JAX_PROCESS_ID": ""}, "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES is set, but not JAX_PROCESS_ID"),
         ({"JAX_PROCESS_ID": "2"}, "JAX_PROCESS_ID is '2'"),
         ({"JAX_NUM_PROCESSES": "many"}, "JAX_NUM_PROCESSES is 'many'"),
+        ({"JAX_COORDINATOR_ADDRESS": "host"}, "JAX_COORDINATOR_ADDRESS is 'host', expected HOST:PORT"),
     ],
 )
 def test_an_environment_that_makes_no_sense_is_named(change, message):
