@@ -11,7 +11,6 @@ RUN is the folder that train.py made; scores and pictures go there too.
 """
 
 import json
-import os
 import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -60,17 +59,11 @@ def main(arguments: list[str]) -> None:
     if "--images" in arguments and not command.images:
         sys.exit("evaluate.py: --images names no file")
     from jaxssd.training import keep_compiled
-    from jaxssd.training.devices import join_processes, leads, together
+    from jaxssd.training.devices import together
 
-    try:
-        join_processes()
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f"evaluate.py: {error}")
-    if not leads():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # one voice is enough
-    if command.keep_compiled:
-        keep_compiled(command.run.resolve().parent)
-    with together():
+    with together("evaluate.py"):
+        if command.keep_compiled:
+            keep_compiled(command.run.resolve().parent)
         work(command)
 
 

@@ -14,7 +14,6 @@ All devices of the machine share each batch. On several machines start the same 
 with JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES=N and JAX_PROCESS_ID=0 to N-1; they need a common folder.
 """
 
-import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from jaxssd.config import Config
 from jaxssd.data.gather import WorkersKeepDying
 from jaxssd.presets import PRESETS, with_phases
 from jaxssd.training import NonFiniteLossError, RunFolder, find_rate, keep_compiled, resume, start
-from jaxssd.training.devices import agree, join_processes, leads, together
+from jaxssd.training.devices import agree, together
 from jaxssd.training.memory import ways_out
 
 
@@ -51,13 +50,7 @@ class Command:
 def main(arguments: list[str]) -> None:
     """Parse, load, train, score."""
     preset, command = parse(arguments)
-    try:
-        join_processes()
-    except (ValueError, RuntimeError) as error:
-        sys.exit(f"train.py: {error}")
-    if not leads():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # one voice is enough
-    with together():
+    with together("train.py"):
         work(preset, command)
 
 

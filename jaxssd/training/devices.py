@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 Tree = TypeVar("Tree")
 
@@ -60,11 +60,21 @@ def leads() -> bool:
 
 
 @contextmanager
-def together() -> Iterator[None]:
-    """Around all work of a process: if one of several fails it goes at once, with its message.
+def together(program: str) -> Iterator[None]:
+    """Around all work of a command: join the other processes, let one of them talk, and do not hang if one fails.
 
-    An orderly exit would wait for the other processes, while they wait for it. They notice, and end as well.
+    One that fails goes at once, with its message: an orderly exit would wait for the others, while they wait for it.
+    They notice, and end as well.
+
+    Args:
+        program: named in the message if the processes cannot be joined.
     """
+    try:
+        join_processes()
+    except (ValueError, RuntimeError) as error:
+        sys.exit(f"{program}: {error}")
+    if not leads():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # until the process ends
     try:
         yield
     except BaseException as error:
@@ -128,7 +138,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def divided(mesh: Mesh) -> NamedSharding:
+def divided(mesh: Mesh | AbstractMesh) -> NamedSharding:
     """Every device has its share of the rows."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
@@ -136,7 +146,7 @@ def divided(mesh: Mesh) -> NamedSharding:
 def batch_sharding(variables: Any) -> Sharding | None:
     """Where a batch goes that a network with these variables is to see: divided among the devices that have them."""
     sharding = getattr(jax.tree.leaves(variables)[0], "sharding", None)
-    return NamedSharding(sharding.mesh, PartitionSpec("data")) if isinstance(sharding, NamedSharding) else sharding
+    return divided(sharding.mesh) if isinstance(sharding, NamedSharding) else sharding
 
 
 def shares(sharding: Sharding | None) -> int:
