@@ -14,6 +14,7 @@ ours PyTorch takes: channels last, torch.compile (CUDA graphs), torchvision's `b
 """
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -47,24 +48,27 @@ def main(arguments: list[str]) -> None:
     """Parse, measure, report."""
     command = tyro.cli(Command, prog="benchmarks/inference.py", description=__doc__, args=arguments)
     with open_peer(command.peer) as peer:
-        on_cpu = jax.default_backend() == "cpu"
-        batch_sizes = command.batch or ((1, 32) if on_cpu else (1, 32, 256))
-        rows: list[Row] = []
-        for preset in command.preset or (("quick",) if on_cpu else ("focal", "ssd300")):
-            for precision in command.precision or (("float32",) if on_cpu else ("bfloat16", "float32")):
-                workload = make_workload(preset, precision, max(batch_sizes))
-                if peer:
-                    require_same_size(workload, peer)
-                for batch in batch_sizes:
-                    about: Row = {"preset": preset, "precision": precision, "batch": str(batch)}
-                    rows += [about | row for row in compare(workload, batch, command.seconds, peer)]
-        report("inference", "inference, time of a batch", rows, peer.about if peer else None)
+        report("inference", "inference, time of a batch", measured_rows(command, peer), peer.about if peer else None)
 
 
-def compare(workload: Workload, batch: int, seconds: float, peer: TorchPeer | None) -> list[Row]:
+def measured_rows(command: Command, peer: TorchPeer | None) -> Iterator[Row]:
+    """A row for each network, precision, batch size and work, once it is measured."""
+    on_cpu = jax.default_backend() == "cpu"
+    batch_sizes = command.batch or ((1, 32) if on_cpu else (1, 32, 256))
+    for preset in command.preset or (("quick",) if on_cpu else ("focal", "ssd300")):
+        for precision in command.precision or (("float32",) if on_cpu else ("bfloat16", "float32")):
+            workload = make_workload(preset, precision, max(batch_sizes))
+            if peer:
+                require_same_size(workload, peer)
+            for batch in batch_sizes:
+                about: Row = {"preset": preset, "precision": precision, "batch": str(batch)}
+                for row in compare(workload, batch, command.seconds, peer):
+                    yield about | row
+
+
+def compare(workload: Workload, batch: int, seconds: float, peer: TorchPeer | None) -> Iterator[Row]:
     """A row for each kind of inference."""
     ceiling, costs = measure_ceiling(workload.config.precision), inference_costs(workload, batch)
-    rows: list[Row] = []
     for work, call in inference_calls(workload, batch).items():
         calls = {"jaxssd": usable("jaxssd", lambda call=call: call)}
         if peer:
@@ -74,10 +78,9 @@ def compare(workload: Workload, batch: int, seconds: float, peer: TorchPeer | No
         times: dict[str, Timing | None] = dict.fromkeys(calls) | measure(possible, seconds=seconds)
         ours = times["jaxssd"]
         reached = {"images/s": ours and f"{batch / ours.median:.0f}"} | shares(costs[work], ours, ceiling)
-        rows.append({"work": work, "jaxssd": ours} | reached | ratios(times))
         if peer:
             peer.forget()
-    return rows
+        yield {"work": work, "jaxssd": ours} | reached | ratios(times)
 
 
 if __name__ == "__main__":

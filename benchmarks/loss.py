@@ -16,7 +16,7 @@ all must have given the same numbers; a ratio is how many times as long as the f
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -82,19 +82,23 @@ def main(arguments: list[str]) -> None:
     """Parse, measure, report."""
     command = tyro.cli(Command, prog="benchmarks/loss.py", description=__doc__, args=arguments)
     with open_peer(command.peer) as peer:
-        batch_sizes = command.batch or ((16,) if jax.default_backend() == "cpu" else (16, 64, 256))
-        rows: list[Row] = []
-        for count in command.anchors:
-            anchors = apart(ANCHORS[count]())
-            for name, loss in LOSSES.items():
-                for size in batch_sizes:
-                    calls = loss_calls(anchors, loss, random_predictions(anchors, size), peer)
-                    times = measure(calls, seconds=command.seconds)
-                    if peer:
-                        peer.forget()
-                    columns = dict.fromkeys(WAYS + (WAYS_OF_TORCH if peer else ())) | times
-                    rows.append({"anchors": str(count), "loss": name, "batch": str(size)} | ratios(columns))
-        report("loss", "matching, loss and gradients: 20 classes, up to 16 objects", rows, peer.about if peer else None)
+        title = "matching, loss and gradients: 20 classes, up to 16 objects"
+        report("loss", title, measured_rows(command, peer), peer.about if peer else None)
+
+
+def measured_rows(command: Command, peer: TorchPeer | None) -> Iterator[Row]:
+    """A row for each number of anchors, loss and batch size, once it is measured."""
+    batch_sizes = command.batch or ((16,) if jax.default_backend() == "cpu" else (16, 64, 256))
+    for count in command.anchors:
+        anchors = apart(ANCHORS[count]())
+        for name, loss in LOSSES.items():
+            for size in batch_sizes:
+                calls = loss_calls(anchors, loss, random_predictions(anchors, size), peer)
+                times = measure(calls, seconds=command.seconds)
+                if peer:
+                    peer.forget()
+                columns = dict.fromkeys(WAYS + (WAYS_OF_TORCH if peer else ())) | times
+                yield {"anchors": str(count), "loss": name, "batch": str(size)} | ratios(columns)
 
 
 def loss_calls(anchors: Anchors, loss: Loss, batch: Batch, peer: TorchPeer | None) -> dict[str, Call]:

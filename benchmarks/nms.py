@@ -15,6 +15,7 @@ is how many times as long as the first way another one takes:
 """
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -52,18 +53,21 @@ def main(arguments: list[str]) -> None:
     """Parse, measure, report."""
     command = tyro.cli(Command, prog="benchmarks/nms.py", description=__doc__, args=arguments)
     with open_peer(command.peer) as peer:
-        batch_sizes = command.batch or ((1, 16) if jax.default_backend() == "cpu" else (1, 16, 64, 256))
-        rows: list[Row] = []
-        for count in command.anchors:
-            for size in batch_sizes:
-                anchors = ANCHORS[count]()
-                calls = nms_calls(boxes_and_scores(anchors, *random_predictions(anchors, size)), peer)
-                times = measure(calls, seconds=command.seconds)
-                rows.append({"anchors": str(count), "batch": str(size)} | ratios(times))
-                if peer:
-                    peer.forget()
         title = f"suppression within each of 20 classes, {MAX_CANDIDATES} candidates an image"
-        report("nms", title, rows, peer.about if peer else None)
+        report("nms", title, measured_rows(command, peer), peer.about if peer else None)
+
+
+def measured_rows(command: Command, peer: TorchPeer | None) -> Iterator[Row]:
+    """A row for each number of anchors and batch size, once it is measured."""
+    batch_sizes = command.batch or ((1, 16) if jax.default_backend() == "cpu" else (1, 16, 64, 256))
+    for count in command.anchors:
+        for size in batch_sizes:
+            anchors = ANCHORS[count]()
+            calls = nms_calls(boxes_and_scores(anchors, *random_predictions(anchors, size)), peer)
+            times = measure(calls, seconds=command.seconds)
+            if peer:
+                peer.forget()
+            yield {"anchors": str(count), "batch": str(size)} | ratios(times)
 
 
 def nms_calls(batch: Batch, peer: TorchPeer | None, max_candidates: int = MAX_CANDIDATES) -> dict[str, Call]:

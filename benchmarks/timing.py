@@ -3,8 +3,10 @@
 import json
 import os
 import platform
+import shlex
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -13,7 +15,7 @@ import flax
 import jax
 import numpy as np
 
-OUTPUT = Path(__file__).parent / "out"
+OUTPUT = Path(os.environ.get("BENCHMARKS_OUT", Path(__file__).parent / "out"))
 FEWEST_REPEATS = 5
 QUEUE_SECONDS = 0.01  # of work waiting on an accelerator, so that dispatching a short call is hidden as in a real loop
 
@@ -105,27 +107,38 @@ def environment() -> dict[str, str]:
     } | versions
 
 
-def report(name: str, title: str, rows: Sequence[Row], peer: Mapping[str, str] | None = None) -> None:
-    """Print rows with the same keys as a table, and write `NAME.json` into `OUTPUT`.
+def report(name: str, title: str, rows: Iterable[Row], peer: Mapping[str, str] | None = None) -> None:
+    """Write rows with the same keys to `NAME.json` in `OUTPUT`, and print them as a table.
+
+    The file is written anew after each row, so a benchmark that is stopped leaves the rows it has.
 
     Args:
         name: of the file.
         title: printed above the table.
-        rows: one for each line; a key is the head of a column, None is a number that there is not.
+        rows: one for each line, measured while they are taken; a key is the head of a column, None is a number that
+            there is not.
         peer: versions and device of the peer, if there is one.
     """
-    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     where = environment() | dict(peer or {})
+    script = Path(sys.argv[0]).resolve()
+    command = shlex.join(["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]])
+    record: dict[str, Any] = {"title": title, "command": command, "environment": where, "rows": []}
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        record["rows"].append(row)
+        (OUTPUT / f"{name}.json").write_text(json.dumps(record, indent=2, default=asdict) + "\n")
+    if not record["rows"]:
+        raise ValueError(f"{name}: nothing was measured")
+
+    cells = [list(record["rows"][0]), *([cell_text(value) for value in row.values()] for row in record["rows"])]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     print(f"\n{title}\n{', '.join(f'{key} {value}' for key, value in where.items())}\n")
     for line in cells:
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
-    OUTPUT.mkdir(exist_ok=True)
-    record = {"title": title, "environment": where, "rows": rows}
-    (OUTPUT / f"{name}.json").write_text(json.dumps(record, indent=2, default=asdict) + "\n")
 
 
-def _cell(value: str | float | Timing | None) -> str:
+def cell_text(value: str | float | Timing | None) -> str:
+    """What a cell of a table says."""
     if isinstance(value, float):
         return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
     return "-" if value is None else str(value)

@@ -17,7 +17,7 @@ same run. A ratio is how many times as long as ours another takes:
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -63,20 +63,23 @@ def main(arguments: list[str]) -> None:
     """Parse, measure, report."""
     command = tyro.cli(Command, prog="benchmarks/training_step.py", description=__doc__, args=arguments)
     with open_peer(command.peer) as peer:
-        on_cpu = jax.default_backend() == "cpu"
-        batch_sizes = command.batch or ((32,) if on_cpu else (64, 256, 512))
-        rows: list[Row] = []
-        for preset in command.preset or (("quick",) if on_cpu else ("focal", "ssd300")):
-            for precision in command.precision or (("float32",) if on_cpu else ("bfloat16", "float32")):
-                workload = make_workload(preset, precision, max(batch_sizes))
-                if peer:
-                    require_same_size(workload, peer)
-                for batch in batch_sizes:
-                    for work, augment in {"step": "none", "epoch": workload.config.augment}.items():
-                        about: Row = {"preset": preset, "precision": precision, "batch": str(batch), "work": work}
-                        rows.append(about | compare(workload, batch, augment, command.seconds, peer))
         title = f"training, time of one step, {call_steps()} steps a call"
-        report("training-step", title, rows, peer.about if peer else None)
+        report("training-step", title, measured_rows(command, peer), peer.about if peer else None)
+
+
+def measured_rows(command: Command, peer: TorchPeer | None) -> Iterator[Row]:
+    """A row for each network, precision, batch size and work, once it is measured."""
+    on_cpu = jax.default_backend() == "cpu"
+    batch_sizes = command.batch or ((32,) if on_cpu else (64, 256, 512))
+    for preset in command.preset or (("quick",) if on_cpu else ("focal", "ssd300")):
+        for precision in command.precision or (("float32",) if on_cpu else ("bfloat16", "float32")):
+            workload = make_workload(preset, precision, max(batch_sizes))
+            if peer:
+                require_same_size(workload, peer)
+            for batch in batch_sizes:
+                for work, augment in {"step": "none", "epoch": workload.config.augment}.items():
+                    about: Row = {"preset": preset, "precision": precision, "batch": str(batch), "work": work}
+                    yield about | compare(workload, batch, augment, command.seconds, peer)
 
 
 def require_same_size(workload: Workload, peer: TorchPeer) -> None:
