@@ -2,7 +2,7 @@
 
     python evaluate.py RUN                       score the run's validation set
     python evaluate.py RUN --split test          another split of the same data
-    python evaluate.py RUN --data FOLDER         other data, of any format that train.py reads, with the same classes
+    python evaluate.py RUN --data FOLDER         other data, of any format that train.py reads; of the run's classes
     python evaluate.py RUN --export              write the detections for COCO's and VOC's own tools as well
     python evaluate.py RUN --images FILE...      draw detections on photographs, and write them as JSON
     python evaluate.py RUN --explain             draw anchors, matches, receptive fields and more on the run's images
@@ -136,6 +136,7 @@ def explain(command: Command) -> None:
 
 def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config", str, "Dataset"]:
     """The settings with the data that the command asks for, its split, and that split."""
+    from jaxssd.data.class_filter import notes_on_classes
     from jaxssd.data.sources import default_split, held_out_although, load_split
 
     if command.data_images is not None and not command.data:
@@ -148,6 +149,8 @@ def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config"
     if not command.data:
         run.require_same_data({split: dataset.fingerprint})
     print(f"{split}: {dataset.report.summary()}")
+    for line in notes_on_classes(split, dataset):
+        print(line)
     if split == "val" and (hint := held_out_although(config, "--split")):
         print(hint)
     return config, split, dataset

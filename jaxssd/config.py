@@ -38,7 +38,7 @@ class Config:
     val_fraction: float = 0.2
     """Share of the images held out where the data set has no validation split."""
     classes: tuple[str, ...] = ()
-    """Names of the classes, all that the annotations have. Default: all, in the data set's order; VOC's A to Z."""
+    """Names of the classes to learn. Objects of others are left out and count as background. Default: all classes."""
     image_size: int = 224
     """Height and width in pixels of the square that every image becomes."""
     aspect: Literal["squash", "letterbox", "crop"] = "squash"

@@ -52,7 +52,7 @@ class Command:
     val_split: str | None = None
     """Split to validate on."""
     classes: tuple[str, ...] | None = None
-    """Names of the classes, every one that the annotations have."""
+    """Names of the classes to look at; objects of others are left out."""
     image_size: int | None = None
     """Side of the network's input in pixels."""
     aspect: Literal["squash", "letterbox", "crop"] | None = None

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxssd.data.cache import cached, fingerprint
+from jaxssd.data.class_filter import merge_other_classes
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.placement import Aspect
 from jaxssd.data.records import Allocate, read_records
@@ -28,7 +29,8 @@ def read(
         source: of any format.
         ids: which images, in which order: a split from `train_val_ids` or `Source.split_ids`.
         image_size: height and width of the square that images become.
-        class_names: label 0, label 1 and so on; `source.class_names(ids)` of the training ids, say.
+        class_names: label 0, label 1 and so on; `source.class_names(ids)` of the training ids, say. Objects of other
+            classes are left out and counted.
         aspect: how an image that is no square becomes one.
         max_objects: objects an image may have; where there are more the largest are kept.
         cache_dir: where to keep the decoded set, such as `cache.default_cache_dir()`; None keeps nothing.
@@ -39,8 +41,8 @@ def read(
         The data set, images in the order of `ids`; those skipped are in its report.
 
     Raises:
-        ValueError: if an object's class is unknown, no image can be read, or a number is not positive; or what else
-            the source has against its files.
+        ValueError: if no image can be read, or a number is not positive; or what else the source has against its
+            files.
     """
     ids, class_names = tuple(ids), tuple(class_names)
     for argument, value in (("image_size", image_size), ("max_objects", max_objects), ("workers", workers or 1)):
@@ -60,7 +62,7 @@ def read(
         return read_records(
             source.path,
             records,
-            problems,
+            merge_other_classes(problems),
             image_size=image_size,
             aspect=aspect,
             class_names=class_names,

@@ -20,12 +20,14 @@ class Problem:
         action: `skipped` an image, `clipped` or `dropped` a box, or only `noted` something about an image.
         kind: a few words by which problems are counted, such as `broken`.
         detail: what a person needs to find and mend it.
+        count: how many such things the entry stands for.
     """
 
     file: str
     action: Action
     kind: str
     detail: str
+    count: int = 1
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,10 @@ class LoadReport:
         path.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may hold bytes of no encoding
 
     def _summarise(self, action: Action) -> str:
-        kinds = Counter(problem.kind for problem in self.problems if problem.action == action)
+        kinds: Counter[str] = Counter()
+        for problem in self.problems:
+            if problem.action == action:
+                kinds[problem.kind] += problem.count
         names = list(kinds) if len(kinds) == 1 else [f"{count:,} {kind}" for kind, count in kinds.most_common()]
         return f"{action} {_quantity(kinds.total(), _CONCERNS[action])} ({', '.join(names)})"
 

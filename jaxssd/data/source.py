@@ -93,13 +93,10 @@ class Source(ABC):
 
         Args:
             ids: which images, in which order.
-            class_names: name of each label.
+            class_names: name of each label. An object of another class is left out: `class_filter.other_class`.
 
         Returns:
             A record for each image that is not skipped, in the order of `ids`; problems in the order they were met.
-
-        Raises:
-            ValueError: if an object's class is not among `class_names`, naming the file and the class.
         """
 
     @abstractmethod

@@ -9,6 +9,7 @@ from pathlib import Path
 from jaxssd.config import Config
 from jaxssd.data import shapes
 from jaxssd.data.cache import default_cache_dir
+from jaxssd.data.class_filter import require_classes
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.formats import tfds
 from jaxssd.data.formats.coco import COCOJson, default_images_folder
@@ -24,7 +25,7 @@ NAMES = ("shapes", *tfds.NAMES)
 
 
 def with_classes(config: Config, splits: Iterable[str] = ("train", "val")) -> Config:
-    """Fill in the classes that the user left to be found.
+    """Fill in the classes that the user left to be found, or check those that were given.
 
     Args:
         config: as the user gave it.
@@ -34,7 +35,8 @@ def with_classes(config: Config, splits: Iterable[str] = ("train", "val")) -> Co
         The configuration; the same one if it has classes.
 
     Raises:
-        ValueError, FileNotFoundError: what the reader has against the folder.
+        ValueError, FileNotFoundError: if the data has not all classes that were given, or what the reader has against
+            the folder.
     """
     if config.data == "shapes":
         if config.classes not in ((), shapes.CLASS_NAMES) or config.train_split or config.val_split:
@@ -42,11 +44,13 @@ def with_classes(config: Config, splits: Iterable[str] = ("train", "val")) -> Co
                 "shapes has classes and splits of its own: --classes, --train-split and --val-split need --data"
             )
         return replace(config, classes=shapes.CLASS_NAMES)
-    if config.classes:
-        return config
     source = open_source(config)
     ids = [name for split in splits for name in _split_ids(source, config, split)]
-    return replace(config, classes=source.class_names(ids))
+    known = source.class_names(ids)
+    if config.classes:
+        require_classes(config.classes, known, source.path)
+        return config
+    return replace(config, classes=known)
 
 
 def load_split(config: Config, split: str) -> Dataset:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jaxssd.config import Config
+from jaxssd.data.class_filter import notes_on_classes
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.sources import NAMES, held_out_although, load_split, with_classes
 from jaxssd.tasks import make_task
@@ -94,6 +95,8 @@ def _absolute(path: str) -> str:
 def _load(config: Config) -> tuple[Dataset, Dataset]:
     train_set, val_set = (load_split(config, split) for split in ("train", "val"))
     print(f"train: {train_set.report.summary()}\nval: {val_set.report.summary()}")
+    for line in [*notes_on_classes("train", train_set, trained_on=True), *notes_on_classes("val", val_set)]:
+        print(line)
     if hint := held_out_although(config, "--val-split"):
         print(hint)
     _require_objects(config, train_set)

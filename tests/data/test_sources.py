@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from jaxssd.config import Config
+from jaxssd.data.class_filter import notes_on_classes
 from jaxssd.data.formats.coco import COCOJson
 from jaxssd.data.formats.tfds import TFDSVoc
 from jaxssd.data.formats.voc import VOCFolder
@@ -50,9 +51,43 @@ def test_a_folder_with_a_validation_split_is_scored_on_it(folder):
     assert load_split(config, "val").ids == ("3", "4")
 
 
-def test_classes_that_are_given_must_be_all(folder):
-    with pytest.raises(ValueError, match=r"1\.xml.*'dog'.*--classes"):
-        load_split(Config(data=str(folder), image_size=8, classes=("cat",)), "all")
+def test_some_of_the_classes_are_learned(folder):
+    config = with_classes(Config(data=str(folder), image_size=8, classes=("cat",)))
+    assert config.classes == ("cat",)
+    dataset = load_split(config, "all")
+    assert dataset.report.summary() == (
+        "10 images, 5 objects; dropped 5 boxes (other class), noted 5 images (without objects)"
+    )
+    (line,) = notes_on_classes("all", dataset)
+    assert line == "all: objects of other classes are left out and count as background: dog (5)"
+
+
+def test_a_class_that_the_data_has_not_is_an_error(folder):
+    with pytest.raises(ValueError, match=r"--classes: .* has no class 'Dgo' \(near: 'dog'\); it has 2: cat, dog"):
+        with_classes(Config(data=str(folder), image_size=8, classes=("cat", "Dgo")))
+
+
+def test_other_data_is_scored_on_the_classes_that_are_known(folder):
+    """Of the run's classes it may lack some, and it may have others."""
+    dataset = load_split(Config(data=str(folder), image_size=8, classes=("zebra", "dog", "yak")), "all")
+    assert dataset.class_names == ("zebra", "dog", "yak")
+    assert dataset.examples.labels[dataset.examples.valid].tolist() == [1] * 5
+    assert notes_on_classes("all", dataset) == [
+        "all: objects of other classes are left out and count as background: cat (5)",
+        "all: classes without an object that counts, not scored and not in the mean: zebra, yak",
+    ]
+    assert "cannot be learned: zebra, yak" in notes_on_classes("train", dataset, trained_on=True)[1]
+
+
+@pytest.mark.parametrize(("in_train", "in_val"), [("cat", "dog"), ("dog", "cat")])
+def test_a_class_of_one_split_only(folder, in_train, in_val):
+    (folder / "ImageSets/Main").mkdir(parents=True)
+    (folder / "ImageSets/Main/train.txt").write_text({"cat": "0\n2\n", "dog": "1\n3\n"}[in_train])
+    (folder / "ImageSets/Main/val.txt").write_text({"cat": "4\n", "dog": "5\n"}[in_val] + "6\n7\n")
+    config = with_classes(Config(data=str(folder), image_size=8))
+    assert config.classes == ("cat", "dog")
+    assert in_val in notes_on_classes("train", load_split(config, "train"), trained_on=True)[0]
+    assert notes_on_classes("val", load_split(config, "val")) == []
 
 
 def test_fingerprints_tell_data_sets_apart(folder):

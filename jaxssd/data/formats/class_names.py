@@ -1,6 +1,5 @@
 """What every format's names of classes must be."""
 
-import difflib
 import re
 from collections.abc import Sequence
 
@@ -32,19 +31,3 @@ def check_class_names(names: Sequence[str]) -> None:
         if name in seen:
             raise ValueError(f"has the class name {name[:80]!r} twice")
         seen.add(name)
-
-
-def unknown_class(where: str, name: str, class_names: Sequence[str]) -> ValueError:
-    """The error of an object whose class is not among those of the run.
-
-    Example:
-        >>> print(unknown_class("7.xml", "Platelets", ["RBC", "Platelet"]))
-        7.xml: unknown class 'Platelets'; known are RBC, Platelet: name every class of the annotations with --classes \
-when the run is started, or leave it out. Is 'Platelet' meant to be 'Platelets'?
-    """
-    near = difflib.get_close_matches(name, class_names, n=1, cutoff=0.8)
-    question = f" Is {near[0]!r} meant to be {name!r}?" if near else ""
-    return ValueError(
-        f"{where}: unknown class {name!r}; known are {', '.join(class_names)}: name every class of the annotations "
-        f"with --classes when the run is started, or leave it out.{question}"
-    )

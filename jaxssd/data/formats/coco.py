@@ -36,13 +36,14 @@ What is not as it should be is counted in the report together with its file, and
 | a number of the bbox is NaN, infinite or has 308 digits | box dropped | `not finite` |
 | width or height below zero | box dropped | `negative size` |
 | width or height zero | box dropped | `without area` |
+| category that is not among `class_names` | box dropped | `other class` |
 | same id, category and bbox as another annotation of the image | box dropped | `repeated` |
 | box outside or beyond the image, too many, none, image of another size | as in `voc` | as in `voc` |
 
 Ids of annotations are not used otherwise, so they need not be unique. What belongs to no image is reported with each
 split of its file. Integers have 64 bits. What would need a guess is an error instead: a file that is not COCO's
 instances, an id of images or categories or a category's name that is there twice, splits that number their categories
-differently, a class not among `class_names`, or no readable image at all.
+differently, or no readable image at all.
 """
 
 from collections.abc import Iterable, Sequence
@@ -52,7 +53,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxssd.data.formats.class_names import unknown_class
+from jaxssd.data.class_filter import other_class
 from jaxssd.data.formats.coco_listing import Listing, read_listing
 from jaxssd.data.formats.files import ImageFolder, without_suffix
 from jaxssd.data.report import Problem
@@ -140,11 +141,7 @@ class COCOJson(Source):
         return tuple(name for _, name in sorted(categories.items()))
 
     def records(self, ids: Sequence[str], class_names: tuple[str, ...]) -> tuple[list[Record], list[Problem]]:
-        """Images and their objects; the module's table says what happens to faulty ones.
-
-        Raises:
-            ValueError: if an object's class is unknown.
-        """
+        """Images and their objects; the module's table says what happens to faulty ones."""
         label_of = {name: label for label, name in enumerate(class_names)}
         problems = [problem for listed in self._files_of(ids) for problem in listed.instances.problems]
         records = [self._record(name, label_of, problems) for name in ids]
@@ -274,10 +271,10 @@ class COCOJson(Source):
             return None
         boxes, flaws = listed.instances.boxes(number)
         problems.extend(Problem(place, "dropped", kind, detail) for kind, detail in flaws)
-        classes = [listed.instances.categories[item.category] for item in boxes]
-        for class_name in classes:
-            if class_name not in label_of:
-                raise unknown_class(f"{listed.path}, image {number}", class_name, tuple(label_of))
+        categories = listed.instances.categories
+        others = [categories[item.category] for item in boxes if categories[item.category] not in label_of]
+        problems.extend(other_class(place, class_name) for class_name in others)
+        boxes = [item for item in boxes if categories[item.category] in label_of]
         (path,) = listed.hits[number]
         return Record(
             id=name,
@@ -285,7 +282,7 @@ class COCOJson(Source):
             image_name=path,
             annotation_name=place,
             boxes=np.array([item.box for item in boxes], np.float64).reshape(-1, 4),
-            labels=np.array([label_of[class_name] for class_name in classes], np.int32),
+            labels=np.array([label_of[categories[item.category]] for item in boxes], np.int32),
             difficult=np.array([item.difficult for item in boxes], bool),
             stated_size=entry.size,
         )

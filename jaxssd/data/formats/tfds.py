@@ -105,11 +105,7 @@ class TFDSVoc(Source):
         return tuple(open_prepared(self.name, self.data_dir).info.features["objects"]["label"].names)
 
     def records(self, ids: Sequence[str], class_names: tuple[str, ...]) -> tuple[list[Record], list[Problem]]:
-        """Images and their objects; an id that there is not is a problem.
-
-        Raises:
-            ValueError: if an object's class is not among `class_names`.
-        """
+        """Images and their objects; an id that there is not is a problem."""
         known, records = self._find(ids), []
         problems: list[Problem] = []
         for name in ids:
@@ -167,9 +163,7 @@ class TFDSVoc(Source):
 
     def _record(self, example: Example, class_names: tuple[str, ...], problems: list[Problem]) -> Record:
         file = f"{example.split}/{example.id}"
-        boxes, labels, difficult = take_sound(
-            example.objects, class_names, path=f"{self.path}, {file}", file=file, problems=problems
-        )
+        boxes, labels, difficult = take_sound(example.objects, class_names, file=file, problems=problems)
         return Record(
             id=example.id,
             image=TFDSImage(self.name, self.data_dir, example.split, example.place),

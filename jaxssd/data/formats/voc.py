@@ -25,13 +25,14 @@ What is not as it should be is counted in the report together with its file, and
 | xmax < xmin or ymax < ymin | box dropped | `swapped corners` |
 | xmax = xmin or ymax = ymin: a click, not a box | box dropped | `without area` |
 | box wholly outside the image | box dropped | `outside the image` |
+| an object of a class that is not among `class_names` | box dropped | `other class` |
 | more than `max_objects` objects | smallest boxes dropped | `over max_objects` |
 | box more than one pixel beyond the image's edge | box clipped | `beyond the image's edge` |
 | no object, or none left | image kept | `without objects` |
 | <size> differs from the image's | image kept, its own size used | `of another size than annotated` |
 
 Up to one pixel beyond the edge is clipped without a word: many tools count from 0. What would need a guess is an error
-instead: a class not among `class_names` or with a name that cannot be printed, an id that is not a plain name, one in
+instead: a class with a name that cannot be printed, an id that is not a plain name, one in
 both the training and the validation split, a folder of another layout, or no readable image at all.
 """
 
@@ -138,7 +139,7 @@ class VOCFolder(Source):
         """Images and their objects; the module's table says what happens to faulty ones.
 
         Raises:
-            ValueError: if an id is not a plain name, or an object's class is unknown.
+            ValueError: if an id is not a plain name.
         """
         problems: list[Problem] = []
         records = [self._record(name, class_names, problems) for name in ids]
@@ -187,9 +188,7 @@ class VOCFolder(Source):
             problems.append(Problem(f"JPEGImages/{name}", "skipped", "missing", expected))
             return None
         problems.extend(Problem(file, "dropped", "incomplete", detail) for detail in annotation.incomplete)
-        boxes, labels, difficult = take_sound(
-            annotation.objects, class_names, path=str(self._annotations[name]), file=file, problems=problems
-        )
+        boxes, labels, difficult = take_sound(annotation.objects, class_names, file=file, problems=problems)
         return Record(
             id=name,
             image=self._images[name],

@@ -9,7 +9,7 @@ import numpy as np
 from defusedxml import DefusedXmlException, ElementTree
 from jaxtyping import Bool, Float64, Int32
 
-from jaxssd.data.formats.class_names import unknown_class
+from jaxssd.data.class_filter import other_class
 from jaxssd.data.report import Problem
 
 
@@ -66,28 +66,25 @@ class Annotation(NamedTuple):
 
 
 def take_sound(
-    objects: Iterable[AnnotatedObject], class_names: Sequence[str], *, path: str, file: str, problems: list[Problem]
+    objects: Iterable[AnnotatedObject], class_names: Sequence[str], *, file: str, problems: list[Problem]
 ) -> tuple[Float64[np.ndarray, "n 4"], Int32[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """Boxes in this package's convention, without those that are useless in any image.
 
     Args:
         objects: as VOC writes them: pixels counted from 1, both corners included.
         class_names: name of each label.
-        path: where they are written, for an error.
-        file: the same for the report.
+        file: where they are written, for the report.
         problems: is extended by what is left out.
 
     Returns:
         Corners `[y1, x1, y2, x2]` in pixels, labels, and which are difficult.
-
-    Raises:
-        ValueError: if an object's class is unknown.
     """
+    label_of = {name: label for label, name in enumerate(class_names)}
     sound = []
     for item in objects:
-        if item.name not in class_names:
-            raise unknown_class(path, item.name, class_names)
-        if flaw := item.flaw():
+        if item.name not in label_of:
+            problems.append(other_class(file, item.name))
+        elif flaw := item.flaw():
             where = "xmin {:g}, ymin {:g}, xmax {:g}, ymax {:g}".format(*item.box)
             problems.append(Problem(file, "dropped", flaw, f"{item.name}: {where}"))
         else:
@@ -95,7 +92,7 @@ def take_sound(
     xmin, ymin, xmax, ymax = np.array([item.box for item in sound], np.float64).reshape(-1, 4).T
     return (
         np.stack([ymin - 1, xmin - 1, ymax, xmax], axis=-1),
-        np.array([class_names.index(item.name) for item in sound], np.int32),
+        np.array([label_of[item.name] for item in sound], np.int32),
         np.array([item.difficult for item in sound], bool),
     )
 

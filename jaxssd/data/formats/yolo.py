@@ -36,12 +36,13 @@ What is not as it should be is counted in the report together with its file, and
 | a number is NaN or infinite | box dropped | `not finite` |
 | width or height below zero | box dropped | `negative size` |
 | width or height zero | box dropped | `without area` |
+| an object of a class that is not among `class_names` | box dropped | `other class` |
 | outlines | their hulls taken | `with outlines` |
 | box outside or beyond the image, too many, none | as in `voc` | as in `voc` |
 
 What would need a guess is an error instead: a class that is not an index of one of the names, names that are missing,
-empty, doubled or of another number than `nc`, a folder of another layout, not a single .txt file for an image, a class
-not among `class_names`, or no readable image at all.
+empty, doubled or of another number than `nc`, a folder of another layout, not a single .txt file for an image, or no
+readable image at all.
 """
 
 import os
@@ -54,7 +55,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxssd.data.formats.class_names import unknown_class
+from jaxssd.data.class_filter import other_class
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, list_files, read_annotation, without_suffix
 from jaxssd.data.formats.yolo_text import Labels, UnreadableLabels, parse_labels, parse_names, parse_names_yaml
 from jaxssd.data.report import Problem
@@ -156,11 +157,7 @@ class YOLOFolder(Source):
         return self._names
 
     def records(self, ids: Sequence[str], class_names: tuple[str, ...]) -> tuple[list[Record], list[Problem]]:
-        """Images and their objects; the module's table says what happens to faulty ones.
-
-        Raises:
-            ValueError: if an object's class is unknown.
-        """
+        """Images and their objects; the module's table says what happens to faulty ones."""
         problems: list[Problem] = []
         records = [self._record(name, class_names, problems) for name in ids]
         return [record for record in records if record], problems
@@ -251,18 +248,18 @@ class YOLOFolder(Source):
         if path and labels.polygons:
             detail = f"of {len(labels.polygons)} outlines, the first in line {labels.polygons[0]}, the hull is taken"
             problems.append(Problem(path, "noted", "with outlines", detail))
-        for item in labels.boxes:
-            if self._names[item.label] not in class_names:
-                where = f"{self.root / (path or '')}, line {item.line}"
-                raise unknown_class(where, self._names[item.label], class_names)
+        label_of = {class_name: label for label, class_name in enumerate(class_names)}
+        names = [self._names[item.label] for item in labels.boxes]
+        problems.extend(other_class(path or image, class_name) for class_name in names if class_name not in label_of)
+        boxes = [item for item, class_name in zip(labels.boxes, names, strict=True) if class_name in label_of]
         return Record(
             id=name,
             image=self.root / image,
             image_name=image,
             annotation_name=path or image,
-            boxes=np.array([item.box for item in labels.boxes], np.float64).reshape(-1, 4),
-            labels=np.array([class_names.index(self._names[item.label]) for item in labels.boxes], np.int32),
-            difficult=np.zeros(len(labels.boxes), bool),
+            boxes=np.array([item.box for item in boxes], np.float64).reshape(-1, 4),
+            labels=np.array([label_of[self._names[item.label]] for item in boxes], np.int32),
+            difficult=np.zeros(len(boxes), bool),
             normalised=True,
             upright=True,
         )

@@ -396,12 +396,13 @@ def test_annotations_that_all_belong_to_no_image_are_an_error(folder):
         folder.source().all_ids()
 
 
-def test_an_unknown_class_is_an_error(folder):
-    folder.add(1, "a.png", annotation(1, category=9))
-    with pytest.raises(ValueError, match=r"train\.json, image 1: unknown class 'horse'; known are car: .*--classes"):
-        folder.read(class_names=("car",))
-    folder.annotations[0]["category_id"] = 2
-    assert folder.read(class_names=("car",)).report.objects == 1
+def test_objects_of_other_classes_are_left_out_and_counted(folder):
+    folder.add(1, "a.png", annotation(1, category=9), annotation(1, (1, 2, 3, 4)), annotation(1, category=9, id=7))
+    dataset = folder.read(class_names=("car",))
+    assert dataset.report.summary() == "1 image, 1 object; dropped 2 boxes (other class)"
+    np.testing.assert_array_equal(dataset.examples.boxes[0, 0], np.float32([2 / 40, 1 / 50, 6 / 40, 4 / 50]))
+    (problem,) = dataset.report.problems
+    assert (problem.detail, problem.count) == ("horse", 2)
 
 
 def test_nothing_to_open_is_an_error(folder, tmp_path):

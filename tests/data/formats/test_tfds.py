@@ -253,9 +253,10 @@ def test_an_id_that_there_is_not_is_a_problem(data_dir):
 
 
 @needs_tfds
-def test_a_class_that_the_run_does_not_know_is_an_error(data_dir):
-    with pytest.raises(ValueError, match=r"train/000012: unknown class 'car'; known are dog"):
-        TFDSVoc("voc/2007", data_dir).records(["000012"], ("dog",))
+def test_objects_of_other_classes_are_left_out_and_counted(data_dir):
+    ((record,), (problem,)) = TFDSVoc("voc/2007", data_dir).records(["000012"], ("dog",))
+    assert len(record.labels) == len(record.boxes) == len(record.difficult) == 0
+    assert (problem.kind, problem.detail) == ("other class", "car")
 
 
 @needs_tfds

@@ -349,10 +349,11 @@ def test_no_stated_size_is_nothing_to_note(folder):
 # ---- errors ----
 
 
-def test_an_unknown_class_is_an_error(folder):
-    folder.add("a", object_xml("zebra"))
-    with pytest.raises(ValueError, match=r"a\.xml: unknown class 'zebra'; known are car, horse"):
-        folder.read("a")
+def test_objects_of_other_classes_are_left_out_and_counted(folder):
+    folder.add("a", object_xml("zebra"), object_xml("horse"))
+    dataset = folder.read("a")
+    assert dataset.report.summary() == "1 image, 1 object; dropped 1 box (other class)"
+    assert dataset.examples.labels.tolist() == [[1]]
 
 
 def test_nothing_readable_is_an_error_with_the_reasons(folder, tmp_path):

@@ -350,10 +350,11 @@ def test_classes_are_indices_of_names(folder, index):
     assert len(str(raised.value)) < 400
 
 
-def test_an_unknown_class_is_an_error(folder):
+def test_objects_of_other_classes_are_left_out_and_counted(folder):
     folder.add("a", LINE, "1 0.5 0.5 1 1")
-    with pytest.raises(ValueError, match=r"a\.txt, line 2: unknown class 'horse'; known are car: .*--classes"):
-        folder.read(class_names=("car",))
+    dataset = folder.read(class_names=("car",))
+    assert dataset.report.summary() == "1 image, 1 object; dropped 1 box (other class)"
+    assert dataset.examples.labels.tolist() == [[0]]
     assert folder.read(class_names=("zebra", "horse", "car")).examples.labels.tolist() == [[2, 1]]
 
 

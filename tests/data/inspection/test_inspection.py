@@ -267,7 +267,7 @@ def test_options_replace_the_presets_settings(folder, capsys, tmp_path):
         (["nowhere", "--preset", "nonsense"], "'nonsense' does not exist; choose one of"),
         (["my data", "--anchors", "0"], "--anchors is 0"),
         (["my data", "--grids", "5"], "5"),
-        (["my data", "--classes", "dog"], "unknown class 'pen'"),
+        (["my data", "--classes", "dog"], "has no class 'dog'; it has 1: pen"),
         (["my data", "--val-split", "test"], "no split 'test'"),
         (["shapes", "--classes", "dog"], "--classes"),
     ],
