@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxssd.metrics.arrays import DetectionArrays, checked_detections
-from jaxssd.metrics.coco_records import check_sizes, pixel_corners
+from jaxssd.metrics.pixels import checked_sizes, pixel_corners
 
 
 def write_json(path: Path, record: object) -> None:
@@ -87,7 +87,7 @@ def write_voc_results(
     found = checked_detections("write_voc_results", detections, num_classes=len(class_names))
     _check_names("class_names", class_names, len(class_names))
     _check_names("ids", ids, len(found.valid))
-    check_sizes("write_voc_results", sizes, len(ids))
+    sizes = checked_sizes("write_voc_results", sizes, len(ids))
     for name in ids:
         if name.split() != [name]:
             raise ValueError(

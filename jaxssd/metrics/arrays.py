@@ -1,13 +1,18 @@
 """Padded detections and ground truth of N images, as every score and every file of results takes them.
 
 What padding holds may be anything, NaN and labels out of range included. So the first thing that happens to the arrays
-is here: rows that are not valid become zeros, and whatever is wrong in a valid one is an error that names the argument.
+is here: lists and arrays of other libraries become NumPy's, masks become bool and labels int64, rows that are not valid
+become zeros, and whatever is wrong in a valid one is an error that names the argument and the row.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float64, Int64, Real, Shaped
+
+Nested = Sequence[Any]
+"""Lists of lists of numbers, in place of an array."""
 
 
 @runtime_checkable
@@ -15,13 +20,13 @@ class DetectionArrays(Protocol):
     """`jaxssd.ops.nms.Detections` on the host, of one image or of a batch; any record with these arrays will do."""
 
     @property
-    def boxes(self) -> Float[Any, "*batch D 4"]: ...  # noqa: D102
+    def boxes(self) -> Real[Any, "*batch D 4"]: ...  # noqa: D102
     @property
-    def scores(self) -> Float[Any, "*batch D"]: ...  # noqa: D102
+    def scores(self) -> Real[Any, "*batch D"]: ...  # noqa: D102
     @property
-    def labels(self) -> Int[Any, "*batch D"]: ...  # noqa: D102
+    def labels(self) -> Real[Any, "*batch D"]: ...  # noqa: D102
     @property
-    def valid(self) -> Bool[Any, "*batch D"]: ...  # noqa: D102
+    def valid(self) -> Shaped[Any, "*batch D"]: ...  # noqa: D102
 
 
 class Found(NamedTuple):
@@ -29,7 +34,7 @@ class Found(NamedTuple):
 
     boxes: Float64[np.ndarray, "N D 4"]
     scores: Float64[np.ndarray, "N D"]
-    labels: Int[np.ndarray, "N D"]
+    labels: Int64[np.ndarray, "N D"]
     valid: Bool[np.ndarray, "N D"]
 
 
@@ -37,7 +42,7 @@ class Truths(NamedTuple):
     """Ground truth of N images, checked: zeros and False where not `valid`."""
 
     boxes: Float64[np.ndarray, "N G 4"]
-    labels: Int[np.ndarray, "N G"]
+    labels: Int64[np.ndarray, "N G"]
     valid: Bool[np.ndarray, "N G"]
     difficult: Bool[np.ndarray, "N G"]
 
@@ -51,11 +56,11 @@ def checked_detections(function: str, detections: DetectionArrays, *, num_classe
         num_classes: C.
 
     Returns:
-        The same, boxes and scores in float64.
+        The same, boxes and scores in float64, labels in int64, and the mask as bool.
 
     Raises:
-        ValueError: naming the argument, if shapes disagree, or a valid row has a label outside `[0, C)`, a score or a
-            coordinate that is not finite.
+        ValueError: naming the argument, if it holds no numbers, shapes disagree, or a valid row has a label outside
+            `[0, C)`, a score or a coordinate that is not finite.
 
     Example:
         >>> boxes, scores, labels = np.full((1, 2, 4), np.nan), np.array([[0.5, np.nan]]), np.array([[0, 99]])
@@ -64,12 +69,19 @@ def checked_detections(function: str, detections: DetectionArrays, *, num_classe
         >>> found.scores, found.labels
         (array([[0.5, 0. ]]), array([[0, 0]]))
     """
+    if not isinstance(detections, DetectionArrays):
+        raise ValueError(
+            f"{function}: `detections` is a {type(detections).__name__}, expected a record with the arrays `boxes`, "
+            "`scores`, `labels` and `valid`, as `Detections` is"
+        )
     boxes, scores, labels, valid = (
-        np.asarray(array) for array in (detections.boxes, detections.scores, detections.labels, detections.valid)
+        as_numbers(function, f"detections.{name}", getattr(detections, name))
+        for name in ("boxes", "scores", "labels", "valid")
     )
     check_shape(function, "detections.boxes", boxes, None, None, 4)
     for name, array in (("scores", scores), ("labels", labels), ("valid", valid)):
         check_shape(function, f"detections.{name}", array, *boxes.shape[:2])
+    valid = _as_mask(function, "detections.valid", valid)
     return Found(
         _clean_floats(function, "detections.boxes", boxes, valid),
         _clean_floats(function, "detections.scores", scores, valid),
@@ -80,10 +92,10 @@ def checked_detections(function: str, detections: DetectionArrays, *, num_classe
 
 def checked_truths(
     function: str,
-    boxes: Float[np.ndarray, "N G 4"],
-    labels: Int[np.ndarray, "N G"],
-    valid: Bool[np.ndarray, "N G"],
-    difficult: Bool[np.ndarray, "N G"] | None,
+    boxes: Real[Any, "N G 4"] | Nested,
+    labels: Real[Any, "N G"] | Nested,
+    valid: Shaped[Any, "N G"] | Nested,
+    difficult: Shaped[Any, "N G"] | Nested | None,
     *,
     num_images: int,
     num_classes: int,
@@ -100,23 +112,58 @@ def checked_truths(
         num_classes: C.
 
     Returns:
-        The same, boxes in float64.
+        The same, boxes in float64, labels in int64, and masks as bool.
 
     Raises:
-        ValueError: naming the argument, if shapes disagree, or a valid row has a label outside `[0, C)` or a coordinate
-            that is not finite.
+        ValueError: naming the argument, if it holds no numbers, shapes disagree, or a valid row has a label outside
+            `[0, C)` or a coordinate that is not finite.
     """
-    if difficult is None:
-        difficult = np.zeros_like(valid)
+    named = {"gt_boxes": boxes, "gt_labels": labels, "gt_valid": valid}
+    named["gt_difficult"] = np.zeros(np.shape(valid), bool) if difficult is None else difficult
+    boxes, labels, valid, difficult = (as_numbers(function, name, values) for name, values in named.items())
     check_shape(function, "gt_boxes", boxes, num_images, None, 4)
     for name, array in (("gt_labels", labels), ("gt_valid", valid), ("gt_difficult", difficult)):
         check_shape(function, name, array, *boxes.shape[:2])
+    valid, difficult = _as_mask(function, "gt_valid", valid), _as_mask(function, "gt_difficult", difficult)
     return Truths(
         _clean_floats(function, "gt_boxes", boxes, valid),
         _clean_labels(function, "gt_labels", labels, valid, num_classes),
         valid,
         valid & difficult,
     )
+
+
+def as_numbers(function: str, name: str, values: Any) -> np.ndarray:
+    """An array of any library, or lists of lists, as NumPy's.
+
+    Args:
+        function: name of the public function, for the message.
+        name: of the argument.
+        values: what the caller gave.
+
+    Returns:
+        The same numbers, or truth values; extended types such as bfloat16 as float32.
+
+    Raises:
+        ValueError: naming function and argument, if they are no rectangle of numbers.
+
+    Example:
+        >>> as_numbers("f", "x", [[1, 2], [3]])
+        Traceback (most recent call last):
+        ...
+        ValueError: f: `x` is not an array of numbers: its rows differ in length, or hold something else
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        array = np.empty(0, object)
+    if array.dtype.kind == "V" and array.dtype.names is None:  # bfloat16 and the like, which NumPy knows as mere bytes
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{function}: `{name}` is not an array of numbers: its rows differ in length, or hold something else"
+        )
+    return array
 
 
 def check_shape(function: str, name: str, array: np.ndarray, *expected: int | None) -> None:
@@ -128,18 +175,35 @@ def check_shape(function: str, name: str, array: np.ndarray, *expected: int | No
         raise ValueError(f"{function}: `{name}` has shape {array.shape}, expected [{form}]")
 
 
+def _as_mask(function: str, name: str, values: np.ndarray) -> np.ndarray:
+    """Bool; of numbers, those that are not 0."""
+    if np.isnan(values).any():
+        raise ValueError(f"{function}: `{name}` holds NaN, expected a mask")
+    return values.astype(bool)
+
+
 def _clean_floats(function: str, name: str, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """Float64, with zeros in place of whatever the padding holds."""
     mask = valid.reshape(valid.shape + (1,) * (values.ndim - valid.ndim))
     values = np.where(mask, values, 0).astype(np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{function}: `{name}` is not finite in a valid row")
+    finite = np.isfinite(values)
+    if not finite.all():
+        image, row, *_ = np.argwhere(~finite)[0].tolist()
+        raise ValueError(
+            f"{function}: `{name}` is not finite in a valid row: {values[image, row].tolist()} in image {image}, row "
+            f"{row}"
+        )
     return values
 
 
 def _clean_labels(function: str, name: str, labels: np.ndarray, valid: np.ndarray, num_classes: int) -> np.ndarray:
-    """Labels with zeros in place of whatever the padding holds."""
+    """Int64, with zeros in place of whatever the padding holds."""
     labels = np.where(valid, labels, 0)
-    if ((labels < 0) | (labels >= num_classes)).any():
-        raise ValueError(f"{function}: `{name}` must lie in [0, {num_classes}) in valid rows")
-    return labels
+    wrong = ~((labels >= 0) & (labels < num_classes) & (labels == np.floor(labels)))
+    if wrong.any():
+        image, row = np.argwhere(wrong)[0].tolist()
+        raise ValueError(
+            f"{function}: `{name}` must be whole numbers in [0, {num_classes}) in valid rows, and has "
+            f"{labels[image, row]:g} in image {image}, row {row}"
+        )
+    return labels.astype(np.int64)

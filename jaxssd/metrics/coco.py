@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Real, Shaped
 
-from jaxssd.metrics.arrays import DetectionArrays, Found, Truths, checked_detections, checked_truths
-from jaxssd.metrics.coco_records import check_sizes, coco_instances, coco_results
+from jaxssd.metrics.arrays import DetectionArrays, Found, Nested, Truths, checked_detections, checked_truths
+from jaxssd.metrics.coco_records import coco_instances, coco_results
+from jaxssd.metrics.pixels import checked_sizes
 from jaxssd.metrics.tables import none_if_nan, show
 
 SUMMARY = (
@@ -101,11 +102,11 @@ def coco_available() -> bool:
 
 def coco_scores(
     detections: DetectionArrays,
-    gt_boxes: Float[np.ndarray, "N G 4"],
-    gt_labels: Int[np.ndarray, "N G"],
-    gt_valid: Bool[np.ndarray, "N G"],
-    gt_difficult: Bool[np.ndarray, "N G"] | None,
-    sizes: Int[np.ndarray, "N 2"],
+    gt_boxes: Real[Any, "N G 4"] | Nested,
+    gt_labels: Real[Any, "N G"] | Nested,
+    gt_valid: Shaped[Any, "N G"] | Nested,
+    gt_difficult: Shaped[Any, "N G"] | Nested | None,
+    sizes: Real[Any, "N 2"] | Nested,
     *,
     num_classes: int,
 ) -> COCOScores:
@@ -157,7 +158,7 @@ def coco_scores(
     truths = checked_truths(
         "coco_scores", gt_boxes, gt_labels, gt_valid, gt_difficult, num_images=num_images, num_classes=num_classes
     )
-    check_sizes("coco_scores", sizes, num_images)
+    sizes = checked_sizes("coco_scores", sizes, num_images)
     with _garbage_collection_paused():
         summary, precision = _evaluate(found, truths, sizes, num_classes)
     return COCOScores(
@@ -198,7 +199,7 @@ def format_coco_scores(scores: COCOScores, class_names: Sequence[str]) -> str:
 
 
 def _evaluate(
-    found: Found, truths: Truths, sizes: Int[np.ndarray, "N 2"], num_classes: int
+    found: Found, truths: Truths, sizes: np.ndarray, num_classes: int
 ) -> tuple[Float[np.ndarray, "12"], Float[np.ndarray, "IoUs recalls C"]]:
     """The library's twelve numbers, and precision over all sizes with 100 detections; NaN where it says -1."""
     try:

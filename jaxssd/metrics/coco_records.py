@@ -1,8 +1,6 @@
 """Detections and ground truth as COCO's records: what the library scores, and what the files of results hold.
 
-Boxes become `[x, y, width, height]` in pixels of the original image, to a thousandth of a pixel. Float32 knows little
-more, and rounded so the whole pixels and hundredths that were annotated come back exactly: it decides to which size a
-box of 32 x 32 or 96 x 96 pixels belongs, and keeps files small.
+Boxes become `[x, y, width, height]` in pixels of the original image, to a thousandth of a pixel: it keeps files small.
 """
 
 import operator
@@ -10,16 +8,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Real, Shaped
 
-from jaxssd.metrics.arrays import DetectionArrays, check_shape, checked_detections, checked_truths
-
-_DECIMALS = 3
+from jaxssd.metrics.arrays import DetectionArrays, Nested, checked_detections, checked_truths
+from jaxssd.metrics.pixels import PER_PIXEL, checked_sizes, thousandths
 
 
 def coco_results(
     detections: DetectionArrays,
-    sizes: Int[np.ndarray, "N 2"],
+    sizes: Real[Any, "N 2"] | Nested,
     *,
     image_ids: Sequence[int],
     category_ids: Sequence[int],
@@ -51,7 +48,7 @@ def coco_results(
     categories = _distinct_numbers("coco_results", "category_ids", category_ids, len(category_ids))
     found = checked_detections("coco_results", detections, num_classes=len(categories))
     images = _distinct_numbers("coco_results", "image_ids", image_ids, len(found.valid))
-    check_sizes("coco_results", sizes, len(images))
+    sizes = checked_sizes("coco_results", sizes, len(images))
     boxes = _pixel_boxes(found.boxes, sizes)[found.valid].tolist()
     columns = (_of_rows(images, found.valid), categories[found.labels[found.valid]].tolist(), boxes)
     return [
@@ -61,11 +58,11 @@ def coco_results(
 
 
 def coco_instances(
-    gt_boxes: Float[np.ndarray, "N G 4"],
-    gt_labels: Int[np.ndarray, "N G"],
-    gt_valid: Bool[np.ndarray, "N G"],
-    gt_difficult: Bool[np.ndarray, "N G"] | None,
-    sizes: Int[np.ndarray, "N 2"],
+    gt_boxes: Real[Any, "N G 4"] | Nested,
+    gt_labels: Real[Any, "N G"] | Nested,
+    gt_valid: Shaped[Any, "N G"] | Nested,
+    gt_difficult: Shaped[Any, "N G"] | Nested | None,
+    sizes: Real[Any, "N 2"] | Nested,
     *,
     image_ids: Sequence[int],
     category_ids: Sequence[int],
@@ -107,7 +104,7 @@ def coco_instances(
         "coco_instances", gt_boxes, gt_labels, gt_valid, gt_difficult, num_images=num_images, num_classes=num_classes
     )
     images = _distinct_numbers("coco_instances", "image_ids", image_ids, num_images)
-    check_sizes("coco_instances", sizes, num_images)
+    sizes = checked_sizes("coco_instances", sizes, num_images)
     if file_names is None:
         file_names = [str(image) for image in images.tolist()]
     for name, values, count in (("class_names", class_names, num_classes), ("file_names", file_names, num_images)):
@@ -137,38 +134,10 @@ def coco_instances(
     }
 
 
-def check_sizes(function: str, sizes: Int[np.ndarray, "N 2"], num_images: int) -> None:
-    """Raise a `ValueError` that names function and argument unless `sizes` is `[num_images, 2]` and positive."""
-    check_shape(function, "sizes", sizes, num_images, 2)
-    if (sizes < 1).any():
-        row = int(np.flatnonzero((sizes < 1).any(axis=1))[0])
-        raise ValueError(
-            f"{function}: `sizes` has {sizes[row].tolist()} for image {row}, expected its height and width in pixels"
-        )
-
-
-def pixel_corners(boxes: Float[np.ndarray, "N rows 4"], sizes: Int[np.ndarray, "N 2"]) -> Float[np.ndarray, "N rows 4"]:
-    """Normalised corners to corners in pixels, to a thousandth.
-
-    Args:
-        boxes: `[N, rows, 4]`.
-        sizes: `[N, 2]` height and width in pixels.
-
-    Returns:
-        `[y1, x1, y2, x2]`, continuous: a box that is the whole image ends at its height and width.
-
-    Example:
-        >>> pixel_corners(np.float32([[[0, 0, 1 / 3, 1]]]), np.array([[333, 500]]))
-        array([[[  0.,   0., 111., 500.]]])
-    """
-    return np.round(boxes.astype(np.float64) * np.tile(sizes, 2)[:, None], _DECIMALS)
-
-
-def _pixel_boxes(boxes: Float[np.ndarray, "N rows 4"], sizes: Int[np.ndarray, "N 2"]) -> Float[np.ndarray, "N rows 4"]:
+def _pixel_boxes(boxes: np.ndarray, sizes: np.ndarray) -> Float[np.ndarray, "N rows 4"]:
     """Normalised corners to `[x, y, width, height]` in pixels."""
-    y1, x1, y2, x2 = np.moveaxis(pixel_corners(boxes, sizes), -1, 0)
-    height, width = (np.round(np.maximum(extent, 0), _DECIMALS) for extent in (y2 - y1, x2 - x1))
-    return np.stack([x1, y1, width, height], axis=-1)
+    y1, x1, y2, x2 = np.moveaxis(thousandths(boxes, sizes), -1, 0)
+    return np.stack([x1, y1, np.maximum(x2 - x1, 0), np.maximum(y2 - y1, 0)], axis=-1) / PER_PIXEL
 
 
 def _of_rows(images: np.ndarray, valid: np.ndarray) -> list[int]:

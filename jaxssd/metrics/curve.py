@@ -3,9 +3,9 @@
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
-from jaxssd.metrics.arrays import check_shape
+from jaxssd.metrics.arrays import Nested, as_numbers, check_shape
 
 _RECALL_TOLERANCE = 1e-7  # 7/10 in float32 lies 1.2e-8 below 0.7, and still reaches it
 
@@ -29,7 +29,10 @@ def monotone_envelope(precision: Float[np.ndarray, "points"]) -> Float[np.ndarra
 
 
 def average_precision(
-    recall: Float[Any, "points"], precision: Float[Any, "points"], *, method: Literal["voc07", "area"] = "voc07"
+    recall: Real[Any, "points"] | Nested,
+    precision: Real[Any, "points"] | Nested,
+    *,
+    method: Literal["voc07", "area"] = "voc07",
 ) -> float:
     """One number for a precision-recall curve.
 
@@ -57,14 +60,24 @@ def average_precision(
         >>> round(average_precision(recall, precision, method="voc07"), 4)  # (6 x 1.0 + 5 x 0.6) / 11
         0.8182
     """
-    recall, precision = np.asarray(recall, np.float64), np.asarray(precision, np.float64)
+    recall, precision = (
+        as_numbers("average_precision", name, values).astype(np.float64)
+        for name, values in (("recall", recall), ("precision", precision))
+    )
     check_shape("average_precision", "recall", recall, None)
     check_shape("average_precision", "precision", precision, len(recall))
     for name, values in (("recall", recall), ("precision", precision)):
-        if not ((values >= 0) & (values <= 1)).all():
-            raise ValueError(f"average_precision: `{name}` must lie in [0, 1]")
-    if (np.diff(recall) < 0).any():
-        raise ValueError("average_precision: `recall` must not decrease")
+        outside = np.flatnonzero(~((values >= 0) & (values <= 1)))
+        if len(outside):
+            point = int(outside[0])
+            raise ValueError(
+                f"average_precision: `{name}` must lie in [0, 1], and is {values[point]:g} at point {point}"
+            )
+    falls = np.flatnonzero(np.diff(recall) < 0)
+    if len(falls):
+        raise ValueError(
+            f"average_precision: `recall` must not decrease, and does after point {int(falls[0])}: sort both by recall"
+        )
 
     envelope = monotone_envelope(precision)
     if method == "area":

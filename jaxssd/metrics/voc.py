@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int, Real, Shaped
 
-from jaxssd.metrics.arrays import DetectionArrays, checked_detections, checked_truths
+from jaxssd.metrics.arrays import DetectionArrays, Nested, checked_detections, checked_truths
 from jaxssd.metrics.curve import Curve, average_precision
+from jaxssd.metrics.pixels import checked_sizes, thousandths
 from jaxssd.metrics.tables import none_if_nan, show
 
+_NEAR = 1e-3  # below the threshold; rounding does no more to boxes of a pixel in 8,000
 _PAIRS_PER_CHUNK = 2**17  # detection-truth pairs at once: 1 MiB for each float64 intermediate, which caches hold
 
 
@@ -82,13 +84,14 @@ class VOCScores:
 
 def voc_scores(
     detections: DetectionArrays,
-    gt_boxes: Float[np.ndarray, "N G 4"],
-    gt_labels: Int[np.ndarray, "N G"],
-    gt_valid: Bool[np.ndarray, "N G"],
-    gt_difficult: Bool[np.ndarray, "N G"] | None = None,
+    gt_boxes: Real[Any, "N G 4"] | Nested,
+    gt_labels: Real[Any, "N G"] | Nested,
+    gt_valid: Shaped[Any, "N G"] | Nested,
+    gt_difficult: Shaped[Any, "N G"] | Nested | None = None,
     *,
     num_classes: int,
     iou_threshold: float = 0.5,
+    sizes: Real[Any, "N 2"] | Nested | None = None,
 ) -> VOCScores:
     """Score detections as the VOC development kit does (its `VOCevaldet.m`).
 
@@ -97,9 +100,13 @@ def voc_scores(
     the IoU is below the threshold the detection is a false positive; where that truth is difficult the detection is
     ignored; the first detection to get here claims the truth and is a true positive; any later one is a false positive.
 
-    An IoU of exactly the threshold counts, as in the kit (some ports ask for more). Two things are not the kit's:
-    equal scores make **one** point of the curve, taken after all of them, so that the order of images and of
-    detections changes nothing; and boxes are continuous, where the kit adds a pixel to each side.
+    An IoU of exactly the threshold counts, as in the kit (some ports ask for more). It does so whatever float32 made of
+    the boxes: given `sizes`, boxes are compared in pixels of the original image, rounded to a thousandth as
+    `coco_scores` rounds them; without, an IoU counts that misses by no more than its coordinates are rounded.
+
+    Two things are not the kit's: equal scores make **one** point of the curve, taken after all of them, so that the
+    order of images and of detections changes nothing; and boxes are continuous, from edge to edge, where the kit takes
+    corners for pixels that belong to the box and adds one to each side.
 
     Args:
         detections: of N images: `boxes` `[N, D, 4]` corners, `scores` `[N, D]`, `labels` `[N, D]`, `valid` `[N, D]`.
@@ -109,13 +116,15 @@ def voc_scores(
         gt_difficult: `[N, G]`; without it none is difficult.
         num_classes: C.
         iou_threshold: in `(0, 1]`.
+        sizes: `[N, 2]` height and width of the original images in pixels, to which all boxes are then normalised;
+            without it boxes may be in any units.
 
     Returns:
         `VOCScores`. IoU is computed in float64.
 
     Raises:
-        ValueError: naming the argument, if shapes disagree, `iou_threshold` is outside `(0, 1]`, or a valid row has a
-            label outside `[0, C)`, a score or a coordinate that is not finite.
+        ValueError: naming the argument, if shapes disagree, `iou_threshold` is outside `(0, 1]`, `sizes` are not
+            positive, or a valid row has a label outside `[0, C)`, a score or a coordinate that is not finite.
 
     Example:
         >>> from types import SimpleNamespace
@@ -136,10 +145,19 @@ def voc_scores(
         "voc_scores", gt_boxes, gt_labels, gt_valid, gt_difficult, num_images=num_images, num_classes=num_classes
     )
 
+    if sizes is not None:
+        sizes = checked_sizes("voc_scores", sizes, num_images)
+        found = found._replace(boxes=thousandths(found.boxes, sizes))
+        truths = truths._replace(boxes=thousandths(truths.boxes, sizes))
+
     overlap, truth = _most_overlapped(found.boxes, found.labels, truths.boxes, truths.labels)
     image, row = np.nonzero(found.valid)
     label, score, overlap, truth = (array[image, row] for array in (found.labels, found.scores, overlap, truth))
     hit = overlap >= iou_threshold
+    if sizes is None:
+        near = np.flatnonzero(~hit & (overlap > iou_threshold - _NEAR))
+        pairs = np.stack([found.boxes[image[near], row[near]], truths.boxes[image[near], truth[near]]])
+        hit[near] = overlap[near] >= iou_threshold - _rounding(pairs, overlap[near])
     ignored = np.zeros_like(hit)
     ignored[hit] = truths.difficult[image[hit], truth[hit]]
 
@@ -219,6 +237,20 @@ def _pairwise_iou(boxes: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
     intersection = _area(height, width)
     union = _area(y2 - y1, x2 - x1) + _area(gt_y2 - gt_y1, gt_x2 - gt_x1) - intersection
     return np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+
+
+def _rounding(pairs: Float[np.ndarray, "2 n 4"], iou: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """How far an IoU may lie from what it was before the corners were rounded to float32, to first order.
+
+    With corners off by `e` at most, a side is off by 2 e and the area of a box of sides h and w by 2 e (h + w); for the
+    intersection, whose sides are no longer, half of both boxes' bounds it.
+    """
+    half_a_step = np.finfo(np.float32).eps / 2 * np.abs(pairs).max(axis=(0, -1))
+    sides = pairs[..., 2:] - pairs[..., :2]
+    areas = 2 * half_a_step * sides.sum(axis=(0, -1))
+    union = sides.prod(axis=-1).sum(axis=0) / (1 + iou)
+    exact = (pairs == np.rint(pairs)).all(axis=(0, -1))  # as pixels are, which have no rounding
+    return np.where(exact, 0, (areas / 2 * (1 + iou) + areas * iou) / union)
 
 
 def _area(height: np.ndarray, width: np.ndarray) -> np.ndarray:

@@ -102,7 +102,7 @@ class DetectionTask(Task):
         return jax.vmap(detect)(*predictions)
 
     def score(self, answers: Detections, dataset: Dataset, *, thorough: bool = False) -> DetectionScores:
-        """By the VOC protocol, in units of the images; thoroughly by COCO's too, if its library is installed."""
+        """By the VOC protocol, in pixels of the images; thoroughly by COCO's too, if its library is installed."""
         answers, examples = in_image(answers, dataset.placements), in_image(dataset.examples, dataset.placements)
         truths = (examples.boxes, examples.labels, examples.valid, examples.difficult)
         num_classes = len(self.class_names)
@@ -111,7 +111,8 @@ class DetectionTask(Task):
             if thorough and coco_available()
             else None
         )
-        return DetectionScores(voc_scores(answers, *truths, num_classes=num_classes), self.class_names, coco)
+        voc = voc_scores(answers, *truths, num_classes=num_classes, sizes=dataset.sizes)
+        return DetectionScores(voc, self.class_names, coco)
 
     def figures(self, answers: Detections, scores: DetectionScores, dataset: Dataset) -> dict[str, Figure]:
         """Detections beside the truth, and precision over recall."""

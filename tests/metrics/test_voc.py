@@ -264,6 +264,83 @@ def test_iou_threshold_decides_what_is_found():
     assert score(found, truth, 1, iou_threshold=0.51).ap_area[0] == 0.0
 
 
+@st.composite
+def halves(draw) -> tuple[tuple, tuple, tuple]:
+    """Height and width of an image, and two boxes of whole pixels with an IoU of exactly 1/2."""
+    height, width = draw(st.tuples(st.integers(2, 5000), st.integers(2, 5000)))
+    half = draw(st.integers(1, width // 2))
+    tall = draw(st.integers(1, height))
+    y, x = draw(st.integers(0, height - tall)), draw(st.integers(0, width - 2 * half))
+    inner = x + draw(st.integers(0, half))
+    larger, smaller = (y, x, y + tall, x + 2 * half), (y, inner, y + tall, inner + half)
+    size, pair = (height, width), (larger, smaller)
+    if draw(st.booleans()):  # the same lying down
+        size, pair = size[::-1], tuple((x1, y1, x2, y2) for y1, x1, y2, x2 in pair)
+    return size, *(pair if draw(st.booleans()) else pair[::-1])
+
+
+def found_in_pixels(size: tuple, detection: tuple, truth: tuple, *, dtype=np.float32, sizes: bool) -> float:
+    found, truths = by_hand(
+        [[(np.array(detection) / np.tile(size, 2), 0.9)]], [[(np.array(truth) / np.tile(size, 2), False)]]
+    )
+    found, truths = found._replace(boxes=dtype(found.boxes)), truths._replace(boxes=dtype(truths.boxes))
+    return score(found, truths, 1, sizes=np.array([size]) if sizes else None).ap_area[0]
+
+
+@settings(max_examples=300)
+@given(halves(), st.sampled_from([np.float32, np.float64]), st.booleans())
+def test_an_iou_of_exactly_half_counts_whatever_float32_makes_of_the_boxes(case, dtype, sizes):
+    assert found_in_pixels(*case, dtype=dtype, sizes=sizes) == 1.0
+
+
+def test_a_pixel_less_than_half_does_not_count():
+    for size in [(100, 100), (333, 500), (1999, 3001)]:
+        for columns in (3, 7, 50):
+            whole, less = (0, 0, size[0], 2 * columns), (0, 0, size[0], columns)
+            less_by_a_pixel = (0, 0, size[0] - 1, columns)
+            for sizes in (False, True):
+                assert found_in_pixels(size, less, whole, sizes=sizes) == 1.0
+                assert found_in_pixels(size, less_by_a_pixel, whole, sizes=sizes) == 0.0
+
+
+def test_boxes_in_pixels_have_no_rounding_to_allow_for():
+    found, truth = by_hand([[((0, 0, 2999, 2000), 0.9)]], [[((0, 0, 3000, 4000), False)]])  # 5,998,000 of 12,000,000
+    assert score(found, truth, 1).ap_area[0] == 0.0
+    exact, _ = by_hand([[((0, 0, 3000, 2000), 0.9)]], [[]])
+    assert score(exact, truth, 1).ap_area[0] == 1.0
+
+
+def test_with_sizes_boxes_are_rounded_to_a_thousandth_of_a_pixel():
+    size, whole = (100, 100), (0, 0, 100, 100)
+    for right, counts in [(49.9996, 1.0), (49.999, 0.0)]:
+        assert found_in_pixels(size, (0, 0, 100, right), whole, sizes=True) == counts
+        assert found_in_pixels(size, (0, 0, 100, right), whole, sizes=False) == 0.0
+
+
+def test_each_image_has_its_own_size():
+    found, truth = by_hand([[(LEFT, 0.9)], [(LEFT, 0.8)]], [[(WHOLE, False)], [(WHOLE, False)]])
+    almost = found._replace(boxes=found.boxes * np.array([1, 1, 1, 1 - 8e-6]))
+    scores = score(almost, truth, 1, sizes=np.array([[10, 10], [10, 1000]]))
+    np.testing.assert_array_equal(
+        scores.curves[0].precision, [1.0, 0.5]
+    )  # 4.99996 px is 5, 499.996 px is less than 500
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.6, 0.75, 0.9])
+def test_any_threshold_is_reached_exactly(threshold):
+    for size in [(7, 11), (333, 500), (1203, 997)]:
+        hundredths = round(threshold * 20)
+        whole, part = (0, 0, size[0], 20), (0, 0, size[0], hundredths)
+        wide = (size[0], max(size[1], 20))
+        for sizes in (False, True):
+            found, truth = by_hand(
+                [[(np.array(part) / np.tile(wide, 2), 0.9)]], [[(np.array(whole) / np.tile(wide, 2), False)]]
+            )
+            found, truth = (r._replace(boxes=np.float32(r.boxes)) for r in (found, truth))
+            options = {"sizes": np.array([wide])} if sizes else {}
+            assert score(found, truth, 1, iou_threshold=threshold, **options).ap_area[0] == 1.0
+
+
 def test_difficult_may_be_left_out():
     found, truth = by_hand([[(LEFT, 0.9)]], [[(LEFT, False)]])
     assert_same(voc_scores(found, *truth[:3], num_classes=1), score(found, truth, 1))

@@ -124,6 +124,14 @@ def test_a_perfect_answer_scores_perfectly():
     assert numbers["classes"]["horse"]["ap_area"] is None
 
 
+def test_boxes_are_compared_in_pixels_of_the_original_images():
+    """A box that ends a fraction of a thousandth of a pixel early has an IoU of 1/2 with one twice its size."""
+    data = dataset_of([(WHOLE, 0)])
+    early = 0.5 - 0.0004 / float(data.sizes[0, 1])
+    scores = TASK.score(detections([((0.0, 0.0, 1.0, early), 0.9, 0)]), data)
+    assert scores.summary()["map_area"] == 1.0
+
+
 def test_half_of_it_scores_half():
     found = detections([(LEFT, 0.9, 0)], [], [(WHOLE, 0.9, 1)], [])
     scores = TASK.score(found, DATA)
