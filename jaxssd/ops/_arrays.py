@@ -1,5 +1,6 @@
-"""What every pure function does first: name the argument whose shape is wrong, and compute in float32 or wider."""
+"""What every pure function does first: arrays of what was given, names for what is wrong, float32 or wider."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -8,8 +9,34 @@ import numpy as np
 
 if TYPE_CHECKING:
     ArrayLike = Any  # to a type checker the two libraries' arrays have nothing in common
+    Number = Any
 else:
     ArrayLike = jax.Array | np.ndarray
+    Number = int | float | np.number | jax.Array | np.ndarray  # a setting: one number, which may be a tracer
+
+
+def as_arrays(function: str, **arguments: tuple[Any, str]) -> list[jax.Array]:
+    """Arrays of real numbers, of the documented shape: JAX's as they are, NumPy's and nested lists converted.
+
+    Args:
+        function: name of the public function, for the message.
+        arguments: name of each argument -> (value, shape), as for `check_shapes`. A list without elements stands for no
+            row where the shape says what a row is: `[]` for `"G 4"`.
+
+    Returns:
+        One array for each argument, in their order; dtypes remain.
+
+    Raises:
+        TypeError: if a value is no array of real numbers, naming the function and the argument.
+        ValueError: if rows of a list differ in length or a shape does not fit.
+
+    Example:
+        >>> as_arrays("box_iou", a=([(0, 0, 1, 1)], "N 4"), b=([], "M 4"))
+        [Array([[0, 0, 1, 1]], dtype=int32), Array([], shape=(0, 4), dtype=float32)]
+    """
+    arrays = {name: _as_array(function, name, value, form) for name, (value, form) in arguments.items()}
+    check_shapes(function, **{name: (array, arguments[name][1]) for name, array in arrays.items()})
+    return list(arrays.values())
 
 
 def as_float(x: ArrayLike) -> jax.Array:
@@ -21,8 +48,73 @@ def as_float(x: ArrayLike) -> jax.Array:
     Returns:
         The same values; bfloat16, float16 and integers become float32.
     """
-    x = jnp.asarray(x)  # first, so that NumPy's float64 becomes what JAX makes of it
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return as_floats(x)[0]
+
+
+def as_floats(*arrays: ArrayLike) -> list[jax.Array]:
+    """The same arrays in one dtype, float64 if one of them is and float32 otherwise, under any promotion rules."""
+    converted = [jnp.asarray(x) for x in arrays]  # first, so that NumPy's float64 becomes what JAX makes of it
+    wide = any(x.dtype == jnp.float64 for x in converted)
+    return [x.astype(jnp.float64 if wide else jnp.float32) for x in converted]
+
+
+def as_mask(x: ArrayLike) -> jax.Array:
+    """A boolean mask: True where the given one, of any dtype, is not zero."""
+    return jnp.asarray(x).astype(bool)
+
+
+def concrete(value: Any) -> np.ndarray | None:
+    """Values that Python can look at; None for a tracer, and for an array of which other processes hold a part."""
+    if isinstance(value, jax.core.Tracer) or (isinstance(value, jax.Array) and not value.is_fully_addressable):
+        return None
+    if isinstance(value, (list, tuple)) and any(concrete(item) is None for item in value):
+        return None
+    return np.asarray(jax.device_get(value))
+
+
+def check_setting(function: str, name: str, value: Any, holds: Callable[[np.ndarray], Any], expected: str) -> None:
+    """Check a numeric setting, which is a single number: its value only where it is concrete.
+
+    Args:
+        function: name of the public function, for the message.
+        name: name of the setting.
+        value: a number, an array without axes, or a tracer of one.
+        holds: whether a value is good.
+        expected: in words.
+
+    Raises:
+        ValueError: naming the function, the setting, its value and what was expected.
+
+    Example:
+        >>> check_setting("nms", "iou_threshold", 1.5, lambda x: 0 <= x <= 1, "a value in [0, 1]")
+        Traceback (most recent call last):
+        ...
+        ValueError: nms: `iou_threshold` is 1.5, expected a value in [0, 1]
+    """
+    if np.shape(value) != ():
+        raise ValueError(f"{function}: `{name}` has shape {np.shape(value)}, expected one number; vmap over several")
+    known = concrete(value)
+    if known is None:
+        return
+    real = np.issubdtype(known.dtype, np.number) or known.dtype == bool or jnp.issubdtype(known.dtype, jnp.floating)
+    if not real or np.iscomplexobj(known) or not holds(known):
+        raise ValueError(f"{function}: `{name}` is {value}, expected {expected}")
+
+
+def check_count(function: str, name: str, value: Any) -> int:
+    """A setting that decides a shape: a positive whole number, known while tracing.
+
+    Raises:
+        ValueError: naming the function, the setting and its value.
+    """
+    if isinstance(value, jax.core.Tracer):
+        raise ValueError(
+            f"{function}: `{name}` is traced, expected an int: it decides a shape, so name it in jit's static_argnames"
+        )
+    known = np.asarray(value)
+    if known.shape != () or known.dtype == bool or not np.issubdtype(known.dtype, np.integer) or known <= 0:
+        raise ValueError(f"{function}: `{name}` is {value}, expected a positive number")
+    return int(known)
 
 
 def check_shapes(function: str, **arguments: tuple[ArrayLike, str]) -> None:
@@ -46,7 +138,7 @@ def check_shapes(function: str, **arguments: tuple[ArrayLike, str]) -> None:
     for name, (array, form) in arguments.items():
         shape, axes = tuple(array.shape), form.split()
         expected = f"{function}: `{name}` has shape {shape}, expected [{', '.join(axes)}]"
-        if axes[0] == "...":
+        if axes[:1] == ["..."]:
             axes = axes[1:]
             shape = shape[max(len(shape) - len(axes), 0) :]
         if len(shape) != len(axes):
@@ -59,3 +151,22 @@ def check_shapes(function: str, **arguments: tuple[ArrayLike, str]) -> None:
             bound, owner = sizes.setdefault(axis, (size, name))
             if size != bound:
                 raise ValueError(f"{expected} with {axis} = {bound} as in `{owner}`")
+
+
+def _as_array(function: str, name: str, value: Any, form: str) -> jax.Array:
+    found = type(value).__name__
+    try:
+        array = jnp.asarray(value)
+    except OverflowError as error:
+        raise ValueError(f"{function}: `{name}` holds a number that is too large for int32") from error
+    except (TypeError, ValueError) as error:
+        ragged = isinstance(error, ValueError) and isinstance(value, (list, tuple)) and "inhomogeneous" in str(error)
+        if ragged:
+            raise ValueError(f"{function}: `{name}` has rows of different lengths, expected [{form}]") from error
+        raise TypeError(f"{function}: `{name}` is a {found}, expected an array of numbers [{form}]") from error
+    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.integer, jnp.floating, jnp.bool_)):
+        raise TypeError(f"{function}: `{name}` has dtype {array.dtype}, expected real numbers")
+    rows, *row = form.split()
+    if isinstance(value, (list, tuple)) and array.shape == (0,) and row and all(axis.isdigit() for axis in row):
+        array = array.reshape(0, *map(int, row))
+    return array
