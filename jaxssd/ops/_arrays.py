@@ -166,7 +166,7 @@ def _as_array(function: str, name: str, value: Any, form: str) -> jax.Array:
         raise TypeError(f"{function}: `{name}` is a {found}, expected an array of numbers [{form}]") from error
     if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.integer, jnp.floating, jnp.bool_)):
         raise TypeError(f"{function}: `{name}` has dtype {array.dtype}, expected real numbers")
-    rows, *row = form.split()
+    row = form.split()[1:]
     if isinstance(value, (list, tuple)) and array.shape == (0,) and row and all(axis.isdigit() for axis in row):
         array = array.reshape(0, *map(int, row))
     return array
