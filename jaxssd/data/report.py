@@ -6,9 +6,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Action = Literal["skipped", "clipped", "dropped", "noted"]
+Action = Literal["skipped", "clipped", "dropped", "ignored", "noted"]
 
-_CONCERNS: dict[Action, str] = {"skipped": "image", "clipped": "box", "dropped": "box", "noted": "image"}
+_CONCERNS: dict[Action, str] = {
+    "skipped": "image",
+    "clipped": "box",
+    "dropped": "box",
+    "ignored": "entry",
+    "noted": "image",
+}
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,8 @@ class Problem:
 
     Attributes:
         file: where, relative to the data set's folder.
-        action: `skipped` an image, `clipped` or `dropped` a box, or only `noted` something about an image.
+        action: `skipped` an image, `clipped` or `dropped` a box, `ignored` an entry that is neither, or only `noted`
+            something about an image.
         kind: a few words by which problems are counted, such as `broken`.
         detail: what a person needs to find and mend it.
         count: how many such things the entry stands for.
@@ -75,5 +82,5 @@ class LoadReport:
 
 
 def _quantity(count: int, noun: str) -> str:
-    plural = f"{noun}es" if noun.endswith("x") else f"{noun}s"
+    plural = {"box": "boxes", "entry": "entries"}.get(noun, f"{noun}s")
     return f"{count:,} {noun if count == 1 else plural}"

@@ -13,12 +13,18 @@ from jaxssd.data.class_filter import require_classes
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.formats import tfds
 from jaxssd.data.formats.coco import COCOJson, default_images_folder
+from jaxssd.data.formats.coco_folder import COCOFile, find_coco_files, open_coco_folder
+from jaxssd.data.formats.coco_foreign import explain_file
+from jaxssd.data.formats.coco_listing import json_stem
 from jaxssd.data.formats.voc import VOCFolder
 from jaxssd.data.formats.yolo import YOLOFolder, looks_like_yolo
 from jaxssd.data.read import read
 from jaxssd.data.source import Source, train_val_ids
 
 SHAPES_IMAGES = {"train": 6000, "val": 400, "test": 400}
+
+_TABLES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
+"""Endings of files that hold annotations of other tools."""
 
 NAMES = ("shapes", *tfds.NAMES)
 """What `data` can be besides a path; a folder of such a name is `./shapes`."""
@@ -101,8 +107,9 @@ def held_out_although(config: Config, option: str) -> str | None:
     """
     if config.data in NAMES or config.val_split is not None:
         return None
-    others = open_source(config).other_splits()
-    if not others:
+    source = open_source(config)
+    others = source.other_splits()
+    if not others or "val" in source.split_names():
         return None
     named = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
     return f"val is held out of {Path(config.data).name}; beside it lie {named}: {option} NAME takes one of them"
@@ -121,31 +128,60 @@ def open_source(config: Config) -> Source:
         FileNotFoundError, ValueError: if there is none, or it is of no known format.
     """
     path = Path(config.data)
-    is_json = path.suffix.lower() == ".json"
-    if config.images is not None and not is_json:
+    is_json = json_stem(path.name) is not None and not path.is_dir()
+    if config.images is not None and not is_json and not find_coco_files(path):
         raise ValueError(f"--images {config.images} goes with a COCO file: --data {config.data} is no .json")
     if config.data in tfds.NAMES:
         return tfds.TFDSVoc(config.data)
     if is_json:
-        stamp = path.stat() if path.is_file() else None
         images = Path(config.images) if config.images else default_images_folder(path)
-        return _open_json(path, images, stamp and (stamp.st_mtime_ns, stamp.st_size))
+        return _open_json(path, images, _stamp(path))
     if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
         raise ValueError(f"{path} is a file: name the folder that it lies in, --data {path.parent}")
     if re.fullmatch(r"voc/\d+", config.data) and not path.exists():
         raise ValueError(f"there is no --data {config.data}: TensorFlow Datasets has {' and '.join(tfds.NAMES)}")
+    if path.suffix.lower() in _TABLES and (foreign := _foreign_file(path)):
+        raise ValueError(foreign)
     if path.is_dir() and looks_like_yolo(path):
         return YOLOFolder(path)
+    if not any(path.glob("Annotations/*.xml")) and (coco_files := find_coco_files(path)):
+        stamps = tuple((file.path, *_stamp(file.path)) for file in coco_files)
+        return _open_folder(path, coco_files, Path(config.images) if config.images else None, stamps)
     is_voc = any(path.glob("Annotations")) or any(path.glob("*/Annotations"))  # the second, for a hint of its own
+    if not is_voc and (foreign := _foreign_file(path)):
+        raise ValueError(foreign)
     if not is_voc and (files := _json_files(path)):
         raise ValueError(f"{path} is a folder; is it a COCO data set? Name the file, --data {files[0]}, and --images")
     return VOCFolder(path)
 
 
 @lru_cache(maxsize=2)
-def _open_json(path: Path, images: Path, stamp: tuple[int, int] | None) -> COCOJson:
+def _open_json(path: Path, images: Path, stamp: tuple[int, ...]) -> COCOJson:
     """Parsed once in a process, for all splits and for the export, unless the file has changed: it can be large."""
     return COCOJson(path, images)
+
+
+@lru_cache(maxsize=2)
+def _open_folder(path: Path, files: tuple[COCOFile, ...], images: Path | None, stamps: tuple[object, ...]) -> Source:
+    """The same for the files of a folder."""
+    return open_coco_folder(path, files, images)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What changes with a file; nothing if there is none."""
+    status = path.stat() if path.is_file() else None
+    return (status.st_mtime_ns, status.st_size) if status else ()
+
+
+def _foreign_file(path: Path) -> str | None:
+    """What to tell of a file of another tool, or of a folder of such; None if it looks like none."""
+    if path.is_file():
+        files = [path]
+    else:
+        inside = (file for pattern in ("*", "*/*") for file in sorted(path.glob(pattern)))
+        files = [file for file in inside if file.suffix.lower() in _TABLES]
+    found = next(((file, why) for file in files[:3] if (why := explain_file(file))), None)
+    return f"{found[0]} {found[1]}" if found else None
 
 
 def _json_files(folder: Path) -> list[Path]:

@@ -518,12 +518,12 @@ def test_numbers_that_have_one_hash(tmp_path):
     add(data, "a", BOX)
     others = [{"id": (n + 8) * (2**61 - 1), "file_name": "b.jpg"} for n in range(3000)]
     data.content["images"] += others
-    assert counts(load(data)) == {("skipped", "incomplete"): 3000}
+    assert counts(load(data)) == {("skipped", "missing"): 3000}  # as text they differ
     data.content["images"] = data.content["images"][:1]
     data.content["annotations"] += [
         {"image_id": other["id"], "category_id": 7, "bbox": [1, 1, 2, 2]} for other in others
     ]
-    assert counts(load(data)) == {("dropped", "incomplete"): 3000}
+    assert counts(load(data)) == {("dropped", "unknown image"): 3000}
 
 
 def test_entries_that_are_there_twice(tmp_path):

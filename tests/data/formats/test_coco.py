@@ -24,7 +24,7 @@ def image_entry(number, file_name, width=WIDTH, height=HEIGHT):
 
 
 def annotation(image, bbox=(10, 10, 20, 20), category=2, **extra):
-    return {"image_id": image, "category_id": category, "bbox": list(bbox), **extra}
+    return {"image_id": image, "category_id": category, "bbox": None if bbox is None else list(bbox), **extra}
 
 
 class Folder:
@@ -128,7 +128,7 @@ def test_outlines_and_keypoints_are_left_out(folder):
     folder.add(1, "a.png", annotation(1, segmentation=rle, keypoints=[1, 2, 3]), annotation(1, segmentation=[[1, 2]]))
     source = folder.source()
     assert folder.read(source).report.summary() == "1 image, 2 objects"
-    assert all("segmentation" not in item for item in source._own.instances.annotations[1])
+    assert all("segmentation" not in item for item in source._listed("").instances.annotations[1])
 
 
 def test_a_byte_order_mark_is_no_fault(folder):
@@ -252,13 +252,19 @@ def test_ids_stay_unique(folder):
         (annotation(1, (WIDTH, 10, 9, 9)), "outside the image"),
         (annotation(1, (10, 10, 5)), "incomplete"),
         (annotation(1, (10, 10, 5, 5, 5)), "incomplete"),
-        (annotation(1, ("10", "10", "5", "5")), "incomplete"),
+        (annotation(1, ("10", "10", "5", "wide")), "incomplete"),
+        (annotation(1, None), "incomplete"),
+        (annotation(1, ()), "incomplete"),
+        (annotation(1, None, segmentation=[]), "incomplete"),
+        (annotation(1, None, segmentation=[[1, 2, 3]]), "incomplete"),
         (annotation(1, (True, 10, 5, 5)), "incomplete"),
         (annotation(1, (None, 10, 5, 5)), "incomplete"),
         ({"image_id": 1, "category_id": 2}, "incomplete"),
         ({"image_id": 1, "category_id": 2, "bbox": "10 10 5 5"}, "incomplete"),
         ({"image_id": 1, "bbox": [10, 10, 5, 5]}, "incomplete"),
-        (annotation(1, category="car"), "incomplete"),
+        (annotation(1, category="car"), "unknown category"),
+        (annotation(1, category=""), "incomplete"),
+        (annotation(1, category=2.5), "incomplete"),
         (annotation(1, category=True), "incomplete"),
         (annotation(1, category=3), "unknown category"),
     ],
@@ -276,7 +282,8 @@ def test_dropped_boxes(folder, bad, kind):
     ("bad", "kind"),
     [
         (annotation(99), "unknown image"),
-        (annotation("1"), "incomplete"),
+        (annotation("99"), "unknown image"),
+        (annotation(1.5), "incomplete"),
         (annotation(True), "incomplete"),
         (annotation([1]), "incomplete"),
         ({"bbox": [1, 2, 3, 4]}, "incomplete"),
@@ -290,7 +297,7 @@ def test_annotations_of_no_image_are_dropped(folder, bad, kind):
     assert only_problem(folder.read()) == ("train.json", "dropped", kind)
 
 
-@pytest.mark.parametrize("bad", ["a.png", None, {}, {"id": "1"}, {"id": True}, {"id": 1.0}, {"id": [1]}])
+@pytest.mark.parametrize("bad", ["a.png", None, {}, {"id": " "}, {"id": True}, {"id": 1.5}, {"id": [1]}])
 def test_entries_without_a_number_are_skipped(folder, bad):
     folder.add(1, "a.png", annotation(1))
     folder.images.append(bad)
@@ -368,9 +375,10 @@ def test_files_that_are_useless(folder, content, expected):
         ([{"id": 1, "name": " "}], "no name for class 0"),
         ([{"id": 1, "name": "a\x1b[2J"}], "a class name that cannot be printed"),
         ([{"id": 1, "name": "\ud800"}], "a class name that cannot be printed"),
-        ([{"id": "1", "name": "a"}], r"no integer id and name in categories\[0\]"),
+        ([{"id": " ", "name": "a"}], r"no integer id and name in categories\[0\]"),
+        ([{"id": 1, "name": "a"}, {"id": "1", "name": "b"}], "two categories with the id 1: 'a' and 'b'"),
         ([{"id": 1}], r"no integer id and name in categories\[0\]"),
-        ([{"id": 1, "name": 5}], r"no integer id and name in categories\[0\]"),
+        ([{"id": 1, "name": 5.5}], r"no integer id and name in categories\[0\]"),
         ([None], r"no integer id and name in categories\[0\]"),
     ],
 )
@@ -389,7 +397,7 @@ def test_numbers_of_images_are_unique(folder):
 
 def test_annotations_that_all_belong_to_no_image_are_an_error(folder):
     folder.add(1, "a.png", image=None)
-    folder.annotations = [annotation("1"), annotation("1")]
+    folder.annotations = [annotation(None), annotation(None)]
     with pytest.raises(
         ValueError, match=r"train\.json has no annotation that belongs to an image.*no integer image_id"
     ):

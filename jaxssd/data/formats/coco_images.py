@@ -1,0 +1,165 @@
+r"""Images below a folder, found by what a COCO file calls them.
+
+A `file_name` is written on another machine and by another tool: with other folders before it, with backslashes, in
+URL's code, as an address. It is looked up among the names below the folder and never becomes part of a path.
+"""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, list_files, plain_path, without_suffix
+
+_SPLIT_WORD = re.compile(r"(?<![a-z])(trainval|train|training|validation|valid|val|testing|test)(?![a-z])[-_]?\d*")
+_SPLIT_OF = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
+
+
+def split_word(name: str) -> str | None:
+    """The split that a file or a folder is called after; None if there is no one such word.
+
+    Example:
+        >>> split_word("instances_train2017"), split_word("valid"), split_word("Test-set"), split_word("constraints")
+        ('train', 'val', 'test', None)
+    """
+    words = {match[1] for match in _SPLIT_WORD.finditer(name.lower())}
+    splits = {_SPLIT_OF.get(word, word) for word in words}
+    if splits == {"train", "val"}:
+        return "trainval"
+    return splits.pop() if len(splits) == 1 else None
+
+
+def clean_name(file_name: str) -> str:
+    r"""A file's name as a path downwards: of an address its path, or the file that Label Studio's address names.
+
+    Example:
+        >>> clean_name("C:\\data\\a.jpg"), clean_name("https://host/images/a.jpg?size=1")
+        ('C:/data/a.jpg', 'images/a.jpg')
+        >>> clean_name("http://localhost:8080/data/local-files/?d=shelf/a%20b.jpg")
+        'shelf/a b.jpg'
+    """
+    if "://" not in file_name and "?d=" not in file_name:
+        return plain_path(file_name)
+    try:
+        address = urlsplit(file_name)
+        named = parse_qs(address.query).get("d", [address.path])[0]
+    except ValueError:  # an address with half of a bracket
+        named = file_name
+    return plain_path(named)
+
+
+@dataclass(frozen=True)
+class ImageIndex:
+    """The images below a folder.
+
+    Args:
+        root: the folder.
+    """
+
+    root: Path
+
+    def find(self, file_name: str, source: str = "") -> tuple[str, ...]:
+        """The images that a name can mean.
+
+        It is taken as a path from `root`; else the images of its last part count of which the longest tail is that of
+        the name. Of several, those count whose folders are called as `source`, or after the split that it is called
+        after: `a.jpg` of `instances_train2017.json` is `train2017/a.jpg`, not `val2017/a.jpg`.
+
+        Args:
+            file_name: as some file has it.
+            source: name of that file, without its ending.
+
+        Returns:
+            Paths relative to `root`. None in the folders of another split if there are folders of the source's own.
+        """
+        for path in _readings(file_name):
+            if found := self._named(path.rpartition("/")[2]):
+                break
+        else:
+            return ()
+        if path in found:
+            return (path,)
+        tails = {hit: _common_tail(without_suffix(hit), without_suffix(path)) for hit in found}
+        longest = max(tails.values())
+        best = [hit for hit in found if tails[hit] == longest]
+        if split := split_word(source):
+            ranks = {hit: _agreement(hit.split("/")[:-longest], source, split) for hit in best}
+            highest = max(ranks.values())
+            if highest < 0 and split in self._splits:
+                return ()
+            best = [hit for hit in best if ranks[hit] == highest]
+        return tuple(best) if len({self.identity(hit) for hit in best}) > 1 else (best[0],)
+
+    def identity(self, path: str) -> tuple[int, int] | str:
+        """What tells a file from others, however it is reached; its path if it is not there."""
+        try:
+            status = (self.root / path).stat()
+        except (OSError, ValueError):
+            return path
+        return status.st_dev, status.st_ino
+
+    def _named(self, name: str) -> tuple[str, ...]:
+        """All whose last part it is; or is but for upper and lower case and the coding of accents; or is the stem."""
+        for key in (name, _folded(name)):
+            if found := self._by_name.get(key):
+                same = tuple(path for path in found if path.rpartition("/")[2] == name)
+                return same or tuple(found)
+        has_suffix = without_suffix(name) != name
+        return () if has_suffix else tuple(self._by_name.get(f"{_folded(name)}/", ()))
+
+    @cached_property
+    def _paths(self) -> tuple[str, ...]:
+        return list_files(self.root, IMAGE_SUFFIXES)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        """Paths by last part, by its folded form where that is another, and by its stem with `/` behind it."""
+        found = defaultdict(list)
+        for path in self._paths:
+            name = path.rpartition("/")[2]
+            folded = _folded(name)
+            for key in {name, folded, f"{without_suffix(folded)}/"}:
+                found[key].append(path)
+        return dict(found)
+
+    @cached_property
+    def _splits(self) -> frozenset[str]:
+        """Those that folders are called after."""
+        folders = {part for path in self._paths for part in path.split("/")[:-1]}
+        return frozenset(split for folder in folders if (split := split_word(folder)))
+
+
+def _readings(file_name: str) -> Iterator[str]:
+    """The paths that a name can stand for: as it is, without URL's code."""
+    path = clean_name(file_name)
+    yield path
+    if "%" in path:
+        yield plain_path(unquote(path))
+
+
+def _common_tail(one: str, other: str) -> int:
+    """Number of last parts that are alike but for case; at least one."""
+    pairs = zip(reversed(_folded(one).split("/")), reversed(_folded(other).split("/")), strict=False)
+    count = 0
+    for a, b in pairs:
+        if a != b:
+            break
+        count += 1
+    return max(count, 1)
+
+
+def _agreement(folders: list[str], source: str, split: str) -> int:
+    """2 if a folder is called as the split in `source`, with its year; 1 after the split; -1 after another; else 0."""
+    words = {match[0] for match in _SPLIT_WORD.finditer(source.lower())}
+    if words & {folder.lower() for folder in folders}:
+        return 2
+    splits = {found for folder in folders if (found := split_word(folder))}
+    return 1 if split in splits else -1 if splits else 0
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

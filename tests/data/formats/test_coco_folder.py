@@ -1,0 +1,347 @@
+"""COCO's layouts as tools export them: each a folder that is named, or a file, in docs/data.md's words."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from jaxssd.config import Config
+from jaxssd.data.formats.coco import COCOJson
+from jaxssd.data.formats.coco_folder import COCOFolder, find_coco_files
+from jaxssd.data.sources import default_split, held_out_although, load_split, open_source, with_classes
+from tests.data.trees import BOX, HEIGHT, WIDTH, write_tree
+
+GREYS = {"train": 10, "val": 200, "test": 100}
+"""Of the pictures of each split; so it is seen which file an entry led to."""
+
+
+def instances(*names, classes=("cup",), first=0, **extra):
+    """One file: an object in each image, numbered from `first`, as many tools do in every file."""
+    y1, x1, y2, x2 = BOX
+    bbox = [x1 * WIDTH, y1 * HEIGHT, (x2 - x1) * WIDTH, (y2 - y1) * HEIGHT]
+    numbers = range(first, first + len(names))
+    content = {
+        "images": [
+            {"id": number, "file_name": name, "width": WIDTH, "height": HEIGHT}
+            for number, name in zip(numbers, names, strict=True)
+        ],
+        "annotations": [{"id": n, "image_id": n, "category_id": 1, "bbox": bbox, "iscrowd": 0} for n in numbers],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(classes, start=1)],
+    }
+    return json.dumps(content | extra)
+
+
+def pictures(split, *paths):
+    return dict.fromkeys(paths, GREYS[split])
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXSSD_CACHE", str(tmp_path / "cache"))
+
+
+def splits_of(path, splits=("train", "val"), **settings):
+    """Grey of each split's pictures, and how many there are; every one has its object in its place."""
+    config = with_classes(Config(data=str(path), image_size=8, **settings))
+    found = {}
+    for split in splits:
+        dataset = load_split(config, split)
+        assert dataset.examples.valid.all()
+        np.testing.assert_allclose(dataset.examples.boxes[:, 0], [BOX] * len(dataset.ids), atol=1e-6)
+        (grey,) = {round(float(image.mean()), -1) for image in dataset.examples.images}
+        found[split] = (grey, len(dataset.ids))
+    return found
+
+
+TWO = "0000.png", "0001.png"
+PAIR = {"train": (10, 2), "val": (200, 2)}
+
+LAYOUTS = {
+    "COCO 2017": {
+        "annotations/instances_train2017.json": instances(*TWO),
+        "annotations/instances_val2017.json": instances(*TWO),
+        "annotations/captions_train2017.json": '{"info": {}, "images": [], "annotations": []}',
+        "annotations/person_keypoints_val2017.json": instances(*TWO),
+        **pictures("train", "train2017/0000.png", "train2017/0001.png"),
+        **pictures("val", "val2017/0000.png", "val2017/0001.png"),
+    },
+    "images below images": {
+        "annotations/instances_train.json": instances(*TWO),
+        "annotations/instances_val.json": instances(*TWO),
+        **pictures("train", "images/train/0000.png", "images/train/0001.png"),
+        **pictures("val", "images/val/0000.png", "images/val/0001.png"),
+    },
+    "files in the folder": {
+        "train.json": instances(*TWO),
+        "val.json": instances(*TWO),
+        **pictures("train", "images/train/0000.png", "images/train/0001.png"),
+        **pictures("val", "images/val/0000.png", "images/val/0001.png"),
+    },
+    "Roboflow": {
+        "train/_annotations.coco.json": instances(*TWO),
+        "valid/_annotations.coco.json": instances(*TWO),
+        "README.roboflow.txt": "Exported",
+        **pictures("train", "train/0000.png", "train/0001.png"),
+        **pictures("val", "valid/0000.png", "valid/0001.png"),
+    },
+    "a file in each split's folder": {
+        "train/annotations/instances.json": instances(*TWO),
+        "test/annotations/instances.json": instances(*TWO),
+        "val/annotations/instances.json": instances(*TWO),
+        **pictures("train", "train/images/0000.png", "train/images/0001.png"),
+        **pictures("val", "val/images/0000.png", "val/images/0001.png"),
+        **pictures("test", "test/images/0000.png", "test/images/0001.png"),
+    },
+    "names of the splits in the files": {
+        "annotations/Birds_TRAIN.json": instances("train/0000.png", "train/0001.png"),
+        "annotations/Birds_Validation.json": instances("val/0000.png", "val/0001.png"),
+        **pictures("train", "Images/train/0000.png", "Images/train/0001.png"),
+        **pictures("val", "Images/val/0000.png", "Images/val/0001.png"),
+    },
+    "packed": {
+        "annotations/lvis_v1_train.json.gz": gzip.compress(instances(*TWO).encode()),
+        "annotations/lvis_v1_val.json.gz": gzip.compress(instances(*TWO).encode()),
+        **pictures("train", "train2017/0000.png", "train2017/0001.png"),
+        **pictures("val", "val2017/0000.png", "val2017/0001.png"),
+    },
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_splits_are_followed(layout, tmp_path):
+    root = write_tree(tmp_path / "data", LAYOUTS[layout])
+    assert splits_of(root) == PAIR
+    config = with_classes(Config(data=str(root), image_size=8))
+    assert config.classes == ("cup",)
+    assert default_split(config) == "val"
+    assert held_out_although(config, "--val-split") is None
+    assert load_split(config, "train").ids[0].startswith("train/")
+    assert load_split(config, "val").ids[0].startswith("val/")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {
+            "annotations/instances_default.json": instances(*TWO),
+            **pictures("train", "images/0000.png", "images/0001.png"),
+        },
+        {
+            "annotations/instances_default.json": instances(*TWO),
+            **pictures("train", "images/default/0000.png", "images/default/0001.png"),
+        },
+        {
+            "result.json": instances("images\\6f1c-0000.png", "../../media/upload/1/6f1c-0001.png"),
+            **pictures("train", "images/6f1c-0000.png", "images/6f1c-0001.png"),
+        },
+        {"labels.json": instances(*TWO), **pictures("train", "data/0000.png", "data/0001.png")},
+    ],
+    ids=["CVAT", "CVAT with a subset", "Label Studio", "FiftyOne"],
+)
+def test_a_folder_with_one_file(tmp_path, files):
+    root = write_tree(tmp_path / "data", files)
+    source = open_source(Config(data=str(root)))
+    assert isinstance(source, COCOJson)
+    assert source.split_names() == ()
+    assert splits_of(root, ["all"]) == {"all": (10, 2)}
+
+
+def test_roboflows_root_category_is_dropped_with_a_word(tmp_path):
+    categories = [
+        {"id": 0, "name": "cups-and-plates", "supercategory": "none"},
+        {"id": 1, "name": "cup", "supercategory": "cups-and-plates"},
+        {"id": 2, "name": "plate", "supercategory": "cups-and-plates"},
+    ]
+    files = {**LAYOUTS["Roboflow"]}
+    for split in ("train", "valid"):
+        files[f"{split}/_annotations.coco.json"] = instances(*TWO, categories=categories)
+    root = write_tree(tmp_path / "data", files)
+    config = with_classes(Config(data=str(root), image_size=8))
+    assert config.classes == ("cup", "plate")
+    assert load_split(config, "val").report.summary() == "2 images, 2 objects; ignored 1 entry (root category)"
+    assert open_source(config).category_ids((), config.classes) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("categories", "expected"),
+    [
+        ([(0, "all", "none"), (1, "all", "all")], ("all",)),  # Roboflow's project is often called as its class
+        ([(0, "cup", "none"), (1, "plate", "none")], ("cup", "plate")),  # the lesson's file has it of every class
+        ([(0, "cup", "none")], ("cup",)),
+        ([(0, "tools", "indoor"), (1, "cup", "none")], ("tools", "cup")),  # used
+        ([(0, "tools", "indoor"), (1, "cup", "indoor")], ("tools", "cup")),
+    ],
+)
+def test_only_a_root_is_dropped(tmp_path, categories, expected):
+    entries = [{"id": number, "name": name, "supercategory": above} for number, name, above in categories]
+    content = instances("0000.png", categories=entries)
+    if len(entries) == 1:
+        content = content.replace('"category_id": 1', '"category_id": 0')
+    root = write_tree(tmp_path / "data", {"a.json": content, "0000.png": 10})
+    assert with_classes(Config(data=str(root)), ["all"]).classes == expected
+
+
+def test_a_split_goes_by_its_files_and_its_folders_name_too(tmp_path):
+    source = open_source(Config(data=str(write_tree(tmp_path / "data", LAYOUTS["Roboflow"]))))
+    assert source.split_names() == ("train", "val")
+    assert source.split_ids("valid") == source.split_ids("val") == ("val/0000", "val/0001")
+    with pytest.raises(ValueError, match="no split 'test'; it has train, val"):
+        source.split_ids("test")
+    source = open_source(Config(data=str(write_tree(tmp_path / "other", LAYOUTS["COCO 2017"]))))
+    assert source.split_ids("instances_val2017") == ("val/0000", "val/0001")
+
+
+def test_what_is_held_out_where_a_folder_has_training_images_alone(tmp_path):
+    names = [f"{number}.png" for number in range(5)]
+    files = {"train.json": instances(*names), "more.json": instances("5.png"), **dict.fromkeys([*names, "5.png"], 10)}
+    config = Config(data=str(write_tree(tmp_path / "data", files)))
+    assert splits_of(config.data) == {"train": (10, 4), "val": (10, 1)}
+    assert "beside it lie more: --val-split" in held_out_although(config, "--val-split")
+    assert splits_of(config.data, val_split="more") == {"train": (10, 5), "val": (10, 1)}
+
+
+def test_a_picture_in_two_splits_is_an_error(tmp_path):
+    """By the file: under one name, in a folder of the other split, or by a link."""
+    files = LAYOUTS["images below images"]
+    shared = {"annotations/instances_val.json": instances("0002.png", "train/0001.png"), "images/val/0002.png": 200}
+    root = write_tree(tmp_path / "data", files | shared)
+    with pytest.raises(ValueError, match=r"in both splits train and val: 1 images?, the first 'train/0001'"):
+        with_classes(Config(data=str(root)))
+    root = write_tree(tmp_path / "linked", files)
+    (root / "images/val/0001.png").unlink()
+    (root / "images/val/0001.png").symlink_to("../train/0000.png")
+    with pytest.raises(ValueError, match="in both splits train and val: 1 image"):
+        with_classes(Config(data=str(root)))
+
+
+def test_a_picture_that_only_another_split_has_is_missing(tmp_path):
+    """`val/0001.png` is not there; `train/0001.png` is not taken for it."""
+    root = write_tree(tmp_path / "data", LAYOUTS["images below images"])
+    (root / "images/val/0001.png").unlink()
+    dataset = load_split(with_classes(Config(data=str(root), image_size=8)), "val")
+    assert dataset.report.summary() == "1 image, 1 object; skipped 1 image (missing)"
+    assert dataset.examples.images.max() > 150
+
+
+@pytest.mark.parametrize("images", [None, "images", "images/train", "images/train/."])
+def test_splits_whose_pictures_share_names_by_naming_files(tmp_path, images):
+    """Validation was made of training pictures."""
+    root = write_tree(tmp_path / "data", LAYOUTS["files in the folder"])
+    settings = {"val_split": "val"} | ({"images": str(root / images)} if images else {})
+    assert splits_of(root / "train.json", **settings) == PAIR
+
+
+def test_splits_whose_pictures_share_names_from_the_other_side(tmp_path):
+    root = write_tree(tmp_path / "data", LAYOUTS["files in the folder"])
+    settings = {"train_split": "train", "val_split": "val", "images": str(root / "images/val")}
+    assert splits_of(root / "val.json", **settings) == PAIR
+
+
+def test_folders_of_images_below_those_of_splits(tmp_path):
+    files = {
+        "train.json": instances(*TWO),
+        "val.json": instances(*TWO),
+        **pictures("train", "train/images/0000.png", "train/images/0001.png"),
+        **pictures("val", "val/images/0000.png", "val/images/0001.png"),
+    }
+    root = write_tree(tmp_path / "data", files)
+    assert splits_of(root / "train.json", val_split="val", images=str(root / "train/images")) == PAIR
+
+
+def test_files_that_list_one_picture_are_no_splits(tmp_path):
+    """Each is called after a split; a part of a file without a split's name may be held out."""
+    files = {"train.json": instances(*TWO), "val.json": instances(*TWO), **pictures("train", *TWO)}
+    root = write_tree(tmp_path / "data", files)
+    with pytest.raises(
+        ValueError, match=r"val\.json and .*train\.json list the same pictures: 2, the first .*0000\.png"
+    ):
+        with_classes(Config(data=str(root / "train.json"), val_split="val"))
+
+
+def test_images_of_a_folder_that_lie_elsewhere(tmp_path):
+    files = {name: content for name, content in LAYOUTS["COCO 2017"].items() if name.startswith("annotations")}
+    root = write_tree(tmp_path / "data", files)
+    elsewhere = write_tree(
+        tmp_path / "pictures",
+        pictures("train", "train2017/0000.png", "train2017/0001.png")
+        | pictures("val", "val2017/0000.png", "val2017/0001.png"),
+    )
+    assert splits_of(root, images=str(elsewhere)) == PAIR
+    with pytest.raises(FileNotFoundError, match=r"nowhere is not a folder: .*--images"):
+        open_source(Config(data=str(root), images=str(tmp_path / "nowhere")))
+
+
+def test_several_files_without_a_splits_name_are_an_error_that_names_them(tmp_path):
+    files = {"a.json": instances("0000.png"), "b.json": instances("0001.png"), **pictures("train", *TWO)}
+    root = write_tree(tmp_path / "data", files)
+    with pytest.raises(ValueError, match=r"2 COCO files that are called after no split: a\.json, b\.json\. Name one"):
+        open_source(Config(data=str(root)))
+    files = {"train_a.json": instances("0000.png"), "train_b.json": instances("0001.png")}
+    with pytest.raises(ValueError, match=r"2 COCO files for the split train: train_a\.json, train_b\.json"):
+        open_source(Config(data=str(write_tree(tmp_path / "two", files))))
+
+
+def test_numbers_of_a_split_are_its_files(tmp_path):
+    files = LAYOUTS["images below images"] | {"annotations/instances_val.json": instances(*TWO, first=7)}
+    source = open_source(Config(data=str(write_tree(tmp_path / "data", files))))
+    assert source.image_ids(source.split_ids("val")) == (7, 8)
+    assert source.image_ids(source.split_ids("train")) == (0, 1)
+    assert source.image_ids(source.all_ids()) == (1, 2, 3, 4)  # of two files: their places
+    assert source.file_names(source.split_ids("val")) == TWO
+    assert source.category_ids(source.split_ids("val"), ("cup",)) == (1,)
+
+
+def test_ids_that_are_no_numbers_are_exported_as_places(tmp_path):
+    content = json.loads(instances(*TWO))
+    for number, image in enumerate(content["images"]):
+        image["id"] = content["annotations"][number]["image_id"] = f"image-{number}"
+    content["annotations"][0]["category_id"] = content["annotations"][1]["category_id"] = content["categories"][0][
+        "id"
+    ] = "c"
+    root = write_tree(tmp_path / "data", {"a.json": json.dumps(content), **pictures("train", *TWO)})
+    source = open_source(Config(data=str(root)))
+    assert source.image_ids(source.all_ids()) == source.image_ids(source.all_ids()[::-1]) == (1, 2)
+    assert source.category_ids(source.all_ids(), ("cup", "plate")) == (1, 2)
+    assert splits_of(root, ["all"]) == {"all": (10, 2)}
+
+
+def test_files_that_number_categories_differently_are_an_error(tmp_path):
+    files = LAYOUTS["Roboflow"] | {"valid/_annotations.coco.json": instances(*TWO, classes=("plate",))}
+    with pytest.raises(ValueError, match=r"has the category 1, plate, but .* has 1, cup"):
+        with_classes(Config(data=str(write_tree(tmp_path / "data", files))))
+
+
+def test_a_class_that_only_the_validation_file_lists(tmp_path):
+    files = LAYOUTS["Roboflow"] | {"valid/_annotations.coco.json": instances(*TWO, classes=("cup", "plate"))}
+    root = write_tree(tmp_path / "data", files)
+    assert with_classes(Config(data=str(root))).classes == ("cup", "plate")
+    assert splits_of(root) == PAIR
+
+
+def test_other_formats_are_not_taken_for_coco(tmp_path):
+    xml = "<annotation><object><name>cup</name></object></annotation>"
+    voc = {"Annotations/a.xml": xml, "JPEGImages/a.jpg": 1, "instances.json": instances("a.jpg")}
+    assert not isinstance(open_source(Config(data=str(write_tree(tmp_path / "voc", voc)))), COCOJson | COCOFolder)
+    yolo = {"images/a.jpg": 1, "labels/a.txt": "", "classes.txt": "cup", "instances.json": instances("a.jpg")}
+    assert not isinstance(open_source(Config(data=str(write_tree(tmp_path / "yolo", yolo)))), COCOJson | COCOFolder)
+    assert find_coco_files(write_tree(tmp_path / "x", {"a.json": '{"shapes": []}', ".b.json": instances("a")})) == ()
+    assert find_coco_files(tmp_path / "nowhere") == ()
+
+
+def test_the_first_words_tell_a_file(tmp_path):
+    heads = {
+        "a.json": '\ufeff {\n "info": {}}',
+        "b.JSON": '{"type":"instances"}',
+        "c.json.gz": gzip.compress(b'{"images": []}'),
+        "d.json": '{"categories" : []}',
+    }
+    others = {
+        "e.json": "[]",
+        "f.json": '{"imagesize": 3}',
+        "g.json.gz": "damaged",
+        "h.json": "",
+        "i.txt": '{"info": 1}',
+    }
+    root = write_tree(tmp_path / "data", heads | others)
+    assert [file.path.name for file in find_coco_files(root)] == list(heads)
