@@ -8,7 +8,8 @@
     python train.py PRESET --find-lr         no training: sweep the learning rate, suggest one, draw the curve
     python train.py --resume RUN             go on with a run that was stopped
 
-A run leaves a folder: settings, metrics, the best and the last checkpoint, scores and figures.
+A run leaves a folder: settings, metrics, the best and the last checkpoint, scores and figures. Ctrl-C, SIGTERM and
+SIGHUP save it first, and it ends with 130, 143 or 129; a second Ctrl-C ends it at once.
 
 All devices of the machine share each batch. On several machines start the same command on each, by srun or mpirun or
 with JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES=N and JAX_PROCESS_ID=0 to N-1; they need a common folder.
@@ -16,6 +17,8 @@ with JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES=N and JAX_PROCESS_ID=0
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,9 +30,22 @@ import tyro
 from jaxssd.config import Config
 from jaxssd.data.gather import WorkersKeepDying
 from jaxssd.presets import PRESETS, with_phases
-from jaxssd.training import NonFiniteLossError, RunFolder, find_rate, keep_compiled, resume, start
-from jaxssd.training.devices import agree, together
+from jaxssd.training import (
+    DivergedError,
+    Interrupted,
+    NonFiniteLossError,
+    RunFolder,
+    RunInUseError,
+    find_rate,
+    keep_compiled,
+    resume,
+    signals_watched,
+    start,
+)
+from jaxssd.training.devices import agree, leads, together
+from jaxssd.training.interruption import say
 from jaxssd.training.memory import ways_out
+from jaxssd.training.run_folder import new_folder
 
 
 @dataclass(frozen=True)
@@ -50,15 +66,30 @@ class Command:
 def main(arguments: list[str]) -> None:
     """Parse, load, train, score."""
     preset, command = parse(arguments)
-    with together("train.py"):
-        work(preset, command)
+    run: list[RunFolder] = []
+    with signals_watched(lambda: _go_on(*run)), together("train.py"), _folder(preset, command) as path:
+        run.append(RunFolder(path))
+        work(command, *run)
 
 
-def work(preset: str, command: Command) -> None:
-    """What the command line asks for."""
+@contextmanager
+def _folder(preset: str, command: Command) -> Iterator[Path]:
+    """Where the run goes. A folder that nobody has named is one that no other process has; left empty, it goes."""
+    if named := command.resume or command.out:
+        yield named
+        return
     name = f"{preset}-lr" if command.find_lr else preset
-    now = agree(f"{datetime.now():%Y%m%d-%H%M%S}")
-    run = RunFolder(command.resume or command.out or Path("runs") / f"{name}-{now}")
+    path = Path(agree(str(new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")) if leads() else ""))
+    try:
+        yield path
+    finally:
+        if leads():
+            with suppress(OSError):
+                path.rmdir()
+
+
+def work(command: Command, run: RunFolder) -> None:
+    """What the command line asks for."""
     if command.keep_compiled:
         keep_compiled(run.path.resolve().parent)
     try:
@@ -68,18 +99,23 @@ def work(preset: str, command: Command) -> None:
             find_rate(command.config, run.path)
         else:
             start(command.config, run)
-    except (NonFiniteLossError, WorkersKeepDying, OSError, ValueError) as error:
+    except Interrupted as interrupted:
+        if leads():
+            say(f"{interrupted}{_go_on(run)}")
+        sys.exit(interrupted.status)
+    except (NonFiniteLossError, DivergedError, RunInUseError, WorkersKeepDying, OSError, ValueError) as error:
         sys.exit(f"train.py: {error}")
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         sys.exit(f"train.py: out of memory: {ways_out()}\n{error}")
-    except KeyboardInterrupt:
-        sys.exit(
-            f"\nstopped; go on with: {shlex.join([sys.executable, sys.argv[0], '--resume', str(run)])}"
-            if run.config.exists()
-            else "\nstopped"
-        )
+
+
+def _go_on(run: RunFolder | None = None) -> str:
+    """The command that goes on with a run that is stopped, if there is one."""
+    if run is None or not run.config.exists():
+        return ""
+    return f"; go on with: {shlex.join([sys.executable, sys.argv[0], '--resume', str(run.path)])}"
 
 
 def parse(arguments: list[str]) -> tuple[str, Command]:

@@ -120,7 +120,9 @@ class Config:
     memory: Literal["auto", "device", "stream"] = "auto"
     """Where training images are: all on the device, or streamed to it from disk as they do not fit half its memory."""
     eval_every: int = 1
-    """Epochs between validations. Each saves a checkpoint; a run that is stopped loses what came after the last."""
+    """Epochs between validations. Each saves a checkpoint, by whose scores the best is chosen."""
+    checkpoint_every: float = 10.0
+    """Minutes after which a checkpoint is saved between validations as well: what a killed run loses at most."""
     seed: int = 0
     """Of the initial parameters, the order of the images, augmentation and dropout."""
 
@@ -147,6 +149,7 @@ class Config:
         self._require("std", all(0 < std < math.inf for std in self.std), "positive numbers")
         self._require("mean", all(map(math.isfinite, self.mean)), "finite numbers")
         self._require("class_bias", math.isfinite(self.class_bias), "a finite number")
+        self._require("checkpoint_every", 0 < self.checkpoint_every < math.inf, "a positive number of minutes")
         self._require("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
         self._require("epochs", all(epochs >= 1 for epochs in self.epochs), "1 or more")
         self._require("learning_rate", all(0 < rate < math.inf for rate in self.learning_rate), "a positive number")

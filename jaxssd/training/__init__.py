@@ -1,17 +1,22 @@
 """Training: a configuration and data in, a run's folder out."""
 
 from jaxssd.training.compilation import keep_compiled
-from jaxssd.training.divergence import NonFiniteLossError
+from jaxssd.training.divergence import DivergedError, NonFiniteLossError
 from jaxssd.training.evaluation import evaluate, make_predict, make_validate, map_batches
+from jaxssd.training.interruption import Interrupted, signals_watched
 from jaxssd.training.job import find_rate, resume, start
+from jaxssd.training.lock import RunInUseError
 from jaxssd.training.loop import train
 from jaxssd.training.report import report_photograph, report_scores
 from jaxssd.training.restore import restore
 from jaxssd.training.run_folder import RunFolder
 
 __all__ = [
+    "DivergedError",
+    "Interrupted",
     "NonFiniteLossError",
     "RunFolder",
+    "RunInUseError",
     "evaluate",
     "find_rate",
     "keep_compiled",
@@ -22,6 +27,7 @@ __all__ = [
     "report_scores",
     "restore",
     "resume",
+    "signals_watched",
     "start",
     "train",
 ]

@@ -12,7 +12,8 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from jaxssd.training.devices import one_device, replicated, send
+from jaxssd.data.results import write_json
+from jaxssd.training.devices import leads, meet, one_device, replicated, send
 from jaxssd.training.state import TrainState, Variables
 
 
@@ -45,7 +46,9 @@ class Checkpoints:
                     create=not read_only,
                     read_only=read_only,
                     best_fn=_score,
-                    preservation_policy=AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=_score, n=1)]),
+                    preservation_policy=AnyPreservationPolicy(
+                        [LatestN(1), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
+                    ),
                 ),
             )
 
@@ -65,18 +68,34 @@ class Checkpoints:
         """Step of the checkpoint with the highest score; None if there is none."""
         return self._manager.best_step()
 
-    def save(self, step: int, state: TrainState, *, score: float) -> None:
+    def is_scored(self, step: int) -> bool:
+        """Whether the checkpoint of this step was validated, or only saved on the way."""
+        return self._manager.metrics(step) is not None
+
+    def save(self, step: int, state: TrainState, *, score: float | None) -> None:
         """Copy the state to the host, and write it while training goes on; all processes call this, one writes.
 
         Args:
             step: how many steps led to it.
             state: on any devices.
-            score: higher is better.
+            score: higher is better; None of one that is only there to go on from, and that its successor replaces.
         """
         items = ocp.args.Composite(
             variables=ocp.args.StandardSave(state.variables), optimizer=ocp.args.StandardSave(state.opt_state)
         )
-        self._manager.save(step, args=items, metrics={"score": score})
+        with _orbax_remarks_silenced():
+            self._manager.save(step, args=items, metrics=None if score is None else {"score": score})
+
+    def wait(self) -> None:
+        """Until what was saved is on the disk."""
+        self._manager.wait_until_finished()
+
+    def add_score(self, step: int, score: float) -> None:
+        """Give the checkpoint of a step the score that it was saved without, where orbax keeps it."""
+        if leads():
+            write_json(self._manager.directory / str(step) / "metrics" / "metrics", {"score": score})
+        meet("at a score")
+        self._manager.reload()
 
     def restore_variables(self, step: int | None, like: Variables) -> Variables:
         """Read parameters and statistics, whatever devices they were written from.
@@ -117,7 +136,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _orbax_remarks_silenced() -> Iterator[None]:
-    """It warns that what is opened read only is read only."""
+    """It warns that what is opened read only is read only, and that what has no score has none."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -16,6 +16,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
+from jaxssd.training.interruption import say
+
 Tree = TypeVar("Tree")
 
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
@@ -37,7 +39,7 @@ def join_processes(environment: dict[str, str] | None = None) -> None:
         ValueError: if only some of the variables are set, or if they are no numbers.
     """
     environment = dict(os.environ) if environment is None else environment
-    jax.config.update("jax_enable_preemption_service", False)  # it would catch the signal that ends a process
+    jax.config.update("jax_enable_preemption_service", False)  # it would catch the signals that `interruption` catches
     given = [name for name in VARIABLES if environment.get(name)]
     if given == list(VARIABLES):
         address, count, number = (environment[name] for name in VARIABLES)
@@ -80,12 +82,9 @@ def together(program: str) -> Iterator[None]:
     except BaseException as error:
         if jax.process_count() == 1:
             raise
-        if isinstance(error, SystemExit):
-            print(error.code, file=sys.stderr)
-        else:
-            traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
+        code = error.code if isinstance(error, SystemExit) else traceback.format_exc()
+        say("" if isinstance(code, int) else str(code))
+        os._exit(code if isinstance(code, int) else 1)
 
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -126,11 +125,21 @@ def least(number: int) -> int:
     return int(multihost_utils.process_allgather(np.int32(number)).min())
 
 
+def greatest(numbers: Sequence[int]) -> tuple[int, ...]:
+    """Of each of some numbers, the greatest that a process has; below 2 ** 31."""
+    if jax.process_count() == 1:
+        return tuple(map(int, numbers))
+    return tuple(multihost_utils.process_allgather(np.array(numbers, np.int32)).max(axis=0).tolist())
+
+
 def agree(text: str) -> str:
-    """The text that the leading process has; in all processes of the same length."""
+    """The text that the leading process has."""
     if jax.process_count() == 1:
         return text
-    return multihost_utils.broadcast_one_to_all(np.frombuffer(text.encode(), np.uint8)).tobytes().decode()
+    ours = text.encode()
+    (size,) = greatest([len(ours) if leads() else 0])
+    theirs = np.frombuffer(ours.ljust(size)[:size], np.uint8)
+    return multihost_utils.broadcast_one_to_all(theirs).tobytes().decode()
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

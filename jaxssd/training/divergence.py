@@ -1,6 +1,7 @@
-"""A run that diverges stops at once, and says which checkpoint is still good."""
+"""A run that diverges stops at once, and says which checkpoint is still good; one that only gets worse says so."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,48 @@ from jaxssd.training.state import TrainState
 
 class NonFiniteLossError(RuntimeError):
     """The loss became infinite or NaN; the checkpoints are from before."""
+
+
+class DivergedError(RuntimeError):
+    """The run came to its end with finite losses that are far above those of its start."""
+
+
+HOPELESS = 10.0
+"""How many times the loss of the start that of the end may be before the run counts as failed."""
+
+NOISE = 1.1
+"""How many times it may be without a word."""
+
+
+def compare_ends(rows: Sequence[Row]) -> str | None:
+    """Compare the losses at the two ends of a run: medians of a quarter of the steps, of 50 at most.
+
+    Args:
+        rows: of all its steps, in their order.
+
+    Returns:
+        A warning with the way out if the training ended worse than it began, else None.
+
+    Raises:
+        DivergedError: with that warning, if it ended 10 times worse.
+
+    Example:
+        >>> print(compare_ends([{"loss": loss} for loss in (8.0, 9.0, 3.0, 2.0)]))
+        None
+        >>> compare_ends([{"loss": loss} for loss in (8.0, 5.0, 30.0, 32.0)]).partition(":")[0]
+        'the loss was 8 at the start and is 32 at the end'
+    """
+    window = max(1, min(50, len(rows) // 4))
+    start, end = (statistics.median(row["loss"] for row in part) for part in (rows[:window], rows[-window:]))
+    if end <= NOISE * start:
+        return None
+    warning = (
+        f"the loss was {start:.3g} at the start and is {end:.3g} at the end: the training has diverged. Start a new "
+        "run with a smaller --learning-rate; --find-lr suggests one"
+    )
+    if end > HOPELESS * start:
+        raise DivergedError(warning)
+    return warning
 
 
 def require_finite_losses(rows: Sequence[Row], last_checkpoint: int | None) -> None:

@@ -1,5 +1,6 @@
 """An epoch: the order of its images, and how it is cut into what the device takes at once."""
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -45,13 +46,14 @@ def whole_batch(config: Config, num_images: int) -> int:
     return batch_size
 
 
-def cut_epoch(num_images: int, batch_size: int, at_once: int) -> Sizes:
+def cut_epoch(num_images: int, batch_size: int, at_once: int, step: int = 0) -> Sizes:
     """How the device is going to take an epoch.
 
     Args:
         num_images: in the training set.
         batch_size: of `whole_batch`.
         at_once: images that may be on the device at once; a batch is in any case.
+        step: of the run, where it begins or goes on; a call begins there.
 
     Returns:
         Equal pieces of whole batches, and in them equal calls; how the epoch is cut decides nothing about its order.
@@ -60,7 +62,10 @@ def cut_epoch(num_images: int, batch_size: int, at_once: int) -> Sizes:
     divisors = [steps for steps in range(1, chunk_steps + 1) if chunk_steps % steps == 0]
     piece_steps = max((steps for steps in divisors if steps * batch_size <= at_once), default=1)
     call_steps = min(CPU_CALL_STEPS, piece_steps) if jax.default_backend() == "cpu" else piece_steps
-    return Sizes(num_images, batch_size, chunks * chunk_steps, piece_steps, call_steps)
+    epoch_steps = chunks * chunk_steps
+    # Pieces are as long as in the run that was stopped, unless there is another memory now: nearly always the same.
+    call_steps = math.gcd(call_steps, step % epoch_steps)
+    return Sizes(num_images, batch_size, epoch_steps, piece_steps, call_steps)
 
 
 @partial(jax.jit, static_argnames="sizes")

@@ -11,6 +11,7 @@ from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.ops._arrays import ArrayLike
 from jaxssd.tasks import Loss, Scores, Task
 from jaxssd.training.devices import batch_sharding, fetch, send, shares
+from jaxssd.training.interruption import Interrupted, requested
 from jaxssd.training.state import Variables
 
 BATCHES_AHEAD = 3  # enough to keep the device busy, without filling it with batches that wait
@@ -85,6 +86,9 @@ def map_batches(
 
     Returns:
         The outputs of all rows as NumPy arrays.
+
+    Raises:
+        Interrupted: between two batches, if a signal has come and this process is alone; several finish.
     """
     num_rows = len(jax.tree.leaves(inputs)[0])
     sharding = batch_sharding(variables)
@@ -92,6 +96,8 @@ def map_batches(
     outputs = []
     starts, shown = range(0, num_rows, batch_size), None if progress else True
     for start in tqdm(starts, "predicting", unit=" batches", disable=shown, leave=False):
+        if requested() and jax.process_count() == 1:
+            raise Interrupted(requested())
         rows = np.minimum(np.arange(start, start + batch_size), num_rows - 1)
         batch = send(jax.tree.map(lambda array, rows=rows: array[rows], inputs), sharding)
         outputs.append(function(variables, batch))  # dispatched; the next batch is prepared meanwhile

@@ -12,8 +12,10 @@ from jaxssd.data.sources import NAMES, held_out_although, load_split, with_class
 from jaxssd.tasks import make_task
 from jaxssd.training.backbone import pretrained_backbone
 from jaxssd.training.devices import data_mesh, describe, leads, meet
+from jaxssd.training.divergence import compare_ends
 from jaxssd.training.epochs import whole_batch
 from jaxssd.training.evaluation import evaluate
+from jaxssd.training.lock import locked
 from jaxssd.training.loop import train
 from jaxssd.training.lr_finder import find_learning_rate
 from jaxssd.training.report import report_scores, report_sweep, report_training
@@ -30,25 +32,28 @@ def start(config: Config, run: RunFolder) -> None:
 
     Raises:
         FileExistsError: if there is a run already.
+        RunInUseError: if another process trains in the folder.
         ValueError, FileNotFoundError: for data or settings that do not work, naming them.
-        NonFiniteLossError: if the training diverges.
+        NonFiniteLossError, DivergedError: if the training diverges; the latter when all is written.
     """
     run.require_new()
     meet("before a run")  # or a process that is late would find the run that another has just made
     config = _settle(config)
     train_set, val_set = _load(config)
-    run.create(config)
-    meet("at the run's folder")
-    if run.open() != config:
-        raise ValueError(f"this process was started with other settings than the one that made {run}")
-    _finish(config, train_set, val_set, run)
+    with locked(run.path):
+        run.create(config)
+        meet("at the run's folder")
+        if run.open() != config:
+            raise ValueError(f"this process was started with other settings than the one that made {run}")
+        _finish(config, train_set, val_set, run)
 
 
 def resume(run: RunFolder) -> None:
     """Go on with a run from its last checkpoint; raises like `start`, and if the data is no longer what it was."""
     config = run.open()
-    train_set, val_set = _load(config)
-    _finish(config, train_set, val_set, run)
+    with locked(run.path):
+        train_set, val_set = _load(config)
+        _finish(config, train_set, val_set, run)
 
 
 def find_rate(config: Config, folder: Path) -> None:
@@ -135,3 +140,5 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
     command = shlex.join([sys.executable, str(Path(sys.argv[0]).with_name("evaluate.py")), str(run)])
     print(f"score it  {command}")
     print(f"use it    {command} --images FILE...")
+    if leads() and (warning := compare_ends(run.rows("train"))):
+        print(f"warning   {warning}")

@@ -1,6 +1,7 @@
 """A whole training run: from a configuration and data to checkpoints and metrics in a folder."""
 
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -11,16 +12,17 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from jaxssd.config import Config
-from jaxssd.data.dataset import Dataset
+from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.tasks import Task, make_task
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.compilation import Program, compile_program
-from jaxssd.training.devices import data_mesh, fetch, leads, least, replicated
+from jaxssd.training.devices import data_mesh, fetch, greatest, leads, least, replicated
 from jaxssd.training.divergence import require_finite_losses, require_finite_state
 from jaxssd.training.epochs import Sizes, cut_epoch, epoch_order, run_keys, whole_batch
 from jaxssd.training.evaluation import Validate, evaluate, make_validate
 from jaxssd.training.feed import Feed, images_at_once, is_streamed, open_feed
+from jaxssd.training.interruption import Interrupted, deferred, requested
 from jaxssd.training.memory import MemoryNeed, memory_bytes, nbytes
 from jaxssd.training.phases import Place, make_phase, places
 from jaxssd.training.rows import train_rows, val_row
@@ -33,7 +35,8 @@ from jaxssd.training.step import TrainChunk
 def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, mesh: Mesh | None = None) -> Validate:
     """Train phase by phase, validate and checkpoint, until the last epoch.
 
-    A run that was stopped goes on from its last checkpoint, and ends as it would have without the stop.
+    A run that was stopped goes on from its last checkpoint, and ends as it would have without the stop. Under
+    `signals_watched`, a signal that asks for the end is answered between two calls, with a checkpoint of there.
 
     Args:
         config: settings, classes filled in.
@@ -47,42 +50,75 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
         The compiled validation, for more of it.
 
     Raises:
+        Interrupted: after a signal.
         NonFiniteLossError: at the first step whose loss is not finite.
         WorkersKeepDying: if the data is streamed and the processes that read it keep dying.
         ValueError: if the settings make no network, the pretrained weights do not fit it, or the run was started on
-            other data.
+            other data or with other settings.
     """
     begin = time.perf_counter()
     mesh = mesh or data_mesh()
-    run.pin_data({"train": train_set.fingerprint, "val": val_set.fingerprint})
+    run.pin(config, {"train": train_set.fingerprint, "val": val_set.fingerprint})
     task = make_task(config)
     validate = make_validate(task)
     num_images = len(train_set.ids)
     resident = least(not is_streamed(train_set, config.memory))  # hosts may differ, what they compile may not
     at_once = num_images if resident else least(images_at_once(train_set))
-    sizes = cut_epoch(num_images, whole_batch(config, num_images), at_once)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(run.checkpoints, mesh=mesh))
         step = checkpoints.last_step or 0
-        if step % sizes.epoch_steps:
-            raise ValueError(f"{run.path}: step {step} ends no epoch of {sizes.epoch_steps} steps")
-        run.drop_rows_after(step)
+        sizes = cut_epoch(num_images, whole_batch(config, num_images), at_once, step)
+        validated = step == 0 or checkpoints.is_scored(step) or not _is_validated(config, sizes, step)
+        run.drop_rows_after(step, validated=validated)
         if step:
             variables = checkpoints.restore_variables(step, variable_shapes(task.model, config.image_size))
+            print(_going_on(config, sizes, step))
         else:
             variables = first_variables(config, task, mesh)
-        total_steps = sum(phase.epochs for phase in config.phases) * sizes.epoch_steps
-        if step:
-            done, epochs = step // sizes.epoch_steps, total_steps // sizes.epoch_steps
-            print(f"going on after epoch {done} of {epochs}" if done < epochs else f"all {epochs} epochs are done")
-        bar = stack.enter_context(_progress(total_steps, step, sizes.batch_size))
+        bar = stack.enter_context(_progress(_total_steps(config, sizes), step, sizes.batch_size))
         feed = stack.enter_context(open_feed(train_set, None if resident else sizes.piece_rows, bar.write, mesh))
-        trainer = _Trainer(config, task, validate, feed, val_set, run, checkpoints, sizes, mesh, bar, begin, step)
+        clock = _Clock(config.checkpoint_every)
+        trainer = _Trainer(
+            config, task, validate, feed, val_set, run, checkpoints, sizes, mesh, bar, begin, step, clock
+        )
+        if not validated:
+            checkpoints.add_score(step, trainer.validate_at(step, variables)["objective"])
         for place in places(config):
             if step < place.epochs.stop * sizes.epoch_steps:
                 variables = trainer.train_phase(place, variables, step)
                 step = place.epochs.stop * sizes.epoch_steps
     return validate
+
+
+def _total_steps(config: Config, sizes: Sizes) -> int:
+    return sum(phase.epochs for phase in config.phases) * sizes.epoch_steps
+
+
+def _is_validated(config: Config, sizes: Sizes, step: int) -> bool:
+    """Whether the run is validated after this many steps: every so many epochs, and at the end of each phase."""
+    epoch, rest = divmod(step, sizes.epoch_steps)
+    return rest == 0 and (epoch % config.eval_every == 0 or any(epoch == place.epochs.stop for place in places(config)))
+
+
+def _going_on(config: Config, sizes: Sizes, step: int) -> str:
+    (done, rest), epochs = divmod(step, sizes.epoch_steps), sum(phase.epochs for phase in config.phases)
+    if step == _total_steps(config, sizes):
+        return f"all {epochs} epochs are done"
+    within = f" and {rest} of {sizes.epoch_steps} steps" if rest else ""
+    return f"going on after epoch {done} of {epochs}{within}"
+
+
+class _Clock:
+    """When the next checkpoint is due that no validation asks for."""
+
+    def __init__(self, minutes: float) -> None:
+        self._seconds, self._since = 60 * minutes, time.monotonic()
+
+    def restart(self) -> None:
+        self._since = time.monotonic()
+
+    def is_due(self) -> bool:
+        return time.monotonic() - self._since >= self._seconds
 
 
 @dataclass(frozen=True)
@@ -101,6 +137,7 @@ class _Trainer:
     bar: tqdm
     begin: float
     first_step: int
+    clock: "_Clock"
 
     def train_phase(self, place: Place, variables: Variables, step: int) -> Variables:
         """From the variables at `step`, which lies before the phase's end, to those at its end."""
@@ -114,24 +151,51 @@ class _Trainer:
         rates = jax.device_get(jax.vmap(schedule)(np.arange(phase_steps)))
         order_key, step_key = run_keys(config.seed, self.mesh)
         program = self._compile(train_chunk, state, step_key)
-        for epoch in range(step // sizes.epoch_steps, place.epochs.stop):
-            for examples, rows_of_piece in self.feed.pieces(epoch_order(order_key, np.int32(epoch), sizes)):
-                for rows_of_call in rows_of_piece.reshape(-1, sizes.call_steps, sizes.batch_size):
+        with deferred():  # from here on there is something to save
+            for epoch in range(step // sizes.epoch_steps, place.epochs.stop):
+                order = epoch_order(order_key, np.int32(epoch), sizes)
+                for examples, rows_of_call in self._calls(order, step % sizes.epoch_steps):
                     with jax.transfer_guard("disallow"):
                         state, loss = program.call(state, examples, rows_of_call, step_key)
                     in_phase = slice(step - first_step, step - first_step + sizes.call_steps)
                     where = {"first_step": step, "epoch": epoch, "phase": place.number}
                     rows = list(train_rows(fetch(loss), rates[in_phase], **where))
+                    self.run.append_rows(rows)
                     if step == self.first_step:
                         self.bar.write(f"first losses {time.perf_counter() - self.begin:.1f} s after the data was read")
-                    self.run.append_rows(rows)
                     require_finite_losses(rows, self.checkpoints.last_step)
                     step += sizes.call_steps
                     self._advance(rows)
-            if (epoch + 1) % config.eval_every == 0 or epoch + 1 == place.epochs.stop:
-                require_finite_state(state, rows, self.checkpoints.last_step)
-                self._validate_and_save(state, step, epoch, place.number)
+                    self._save_or_stop(state, step, rows)
+            self.checkpoints.wait()
         return state.variables
+
+    def _calls(self, order: Array, done: int) -> Iterator[tuple[Examples, Array]]:
+        """Images and rows of each call of an epoch of which some steps are done."""
+        sizes = self.sizes
+        pieces_done, steps_done = divmod(done, sizes.piece_steps)
+        for examples, rows_of_piece in self.feed.pieces(order[pieces_done:] if pieces_done else order):
+            calls = rows_of_piece.reshape(-1, sizes.call_steps, sizes.batch_size)
+            for rows_of_call in calls[steps_done // sizes.call_steps :] if steps_done else calls:
+                yield examples, rows_of_call
+            steps_done = 0
+
+    def _save_or_stop(self, state: TrainState, step: int, rows: list[Row]) -> None:
+        """Between two calls: validate and save if it is time, and stop if a signal has come, all processes together."""
+        validated = _is_validated(self.config, self.sizes, step)
+        signal, late = greatest([requested(), self.clock.is_due()])
+        if not (signal or late or validated):
+            return
+        require_finite_state(state, rows, self.checkpoints.last_step)
+        try:
+            if signal:
+                raise Interrupted(signal)
+            score = self.validate_at(step, state.variables)["objective"] if validated else None
+        except Interrupted:  # the run validates here when it goes on
+            self.checkpoints.save(step, state, score=None)
+            raise
+        self.checkpoints.save(step, state, score=score)
+        self.clock.restart()
 
     def _compile(self, train_chunk: TrainChunk, state: TrainState, step_key: Array) -> Program:
         """Nothing is compiled after this but the first validation; says what it took, and what the run will take."""
@@ -142,14 +206,17 @@ class _Trainer:
         self.bar.write(f"compiled in {program.seconds:.1f} s; {need.describe(memory_bytes())}")
         return program
 
-    def _validate_and_save(self, state: TrainState, step: int, epoch: int, phase: int) -> None:
+    def validate_at(self, step: int, variables: Variables) -> Row:
+        """Score the variables at the end of an epoch, which a row says."""
+        epoch = step // self.sizes.epoch_steps - 1
+        (phase,) = (place.number for place in places(self.config) if epoch in place.epochs)
         batch_size = self.sizes.batch_size
-        result = evaluate(self.task, self.validate, state.variables, self.val_set, batch_size=batch_size)
+        result = evaluate(self.task, self.validate, variables, self.val_set, batch_size=batch_size)
         row = val_row(result, step=step, epoch=epoch, phase=phase)
         require_finite_losses([row], self.checkpoints.last_step)
         self.run.append_rows([row])
-        self.checkpoints.save(step, state, score=row["objective"])
         self.bar.write(f"epoch {epoch + 1:3d}: validation loss {row['loss']:.3f}, {result.scores.headline()}")
+        return row
 
     def _advance(self, rows: list[Row]) -> None:
         of_phases = f"phase {rows[-1]['phase'] + 1}/{len(self.config.phases)}, " if len(self.config.phases) > 1 else ""

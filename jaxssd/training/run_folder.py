@@ -1,6 +1,8 @@
 """Where a run keeps what it makes."""
 
 import contextlib
+import dataclasses
+import itertools
 import json
 import math
 import shlex
@@ -13,6 +15,9 @@ from jaxssd.config import Config
 from jaxssd.training.devices import leads, meet
 
 Row = dict[str, Any]
+
+FREE = {"data", "images", "memory", "checkpoint_every"}
+"""Settings that may be changed in the config.json of a run, since no number depends on them; data has fingerprints."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class RunFolder:
 
     @property
     def fingerprints(self) -> Path:
-        """Of the data sets, so that a resumed run is not continued on others."""
+        """Of the data sets, and a copy of the settings, so that a resumed run is not continued on others."""
         return self.path / "data.json"
 
     def require_new(self) -> None:
@@ -77,12 +82,38 @@ class RunFolder:
             raise FileNotFoundError(f"{self.path} is not the folder of a run: it has no config.json")
         return Config.load(self.config)
 
-    def pin_data(self, fingerprints: dict[str, str]) -> None:
-        """Remember the data sets of a new run, or refuse those that a run was not started on; see below."""
+    def pin(self, config: Config, fingerprints: dict[str, str]) -> None:
+        """Remember settings and data sets of a new run, or refuse those that a run was not started with.
+
+        Args:
+            config: as `config.json` has it.
+            fingerprints: of the data sets; see `require_same_data`.
+
+        Raises:
+            ValueError: naming the setting that was changed, or the split.
+        """
         if leads() and not self.fingerprints.exists():
-            self.fingerprints.write_text(json.dumps(fingerprints, indent=2) + "\n")
+            pinned = {**fingerprints, "settings": dataclasses.asdict(config)}
+            self.fingerprints.write_text(json.dumps(pinned, indent=2) + "\n")
         meet("at the fingerprints")
+        self.require_same_settings(config)
         self.require_same_data(fingerprints)
+
+    def require_same_settings(self, config: Config) -> None:
+        """Refuse settings that are not those the run was started with, but for those that change no number of it.
+
+        Raises:
+            ValueError: naming the settings, with the values of then and now.
+        """
+        now = json.loads(json.dumps(dataclasses.asdict(config)))
+        then = json.loads(self.fingerprints.read_text()).get("settings", {})
+        changed = [name for name in then if name in now and name not in FREE and then[name] != now[name]]
+        if changed:
+            values = ", ".join(f"{name} is {now[name]!r} and was {then[name]!r}" for name in changed)
+            raise ValueError(
+                f"{self.config} was changed since the run was started: {values}. Set it back to go on, or start a new "
+                "run with other settings (--pretrained RUN takes this one's backbone)"
+            )
 
     def require_same_data(self, fingerprints: dict[str, str]) -> None:
         """Refuse data sets that are not those the run was started on.
@@ -112,11 +143,17 @@ class RunFolder:
         """The lines of one kind, in the order they were written."""
         return [row for row in self._rows() if row["kind"] == kind]
 
-    def drop_rows_after(self, step: int) -> None:
-        """Forget what a resumed run will do again: the lines beyond the checkpoint it starts from."""
+    def drop_rows_after(self, step: int, *, validated: bool = True) -> None:
+        """Forget what a resumed run will do again: the lines beyond the checkpoint it starts from.
+
+        Args:
+            step: of the checkpoint.
+            validated: whether it has a score; otherwise that validation is done again as well.
+        """
         if not leads():
             return
-        kept = [row for row in self._rows() if row["step"] <= step]
+        last = {"train": step, "val": step if validated else step - 1}
+        kept = [row for row in self._rows() if row["step"] <= last[row["kind"]]]
         shorter = self.metrics.with_suffix(".part")
         shorter.write_text("".join(json.dumps(row) + "\n" for row in kept))
         shorter.replace(self.metrics)
@@ -131,6 +168,16 @@ class RunFolder:
     def __str__(self) -> str:
         """The path as a shell wants it."""
         return shlex.quote(str(self.path))
+
+
+def new_folder(path: Path) -> Path:
+    """Make the folder, or PATH-2, PATH-3 and so on: one that no other process has made in the same second."""
+    for number in itertools.count(1):
+        folder = path if number == 1 else path.with_name(f"{path.name}-{number}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            return folder
+    raise AssertionError("counted to the end")
 
 
 def _finite_or_none(value: Any) -> Any:

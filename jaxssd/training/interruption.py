@@ -1,0 +1,150 @@
+"""SIGTERM, SIGHUP and Ctrl-C: what is in flight is finished and saved, and the process ends with 128 + the signal.
+
+A thread waits for the signals, because Python runs a handler only once the main thread is back from what it calls: a
+compilation may take minutes. Nothing is ever raised at an arbitrary place. Inside `deferred` a signal is only noted;
+the training loop looks at it between two blocks of steps. Outside there is nothing to save: the process ends at once.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name))
+
+TWICE = 0.2
+"""Seconds within which a second Ctrl-C is the first one: `timeout` and some launchers pass a signal on twice."""
+
+Farewell = Callable[[], str]
+
+
+class Interrupted(Exception):  # nothing went wrong
+    """The run was asked to stop, and has saved what it had; raised where the loop looks, never by a signal itself."""
+
+    def __init__(self, number: int) -> None:
+        """Keep the number of the signal."""
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.status = 128 + number
+
+
+class _Watch:
+    """What the thread and the loop share."""
+
+    def __init__(self) -> None:
+        self.requested = 0  # number of the first signal
+        self.at = 0.0
+        self.deferred = 0  # depth
+        self.farewell: Farewell = str
+        self.lock = threading.Lock()
+
+    def notice(self, number: int) -> None:
+        """In the thread: a signal has come."""
+        with self.lock:
+            first, now = not self.requested, time.monotonic()
+            if first:
+                self.requested, self.at = number, now
+            again = not first and number == signal.SIGINT and now - self.at > TWICE
+            if again or not self.deferred:
+                self.end(number)
+        if first:
+            name = signal.Signals(number).name
+            _say_soon(f"\n{name}: finishing the steps in flight, then saving; another Ctrl-C ends it at once")
+
+    def end(self, number: int) -> None:
+        """Leave without a look back; `os._exit`, because the main thread may be anywhere."""
+        _say_soon(f"\nstopped by {signal.Signals(number).name}{self.farewell()}")
+        os._exit(128 + number)
+
+
+_watch = _Watch()
+
+
+@contextlib.contextmanager
+def signals_watched(farewell: Farewell = str) -> Iterator[None]:
+    """Around a command: from now on the signals end it in the way that is described above.
+
+    A signal that was ignored when the process started stays ignored: `nohup` does that to SIGHUP.
+
+    Args:
+        farewell: makes the end of the message of a process that ends at once.
+    """
+    global _watch
+    _watch = watch = _Watch()
+    watch.farewell = farewell
+    theirs, ours = socket.socketpair()
+    theirs.setblocking(False)
+    caught = {number: signal.getsignal(number) for number in SIGNALS}
+    caught = {number: handler for number, handler in caught.items() if handler is not signal.SIG_IGN}
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    for number in caught:
+        signal.signal(number, _leave_it_to_the_thread)
+
+    def listen() -> None:
+        while numbers := ours.recv(16):
+            for number in numbers:
+                if number in caught:
+                    watch.notice(number)
+
+    thread = threading.Thread(target=listen, name="signals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        for number, handler in caught.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        theirs.close()
+        thread.join()
+        ours.close()
+        _watch = _Watch()
+
+
+def _leave_it_to_the_thread(number: int, frame: object) -> None:
+    """The handler in Python does nothing; the one in C has written to the thread's socket."""
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Inside, there is something to save: a signal is noted, and the process goes on until it looks.
+
+    Raises:
+        Interrupted: at the end, if a signal has come and nobody has looked since. All must be saved by then.
+    """
+    with _watch.lock:
+        _watch.deferred += 1
+    try:
+        yield
+        with _watch.lock:
+            if _watch.requested:
+                raise Interrupted(_watch.requested)
+    finally:
+        with _watch.lock:
+            # Once asked to stop, the rest of the way out is not to be cut short by the same signal's double.
+            _watch.deferred -= not _watch.requested
+
+
+def requested() -> int:
+    """Number of the signal that asks this process to stop; 0 if there was none."""
+    return _watch.requested
+
+
+def say(text: str) -> None:
+    """Print a line to stderr, if any, and all that waits; a closed terminal or pipe is none to fail about."""
+    for stream, words in ((sys.stdout, ""), (sys.stderr, text and text + "\n")):
+        try:
+            stream.write(words)
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _say_soon(text: str) -> None:
+    """The same, but a terminal that stands still (Ctrl-S) does not hold up the end."""
+    thread = threading.Thread(target=say, args=(text,), daemon=True)
+    thread.start()
+    thread.join(1.0)
