@@ -94,10 +94,15 @@ def open_feed(dataset: Dataset, piece_rows: int | None, tell: Tell = print, mesh
         lambda x: jax.ShapeDtypeStruct((piece_rows, *x.shape[1:]), x.dtype, sharding=everywhere), dataset.examples
     )
     with ExitStack() as stack:
-        path = _images_file(dataset.examples.images, stack)
+        path = _images_file(dataset.examples.images)
+        temporary = None
+        if path is None:
+            temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jaxssd-")))
+            path = temporary / "images.npy"
+            np.save(path, dataset.examples.images, allow_pickle=False)
         size = dataset.examples.images.nbytes / 1e9
         tell(f"streaming {size:.2f} GB of images from {path}, {piece_rows:,} at a time, {WORKERS} processes")
-        gatherer = stack.enter_context(Gatherer(path, rows=piece_rows, workers=WORKERS, tell=tell))
+        gatherer = stack.enter_context(Gatherer(path, rows=piece_rows, workers=WORKERS, tell=tell, temporary=temporary))
         pieces = partial(_stream, dataset.examples, gatherer, everywhere=everywhere)
         yield Feed(pieces, shapes, PIECES_AT_ONCE * nbytes(shapes))
 
@@ -121,8 +126,8 @@ def _stream(
         yield ready, in_piece
 
 
-def _images_file(images: np.ndarray, stack: ExitStack) -> Path:
-    """The file that a cached data set's images are mapped from, or a temporary one of those that are not one whole."""
+def _images_file(images: np.ndarray) -> Path | None:
+    """The file that a cached data set's images are mapped from; None of those that are not one whole."""
     if isinstance(images, np.memmap) and images.filename is not None:
         path = Path(images.filename)
         if path.suffix == ".npy" and path.is_file():
@@ -134,6 +139,4 @@ def _images_file(images: np.ndarray, stack: ExitStack) -> Path:
                 images.offset,
             ):
                 return path
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jaxssd-")))
-    np.save(folder / "images.npy", images, allow_pickle=False)
-    return folder / "images.npy"
+    return None

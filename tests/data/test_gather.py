@@ -3,6 +3,10 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -74,16 +78,53 @@ def test_a_file_that_is_gone_is_named(array, tmp_path):
 
 def test_a_worker_copies_its_part(array):
     path, rows = array
-    shape = (3, 4, 4, 3)
-    shared = gather.SharedMemory(create=True, size=int(np.prod(shape)))
-    view = np.ndarray(shape, np.uint8, shared.buf)
-    view[:] = 0
-    copy_rows(path, np.array([5, 19]), shared.name, shape, 1)
-    expected = np.concatenate([np.zeros_like(rows[:1]), rows[[5, 19]]])
-    np.testing.assert_array_equal(view, expected)
-    del view
-    shared.close()
-    shared.unlink()
+    out = np.zeros((3, 4, 4, 3), np.uint8)
+    copy_rows(path, np.array([5, 19]), out, 1)
+    np.testing.assert_array_equal(out, np.concatenate([np.zeros_like(rows[:1]), rows[[5, 19]]]))
+
+
+STREAM = """
+import multiprocessing, sys, time
+from pathlib import Path
+import numpy as np
+from jaxssd.data.gather import Gatherer
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    with Gatherer(folder / "images.npy", rows=2, workers=2, temporary=folder) as gatherer:
+        next(gatherer.gather([np.array([0, 1])] * 2))
+        print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+        time.sleep(100)
+"""
+
+
+def test_nothing_outlives_a_parent_that_is_killed(array, tmp_path):
+    """No worker, no shared memory, no temporary folder."""
+    script, folder = tmp_path / "stream.py", tmp_path / "temporary"
+    script.write_text(STREAM)
+    folder.mkdir()
+    np.save(folder / "images.npy", array[1])
+    before = set(os.listdir("/dev/shm")) if gather.SHARED_MEMORY.is_dir() else set()
+    with subprocess.Popen([sys.executable, script, folder], stdout=subprocess.PIPE, text=True) as parent:
+        workers = [int(number) for number in parent.stdout.readline().split()]
+        assert workers
+        parent.kill()
+    give_up = time.monotonic() + 30
+    while any(map(is_alive, workers)) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert not any(map(is_alive, workers))
+    assert not folder.exists()
+    if gather.SHARED_MEMORY.is_dir():
+        assert not {name for name in set(os.listdir("/dev/shm")) - before if name.startswith("psm_")}
+
+
+def is_alive(number):
+    """Not gone, and no zombie that nobody has asked after."""
+    try:
+        os.kill(number, 0)
+        return "(zombie)" not in Path(f"/proc/{number}/status").read_text()
+    except (ProcessLookupError, FileNotFoundError):
+        return False
 
 
 def test_too_little_shared_memory_is_told_before_anything_is_read(array, monkeypatch):
