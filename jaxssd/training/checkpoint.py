@@ -93,7 +93,7 @@ class Checkpoints:
     def add_score(self, step: int, score: float) -> None:
         """Give the checkpoint of a step the score that it was saved without, where orbax keeps it."""
         if leads():
-            write_json(self._manager.directory / str(step) / "metrics" / "metrics", {"score": score})
+            write_json(self.folder.resolve() / str(step) / "metrics" / "metrics", {"score": score})
         meet("at a score")
         self._manager.reload()
 

@@ -1,0 +1,186 @@
+"""Signals end a run with a checkpoint of exactly there; resumed, it ends as the uninterrupted one."""
+
+import os
+import signal
+import time
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from jaxssd.training import Interrupted, RunFolder, interruption, loop, restore, train
+from jaxssd.training.checkpoint import Checkpoints
+from jaxssd.training.epochs import Sizes, cut_epoch
+from jaxssd.training.interruption import SIGNALS, TWICE, deferred, requested, say, signals_watched
+
+
+def send(number=signal.SIGTERM):
+    """Send a signal to this process, and wait until it has been noticed."""
+    os.kill(os.getpid(), number)
+    wait_for(requested)
+
+
+def wait_for(condition):
+    give_up = time.monotonic() + 20
+    while not condition() and time.monotonic() < give_up:
+        time.sleep(0.005)
+    assert condition()
+
+
+@pytest.fixture
+def exits(monkeypatch):
+    """The statuses with which the process would have ended at once."""
+    found = []
+    monkeypatch.setattr(interruption.os, "_exit", found.append)
+    return found
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_with_nothing_to_save_the_process_ends_at_once(exits, capsys, number, status):
+    with signals_watched(lambda: "; go on with: this"):
+        os.kill(os.getpid(), number)
+        wait_for(lambda: exits)
+    assert exits[0] == status
+    assert f"stopped by {number.name}; go on with: this\n" in capsys.readouterr().err
+
+
+def test_what_there_is_to_save_defers_the_end(exits, capsys):
+    """Until somebody looks, or at the latest until all is saved; a signal that comes twice is one."""
+    with signals_watched(), pytest.raises(Interrupted) as caught, deferred():  # noqa: PT012
+        send()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(2 * TWICE)
+        assert exits == []
+    assert caught.value.status == 143
+    assert capsys.readouterr().err.count("SIGTERM: finishing") == 1
+    assert requested() == 0  # of the next command
+
+
+def test_a_second_ctrl_c_ends_at_once(exits):
+    with signals_watched(), pytest.raises(Interrupted), deferred():  # noqa: PT012
+        send(signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)  # the first one, passed on twice
+        time.sleep(2 * TWICE)
+        assert exits == []
+        os.kill(os.getpid(), signal.SIGINT)
+        wait_for(lambda: exits)
+    assert exits == [130]
+
+
+def test_what_was_ignored_stays_ignored_and_handlers_come_back():
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+    try:
+        with signals_watched():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.05)
+            assert not requested()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before[signal.SIGHUP])
+    assert {number: signal.getsignal(number) for number in SIGNALS} == before
+
+
+def test_nobody_to_talk_to_is_no_failure(monkeypatch):
+    """A pipe whose reader is gone, as of `| tee` after Ctrl-C."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as broken:
+        monkeypatch.setattr("sys.stderr", broken)
+        say("anything")
+        say("and more")
+
+
+@pytest.mark.parametrize(
+    ("memory", "all_stops"),
+    [
+        # In the first epoch, at its end before the validation, during the second validation, and in the last epoch.
+        ("device", {1: "block", 2: "block", 4: "validation", 5: "block"}),
+        ("stream", {3: "block"}),
+    ],
+)
+def test_stopped_anywhere_it_ends_alike(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch, memory, all_stops):
+    """Stopped and resumed: a checkpoint of exactly there, and in the end the same rows, weights and best."""
+    config, run = replace(tiny_config, memory=memory), RunFolder(tmp_path)
+    run.create(config)
+    fetch, evaluate, stops = loop.fetch, loop.evaluate, dict(all_stops)
+
+    def stop(place, step):
+        if stops.get(step) == place:
+            del stops[step]
+            send()
+
+    def fetch_and_stop(loss):
+        stop("block", len(run.rows("train")) + 1)
+        return fetch(loss)
+
+    def stop_and_evaluate(*args, **kwargs):
+        stop("validation", len(run.rows("train")))
+        return evaluate(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "fetch", fetch_and_stop)
+    monkeypatch.setattr(loop, "evaluate", stop_and_evaluate)
+    for step in all_stops:
+        with signals_watched(), pytest.raises(Interrupted):
+            train(config, *tiny_sets, run)
+        with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
+            assert checkpoints.last_step == step
+            assert not checkpoints.is_scored(step)
+        assert [row["step"] for row in run.rows("train")] == list(range(1, step + 1))
+    train(config, *tiny_sets, run)
+    assert run.metrics.read_text() == finished_run.metrics.read_text()
+    for which in ("last", "best"):
+        ours, theirs = (jax.tree.leaves(restore(folder, which)[2]) for folder in (run, finished_run))
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_checkpoint_by_time_lies_between_validations(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch):
+    """Here after every step. Killed in the sixth, it goes on from the fifth; the best one is never lost."""
+    config, run = replace(tiny_config, checkpoint_every=1e-9), RunFolder(tmp_path)
+    run.create(config)
+    fetch = loop.fetch
+
+    def kill(loss):
+        if len(run.rows("train")) == 5:
+            raise KeyboardInterrupt
+        return fetch(loss)
+
+    monkeypatch.setattr(loop, "fetch", kill)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, *tiny_sets, run)
+    best = max(run.rows("val"), key=lambda row: (row["map_area"], row["step"]))["step"]
+    with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
+        assert (checkpoints.last_step, checkpoints.best_step) == (5, best)
+    assert len(list(run.checkpoints.glob("[0-9]*"))) == 2
+    monkeypatch.setattr(loop, "fetch", fetch)
+    train(config, *tiny_sets, run)
+    assert run.metrics.read_text() == finished_run.metrics.read_text()
+
+
+def test_the_clock_is_due_after_so_many_minutes(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
+    clock = loop._Clock(2.0)
+    now[0] += 119
+    assert not clock.is_due()
+    now[0] += 1
+    assert clock.is_due()
+    clock.restart()
+    assert not clock.is_due()
+
+
+def test_a_run_is_validated_every_so_many_epochs_and_at_the_end_of_each_phase(tiny_config):
+    config = replace(tiny_config, epochs=(3, 2), learning_rate=(1e-3, 1e-3), eval_every=2)
+    sizes = Sizes(num_images=20, batch_size=5, epoch_steps=4, piece_steps=4, call_steps=1)
+    assert [step for step in range(1, 21) if loop._is_validated(config, sizes, step)] == [8, 12, 16, 20]
+
+
+@pytest.mark.parametrize(("step", "call"), [(0, 6), (12, 6), (6, 6), (15, 3), (16, 2), (17, 1)])
+def test_a_call_begins_where_the_run_goes_on(monkeypatch, step, call):
+    """As long as without the stop, or, with another memory than before, as long as divides the way there."""
+    monkeypatch.setattr("jaxssd.training.epochs.CPU_CALL_STEPS", 6)
+    sizes = cut_epoch(24, 2, 24, step)
+    assert (sizes.epoch_steps, sizes.piece_steps) == (12, 12)
+    assert sizes.call_steps == call

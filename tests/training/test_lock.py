@@ -1,0 +1,35 @@
+"""One training a folder."""
+
+import errno
+import os
+
+import pytest
+
+from jaxssd.training import RunInUseError, lock
+from jaxssd.training.lock import locked
+
+
+def test_a_folder_in_use_is_refused_and_its_holder_named(tmp_path):
+    twice = pytest.raises(RunInUseError, match=rf"run is in use: process {os.getpid()} on ")
+    with locked(tmp_path / "run"), twice, locked(tmp_path / "run"):
+        pass
+    with locked(tmp_path / "run"):  # free again
+        pass
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    with locked(tmp_path):
+        assert "without locks" in capsys.readouterr().out
+
+
+def test_another_failure_is_no_lack_of_locks(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="broken"), locked(tmp_path):
+        pass
