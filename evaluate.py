@@ -58,10 +58,10 @@ def main(arguments: list[str]) -> None:
     command = tyro.cli(Command, prog="evaluate.py", description=__doc__, args=arguments)
     if "--images" in arguments and not command.images:
         sys.exit("evaluate.py: --images names no file")
-    from jaxssd.training import keep_compiled
+    from jaxssd.training import keep_compiled, signals_watched
     from jaxssd.training.devices import together
 
-    with together("evaluate.py"):
+    with signals_watched(), together("evaluate.py"):
         if command.keep_compiled:
             keep_compiled(command.run.resolve().parent)
         work(command)
@@ -78,8 +78,6 @@ def work(command: Command) -> None:
             (detect_images if command.images else explain)(command)
     except (OSError, ValueError) as error:
         sys.exit(f"evaluate.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\nstopped")
 
 
 def score(command: Command) -> None:
@@ -165,10 +163,11 @@ def detect_images(command: Command) -> None:
     from jaxssd.data.images import UnreadableImage, decode_photograph
     from jaxssd.data.placement import in_image, place_images
     from jaxssd.training import RunFolder, make_predict, map_batches, report_photograph, restore
+    from jaxssd.training.run_folder import new_folder
 
     run = RunFolder(command.run)
     config, task, variables = restore(run, command.checkpoint)
-    folder = command.out or run.path / f"images-{datetime.now():%Y%m%d-%H%M%S}"
+    folder = command.out
     predict = make_predict(task)
     rows: list[dict] = []
     failures: list[str] = []
@@ -181,11 +180,13 @@ def detect_images(command: Command) -> None:
         answers = map_batches(predict, variables, image[None], batch_size=1)
         placement = place_images(np.array(photograph.shape[:2]), config.image_size, config.aspect)
         answer = in_image(jax.tree.map(lambda array: array[0], answers), placement)
+        if folder is None:
+            folder = new_folder(run.path / f"images-{datetime.now():%Y%m%d-%H%M%S}")
         picture = folder / f"{len(rows):04d}-{file.stem}.png"  # numbered: files of two folders may share a name
         threshold = task.shown_from if command.threshold is None else command.threshold
         folder.mkdir(parents=True, exist_ok=True)
         rows.append(report_photograph(picture, file, photograph, task, answer, threshold))
-    if rows:
+    if folder is not None and rows:
         (folder / "detections.json").write_text(json.dumps(rows, indent=2) + "\n")
         print(
             f"{sum(len(row['detections']) for row in rows)} found in {len(rows)} images; pictures and JSON in {folder}"

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 
 from jaxssd.data.shapes import make_shapes
+from jaxssd.training.checkpoint import Checkpoints
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--backbone", "resnet_tiny", "--image-size", "32", "--head-width", "8", "--batch-size", "8"]
@@ -117,6 +120,26 @@ def test_one_of_two_processes_that_fails_goes_at_once(voc_folder, cache, coordin
     finally:
         first.kill()
         first.communicate()
+
+
+def test_a_run_that_is_asked_to_stop_is_saved(voc_folder, cache, tmp_path):
+    """By SIGTERM, as Slurm and Kubernetes send it."""
+    folder = tmp_path / "a run"
+    arguments = ["train.py", "--data", voc_folder, *SMALL, "--epochs", "1000", "--eval-every", "1000", "--out", folder]
+    process = started(*arguments, cache=cache, PYTHONUNBUFFERED="1")
+    try:
+        assert any(line.startswith("first losses") for line in process.stdout)
+        process.send_signal(signal.SIGTERM)
+        result = ended(process)
+    finally:
+        process.kill()
+    assert result.returncode == 143
+    command = shlex.join([sys.executable, str(ROOT / "train.py"), "--resume", str(folder)])
+    assert f"stopped by SIGTERM; go on with: {command}\n" in result.stderr
+    assert "Traceback" not in result.stderr
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.last_step == rows[-1]["step"]
 
 
 def test_training_on_a_voc_folder(trained):

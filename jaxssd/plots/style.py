@@ -4,6 +4,7 @@ The colours stay distinct under the common colour vision deficiencies.
 """
 
 import os
+import uuid
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         path: its folder exists; a file there is replaced.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    unfinished = path.with_name(f".{uuid.uuid4().hex}.unfinished{path.suffix}")  # two commands may draw the same
     try:
         figure.savefig(unfinished)
         unfinished.replace(path)

@@ -68,6 +68,10 @@ class Checkpoints:
         """Step of the checkpoint with the highest score; None if there is none."""
         return self._manager.best_step()
 
+    def folder_of(self, step: int) -> Path:
+        """Where orbax keeps the checkpoint of a step."""
+        return self.folder.resolve() / str(step)
+
     def is_scored(self, step: int) -> bool:
         """Whether the checkpoint of this step was validated, or only saved on the way."""
         return self._manager.metrics(step) is not None
@@ -93,7 +97,7 @@ class Checkpoints:
     def add_score(self, step: int, score: float) -> None:
         """Give the checkpoint of a step the score that it was saved without, where orbax keeps it."""
         if leads():
-            write_json(self.folder.resolve() / str(step) / "metrics" / "metrics", {"score": score})
+            write_json(self.folder_of(step) / "metrics" / "metrics", {"score": score})
         meet("at a score")
         self._manager.reload()
 

@@ -128,8 +128,8 @@ def deferred() -> Iterator[None]:
 
 
 def requested() -> int:
-    """Number of the signal that asks this process to stop; 0 if there was none."""
-    return _watch.requested
+    """Number of the signal that was noted inside `deferred`; 0 if there was none."""
+    return _watch.requested if _watch.deferred else 0
 
 
 def say(text: str) -> None:

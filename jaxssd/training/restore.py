@@ -18,7 +18,7 @@ def restore(
 
     Args:
         run: its folder.
-        which: the checkpoint with the best validation score, or the last one.
+        which: the checkpoint with the best validation score, or the last one. A run in training may be read as well.
         mesh: devices that get the variables, each all of them; default, the first one of this process.
 
     Returns:
@@ -30,6 +30,14 @@ def restore(
     config = run.open()
     task = make_task(config)
     like = variable_shapes(task.model, config.image_size)
-    with Checkpoints(run.checkpoints, mesh=mesh, read_only=True) as checkpoints:
-        step = checkpoints.best_step if which == "best" else checkpoints.last_step
-        return config, task, checkpoints.restore_variables(step, like)
+    tried = None
+    while True:
+        with Checkpoints(run.checkpoints, mesh=mesh, read_only=True) as checkpoints:
+            step = checkpoints.best_step if which == "best" else None
+            step = checkpoints.last_step if step is None else step  # stopped before a validation: the best there is
+            try:
+                return config, task, checkpoints.restore_variables(step, like)
+            except Exception:  # of what is deleted at this moment, orbax raises nearly anything
+                if step == tried:
+                    raise
+                tried = step  # a training may have replaced it; then there is another one now

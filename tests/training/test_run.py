@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 
 import jax
@@ -14,20 +15,29 @@ from jaxssd.config import Config
 from jaxssd.models.heads import Predictions
 from jaxssd.tasks import make_task
 from jaxssd.training import (
+    DivergedError,
     NonFiniteLossError,
     RunFolder,
+    RunInUseError,
     epochs,
     evaluate,
+    job,
+    lock,
     loop,
     make_predict,
     make_validate,
     map_batches,
     restore,
+    resume,
+    start,
     train,
 )
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints
+from jaxssd.training.divergence import compare_ends
+from jaxssd.training.lock import locked
 from jaxssd.training.report import report_scores, report_training
+from jaxssd.training.run_folder import new_folder
 
 
 def leaves(run, which="last"):
@@ -83,6 +93,71 @@ def test_resumed_run_ends_like_an_uninterrupted_one(
     assert run.metrics.read_text() == finished_run.metrics.read_text()
     for a, b in zip(leaves(run), leaves(finished_run), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_settings_changed_by_hand_are_named(finished_run, tiny_config, tiny_sets):
+    """With the values of then and now; what no number depends on may be changed."""
+    changed = replace(tiny_config, batch_size=4, epochs=(5,))
+    with pytest.raises(ValueError, match=r"epochs is \[5\] and was \[3\], batch_size is 4 and was 8\. Set it back"):
+        train(changed, *tiny_sets, finished_run)
+    finished_run.require_same_settings(replace(tiny_config, memory="stream", checkpoint_every=1.0, data="moved"))
+
+
+def test_nobody_trains_where_another_does(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch):
+    """Neither goes on with a run, nor starts one in the folder that another has begun meanwhile."""
+    with locked(finished_run.path), pytest.raises(RunInUseError, match="in use"):
+        resume(finished_run)
+    monkeypatch.setattr(job, "_load", lambda config: tiny_sets)
+    with locked(tmp_path), pytest.raises(RunInUseError, match="in use"):
+        start(replace(tiny_config, classes=()), RunFolder(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == [lock.NAME]
+
+
+def test_a_checkpoint_that_a_training_replaces_is_read_anew(finished_run, tmp_path, monkeypatch):
+    run, restore_once, tries = RunFolder(tmp_path / "run"), Checkpoints.restore_variables, []
+    shutil.copytree(finished_run.path, run.path)
+
+    def replace_and_restore(checkpoints, step, like):
+        tries.append(step)
+        if step == 6:
+            checkpoints.folder_of(6).rename(checkpoints.folder_of(8))
+        return restore_once(checkpoints, step, like)
+
+    monkeypatch.setattr(Checkpoints, "restore_variables", replace_and_restore)
+    ours = leaves(run)
+    assert tries == [6, 8]
+    monkeypatch.undo()
+    jax.tree.map(np.testing.assert_array_equal, ours, leaves(finished_run))
+    shutil.rmtree(run.checkpoints / "8" / "variables")
+    with pytest.raises(KeyError, match="variables"):  # it stays the last one, and is not whole
+        restore(run, "last")
+
+
+@pytest.mark.parametrize(("loss", "fails"), [(1e8, True), (0.9, False)])
+def test_a_run_that_ends_worse_than_it_began_says_so(
+    tiny_config, tiny_sets, tmp_path, monkeypatch, capsys, finished_run, loss, fails
+):
+    """When all is written; far worse, it fails."""
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(finished_run.path, run.path)
+    run.append_rows([{"kind": "train", "step": step, "loss": loss, "epoch": 2, "phase": 0} for step in (7, 8, 9)])
+    monkeypatch.setattr(job, "_load", lambda config: tiny_sets)
+    monkeypatch.setattr(job, "train", lambda config, train_set, val_set, run, mesh: make_validate(make_task(config)))
+    monkeypatch.setattr(job, "report_training", lambda run, task: None)
+    with pytest.raises(DivergedError, match=r"diverged.*--learning-rate") if fails else nullcontext():
+        resume(run)
+    assert (run.path / "scores-val.json").exists()
+    assert ("warning" in capsys.readouterr().out) != fails
+
+
+@pytest.mark.parametrize(("end", "said"), [(1.0, False), (1.1, False), (1.2, True), (10.0, True)])
+def test_noise_is_no_divergence(end, said):
+    rows = [{"loss": loss} for loss in [10.0] * 10 + [500.0] * 20 + [10 * end] * 10]
+    assert (compare_ends(rows) is not None) == said
+
+
+def test_two_folders_of_the_same_second(tmp_path):
+    assert [new_folder(tmp_path / "runs" / "a").name for _ in range(3)] == ["a", "a-2", "a-3"]
 
 
 def test_a_finished_run_stays_as_it_is(finished_run, tiny_config, tiny_sets, tmp_path, capsys):
