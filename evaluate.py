@@ -135,7 +135,7 @@ def explain(command: Command) -> None:
 def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config", str, "Dataset"]:
     """The settings with the data that the command asks for, its split, and that split."""
     from jaxssd.data.class_filter import notes_on_classes
-    from jaxssd.data.sources import default_split, held_out_although, load_split
+    from jaxssd.data.sources import default_split, load_split, notes_on_splits
 
     if command.data_images is not None and not command.data:
         raise ValueError("--data-images goes with --data: name the data set as well")
@@ -143,14 +143,14 @@ def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config"
     if command.data:
         config = replace(config, data=command.data, images=command.data_images, train_split=None, val_split=None)
         split = command.split or default_split(config)
+    for line in notes_on_splits(config, "--split", split=split):
+        print(line)
     dataset = load_split(config, split)
     if not command.data:
         run.require_same_data({split: dataset.fingerprint})
     print(f"{split}: {dataset.report.summary()}")
     for line in notes_on_classes(split, dataset):
         print(line)
-    if split == "val" and (hint := held_out_although(config, "--split")):
-        print(hint)
     return config, split, dataset
 
 

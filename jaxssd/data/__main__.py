@@ -24,7 +24,7 @@ from jaxssd.data.inspection.anchor_fit import AnchorSettings, advise
 from jaxssd.data.inspection.inspection import cover, inspect
 from jaxssd.data.inspection.record import inspection_record
 from jaxssd.data.inspection.text import report_text
-from jaxssd.data.sources import held_out_although, load_split, with_classes
+from jaxssd.data.sources import load_split, notes_on_splits, with_classes
 from jaxssd.models import BACKBONES, pyramid_grids
 from jaxssd.plots.dataset import dataset_figure
 from jaxssd.presets import PRESETS
@@ -102,8 +102,8 @@ def tell(command: Command) -> None:
         finer=given._replace(grids=network_grids(replace(config, image_size=2 * size))) if size <= 2048 else None,
     )
     print(f"{config.data}, for the preset {command.preset}: {size} x {size} pixels ({config.aspect})\n")
-    if hint := held_out_although(config, "--val-split"):
-        print(f"  {hint}\n")
+    for line in notes_on_splits(config, "--val-split"):
+        print(f"  {line}\n")
     print(report_text(inspection, coverage, advice, config.match_threshold))
     if advice.suggestion:
         print(f"  {train_command(command, advice.suggestion.settings)}")

@@ -64,6 +64,10 @@ class Source(ABC):
         """What can be named as a split, and is none unless it is named; in alphabetical order."""
         return ()
 
+    def remarks(self) -> tuple[str, ...]:
+        """Lines about the layout that a person is to be told before anything is read."""
+        return ()
+
     @abstractmethod
     def split_ids(self, split: str) -> tuple[str, ...]:
         """The images of a split, each once, in the data set's order.
@@ -116,21 +120,35 @@ class Source(ABC):
         return tuple(range(1, len(class_names) + 1))
 
 
-def train_val_ids(
+class ChosenSplits(NamedTuple):
+    """What a run trains and validates on.
+
+    Attributes:
+        train: ids.
+        val: ids.
+        notes: what a person is to be told: whatever was not stated by the data set or the user, and why.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def choose_splits(
     source: Source,
     *,
     train_split: str | None = None,
     val_split: str | None = None,
     val_fraction: float = 0.2,
     seed: int = 42,
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+) -> ChosenSplits:
     """Images to train on and images to validate on.
 
     Unless they are named, the splits are `train` and `val`. Where there is no `train`, `trainval` takes its place, or
-    all images if there are no splits at all, less the validation images. Where there is nothing to validate on, some
-    are held out as the lesson does it, of `trainval` rather than `train`: with the ids in alphabetical order, the first
-    `int(val_fraction * n)` (at least one) of NumPy's legacy permutation of `n` for `seed`. The defaults give the
-    lesson's own 500 validation images from VOC 2007's `train`.
+    the only split if it is not one to test on, or all images if there are no splits at all, less the validation images.
+    Where there is nothing to validate on, some are held out as the lesson does it, of `trainval` rather than `train`:
+    with the ids in alphabetical order, the first `int(val_fraction * n)` (at least one) of NumPy's legacy permutation
+    of `n` for `seed`. The defaults give the lesson's own 500 validation images from VOC 2007's `train`.
 
     Args:
         source: of any format.
@@ -140,16 +158,20 @@ def train_val_ids(
         seed: which images to hold out.
 
     Returns:
-        Training ids and validation ids.
+        Training ids, validation ids, and notes; one of them says what is held out, whenever something is.
 
     Raises:
         ValueError: as `Source.split_ids`; or if an image is in both splits, if there are splits but none to train on,
             or if nothing is left to train on.
     """
+    notes: list[str] = []
     splits = source.split_names()
     val_split = val_split or ("val" if "val" in splits else None)
     candidates = [train_split] if train_split else TRAIN_SPLITS if val_split else TRAIN_SPLITS[::-1]
     chosen = next((name for name in candidates if name == train_split or name in splits), None)
+    if chosen is None and len(only := _without_class_lists(splits)) == 1 and only[0] not in ("val", "test", val_split):
+        chosen = only[0]
+        notes.append(f"train is the data set's only split, {chosen}")
     if chosen:
         ids = source.split_ids(chosen)
     elif splits:
@@ -162,11 +184,13 @@ def train_val_ids(
     if val_split:
         val = source.split_ids(val_split)
         shared = sorted(set(ids) & set(val))
-        if shared and (train_split or chosen == "train"):
+        if shared and (train_split or (chosen != "trainval" and chosen)):
             raise ValueError(
                 f"{source.path}: in both splits {chosen} and {val_split}: {len(shared)} images, the first "
                 f"{shared[0]!r}; name another one with --val-split"
             )
+        if shared:
+            notes.append(f"{len(shared):,} images of {val_split} are left out of {chosen or 'all images'} to train on")
     else:
         if not 0 < val_fraction < 1:
             raise ValueError(f"{source.path}: cannot hold out a share of {val_fraction}")
@@ -174,8 +198,31 @@ def train_val_ids(
         num_val = max(int(val_fraction * len(ids)), 1)
         shuffled = np.random.RandomState(seed).permutation(len(ids))  # the lesson's stream, which NumPy keeps
         val = tuple(sorted(ids[i] for i in shuffled[:num_val]))
+        stated = f"there is {' and '.join(splits)} but no val" if splits else "there are no splits"
+        share = f"{100 * val_fraction:g} % of {chosen or 'all images'}, {num_val:,} of {len(ids):,}"
+        notes.append(
+            f"no validation split found, {stated}: {share}, are held out at random (seed {seed}) and validated on"
+        )
     held_out = set(val)
     train = tuple(name for name in ids if name not in held_out)
     if not train:
         raise ValueError(f"{source.path}: of {len(ids)} image(s) none would be left to train on")
-    return train, val
+    return ChosenSplits(train, val, tuple(notes))
+
+
+def train_val_ids(
+    source: Source,
+    *,
+    train_split: str | None = None,
+    val_split: str | None = None,
+    val_fraction: float = 0.2,
+    seed: int = 42,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Training ids and validation ids of `choose_splits`, without its notes."""
+    chosen = choose_splits(source, train_split=train_split, val_split=val_split, val_fraction=val_fraction, seed=seed)
+    return chosen.train, chosen.val
+
+
+def _without_class_lists(splits: Sequence[str]) -> list[str]:
+    """Splits but those of single classes, as VOC's `car_train` is one of `train`."""
+    return [name for name in splits if not any(name.endswith(f"_{other}") for other in splits)]

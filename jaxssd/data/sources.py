@@ -19,7 +19,7 @@ from jaxssd.data.formats.coco_listing import json_stem
 from jaxssd.data.formats.voc import VOCFolder
 from jaxssd.data.formats.yolo import YOLOFolder, looks_like_yolo
 from jaxssd.data.read import read
-from jaxssd.data.source import Source, train_val_ids
+from jaxssd.data.source import ChosenSplits, Source, choose_splits
 
 SHAPES_IMAGES = {"train": 6000, "val": 400, "test": 400}
 
@@ -95,24 +95,25 @@ def default_split(config: Config) -> str:
     return "val" if config.data == "shapes" or "val" in open_source(config).split_names() else "all"
 
 
-def held_out_although(config: Config, option: str) -> str | None:
-    """What to tell of a data set of which a share is held out although it may have a validation set; None if nothing.
+def notes_on_splits(config: Config, option: str, *, split: str = "train") -> list[str]:
+    """Lines for the beginning of a run: what is held out at random and why, and what else its splits are made from.
 
     Args:
         config: of a run.
         option: by which one would name a split.
+        split: the one that is read; `train` and `val` depend on each other.
 
     Returns:
-        A line.
+        No line for a data set whose splits are stated and taken as they are.
     """
-    if config.data in NAMES or config.val_split is not None:
-        return None
+    if config.data in NAMES and config.data not in tfds.NAMES:
+        return []
     source = open_source(config)
-    others = source.other_splits()
-    if not others or "val" in source.split_names():
-        return None
-    named = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-    return f"val is held out of {Path(config.data).name}; beside it lie {named}: {option} NAME takes one of them"
+    notes = [*source.remarks(), *(_chosen(source, config).notes if split in ("train", "val") else ())]
+    if notes and config.val_split is None and (others := source.other_splits()) and "val" not in source.split_names():
+        named = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        notes[-1] += f"; beside it lie {named}: {option} NAME takes one of them"
+    return notes
 
 
 def open_source(config: Config) -> Source:
@@ -194,10 +195,11 @@ def _split_ids(source: Source, config: Config, split: str) -> tuple[str, ...]:
         return source.all_ids()
     if split not in ("train", "val"):
         return source.split_ids(split)
-    train_ids, val_ids = train_val_ids(
-        source,
-        train_split=config.train_split,
-        val_split=config.val_split,
-        val_fraction=config.val_fraction,
+    chosen = _chosen(source, config)
+    return chosen.train if split == "train" else chosen.val
+
+
+def _chosen(source: Source, config: Config) -> ChosenSplits:
+    return choose_splits(
+        source, train_split=config.train_split, val_split=config.val_split, val_fraction=config.val_fraction
     )
-    return train_ids if split == "train" else val_ids

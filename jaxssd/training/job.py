@@ -8,7 +8,7 @@ from pathlib import Path
 from jaxssd.config import Config
 from jaxssd.data.class_filter import notes_on_classes
 from jaxssd.data.dataset import Dataset
-from jaxssd.data.sources import NAMES, held_out_although, load_split, with_classes
+from jaxssd.data.sources import NAMES, load_split, notes_on_splits, with_classes
 from jaxssd.tasks import make_task
 from jaxssd.training.backbone import pretrained_backbone
 from jaxssd.training.devices import data_mesh, describe, leads, meet
@@ -67,6 +67,8 @@ def find_rate(config: Config, folder: Path) -> None:
         ValueError, FileNotFoundError: for data or settings that do not work, naming them.
     """
     config = _settle(config)
+    for line in notes_on_splits(config, "--val-split"):
+        print(line)
     train_set = load_split(config, "train")
     print(f"train: {train_set.report.summary()}")
     _require_objects(config, train_set)
@@ -98,12 +100,12 @@ def _absolute(path: str) -> str:
 
 
 def _load(config: Config) -> tuple[Dataset, Dataset]:
+    for line in notes_on_splits(config, "--val-split"):
+        print(line)
     train_set, val_set = (load_split(config, split) for split in ("train", "val"))
     print(f"train: {train_set.report.summary()}\nval: {val_set.report.summary()}")
     for line in [*notes_on_classes("train", train_set, trained_on=True), *notes_on_classes("val", val_set)]:
         print(line)
-    if hint := held_out_although(config, "--val-split"):
-        print(hint)
     _require_objects(config, train_set)
     return train_set, val_set
 

@@ -1,5 +1,6 @@
 """Which images and classes the settings of a run stand for."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from jaxssd.data.formats.tfds import TFDSVoc
 from jaxssd.data.formats.voc import VOCFolder
 from jaxssd.data.formats.yolo import YOLOFolder
 from jaxssd.data.shapes import CLASS_NAMES
-from jaxssd.data.sources import default_split, held_out_although, load_split, open_source, with_classes
+from jaxssd.data.sources import default_split, load_split, notes_on_splits, open_source, with_classes
 
 
 @pytest.fixture
@@ -154,9 +155,50 @@ def test_files_beside_a_coco_file_are_told_of(folder, tmp_path):
     """They may be splits; nobody knows before one is named."""
     (tmp_path / "coco").mkdir()
     for name in ("train", "val", "test"):
-        (tmp_path / f"coco/{name}.json").write_text("{}")
+        images = [{"id": number, "file_name": f"{name}{number}.jpg"} for number in range(3)]
+        content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
+        (tmp_path / f"coco/{name}.json").write_text(json.dumps(content))
     config = Config(data=str(tmp_path / "coco/train.json"))
-    assert "beside it lie test, val: --val-split" in held_out_although(config, "--val-split")
-    assert held_out_although(replace(config, val_split="val"), "--val-split") is None
-    assert held_out_although(Config(data=str(folder)), "--val-split") is None
-    assert held_out_although(Config(), "--val-split") is None
+    (line,) = notes_on_splits(config, "--val-split")
+    assert line.endswith("beside it lie test, val: --val-split NAME takes one of them")
+    assert notes_on_splits(replace(config, val_split="val"), "--val-split") == []
+    assert notes_on_splits(Config(), "--val-split") == []
+
+
+HELD_OUT = "no validation split found, {}: 20 % of {}, {} of {}, are held out at random (seed 42) and validated on"
+
+
+@pytest.mark.parametrize(
+    ("lists", "options", "notes"),
+    [
+        ({}, {}, [HELD_OUT.format("there are no splits", "all images", 2, 10)]),
+        ({"train": "123", "val": "4"}, {}, []),
+        ({"Train": "123", "valid": "4"}, {}, []),
+        ({"train": "12345"}, {}, [HELD_OUT.format("there is train but no val", "train", 1, 5)]),
+        ({"train": "12345", "test": "6"}, {}, [HELD_OUT.format("there is test and train but no val", "train", 1, 5)]),
+        ({"train": "12345", "test": "6"}, {"val_split": "test"}, []),
+        ({"trainval": "1234", "val": "34"}, {}, ["2 images of val are left out of trainval to train on"]),
+        (
+            {"default": "12345", "cat_default": "24"},
+            {},
+            [
+                "train is the data set's only split, default",
+                HELD_OUT.format("there is cat_default and default but no val", "default", 1, 5),
+            ],
+        ),
+        ({"val": "12"}, {"train_split": "val"}, "in both splits val and val"),
+        ({"test": "12"}, {}, "no split train or trainval, only test"),
+        ({"default": "12", "other": "34"}, {}, "no split train or trainval, only default, other"),
+    ],
+)
+def test_whatever_is_not_stated_is_said(folder, lists, options, notes):
+    for name, ids in lists.items():
+        (folder / "ImageSets/Main").mkdir(parents=True, exist_ok=True)
+        (folder / f"ImageSets/Main/{name}.txt").write_text("\n".join(ids))
+    config = Config(data=str(folder), **options)
+    if isinstance(notes, str):
+        with pytest.raises(ValueError, match=notes):
+            notes_on_splits(config, "--val-split")
+    else:
+        assert notes_on_splits(config, "--val-split") == notes
+        assert notes_on_splits(config, "--val-split", split="all") == []

@@ -2,12 +2,18 @@
 
 import errno
 import os
+import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import unquote
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+"""Endings of images, in any case. Of equal names the earlier ending counts. The content decides how one is read."""
+
+_NO_DATA = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "__pycache__", "lost+found"}
+"""Folders that systems leave in archives and on disks."""
 
 MAX_ANNOTATION_BYTES = 10_000_000
 """Of the file that has one image's boxes, enough for 30,000 of VOC's; parsed, it takes fifty times the memory."""
@@ -17,7 +23,7 @@ def list_files(root: Path, suffixes: tuple[str, ...]) -> tuple[str, ...]:
     """Regular files below a folder, at any depth.
 
     Links to files and folders are followed, each folder once, so that a link to a folder above ends nothing. Hidden
-    files and folders are left out, and so is what cannot be listed.
+    files and folders are left out, and so are those that systems make, such as `__MACOSX`, and what cannot be listed.
 
     Args:
         root: the folder.
@@ -40,21 +46,72 @@ def list_files(root: Path, suffixes: tuple[str, ...]) -> tuple[str, ...]:
         if (status.st_dev, status.st_ino) in visited:
             continue
         visited.add((status.st_dev, status.st_ino))
-        inside = [entry for entry in inside if not entry.name.startswith(".")]
+        inside = [entry for entry in inside if not is_hidden(entry.name)]
         for entry in inside:
             if os.path.splitext(entry.name)[1].lower() in suffixes and is_file(entry):
                 found.append(folder + entry.name)
-        pending.extend(f"{folder}{entry.name}/" for entry in reversed(inside) if _is_folder(entry))
+        pending.extend(f"{folder}{entry.name}/" for entry in reversed(inside) if is_folder(entry))
     return tuple(sorted(found))
 
 
-def read_annotation(path: Path) -> bytes:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the data: hidden, or made by a system."""
+    return name.startswith(".") or name in _NO_DATA
+
+
+def children(folder: Path) -> dict[str, bool]:
+    """What is in a folder, and whether each is a folder; hidden ones left out, nothing if it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return {
+                entry.name: is_folder(entry)
+                for entry in sorted(entries, key=lambda e: e.name)
+                if not is_hidden(entry.name)
+            }
+    except OSError:
+        return {}
+
+
+def contents(folder: Path) -> str:
+    """What is in a folder, in a few words for a message."""
+    inside = [name + "/" * is_folder for name, is_folder in children(folder).items()]
+    more = f" and {len(inside) - 8} more" if len(inside) > 8 else ""
+    return ", ".join(inside[:8]) + more or "nothing"
+
+
+def fold(name: str) -> str:
+    """A form in which names are equal that differ in case, in `%20` for a blank, or in how accents are written.
+
+    Example:
+        >>> fold("My%20Cat.JPG")
+        'my cat.jpg'
+    """
+    return unicodedata.normalize("NFC", unquote(name)).casefold()
+
+
+def descend(root: Path, path: str) -> Path | None:
+    """A file or folder below another one, by its path or, failing that, in another case; None if there is none.
+
+    Args:
+        root: the folder.
+        path: parts between `/` or `\\`; `..` leads nowhere.
+    """
+    found = root
+    for part in plain_path(path).split("/"):
+        names = [part] if os.path.lexists(found / part) else [n for n in children(found) if fold(n) == fold(part)]
+        if not names:
+            return None
+        found = found / names[0]
+    return found
+
+
+def read_annotation(path: str | Path) -> bytes:
     """The content of one image's annotation.
 
     Raises:
         OSError: if it cannot be read, or has more than `MAX_ANNOTATION_BYTES`.
     """
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         content = file.read(MAX_ANNOTATION_BYTES + 1)
     if len(content) > MAX_ANNOTATION_BYTES:
         raise OSError(errno.EFBIG, f"it has more than {MAX_ANNOTATION_BYTES:,} bytes")
@@ -121,7 +178,8 @@ def is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is, or is a link to, a folder."""
     try:
         return entry.is_dir()
     except OSError:

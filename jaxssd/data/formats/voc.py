@@ -1,11 +1,21 @@
-"""A folder in PASCAL VOC layout to a `Dataset`.
+"""A folder in PASCAL VOC layout, or in one like it, to a `Dataset`.
 
-    root/Annotations/*.xml           one annotation an image; its name without extension is the image's id
-    root/JPEGImages/*.jpg            .jpg, .jpeg or .png in any case, found by id; the XML's <filename> is not read
+    root/Annotations/**.xml          one annotation an image; its path without ending is the image's id
+    root/JPEGImages/**.jpg           any ending of `files.IMAGE_SUFFIXES` in any case, found by id
     root/ImageSets/Main/train.txt    ids of a split, one a line; optional
+
+Folders may be called otherwise (`annotations`, `xml`, `images`, in any case), lie within folders of splits
+(`train/annotations/`), or be missing: an XML beside its image. `voc_files` says what an id is then, and which lists of
+splits count; `split_lists` says what a line of a list may be. Where there are no lists, folders called after splits are
+the splits: `train/`, `valid/`, `test/` as Roboflow exports them.
+
+The image of an XML is the one of its name. Where there is none, it is the one that its <filename> names, or else the
+only one of its name in another folder or in another case; an image that two annotations claim so is neither's.
 
 VOC counts pixels from 1 and includes both corners, so a box is `[ymin - 1, xmin - 1, ymax, xmax]` over the decoded
 image's height and width. Coordinates may have decimals. <part> annotations are not objects; a missing <difficult> is 0.
+An object without <bndbox> may have a <robndbox>, the box (cx, cy, w, h) turned by an angle about its middle, or a
+<polygon>. Their points are edges counted from 0, and the box is their hull.
 
 Links are followed as the file system does, folders and files alike, so that sets can be put together from links; but
 an id is only ever looked up among the names in its folder and never becomes part of a path.
@@ -14,8 +24,9 @@ What is not as it should be is counted in the report together with its file, and
 
 | found | done | counted as |
 |---|---|---|
-| image damaged, cut short, or neither JPEG nor PNG | image skipped | `broken` |
-| no image of that id | image skipped | `missing` |
+| image damaged, cut short, or of no known kind | image skipped | `broken` |
+| no image of that id, and none that <filename> names | image skipped | `missing` |
+| an image that several annotations name, or several images that one does | image skipped | `ambiguous` |
 | beyond a limit of `images`, such as `MAX_PIXELS` | image skipped | `oversized` |
 | no annotation of that id | image skipped | `without annotation` |
 | annotation is not XML, not an <annotation>, or of more than 10 MB | image skipped | `malformed annotation` |
@@ -28,22 +39,36 @@ What is not as it should be is counted in the report together with its file, and
 | an object of a class that is not among `class_names` | box dropped | `other class` |
 | more than `max_objects` objects | smallest boxes dropped | `over max_objects` |
 | box more than one pixel beyond the image's edge | box clipped | `beyond the image's edge` |
+| turned boxes or polygons alone | their hulls taken | `with outlines` |
+| a.jpg beside a.png | the earlier ending taken | `one of several of its name` |
+| <filename> names another image, which has no annotation itself | the one of the XML's name taken | `named otherwise` |
 | no object, or none left | image kept | `without objects` |
 | <size> differs from the image's | image kept, its own size used | `of another size than annotated` |
 
 Up to one pixel beyond the edge is clipped without a word: many tools count from 0. What would need a guess is an error
-instead: a class with a name that cannot be printed, an id that is not a plain name, one in
+instead: a class with a name that cannot be printed, an id that is neither a name nor a path within the data set, one in
 both the training and the validation split, a folder of another layout, or no readable image at all.
 """
 
-import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from jaxssd.data.formats.class_names import check_class_names
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, is_file, read_annotation
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, contents, plain_path, read_annotation
+from jaxssd.data.formats.split_lists import Lookup, read_lines, resolve
+from jaxssd.data.formats.split_names import find_split
+from jaxssd.data.formats.voc_files import (
+    VOCFiles,
+    data_sets_within,
+    find_lists,
+    list_voc,
+    looks_like_voc,
+    role_folders,
+    split_folders,
+)
 from jaxssd.data.formats.voc_xml import Annotation, UnreadableAnnotation, parse_annotation, take_sound
 from jaxssd.data.report import Problem
 from jaxssd.data.source import Record, Source
@@ -72,47 +97,48 @@ class VOCFolder(Source):
         return self.root
 
     def split_names(self) -> tuple[str, ...]:
-        """The splits that ImageSets/Main has, in alphabetical order."""
-        return tuple(sorted(self._splits))
+        """The splits that lists or folders are called after, in alphabetical order."""
+        return tuple(sorted(self._lists or self._folders))
 
     def all_ids(self) -> tuple[str, ...]:
         """All images that have an annotation, in alphabetical order; without splits, those that have none as well.
 
         The latter are skipped and counted. Where there are splits, they say which images are meant.
         """
-        return tuple(sorted(self._annotations if self._splits else {**self._images, **self._annotations}))
+        if self._lists or self._folders:
+            return tuple(sorted(self._files.annotations))
+        return tuple(sorted({*self._files.annotations, *self._unsaid.values()}))
 
     def split_ids(self, split: str) -> tuple[str, ...]:
-        """The images of a named split, in the file's order.
+        """The images of a named split, in the list's order.
 
-        A second column, as in VOC's files for single classes, is ignored. An id named twice counts once.
+        Columns behind a name, as in VOC's files for single classes, are ignored. An id named twice counts once.
 
         Args:
-            split: name of a file in ImageSets/Main, without `.txt`.
+            split: name of a list, without `.txt`, or of a folder.
 
         Returns:
             Their ids.
 
         Raises:
-            ValueError: if there is no such split, or if it is empty, is not UTF-8 or has an id that is not a plain
-                name.
+            ValueError: if there is no such split, or if it is empty, is not UTF-8, or has a line that leads out of the
+                data set.
         """
-        if split not in self._splits:
-            known = ", ".join(self.split_names()) or "none"
-            raise ValueError(f"{self.root} has no split {split!r}; ImageSets/Main has {known}")
-        path = self._splits[split]
-        try:
-            lines = path.read_text(encoding="utf-8-sig").split("\n")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8: {error}") from error
+        name = find_split(split, self.split_names())
+        if name is None:
+            where = "ImageSets/Main" if (self.root / "ImageSets" / "Main").is_dir() else "it"
+            raise ValueError(
+                f"{self.root} has no split {split!r}; {where} has {', '.join(self.split_names()) or 'none'}"
+            )
+        if not self._lists:
+            return self._folders[name]
         ids: dict[str, None] = {}  # an ordered set
-        for number, line in enumerate(map(str.strip, lines), start=1):
-            if line:
-                name = line if line in self._annotations else line.split()[0]  # a name may have spaces in it
-                _check_id(name, f"{path}, line {number}")
-                ids[name] = None
+        for path in self._lists[name]:
+            for number, line in read_lines(path):
+                found = resolve(line, f"{path}, line {number}", self._files.annotations, lambda: self._lookup)
+                ids[found] = None
         if not ids:
-            raise ValueError(f"{path} names no image")
+            raise ValueError(f"{' and '.join(map(str, self._lists[name]))} names no image")
         return tuple(ids)
 
     def class_names(self, ids: Iterable[str]) -> tuple[str, ...]:
@@ -121,18 +147,27 @@ class VOCFolder(Source):
         Annotations that cannot be read are left out here and reported by `records`.
         """
         found: dict[str, str] = {}
+        unread: dict[str, str] = {}
+        ids = tuple(ids)
         for name in ids:
             try:
                 found.update({item.name: name for item in self._annotation(name).objects})
-            except UnreadableAnnotation:
-                continue
+            except UnreadableAnnotation as error:
+                unread[name] = f"{self._annotation_name(name)}: {error}"
         if not found:
-            raise ValueError(f"{self.root}: the annotations asked for hold no object")
+            without = sum(name not in self._files.annotations for name in ids)
+            if ids and without == len(ids):
+                raise ValueError(
+                    f"{self.root}: none of the {without:,} images asked for has an annotation: looked for "
+                    f"{self._annotation_name(ids[0])}; the folder has {len(self._files.annotations):,} annotations"
+                )
+            first = f"; {len(unread):,} cannot be read, the first {next(iter(unread.values()))}" if unread else ""
+            raise ValueError(f"{self.root}: the {len(ids):,} annotations asked for hold no object{first}")
         for class_name, name in found.items():
             try:
                 check_class_names([class_name])
             except ValueError as error:
-                raise ValueError(f"{self._annotations[name]} {error}") from error
+                raise ValueError(f"{self.root / self._files.annotations[name]} {error}") from error
         return tuple(sorted(found))
 
     def records(self, ids: Sequence[str], class_names: tuple[str, ...]) -> tuple[list[Record], list[Problem]]:
@@ -147,52 +182,123 @@ class VOCFolder(Source):
 
     def inputs(self, ids: Sequence[str]) -> list[Path | None]:
         """Annotation and image of each."""
-        return [folder.get(name) for name in ids for folder in (self._annotations, self._images)]
+        found = [path for name in ids for path in (self._files.annotations.get(name), self._image_of(name))]
+        return [self.root / path if path else None for path in found]
 
     def file_names(self, ids: Sequence[str]) -> tuple[str, ...]:
         """Below `root`."""
-        return tuple(f"JPEGImages/{self._images[name].name}" if name in self._images else name for name in ids)
+        return tuple(self._image_of(name) or name for name in ids)
 
     @cached_property
-    def _annotations(self) -> dict[str, Path]:
-        return _files_by_stem(self.root / "Annotations", (".xml",))
+    def _files(self) -> VOCFiles:
+        return list_voc(self.root)
 
     @cached_property
-    def _images(self) -> dict[str, Path]:
-        return _files_by_stem(self.root / "JPEGImages", IMAGE_SUFFIXES)
+    def _lists(self) -> dict[str, tuple[Path, ...]]:
+        return find_lists(self.root)
 
     @cached_property
-    def _splits(self) -> dict[str, Path]:
-        folder = self.root / "ImageSets" / "Main"
-        return _files_by_stem(folder, (".txt",)) if folder.is_dir() else {}
+    def _folders(self) -> dict[str, tuple[str, ...]]:
+        return split_folders(sorted(self._files.annotations))
+
+    @cached_property
+    def _lookup(self) -> Lookup:
+        """Ids by the names of annotations and of images."""
+        annotations = self._files.annotations
+        own = {self._files.images[name][0]: name for name in annotations if name in self._files.images}
+        return Lookup({**self._unsaid, **self._claimed, **own, **{path: name for name, path in annotations.items()}})
+
+    @cached_property
+    def _unclaimed(self) -> dict[str, str]:
+        """Images without an annotation of their name: ids by path."""
+        known = self._files.annotations
+        return {paths[0]: name for name, paths in self._files.images.items() if name not in known}
+
+    @cached_property
+    def _unclaimed_lookup(self) -> Lookup:
+        return Lookup({path: path for path in self._unclaimed})
+
+    @cached_property
+    def _claims(self) -> dict[str, tuple[str, ...]]:
+        """Images that each annotation without one of its name can mean; none that another one is named like."""
+        lonely = [name for name in self._files.annotations if name not in self._files.images]
+        return {name: self._meant_by(name) for name in lonely} if self._unclaimed else {}
+
+    @cached_property
+    def _claimed(self) -> dict[str, str]:
+        """Ids of such annotations by the image that is theirs alone."""
+        count = Counter(path for paths in self._claims.values() for path in paths)
+        return {paths[0]: name for name, paths in self._claims.items() if len(paths) == 1 and count[paths[0]] == 1}
+
+    @cached_property
+    def _unsaid(self) -> dict[str, str]:
+        """Images that no annotation mentions: ids by path."""
+        return {path: name for path, name in self._unclaimed.items() if path not in self._claimed}
+
+    @cached_property
+    def _image_of_claim(self) -> dict[str, str]:
+        return {name: path for path, name in self._claimed.items()}
+
+    def _meant_by(self, name: str) -> tuple[str, ...]:
+        try:
+            written = self._annotation(name).filename
+        except UnreadableAnnotation:
+            written = ""
+        return tuple(dict.fromkeys([*self._find_unclaimed(name, written), *self._unclaimed_lookup.find(name)]))
+
+    def _find_unclaimed(self, name: str, written: str) -> tuple[str, ...]:
+        """Images that <filename> can mean: beside the annotation's own place first."""
+        if not plain_path(written):
+            return ()
+        folder = name.rpartition("/")[0]
+        return (folder and self._unclaimed_lookup.find(f"{folder}/{written}")) or self._unclaimed_lookup.find(written)
+
+    def _image_of(self, name: str) -> str | None:
+        paths = self._files.images.get(name)
+        return paths[0] if paths else self._image_of_claim.get(name)
+
+    def _why_no_image(self, name: str) -> tuple[str, str]:
+        """Kind and detail."""
+        paths = self._claims.get(name, ())
+        if len(paths) > 1:
+            return "ambiguous", f"its image can be {', '.join(paths[:3])}: name both alike"
+        if paths:
+            return "ambiguous", f"{paths[0]} is the image of several annotations: name each image like its annotation"
+        return "missing", f"no file of that name with extension {', '.join(IMAGE_SUFFIXES)}, nor of its <filename>"
+
+    def _annotation_name(self, name: str) -> str:
+        folder = next(iter(role_folders(self.root)[0]), "")
+        return self._files.annotations.get(name) or f"{folder}{'/' * bool(folder)}{name}.xml"
 
     def _annotation(self, name: str) -> Annotation:
-        if name not in self._annotations:
+        if name not in self._files.annotations:
             raise UnreadableAnnotation("without annotation", "no such file")
         try:
-            return parse_annotation(read_annotation(self._annotations[name]))
+            return parse_annotation(read_annotation(f"{self.root}/{self._files.annotations[name]}"))
         except OSError as error:
             raise UnreadableAnnotation("malformed annotation", str(error)) from error
 
     def _record(self, name: str, class_names: tuple[str, ...], problems: list[Problem]) -> Record | None:
         """What is known of one image before it is decoded; None, and a problem more, if that is not enough."""
-        _check_id(name, "`ids`")
-        file = f"Annotations/{self._annotations[name].name if name in self._annotations else name + '.xml'}"
+        self._check_id(name)
+        file = self._annotation_name(name)
         try:
             annotation = self._annotation(name)
         except UnreadableAnnotation as error:
             problems.append(Problem(file, "skipped", error.kind, str(error)))
             return None
-        if name not in self._images:
-            expected = f"no file of that name with extension {', '.join(IMAGE_SUFFIXES)}"
-            problems.append(Problem(f"JPEGImages/{name}", "skipped", "missing", expected))
+        image = self._image_of(name)
+        if image is None:
+            folder = next(iter(role_folders(self.root)[1]), "")
+            problems.append(Problem(f"{folder}{'/' * bool(folder)}{name}", "skipped", *self._why_no_image(name)))
             return None
+        problems.extend(self._doubts(name, image, annotation))
         problems.extend(Problem(file, "dropped", "incomplete", detail) for detail in annotation.incomplete)
         boxes, labels, difficult = take_sound(annotation.objects, class_names, file=file, problems=problems)
         return Record(
             id=name,
-            image=self._images[name],
-            image_name=f"JPEGImages/{self._images[name].name}",
+            image=self.root / image,
+            image_name=image,
             annotation_name=file,
             boxes=boxes,
             labels=labels,
@@ -200,37 +306,38 @@ class VOCFolder(Source):
             stated_size=annotation.size,
         )
 
+    def _doubts(self, name: str, image: str, annotation: Annotation) -> Iterator[Problem]:
+        """What else the annotation could have meant."""
+        others = self._files.images.get(name, ())[1:]
+        if others:
+            yield Problem(image, "noted", "one of several of its name", f"taken, and not {', '.join(others[:3])}")
+        if self._unclaimed and name in self._files.images:
+            named = self._find_unclaimed(name, annotation.filename)
+            if named and named[0] in self._unsaid:
+                detail = f"taken for its name, although <filename> is that of {named[0]}"
+                yield Problem(image, "noted", "named otherwise", detail)
+        if annotation.hulls:
+            detail = f"of {annotation.hulls} turned boxes or polygons the hull is taken"
+            yield Problem(self._annotation_name(name), "noted", "with outlines", detail)
+
+    def _check_id(self, name: str) -> None:
+        known = name in self._files.annotations or name in self._files.images
+        if not known and (name in ("", ".", "..") or set(name) & set("/\\\0")):
+            raise ValueError(f"`ids`: {name!r} is not a plain file name")
+
 
 def _require_layout(root: Path) -> None:
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder")
-    missing = [name for name in ("Annotations", "JPEGImages") if not (root / name).is_dir()]
-    if not missing:
+    deeper = [] if all(role_folders(root)) else data_sets_within(root)
+    if all(role_folders(root)) or (looks_like_voc(root) and not deeper):
         return
-    inside = sorted(entry.name + "/" * entry.is_dir() for entry in root.iterdir())
-    found = ", ".join(inside[:8]) + (f" and {len(inside) - 8} more" if len(inside) > 8 else "")
-    deeper = sorted(path.parent for path in root.glob("*/Annotations"))
+    have_annotations, have_images = role_folders(root)
+    missing = ["Annotations"] * (not have_annotations) + ["JPEGImages"] * (not have_images)
     hint = f" Did you mean {deeper[0]}?" if deeper else ""
     raise ValueError(
-        f"{root} is not in PASCAL VOC layout: it has no {' and no '.join(missing)}, but "
-        f"{found or 'nothing, it is empty'}.{hint} "
+        f"{root} is not in PASCAL VOC layout: it has no {' and no '.join(missing)}, but {contents(root)}.{hint} "
         "Expected are Annotations/*.xml, JPEGImages/*.jpg and, optionally, ImageSets/Main/train.txt and val.txt. Of "
         "other formats, a COCO file is named itself, `--data instances.json`, and YOLO's text boxes lie in images/ and "
         "labels/ or beside their images."
     )
-
-
-def _files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Regular files that are not hidden, by name without extension; of equal names the earlier suffix counts."""
-    found = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            stem, suffix = os.path.splitext(entry.name)
-            if suffix.lower() in suffixes and not entry.name.startswith(".") and is_file(entry):
-                found.append((-suffixes.index(suffix.lower()), entry.name, stem))
-    return {stem: folder / name for _, name, stem in sorted(found)}
-
-
-def _check_id(name: str, where: str) -> None:
-    if name in ("", ".", "..") or set(name) & set("/\\\0"):
-        raise ValueError(f"{where}: {name!r} is not a plain file name")

@@ -33,11 +33,13 @@ class AnnotatedObject(NamedTuple):
         name: its class.
         box: (xmin, ymin, xmax, ymax), any numbers.
         difficult: False where the annotation does not say.
+        is_hull: whether the box is that around a turned box or a polygon.
     """
 
     name: str
     box: tuple[float, float, float, float]
     difficult: bool
+    is_hull: bool = False
 
     def flaw(self) -> str | None:
         """What makes the box useless in any image, or None."""
@@ -58,11 +60,15 @@ class Annotation(NamedTuple):
         size: (height, width) as written, None where they are not.
         objects: in the file's order.
         incomplete: for each <object> that is not in `objects`, what is wrong with it.
+        filename: of the image, as written; empty where it is not.
+        hulls: how many of `objects` have a turned box or a polygon instead of a box.
     """
 
     size: tuple[int, int] | None
     objects: list[AnnotatedObject]
     incomplete: list[str]
+    filename: str = ""
+    hulls: int = 0
 
 
 def take_sound(
@@ -112,7 +118,7 @@ def parse_annotation(xml: bytes) -> Annotation:
     Example:
         >>> xml = b"<annotation><object><name>car</name><bndbox><xmin>156</xmin><ymin>97</ymin>"
         >>> parse_annotation(xml + b"<xmax>351</xmax><ymax>270</ymax></bndbox></object></annotation>").objects
-        [AnnotatedObject(name='car', box=(156.0, 97.0, 351.0, 270.0), difficult=False)]
+        [AnnotatedObject(name='car', box=(156.0, 97.0, 351.0, 270.0), difficult=False, is_hull=False)]
     """
     try:
         root = ElementTree.fromstring(xml, forbid_dtd=True)
@@ -121,7 +127,9 @@ def parse_annotation(xml: bytes) -> Annotation:
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: encodings that expat cannot read
         raise UnreadableAnnotation("malformed annotation", str(error)) from error
     if root.tag != "annotation":
-        raise UnreadableAnnotation("malformed annotation", f"its outermost element is <{root.tag}>, not <annotation>")
+        other = "; is it CVAT's own format? Export as PASCAL VOC, COCO or YOLO" if root.tag == "annotations" else ""
+        detail = f"its outermost element is <{root.tag[:80]}>, not <annotation>{other}"
+        raise UnreadableAnnotation("malformed annotation", detail)
 
     elements = root.findall("object")
     parsed = [_parse_object(element) for element in elements]
@@ -131,6 +139,8 @@ def parse_annotation(xml: bytes) -> Annotation:
         objects=[item for item in parsed if isinstance(item, AnnotatedObject)],
         incomplete=[item for item in parsed if isinstance(item, str)]
         + ["an <object> that is not directly in <annotation>"] * num_nested,
+        filename=(root.findtext("filename") or "").strip(),
+        hulls=sum(item.is_hull for item in parsed if isinstance(item, AnnotatedObject)),
     )
 
 
@@ -139,12 +149,59 @@ def _parse_object(element: Element) -> AnnotatedObject | str:
     name = (element.findtext("name") or "").strip()
     if not name:
         return "an <object> without <name>"
-    numbers = [_number(element.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
-    xmin, ymin, xmax, ymax = numbers
-    if xmin is None or ymin is None or xmax is None or ymax is None:
-        return f"{name}: no <bndbox> with four numbers"
+    box = _bndbox(element)
+    found = box or _hull(element)
     difficult = (element.findtext("difficult") or "").strip().lower() in ("1", "true")
-    return AnnotatedObject(name, (xmin, ymin, xmax, ymax), difficult)
+    if found:
+        return AnnotatedObject(name, found, difficult, is_hull=box is None)
+    return f"{name}: no <bndbox> with four numbers"
+
+
+def _bndbox(element: Element) -> tuple[float, float, float, float] | None:
+    box = element.find("bndbox")
+    if box is None:
+        return None
+    xmin, ymin, xmax, ymax = (_number(box.findtext(side)) for side in ("xmin", "ymin", "xmax", "ymax"))
+    if xmin is None or ymin is None or xmax is None or ymax is None:
+        return None
+    return xmin, ymin, xmax, ymax
+
+
+def _hull(element: Element) -> tuple[float, float, float, float] | None:
+    """The box around a turned box or a polygon, whose points are edges, as VOC counts pixels."""
+    turned, outline = element.find("robndbox"), element.find("polygon")
+    for shape in (turned, outline, element.find("points")):
+        points = _turned_corners(shape) or _points(shape) if shape is not None else []
+        if points:
+            xs, ys = zip(*points, strict=True)
+            return min(xs) + 1, min(ys) + 1, max(xs), max(ys)
+    return None
+
+
+def _turned_corners(shape: Element) -> list[tuple[float, float]]:
+    """Corners of (cx, cy, w, h) turned by `angle`: in radians, as roLabelImg has it, or in degrees if above a turn."""
+    cx, cy, w, h, angle = (_number(shape.findtext(key)) for key in ("cx", "cy", "w", "h", "angle"))
+    if cx is None or cy is None or w is None or h is None or angle is None or not math.isfinite(angle):
+        return []
+    if abs(angle) > 2 * math.pi:
+        angle = math.radians(angle)
+    cos, sin = math.cos(angle), math.sin(angle)
+    offsets = [(sign_x * w / 2, sign_y * h / 2) for sign_x in (-1, 1) for sign_y in (-1, 1)]
+    return [(cx + dx * cos - dy * sin, cy + dx * sin + dy * cos) for dx, dy in offsets]
+
+
+def _points(shape: Element) -> list[tuple[float, float]]:
+    """Points written as <x1> <y1> <x2> ..., as <pt> with <x> and <y>, or as <point>x,y</point>; none if one is none."""
+    elements = [element for element in shape.iter() if element is not shape]
+    pairs = [text.split(",") for element in elements if "," in (text := element.text or "")]
+    xs = [_number(element.text) for element in elements if element.tag.lower().startswith("x")]
+    ys = [_number(element.text) for element in elements if element.tag.lower().startswith("y")]
+    if pairs:
+        xs, ys = [_number(pair[0]) for pair in pairs], [_number(pair[1]) for pair in pairs]
+    points = list(zip(xs, ys, strict=False))
+    if len(xs) != len(ys) or len(points) < 3:
+        return []
+    return [(x, y) for x, y in points if x is not None and y is not None] if None not in [*xs, *ys] else []
 
 
 def _parse_size(root: Element) -> tuple[int, int] | None:

@@ -1,0 +1,48 @@
+"""Words by which data sets call their splits, and the one name that each has here."""
+
+import re
+from collections.abc import Collection
+
+_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev", "eval"),
+    "test": ("test", "testing"),
+    "trainval": ("trainval",),
+}
+_NAME_OF = {word: name for name, words in _NAMES.items() for word in words}
+_WORDS = "|".join(sorted(_NAME_OF, key=len, reverse=True))
+_PATTERN = re.compile(
+    rf"(?:obj_|\d{{4}}_)?({_WORDS})[_-]?(?:\d{{4}}|list|data|set|split|images|imgs|files|ids|zip)?", re.IGNORECASE
+)
+
+
+def split_name(word: str) -> str | None:
+    """The split that a folder, a list of images or a key is called after.
+
+    Args:
+        word: without its ending.
+
+    Returns:
+        `train`, `val`, `test` or `trainval`; None for any other word.
+
+    Example:
+        >>> [split_name(word) for word in ("Train", "valid", "obj_train_data", "train_list", "test2007", "trains")]
+        ['train', 'val', 'train', 'train', 'test', None]
+    """
+    match = _PATTERN.fullmatch(word.strip())
+    return _NAME_OF[match[1].lower()] if match else None
+
+
+def find_split(name: str, splits: Collection[str]) -> str | None:
+    """The split that a user means by a name, in any case and by any word for it.
+
+    Example:
+        >>> find_split("Valid", ("train", "val")), find_split("holdout", ("train", "val"))
+        ('val', None)
+    """
+    folded = {split.casefold(): split for split in splits}
+    return (
+        name
+        if name in splits
+        else folded.get(name.casefold()) or next((split for split in splits if split == split_name(name)), None)
+    )

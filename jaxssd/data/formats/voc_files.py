@@ -1,0 +1,166 @@
+"""Where annotations, images and lists of a VOC data set are, whatever its tools call their folders.
+
+An id is the path of a file without its ending and without the folders that only say what is in them: `train/a` stands
+for `train/Annotations/a.xml` with `train/JPEGImages/a.jpg`, for `annotations/train/a.xml` with `images/train/a.png`,
+and for `train/a.xml` beside `train/a.jpg`.
+"""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, list_files, without_suffix
+from jaxssd.data.formats.split_names import split_name
+
+ANNOTATION_FOLDERS = {"annotations", "annotation", "annots", "xmls", "xml", "labels", "label"}
+IMAGE_FOLDERS = {"jpegimages", "jpegimage", "pngimages", "images", "image", "imgs", "img", "pictures", "photos"}
+"""Names of folders in lower case."""
+
+_MANY = 200  # entries of a folder that are looked at before it is taken for none of VOC's
+
+
+class VOCFiles(NamedTuple):
+    """Paths from the data set's folder.
+
+    Attributes:
+        annotations: by id.
+        images: by the id that an annotation would have; of several, the first is taken.
+    """
+
+    annotations: dict[str, str]
+    images: dict[str, tuple[str, ...]]
+
+
+def list_voc(root: Path) -> VOCFiles:
+    """All annotations and images.
+
+    Where there are folders of both kinds, nothing else is listed: not the masks of VOC's own SegmentationClass.
+    """
+    for_annotations, for_images = role_folders(root)
+    xmls = [path for place in for_annotations for path in _below(root, place, (".xml",))]
+    images = [path for place in for_images for path in _below(root, place, IMAGE_SUFFIXES)]
+    if not xmls or not images:
+        found = list_files(root, (".xml", *IMAGE_SUFFIXES))
+        xmls = [path for path in found if path.lower().endswith(".xml")]
+        images = [path for path in found if not path.lower().endswith(".xml")]
+    return VOCFiles(
+        _unique(_only_in(xmls, ANNOTATION_FOLDERS)),
+        _grouped(sorted(_only_in(images, IMAGE_FOLDERS), key=_order_of_endings)),
+    )
+
+
+def role_folders(root: Path) -> tuple[list[str], list[str]]:
+    """Folders directly in a folder that are called after annotations, and after images."""
+    folders = [name for name, is_folder in children(root).items() if is_folder]
+    return (
+        [name for name in folders if name.lower() in ANNOTATION_FOLDERS],
+        [name for name in folders if name.lower() in IMAGE_FOLDERS],
+    )
+
+
+def looks_like_voc(root: Path) -> bool:
+    """Whether there are annotations in a folder, in those within it, or in theirs; it looks at names alone."""
+    pending = [(root, 0)]
+    while pending:
+        folder, depth = pending.pop()
+        inside = children(folder)
+        if any(name.lower().endswith(".xml") and not is_folder for name, is_folder in inside.items()):
+            return True
+        if depth < 2:
+            pending += [(folder / name, depth + 1) for name, is_folder in list(inside.items())[:_MANY] if is_folder]
+    return False
+
+
+def data_sets_within(root: Path) -> list[Path]:
+    """Folders one or two levels down that are data sets of their own, as in `VOCdevkit/VOC2007`; no folder of a split.
+
+    A data set has a folder of annotations and one of images.
+    """
+    found: list[Path] = []
+    for name, is_folder in children(root).items():
+        if is_folder and not split_name(name):
+            inner = [child for child, is_inner in children(root / name).items() if is_inner and not split_name(child)]
+            found += [root / name, *(root / name / child for child in inner)]
+    return [path for path in found if all(role_folders(path))]
+
+
+def find_lists(root: Path) -> dict[str, tuple[Path, ...]]:
+    """The files that list images, by the name of their split.
+
+    They are those of `ImageSets/Main`; where there are none, of `ImageSets`, of another folder in it, of the root or of
+    the folder of annotations. In the last two only files count that are called after a split, such as `train_list.txt`.
+    """
+    sets = [root / name for name, is_folder in children(root).items() if is_folder and name.lower() == "imagesets"]
+    places = [path / name for path in sets for name, is_folder in children(path).items() if is_folder]
+    places.sort(key=lambda path: (path.name.lower() != "main", path.name))
+    for folder in [*places[:1], *sets, *places[1:]]:
+        if lists := _texts(folder):
+            return _by_split(lists)
+    noted = [root / name for name in children(root) if name.lower() in ANNOTATION_FOLDERS]
+    for folder in [root, *noted]:
+        if lists := [path for path in _texts(folder) if split_name(path.stem)]:
+            return _by_split(lists)
+    return {}
+
+
+def split_folders(ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Ids by the first folder in them that is called after a split; none if no folder is."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in ids:
+        splits = [split for part in name.split("/")[:-1] if (split := split_name(part))]
+        if splits:
+            found[splits[0]].append(name)
+    return {split: tuple(names) for split, names in found.items()}
+
+
+def _below(root: Path, folder: str, suffixes: tuple[str, ...]) -> list[str]:
+    return [f"{folder}/{path}" for path in list_files(root / folder, suffixes)]
+
+
+def _texts(folder: Path) -> list[Path]:
+    return [
+        folder / name for name, is_folder in children(folder).items() if not is_folder and name.lower().endswith(".txt")
+    ]
+
+
+def _by_split(lists: list[Path]) -> dict[str, tuple[Path, ...]]:
+    """A list has its own name unless it is the only kind of list for a split that no list is simply called."""
+    names = {path.stem for path in lists}
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in lists:
+        split = split_name(path.stem)
+        found[split if split and split not in names else path.stem].append(path)
+    return {split: tuple(paths) for split, paths in found.items()}
+
+
+def _only_in(paths: list[str], folders: set[str]) -> list[str]:
+    """Those below a folder of such a name, if there are any; otherwise all."""
+    inside = [path for path in paths if any(part.lower() in folders for part in path.split("/")[:-1])]
+    return inside or paths
+
+
+def _id_of(path: str) -> str:
+    *folders, name = path.split("/")
+    told = ANNOTATION_FOLDERS | IMAGE_FOLDERS
+    return "/".join(
+        [*(part for part in folders if part.lower() not in told), without_suffix(name, (".xml", *IMAGE_SUFFIXES))]
+    )
+
+
+def _unique(paths: list[str]) -> dict[str, str]:
+    """By id; where two would have the same one, by the whole path."""
+    count = Counter(map(_id_of, paths))
+    return {_id_of(path) if count[_id_of(path)] == 1 else without_suffix(path, (".xml",)): path for path in paths}
+
+
+def _grouped(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        found[_id_of(path)].append(path)
+    return {name: tuple(group) for name, group in found.items()}
+
+
+def _order_of_endings(path: str) -> tuple[int, str]:
+    return IMAGE_SUFFIXES.index(os.path.splitext(path)[1].lower()), path
