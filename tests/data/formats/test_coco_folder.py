@@ -9,7 +9,7 @@ import pytest
 from jaxssd.config import Config
 from jaxssd.data.formats.coco import COCOJson
 from jaxssd.data.formats.coco_folder import COCOFolder, find_coco_files
-from jaxssd.data.sources import default_split, held_out_although, load_split, open_source, with_classes
+from jaxssd.data.sources import default_split, load_split, notes_on_splits, open_source, with_classes
 from tests.data.trees import BOX, HEIGHT, WIDTH, write_tree
 
 GREYS = {"train": 10, "val": 200, "test": 100}
@@ -115,7 +115,7 @@ def test_splits_are_followed(layout, tmp_path):
     config = with_classes(Config(data=str(root), image_size=8))
     assert config.classes == ("cup",)
     assert default_split(config) == "val"
-    assert held_out_although(config, "--val-split") is None
+    assert notes_on_splits(config, "--val-split") == []
     assert load_split(config, "train").ids[0].startswith("train/")
     assert load_split(config, "val").ids[0].startswith("val/")
 
@@ -197,7 +197,7 @@ def test_what_is_held_out_where_a_folder_has_training_images_alone(tmp_path):
     files = {"train.json": instances(*names), "more.json": instances("5.png"), **dict.fromkeys([*names, "5.png"], 10)}
     config = Config(data=str(write_tree(tmp_path / "data", files)))
     assert splits_of(config.data) == {"train": (10, 4), "val": (10, 1)}
-    assert "beside it lie more: --val-split" in held_out_although(config, "--val-split")
+    assert "beside it lie more: --val-split" in notes_on_splits(config, "--val-split")[-1]
     assert splits_of(config.data, val_split="more") == {"train": (10, 5), "val": (10, 1)}
 
 
