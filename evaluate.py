@@ -10,7 +10,6 @@
 RUN is the folder that train.py made; scores and pictures go there too.
 """
 
-import json
 import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -160,6 +159,7 @@ def detect_images(command: Command) -> None:
     import numpy as np
     from tqdm import tqdm
 
+    from jaxssd.atomic import write_json
     from jaxssd.data.images import UnreadableImage, decode_photograph
     from jaxssd.data.placement import in_image, place_images
     from jaxssd.training import RunFolder, make_predict, map_batches, report_photograph, restore
@@ -187,7 +187,7 @@ def detect_images(command: Command) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         rows.append(report_photograph(picture, file, photograph, task, answer, threshold))
     if folder is not None and rows:
-        (folder / "detections.json").write_text(json.dumps(rows, indent=2) + "\n")
+        write_json(folder / "detections.json", rows)
         print(
             f"{sum(len(row['detections']) for row in rows)} found in {len(rows)} images; pictures and JSON in {folder}"
         )

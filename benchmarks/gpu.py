@@ -26,6 +26,8 @@ from pathlib import Path
 import tyro
 from markdown import section
 
+from jaxssd.atomic import write_text
+
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent
 PEER_OPTION = ("--peer", "torch")
@@ -157,7 +159,7 @@ def run_parts(parts: Sequence[Part], out: Path, seconds: float, title: str) -> N
         texts += [section(record) for record in records]
         if missing:
             texts.append(f"`{shlex.join([part.script, *part.options])}`: {missing}.\n")
-        (out / "results.md").write_text("\n".join(texts))
+        write_text(out / "results.md", "\n".join(texts))
 
 
 def run_part(part: Part, folder: Path, seconds: float) -> str | None:

@@ -20,6 +20,7 @@ from pathlib import Path
 import tyro
 from timing import report
 
+from jaxssd.atomic import write_json
 from jaxssd.training import RunFolder
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +77,7 @@ def run_stage(command: Command, stage: str) -> None:
     start = time.perf_counter()
     subprocess.run([sys.executable, "train.py", *arguments], cwd=ROOT, check=True)
     before = json.loads(clock.read_text()) if clock.exists() else 0
-    clock.write_text(json.dumps(before + time.perf_counter() - start))
+    write_json(clock, before + time.perf_counter() - start)
 
 
 def options(command: Command, stage: str) -> list[str]:

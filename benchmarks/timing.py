@@ -15,6 +15,8 @@ import flax
 import jax
 import numpy as np
 
+from jaxssd.atomic import write_text
+
 OUTPUT = Path(os.environ.get("BENCHMARKS_OUT", Path(__file__).parent / "out"))
 FEWEST_REPEATS = 5
 QUEUE_SECONDS = 0.01  # of work waiting on an accelerator, so that dispatching a short call is hidden as in a real loop
@@ -126,7 +128,7 @@ def report(name: str, title: str, rows: Iterable[Row], peer: Mapping[str, str] |
     OUTPUT.mkdir(parents=True, exist_ok=True)
     for row in rows:
         record["rows"].append(row)
-        (OUTPUT / f"{name}.json").write_text(json.dumps(record, indent=2, default=asdict) + "\n")
+        write_text(OUTPUT / f"{name}.json", json.dumps(record, indent=2, default=asdict) + "\n")
     if not record["rows"]:
         raise ValueError(f"{name}: nothing was measured")
 

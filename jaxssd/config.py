@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from jaxssd.atomic import write_json
+
 Unfrozen = Literal["head", "upper", "all"]
 Schedule = Literal["one_cycle", "clr", "cosine", "constant"]
 
@@ -178,7 +180,7 @@ class Config:
 
     def save(self, path: Path) -> None:
         """Write the record as JSON."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        write_json(path, dataclasses.asdict(self))
 
     @staticmethod
     def load(path: Path) -> "Config":

@@ -19,6 +19,7 @@ from typing import Literal
 import tyro
 
 from jaxssd import plots
+from jaxssd.atomic import write_text
 from jaxssd.config import Config
 from jaxssd.data.inspection.anchor_fit import AnchorSettings, advise
 from jaxssd.data.inspection.inspection import cover, inspect
@@ -113,7 +114,7 @@ def tell(command: Command) -> None:
     about = {"data": config.data, "preset": command.preset, "aspect": config.aspect}
     record = about | inspection_record(inspection, coverage, advice, config.match_threshold)
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    (folder / "inspection.json").write_text(text, encoding="utf-8", errors="backslashreplace")
+    write_text(folder / "inspection.json", text, errors="backslashreplace")
     figure = dataset_figure(inspection, coverage, advice, config.match_threshold, title=config.data)
     plots.save(figure, folder / "inspection.png")
     print(f"\nfigure   {folder / 'inspection.png'}\nnumbers  {folder / 'inspection.json'}")

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from jaxssd.atomic import write_text
+
 Action = Literal["skipped", "clipped", "dropped", "ignored", "noted"]
 
 _CONCERNS: dict[Action, str] = {
@@ -70,7 +72,7 @@ class LoadReport:
     def write(self, path: Path) -> None:
         """Write all of it as JSON."""
         text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names may hold bytes of no encoding
+        write_text(path, text, errors="backslashreplace")  # file names may hold bytes of no encoding
 
     def _summarise(self, action: Action) -> str:
         kinds: Counter[str] = Counter()

@@ -9,8 +9,6 @@ thousandth, scores are not rounded at all: read back, they rank detections as be
 name and renamed when whole; its folder is made if need be.
 """
 
-import json
-import uuid
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from jaxssd import atomic
 from jaxssd.metrics.arrays import DetectionArrays, checked_detections
 from jaxssd.metrics.pixels import checked_sizes, pixel_corners
 
@@ -32,7 +31,8 @@ def write_json(path: Path, record: object) -> None:
     Raises:
         OSError: if the file cannot be written.
     """
-    _write(path, json.dumps(record) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write_json(path, record, indent=None)
 
 
 def write_voc_results(
@@ -102,8 +102,9 @@ def write_voc_results(
     for index, label, score, (ymin, xmin, ymax, xmax) in zip(*(column.tolist() for column in columns), strict=True):
         lines[label].append(f"{ids[index]} {score!r} {xmin:.10g} {ymin:.10g} {xmax:.10g} {ymax:.10g}\n")
     files = tuple(folder / f"comp4_det_{split}_{name}.txt" for name in class_names)
+    folder.mkdir(parents=True, exist_ok=True)
     for file, of_class in zip(files, lines, strict=True):
-        _write(file, "".join(of_class))
+        atomic.write_text(file, "".join(of_class))
     return files
 
 
@@ -114,15 +115,3 @@ def _check_names(argument: str, names: Sequence[str], count: int) -> None:
     name, times = Counter(names).most_common(1)[0] if names else ("", 0)
     if times > 1:
         raise ValueError(f"write_voc_results: `{argument}` has {name!r} {times} times")
-
-
-def _write(path: Path, text: str) -> None:
-    """The whole file or none of it, even if the process is killed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        # Names of files may hold bytes of no encoding; they come out as they went in.
-        unfinished.write_text(text, encoding="utf-8", errors="surrogateescape")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

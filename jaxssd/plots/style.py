@@ -4,10 +4,11 @@ The colours stay distinct under the common colour vision deficiencies.
 """
 
 import os
-import uuid
 from pathlib import Path
 
 from matplotlib.figure import Figure
+
+from jaxssd.atomic import replacing
 
 # For boxes, Paul Tol's "light" scheme less its grey: light enough to be read on a black rim.
 BOX_COLORS = ("#EE8866", "#77AADD", "#EEDD88", "#44BB99", "#FFAABB", "#BBCC33", "#99DDFF", "#AAAA00")
@@ -24,11 +25,8 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         figure: emptied afterwards, so that its images are freed at once.
         path: its folder exists; a file there is replaced.
     """
-    path = Path(path)
-    unfinished = path.with_name(f".{uuid.uuid4().hex}.unfinished{path.suffix}")  # two commands may draw the same
     try:
-        figure.savefig(unfinished)
-        unfinished.replace(path)
+        with replacing(Path(path)) as unfinished:
+            figure.savefig(unfinished)
     finally:
-        unfinished.unlink(missing_ok=True)
         figure.clear()

@@ -1,12 +1,12 @@
 """What is left of a run for people: a table, its numbers as JSON, and figures."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxssd import plots
+from jaxssd.atomic import write_json
 from jaxssd.data.dataset import Dataset
 from jaxssd.tasks import Task
 from jaxssd.training.evaluation import Evaluation
@@ -30,7 +30,7 @@ def report_scores(
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     scores = about | result.scores.as_dict()
-    (folder / f"scores-{name}.json").write_text(json.dumps(scores, indent=2) + "\n")
+    write_json(folder / f"scores-{name}.json", scores)
     for kind, figure in task.figures(result.answers, result.scores, dataset).items():
         plots.save(figure, figures / f"{name}-{kind}.png")
 
@@ -50,7 +50,7 @@ def report_sweep(folder: Path, sweep: Sweep) -> None:
         "loss": sweep.loss.tolist(),
         "smoothed": sweep.smoothed.tolist(),
     }
-    (folder / "learning-rate.json").write_text(json.dumps(numbers, indent=2) + "\n")
+    write_json(folder / "learning-rate.json", numbers)
     figure = plots.learning_rate_sweep(sweep.learning_rate, sweep.loss, sweep.smoothed, sweep.suggestion)
     plots.save(figure, folder / "learning-rate.png")
 

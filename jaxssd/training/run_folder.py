@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxssd.atomic import write_json, write_text
 from jaxssd.config import Config
 from jaxssd.training.devices import leads, meet
 
@@ -93,8 +94,7 @@ class RunFolder:
             ValueError: naming the setting that was changed, or the split.
         """
         if leads() and not self.fingerprints.exists():
-            pinned = {**fingerprints, "settings": dataclasses.asdict(config)}
-            self.fingerprints.write_text(json.dumps(pinned, indent=2) + "\n")
+            write_json(self.fingerprints, {**fingerprints, "settings": dataclasses.asdict(config)})
         meet("at the fingerprints")
         self.require_same_settings(config)
         self.require_same_data(fingerprints)
@@ -154,9 +154,7 @@ class RunFolder:
             return
         last = {"train": step, "val": step if validated else step - 1}
         kept = [row for row in self._rows() if row["step"] <= last[row["kind"]]]
-        shorter = self.metrics.with_suffix(".part")
-        shorter.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        shorter.replace(self.metrics)
+        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
 
     def _rows(self) -> Iterator[Row]:
         """All whole lines: the last one of a killed run may be cut short, and belongs to no checkpoint."""
