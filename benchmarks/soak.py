@@ -67,7 +67,7 @@ def hit(process: subprocess.Popen, run: RunFolder, number: signal.Signals, chanc
     moment = chance.randint(lines(run), total)
     while process.poll() is None and not (run.config.exists() and lines(run) >= moment):
         time.sleep(0.002)
-    time.sleep(chance.uniform(0, 5.0 if moment == 0 else 0.5))
+    time.sleep(chance.uniform(0, 5.0 if moment == 0 else chance.choice((0.01, 0.1, 0.5))))
     children = workers(process.pid)
     process.send_signal(number)
     _, errors = process.communicate()
