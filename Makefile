@@ -1,6 +1,7 @@
 # make train   a detector on generated pictures, from a fresh clone       make test    all tests
 # make bench   time the pieces (PEER=torch: beside PyTorch, installed)    make lint    style and types
 # make parity  the backbones against PyTorch, which it installs             make lesson  the walk of docs/lesson.md
+# make soak    kill 40 short runs, go on with each, compare; some ten minutes
 # make tfds    TensorFlow Datasets' VOC, with TensorFlow, which it installs
 # make gpu     training, steps, losses, NMS and inference on a GPU, in at most eight minutes (DATA=FOLDER: on your boxes)
 
@@ -12,7 +13,7 @@ COMMA := ,
 # JAX for the GPU where there is one of NVIDIA's.
 CUDA := $(if $(shell command -v nvidia-smi 2>/dev/null),$(COMMA)cuda)
 
-.PHONY: train test parity tfds lint gpu bench lesson clean
+.PHONY: train test parity tfds lint gpu bench soak lesson clean
 
 train: $(INSTALLED)
 	$(BIN)/python train.py
@@ -44,6 +45,9 @@ endif
 		$(BIN)/python benchmarks/$$question.py $(if $(PEER),--peer $(PEER)); done
 	set -e; for question in ceiling startup streaming; do $(BIN)/python benchmarks/$$question.py; done
 	$(BIN)/python benchmarks/scoring.py --images 500
+
+soak: $(INSTALLED)
+	$(BIN)/python benchmarks/soak.py
 
 lesson: $(INSTALLED)
 	$(BIN)/python docs/figures.py

@@ -9,7 +9,20 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssd.training.devices import agree, batch_sharding, data_mesh, fetch, join_processes, leads, meet, send, shares
+from jaxssd.training import devices
+from jaxssd.training.devices import (
+    agree,
+    batch_sharding,
+    data_mesh,
+    fetch,
+    greatest,
+    join_processes,
+    leads,
+    meet,
+    send,
+    shares,
+    together,
+)
 
 ROOT = Path(__file__).parents[2]
 COORDINATOR = {"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}
@@ -60,6 +73,30 @@ def test_alone_there_is_nobody_to_wait_for():
     meet("anywhere")
     assert leads()
     assert agree("20200101") == "20200101"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [(SystemExit(143), 143, ""), (SystemExit("why"), 1, "why\n"), (ValueError("which"), 1, "ValueError: which\n")],
+)
+def test_one_of_several_processes_goes_at_once_with_its_status(monkeypatch, capsys, error, status, said):
+    exits = []
+    monkeypatch.setattr(devices, "join_processes", lambda: None)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(devices.os, "_exit", exits.append)
+    with together("train.py"):
+        raise error
+    assert exits == [status]
+    assert capsys.readouterr().err.endswith(said)
+
+
+def test_a_signal_of_one_process_is_everyones(monkeypatch):
+    """As that one may get it alone, and clocks differ."""
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(
+        devices.multihost_utils, "process_allgather", lambda ours: np.stack([ours, np.array([15, 0], np.int32)])
+    )
+    assert greatest([0, True]) == (15, 1)
 
 
 def test_a_batch_goes_where_the_variables_are():
