@@ -6,11 +6,25 @@ A process that is killed, or a disk that is full, leaves the file as it was befo
 
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+UNFINISHED: set[Path] = set()
+"""Files and folders that this process is writing, for a process that ends without unwinding what it is in."""
+
+
+def remove_unfinished() -> None:
+    """Delete what this process has begun to write; it ends now."""
+    for path in list(UNFINISHED):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
 
 @contextmanager
@@ -35,6 +49,7 @@ def replacing(path: Path) -> Iterator[Path]:
         ['scores.csv']
     """
     unfinished = path.with_name(f".{uuid.uuid4().hex[:12]}.part{path.suffix}")
+    UNFINISHED.add(unfinished)
     try:
         yield unfinished
         with unfinished.open("rb+") as file:
@@ -46,6 +61,7 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # not there, or nowhere to be
             unfinished.unlink()
+        UNFINISHED.discard(unfinished)
 
 
 def write_text(path: Path, text: str, *, errors: str = "surrogateescape") -> None:

@@ -78,7 +78,8 @@ def main(arguments: list[str]) -> None:
     except (OSError, ValueError) as error:
         sys.exit(f"jaxssd.data: {error}")
     except KeyboardInterrupt:
-        sys.exit("\nstopped")
+        print("\nstopped", file=sys.stderr)
+        sys.exit(130)
 
 
 def tell(command: Command) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from jaxssd.atomic import UNFINISHED
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.records import Allocate
 from jaxssd.data.report import LoadReport, Problem
@@ -81,11 +82,13 @@ def cached(cache_dir: Path | None, key: str, build: Callable[[Allocate], Dataset
     _remove_abandoned(cache_dir)
     staging = cache_dir / f"{key}.{uuid.uuid4().hex}.unfinished"
     staging.mkdir()
+    UNFINISHED.add(staging)
     try:
         _save(staging, build(lambda shape: _allocate(staging / "images.npy", shape)))
         _publish(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        UNFINISHED.discard(staging)
     return _load(folder)
 
 

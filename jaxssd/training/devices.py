@@ -83,7 +83,7 @@ def together(program: str) -> Iterator[None]:
         if jax.process_count() == 1:
             raise
         code = error.code if isinstance(error, SystemExit) else traceback.format_exc()
-        say("" if isinstance(code, int) else str(code))
+        say("" if isinstance(code, int) else str(code).rstrip())
         os._exit(code if isinstance(code, int) else 1)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, Sharding
 from jaxtyping import Array, Int
 
+from jaxssd.atomic import UNFINISHED
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.gather import BUFFERS, SHARED_MEMORY, Gatherer, Tell
 from jaxssd.training.devices import one_device, replicated, send
@@ -98,6 +99,8 @@ def open_feed(dataset: Dataset, piece_rows: int | None, tell: Tell = print, mesh
         temporary = None
         if path is None:
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jaxssd-")))
+            UNFINISHED.add(temporary)
+            stack.callback(UNFINISHED.discard, temporary)
             path = temporary / "images.npy"
             np.save(path, dataset.examples.images, allow_pickle=False)
         size = dataset.examples.images.nbytes / 1e9

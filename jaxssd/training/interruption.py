@@ -14,6 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from jaxssd.atomic import remove_unfinished
+
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name))
 
 TWICE = 0.2
@@ -55,7 +57,8 @@ class _Watch:
             _say_soon(f"\n{name}: finishing the steps in flight, then saving; another Ctrl-C ends it at once")
 
     def end(self, number: int) -> None:
-        """Leave without a look back; `os._exit`, because the main thread may be anywhere."""
+        """Leave nothing half written and go; `os._exit`, because the main thread may be anywhere."""
+        remove_unfinished()
         _say_soon(f"\nstopped by {signal.Signals(number).name}{self.farewell()}")
         os._exit(128 + number)
 

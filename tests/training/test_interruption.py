@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxssd.atomic import UNFINISHED, replacing
 from jaxssd.training import Interrupted, RunFolder, interruption, loop, restore, train
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.epochs import Sizes, cut_epoch
@@ -37,10 +38,19 @@ def exits(monkeypatch):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
-def test_with_nothing_to_save_the_process_ends_at_once(exits, capsys, number, status):
-    with signals_watched(lambda: "; go on with: this"):
+def test_with_nothing_to_save_the_process_ends_at_once(exits, capsys, tmp_path, number, status):
+    """And leaves nothing half written: no file, and no folder."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "images").touch()
+    with signals_watched(lambda: "; go on with: this"), replacing(tmp_path / "file") as unfinished:
+        UNFINISHED.add(folder)
+        unfinished.touch()
         os.kill(os.getpid(), number)
         wait_for(lambda: exits)
+        assert list(tmp_path.iterdir()) == []
+        UNFINISHED.discard(folder)
+        unfinished.touch()  # it goes on here, unlike a process that has ended
     assert exits[0] == status
     assert f"stopped by {number.name}; go on with: this\n" in capsys.readouterr().err
 
