@@ -16,7 +16,9 @@ from jaxssd.data.formats.coco import COCOJson, default_images_folder
 from jaxssd.data.formats.coco_folder import COCOFile, find_coco_files, open_coco_folder
 from jaxssd.data.formats.coco_foreign import explain_file
 from jaxssd.data.formats.coco_listing import json_stem
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, contents
 from jaxssd.data.formats.voc import VOCFolder
+from jaxssd.data.formats.voc_files import looks_like_voc, role_folders
 from jaxssd.data.formats.yolo import YOLOFolder, looks_like_yolo
 from jaxssd.data.read import read
 from jaxssd.data.source import ChosenSplits, Source, choose_splits
@@ -25,6 +27,10 @@ SHAPES_IMAGES = {"train": 6000, "val": 400, "test": 400}
 
 _TABLES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 """Endings of files that hold annotations of other tools."""
+
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+
+_FEW = 50  # folders that are looked into for a hint
 
 NAMES = ("shapes", *tfds.NAMES)
 """What `data` can be besides a path; a folder of such a name is `./shapes`."""
@@ -137,23 +143,46 @@ def open_source(config: Config) -> Source:
     if is_json:
         images = Path(config.images) if config.images else default_images_folder(path)
         return _open_json(path, images, _stamp(path))
-    if path.suffix.lower() in (".yaml", ".yml") and path.is_file():
-        raise ValueError(f"{path} is a file: name the folder that it lies in, --data {path.parent}")
+    if path.suffix.lower() in (".yaml", ".yml", ".data") and path.is_file():
+        return YOLOFolder(path.parent, path)
     if re.fullmatch(r"voc/\d+", config.data) and not path.exists():
         raise ValueError(f"there is no --data {config.data}: TensorFlow Datasets has {' and '.join(tfds.NAMES)}")
     if path.suffix.lower() in _TABLES and (foreign := _foreign_file(path)):
         raise ValueError(foreign)
-    if path.is_dir() and looks_like_yolo(path):
+    if path.is_file():
+        raise ValueError(_no_data_set(path))
+    if looks_like_yolo(path):
         return YOLOFolder(path)
     if not any(path.glob("Annotations/*.xml")) and (coco_files := find_coco_files(path)):
         stamps = tuple((file.path, *_stamp(file.path)) for file in coco_files)
         return _open_folder(path, coco_files, Path(config.images) if config.images else None, stamps)
-    is_voc = any(path.glob("Annotations")) or any(path.glob("*/Annotations"))  # the second, for a hint of its own
+    is_voc = all(role_folders(path)) or looks_like_voc(path)
     if not is_voc and (foreign := _foreign_file(path)):
         raise ValueError(foreign)
     if not is_voc and (files := _json_files(path)):
         raise ValueError(f"{path} is a folder; is it a COCO data set? Name the file, --data {files[0]}, and --images")
+    if not is_voc and (deeper := _data_set_below(path)):
+        raise ValueError(f"{path} is no data set itself, it has {contents(path)}. Did you mean --data {deeper}?")
     return VOCFolder(path)
+
+
+def _no_data_set(path: Path) -> str:
+    """What to tell of a file that is named in place of a folder."""
+    ending = path.suffix.lower()
+    if ending in _ARCHIVES:
+        return f"{path} is an archive: unpack it, and name the folder, --data {path.with_suffix('')}"
+    kinds = {".xml": "one annotation", ".txt": "a list, or one image's labels"} | dict.fromkeys(
+        IMAGE_SUFFIXES, "one image"
+    )
+    kind = kinds.get(ending, "a file of no known format")
+    return f"{path} is {kind}: name the folder of the data set, such as --data {path.parent}, or a COCO .json"
+
+
+def _data_set_below(root: Path) -> Path | None:
+    """The first folder one or two levels down that looks like a data set."""
+    folders = [root / name for name, is_folder in children(root).items() if is_folder][:_FEW]
+    deeper = [path / name for path in folders for name, is_folder in children(path).items() if is_folder][:_FEW]
+    return next((path for path in [*folders, *deeper] if looks_like_yolo(path) or find_coco_files(path)), None)
 
 
 @lru_cache(maxsize=2)

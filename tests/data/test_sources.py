@@ -145,7 +145,7 @@ def test_what_is_not_there_or_does_not_go_together_is_told(folder, tmp_path):
     with pytest.raises(ValueError, match=r"COCO data set\? Name the file, --data .*annotations/train\.json"):
         open_source(Config(data=str(tmp_path / "coco")))
     (tmp_path / "coco/data.yaml").write_text("")
-    with pytest.raises(ValueError, match=r"data\.yaml is a file: name the folder that it lies in, --data .*coco"):
+    with pytest.raises(ValueError, match=r"data\.yaml is not a mapping with the key names"):
         open_source(Config(data=str(tmp_path / "coco/data.yaml")))
     with pytest.raises(ValueError, match=r"--images .* goes with a COCO file"):
         open_source(Config(data=str(folder), images=str(folder)))

@@ -19,7 +19,7 @@ MAX_ANNOTATION_BYTES = 10_000_000
 """Of the file that has one image's boxes, enough for 30,000 of VOC's; parsed, it takes fifty times the memory."""
 
 
-def list_files(root: Path, suffixes: tuple[str, ...]) -> tuple[str, ...]:
+def list_files(root: Path, suffixes: tuple[str, ...], *, first: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Regular files below a folder, at any depth.
 
     Links to files and folders are followed, each folder once, so that a link to a folder above ends nothing. Hidden
@@ -28,6 +28,7 @@ def list_files(root: Path, suffixes: tuple[str, ...]) -> tuple[str, ...]:
     Args:
         root: the folder.
         suffixes: in lower case; files have them in any case.
+        first: names of folders in lower case that are listed before others, under whose paths linked folders are found.
 
     Returns:
         Paths relative to `root` with `/` between folders, in alphabetical order.
@@ -50,6 +51,8 @@ def list_files(root: Path, suffixes: tuple[str, ...]) -> tuple[str, ...]:
         for entry in inside:
             if os.path.splitext(entry.name)[1].lower() in suffixes and is_file(entry):
                 found.append(folder + entry.name)
+        if first:
+            inside.sort(key=lambda entry: entry.name.lower() not in first)
         pending.extend(f"{folder}{entry.name}/" for entry in reversed(inside) if is_folder(entry))
     return tuple(sorted(found))
 

@@ -1,7 +1,8 @@
 """Words by which data sets call their splits, and the one name that each has here."""
 
 import re
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 
 _NAMES = {
     "train": ("train", "training"),
@@ -46,3 +47,13 @@ def find_split(name: str, splits: Collection[str]) -> str | None:
         if name in splits
         else folded.get(name.casefold()) or next((split for split in splits if split == split_name(name)), None)
     )
+
+
+def split_folders(ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Ids by the first folder in them that is called after a split; none if no folder is."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in ids:
+        splits = [split for part in name.split("/")[:-1] if (split := split_name(part))]
+        if splits:
+            found[splits[0]].append(name)
+    return {split: tuple(names) for split, names in found.items()}

@@ -59,7 +59,7 @@ from pathlib import Path
 from jaxssd.data.formats.class_names import check_class_names
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, contents, plain_path, read_annotation
 from jaxssd.data.formats.split_lists import Lookup, read_lines, resolve
-from jaxssd.data.formats.split_names import find_split
+from jaxssd.data.formats.split_names import find_split, split_folders
 from jaxssd.data.formats.voc_files import (
     VOCFiles,
     data_sets_within,
@@ -67,7 +67,6 @@ from jaxssd.data.formats.voc_files import (
     list_voc,
     looks_like_voc,
     role_folders,
-    split_folders,
 )
 from jaxssd.data.formats.voc_xml import Annotation, UnreadableAnnotation, parse_annotation, take_sound
 from jaxssd.data.report import Problem

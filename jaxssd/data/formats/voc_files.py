@@ -105,16 +105,6 @@ def find_lists(root: Path) -> dict[str, tuple[Path, ...]]:
     return {}
 
 
-def split_folders(ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Ids by the first folder in them that is called after a split; none if no folder is."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for name in ids:
-        splits = [split for part in name.split("/")[:-1] if (split := split_name(part))]
-        if splits:
-            found[splits[0]].append(name)
-    return {split: tuple(names) for split, names in found.items()}
-
-
 def _below(root: Path, folder: str, suffixes: tuple[str, ...]) -> list[str]:
     return [f"{folder}/{path}" for path in list_files(root / folder, suffixes)]
 

@@ -82,31 +82,44 @@ def parse_labels(content: bytes, num_classes: int) -> Labels:
     except UnicodeDecodeError as error:
         raise UnreadableLabels("malformed annotation", f"not UTF-8: {error}") from error
     labels = Labels([], [], [])
-    for number, line in enumerate(lines, start=1):
-        if fields := line.split():
-            _parse_line(number, fields, num_classes, labels)
+    rows = [(number, fields) for number, line in enumerate(lines, start=1) if (fields := line.split())]
+    turned = any(_is_angle(fields) for _, fields in rows)
+    for number, fields in rows:
+        _parse_line(number, fields, num_classes, labels, turned)
     return labels
 
 
-def _parse_line(number: int, fields: list[str], num_classes: int, labels: Labels) -> None:
-    """Add what a line holds."""
+def _is_angle(fields: list[str]) -> bool:
+    """Whether there is a fifth number that cannot be a confidence."""
+    angle = _number(fields[5]) if len(fields) == 6 else None
+    return angle is not None and not 0 <= angle <= 1
+
+
+def _parse_line(number: int, fields: list[str], num_classes: int, labels: Labels, turned: bool) -> None:
+    """Add what a line holds; a fifth number is an angle if any in the file is `turned`."""
     where = f"line {number}: {_short(' '.join(fields))}"
     values = [_number(text) for text in fields[1:]]
     numbers = [value for value in values if value is not None]
     if len(values) < 4 or len(numbers) < len(values):
         labels.flaws.append(("incomplete", f"{where}: expected is a class and four numbers"))
         return
-    label = _index(fields[0])
+    label = class_index(fields[0])
     if label is None or label >= num_classes:
         raise ValueError(
-            f"line {number}: the class is {_short(fields[0])!r}, expected an index below {num_classes}, the number of "
-            "names"
+            f"line {number}: the class is {_short(fields[0], 20)!r}, expected an index below {num_classes}, the number "
+            "of names"
         )
     corners = _corners(numbers)
     if not all(map(math.isfinite, numbers)):
         labels.flaws.append(("not finite", where))
+    elif len(numbers) == 5 and turned:
+        detail = f"{where}: a fifth number that is no confidence, so an angle; write turned boxes as their four corners"
+        labels.flaws.append(("with an angle", detail))
     elif len(numbers) == 5:
-        detail = f"{where}: a detector's output is no truth; take the last column away if the boxes were checked"
+        detail = (
+            f"{where}: a fifth number, as a detector's confidence, whose output is no truth, or the angle of a turned "
+            "box; take the last column away if the boxes were checked, write turned boxes as their four corners"
+        )
         labels.flaws.append(("with confidence", detail))
     elif max(map(abs, numbers)) > NORMALISED_LIMIT:
         raise UnreadableLabels(
@@ -146,7 +159,7 @@ def parse_names(content: bytes) -> tuple[str, ...]:
         ValueError: with what is wrong, if it is too large, not UTF-8, has no name, one twice, or an empty line before
             the last name: whether that counts cannot be told.
     """
-    text = _decode(content).rstrip()
+    text = decode_text(content).rstrip()
     names = tuple(line.strip() for line in text.split("\n")) if text else ()
     check_class_names(names)
     return names
@@ -172,7 +185,7 @@ def parse_names_yaml(content: bytes) -> tuple[str, ...]:
         >>> parse_names_yaml(b"train: ../images\\nnames: {0: car, 1: no}")
         ('car', 'no')
     """
-    root = _compose(_decode(content))
+    root = compose_yaml(decode_text(content))
     if not isinstance(root, yaml.MappingNode):
         raise ValueError("is not a mapping with the key names")
     keys = [key.value for key, _ in root.value if isinstance(key, yaml.ScalarNode)]
@@ -184,13 +197,17 @@ def parse_names_yaml(content: bytes) -> tuple[str, ...]:
     names = _ordered(found["names"])
     check_class_names(names)
     count = found.get("nc")
-    if isinstance(count, yaml.ScalarNode) and _index(count.value) not in (None, len(names)):
+    if isinstance(count, yaml.ScalarNode) and class_index(count.value) not in (None, len(names)):
         raise ValueError(f"has nc: {_short(count.value)} but {len(names)} names")
     return names
 
 
-def _compose(text: str) -> yaml.Node | None:
-    """The tree of a document, of bounded depth and without aliases."""
+def compose_yaml(text: str) -> yaml.Node | None:
+    """The tree of a document, of bounded depth and without aliases.
+
+    Raises:
+        ValueError: with what is wrong.
+    """
     depth = 0
     try:
         for event in yaml.parse(text, Loader=yaml.BaseLoader):
@@ -209,7 +226,9 @@ def _ordered(node: yaml.Node) -> tuple[str, ...]:
     if isinstance(node, yaml.SequenceNode):
         items: dict[int | None, yaml.Node] = dict(enumerate(node.value))
     elif isinstance(node, yaml.MappingNode):
-        items = {_index(key.value) if isinstance(key, yaml.ScalarNode) else None: value for key, value in node.value}
+        items = {
+            class_index(key.value) if isinstance(key, yaml.ScalarNode) else None: value for key, value in node.value
+        }
     else:
         raise ValueError("has names that are neither a list nor a mapping from indices")
     if len(items) < len(node.value) or items.keys() != set(range(len(items))):
@@ -220,7 +239,12 @@ def _ordered(node: yaml.Node) -> tuple[str, ...]:
     return tuple(name.value.strip() for name in names)
 
 
-def _decode(content: bytes) -> str:
+def decode_text(content: bytes) -> str:
+    """The text of a file that describes a data set.
+
+    Raises:
+        ValueError: with what is wrong, if it is too large or not UTF-8.
+    """
     if len(content) > MAX_BYTES:
         raise ValueError(f"has {len(content):,} bytes, for names {MAX_BYTES:,} are allowed")
     try:
@@ -229,9 +253,16 @@ def _decode(content: bytes) -> str:
         raise ValueError(f"is not UTF-8: {error}") from error
 
 
-def _index(text: str) -> int | None:
-    """A whole number of at most nine digits; `1_0` and other scripts' digits, which `int` takes, are none."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
+def class_index(text: str) -> int | None:
+    """A whole number of at most nine digits, `3` or `3.0`; `1_0` and other scripts' digits are none.
+
+    Example:
+        >>> class_index("3"), class_index("3.0"), class_index("3.5"), class_index("-1"), class_index("9" * 39)
+        (3, 3, None, None, None)
+    """
+    whole, _, fraction = text.partition(".")
+    sound = whole.isascii() and whole.isdigit() and len(whole) < 10 and not fraction.strip("0")
+    return int(whole) if sound else None
 
 
 def _number(text: str) -> float | None:
@@ -243,5 +274,5 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else text[:77] + "..."
+def _short(text: str, limit: int = 80) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 3]}... ({len(text)} characters)"

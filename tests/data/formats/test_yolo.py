@@ -340,7 +340,7 @@ def test_other_texts_are_no_labels_where_there_is_no_image(folder):
 # ---- errors ----
 
 
-@pytest.mark.parametrize("index", ["2", "-1", "1.0", "car", "nan", "9" * 5000, "\u0661", "0_0"])
+@pytest.mark.parametrize("index", ["2", "-1", "1.5", "2.0", "car", "nan", "9" * 5000, "\u0661", "0_0"])
 def test_classes_are_indices_of_names(folder, index):
     folder.add("train/a", LINE, "", f"{index} 0.5 0.5 0.5 0.25")
     with pytest.raises(

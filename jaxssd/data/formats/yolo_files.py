@@ -1,0 +1,179 @@
+"""Where images and labels of a YOLO data set are.
+
+The labels of an image are the .txt file at its path with the last folder `images` replaced by `labels`, or the one
+beside it: Ultralytics' rule, in any case. An id is the image's path without its ending and without that folder
+`images`: `train/a` for `images/train/a.jpg` and for `train/images/a.jpg`.
+"""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, fold, list_files, without_suffix
+from jaxssd.data.formats.split_names import split_name
+
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
+LABEL_FOLDERS = ("labels", "label", "annotations", "annotation")
+"""Names of folders in lower case."""
+
+NAMES_FILES = (
+    *("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "classes.txt", "obj.names", "labels.txt"),
+    *("_darknet.labels", "names.txt", "class_names.txt", "predefined_classes.txt"),
+)
+"""Where names of classes are looked for, in this order."""
+
+
+class Pair(NamedTuple):
+    """Paths from the data set's folder.
+
+    Attributes:
+        image: None for labels without an image.
+        labels: None for an image without labels.
+        others: images of the same name with later endings, which are not taken.
+    """
+
+    image: str | None
+    labels: str | None
+    others: tuple[str, ...] = ()
+
+
+def list_yolo(root: Path) -> dict[str, Pair]:
+    """All images below a folder with their labels, and labels without an image, by id.
+
+    An image without labels takes those of its name in another folder, if both are the only ones of that name.
+    """
+    found = list_files(root, (".txt", *IMAGE_SUFFIXES), first=(*IMAGE_FOLDERS, *LABEL_FOLDERS))
+    images = [path for path in found if not path.lower().endswith(".txt")]
+    texts = {without_suffix(path, (".txt",)): path for path in found if path.lower().endswith(".txt")}
+    folded = {fold(stem): path for stem, path in texts.items()}
+
+    groups: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(images, key=_order_of_endings):
+        groups[without_suffix(path)].append(path)
+    names = _ids(groups)
+    pairs: dict[str, Pair] = {}
+    used: set[str] = set()
+    for stem, paths in groups.items():
+        places = (texts.get(place) or folded.get(fold(place)) for place in label_places(paths[0]))
+        labels = next((path for path in places if path), None)
+        pairs[names[stem]] = Pair(paths[0], labels, tuple(paths[1:]))
+        used.add(labels or "")
+    with_images = {os.path.dirname(path) for path in images}
+    lonely = {stem: path for stem, path in texts.items() if path not in used and _is_label(path, with_images)}
+    for name, stem in _same_name_elsewhere(pairs, lonely):
+        pairs[name] = pairs[name]._replace(labels=lonely.pop(stem))
+    for stem, path in lonely.items():
+        pairs.setdefault(_without_last(stem, LABEL_FOLDERS), Pair(None, path))
+    return pairs
+
+
+def of_layout(pairs: dict[str, Pair]) -> tuple[str, ...]:
+    """Ids of the images that belong to the layout: where images with labels lie in folders `images`, no others."""
+    in_folders = any(
+        pair.image and pair.labels and _role(pair.image, IMAGE_FOLDERS) is not None for pair in pairs.values()
+    )
+    return tuple(
+        sorted(
+            name
+            for name, pair in pairs.items()
+            if pair.labels or not in_folders or (pair.image and _role(pair.image, IMAGE_FOLDERS) is not None)
+        )
+    )
+
+
+def label_places(image: str) -> Iterator[str]:
+    """Where the labels of an image may be, without `.txt`.
+
+    Example:
+        >>> list(label_places("images/a.jpg"))[:2]
+        ['labels/a', 'labels/a.jpg']
+    """
+    stem = without_suffix(image)
+    parts = stem.split("/")
+    role = _role(image, IMAGE_FOLDERS)
+    if role is not None:
+        for word in LABEL_FOLDERS:
+            place = "/".join([*parts[:role], word, *parts[role + 1 :]])
+            yield from (place, place + image[len(stem) :])
+    yield from (stem, image)
+
+
+def _role(path: str, folders: tuple[str, ...]) -> int | None:
+    """Which part of a path, the last one, is such a folder."""
+    parts = path.lower().split("/")[:-1]
+    return max((number for number, part in enumerate(parts) if part in folders), default=None)
+
+
+def _without_last(stem: str, folders: tuple[str, ...]) -> str:
+    role, parts = _role(stem, folders), stem.split("/")
+    return stem if role is None else "/".join(parts[:role] + parts[role + 1 :])
+
+
+def _ids(stems: Iterable[str]) -> dict[str, str]:
+    """Ids by path without ending; the path itself where two would have the same one."""
+    ids = {stem: _without_last(stem, IMAGE_FOLDERS) for stem in stems}
+    count = Counter(ids.values())
+    return {stem: name if count[name] == 1 else stem for stem, name in ids.items()}
+
+
+def _is_label(path: str, with_images: set[str]) -> bool:
+    """Whether a text that is no image's is labels all the same, and not a list of names, images or anything else."""
+    name = os.path.basename(path).lower()
+    other = name in NAMES_FILES or name.startswith(("readme", "license")) or split_name(name[: -len(".txt")])
+    return not other and (_role(path, LABEL_FOLDERS) is not None or os.path.dirname(path) in with_images)
+
+
+def _same_name_elsewhere(pairs: dict[str, Pair], lonely: dict[str, str]) -> list[tuple[str, str]]:
+    """Images without labels and labels without an image that are each the only one of their name."""
+    images, texts = defaultdict(list), defaultdict(list)
+    for name, pair in pairs.items():
+        if pair.labels is None:
+            images[name.rpartition("/")[2]].append(name)
+    for stem in lonely:
+        texts[stem.rpartition("/")[2]].append(stem)
+    alone = [name for name in images if len(images[name]) == 1 and len(texts.get(name, ())) == 1]
+    return [(images[name][0], texts[name][0]) for name in alone]
+
+
+def _order_of_endings(path: str) -> tuple[int, str]:
+    return IMAGE_SUFFIXES.index(os.path.splitext(path)[1].lower()), path
+
+
+def looks_like_yolo(root: Path) -> bool:
+    """Whether a folder is in one of YOLO's layouts; it looks at names alone, and at few of them.
+
+    Args:
+        root: any path.
+
+    Returns:
+        False for a folder in PASCAL VOC layout, whatever else is in it.
+    """
+    inside = children(root)
+    folders = [name for name, is_folder in inside.items() if is_folder]
+    if {"annotations", "jpegimages"} <= {name.lower() for name in folders}:
+        return False
+    files = [name.lower() for name, is_folder in inside.items() if not is_folder]
+    named = any(name in NAMES_FILES or name.endswith((".yaml", ".yml", ".names", ".data")) for name in files)
+    splits = [root, *(root / name for name in folders)]
+    deeper = [path / name for path in splits[1:] for name, is_folder in children(path).items() if is_folder]
+    for folder in splits:
+        roles = {name.lower(): name for name, is_folder in children(folder).items() if is_folder}
+        labels = [folder / roles[word] for word in ("labels", "label") if word in roles]
+        if labels and any(word in roles for word in IMAGE_FOLDERS):
+            kinds = {
+                os.path.splitext(name)[1].lower() for path in labels for _, _, names in os.walk(path) for name in names
+            }
+            if ".txt" in kinds or (named and ".xml" not in kinds):
+                return True
+    named = named or any(name.lower() in NAMES_FILES for folder in splits[1:] for name in children(folder))
+    return named and any(_has_pair(folder) for folder in [*splits, *deeper])
+
+
+def _has_pair(folder: Path) -> bool:
+    names = [name for name, is_folder in children(folder).items() if not is_folder]
+    texts = {without_suffix(name, (".txt",)) for name in names if name.lower().endswith(".txt")}
+    return any(
+        without_suffix(name) in texts or name in texts for name in names if name.lower().endswith(IMAGE_SUFFIXES)
+    )

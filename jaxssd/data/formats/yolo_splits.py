@@ -1,0 +1,153 @@
+"""From what a data.yaml or an obj.data states to the images of each split.
+
+A path counts from the data set's folder: that of `path`, if it is there, or else that of the file itself. What stands
+before a folder that is there is left away: Roboflow's `../train/images`, Darknet's `data/train.txt`, another machine's
+`/content/set/train`; but never the name of a split. Images outside the data set's folder are not read.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jaxssd.data.formats.files import children, descend, plain_path
+from jaxssd.data.formats.split_lists import Lookup, leads_out, read_lines, resolve
+from jaxssd.data.formats.split_names import split_name
+from jaxssd.data.formats.yolo_yaml import Stated
+
+
+@dataclass
+class Splits:
+    """Splits as they are found.
+
+    Attributes:
+        ids: images of each split.
+        errors: what is wrong with a split that is stated.
+        remarks: lines for the log.
+    """
+
+    ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+def data_folder(file: Path | None, stated: Stated) -> tuple[Path, str | None]:
+    """The folder from which paths count, and a remark on it.
+
+    Args:
+        file: that states it.
+        stated: what it says.
+
+    Raises:
+        ValueError: if `path` is the root of the file system.
+    """
+    assert file is not None
+    root = file.parent
+    if stated.folder is None:
+        return root, None
+    written = stated.folder.replace("\\", "/")
+    folder = Path(os.path.normpath(root.absolute() / written))
+    if folder == folder.parent:
+        raise ValueError(
+            f"{file} states path: {stated.folder}, the root of the file system: state the data set's folder"
+        )
+    if folder == root.absolute():
+        return root, None
+    if not folder.is_dir():
+        return root, f"{file.name} states path: {stated.folder}, which is not there: paths count from {root}"
+    return folder, f"{file.name} states path: {stated.folder}: images are read from {folder}"
+
+
+def stated_splits(file: Path, stated: Stated, folder: Path, images: Mapping[str, str]) -> Splits:
+    """The images of each split that is stated.
+
+    Args:
+        file: that states them.
+        stated: what it says.
+        folder: from which paths count.
+        images: id of each image by its path from `folder`.
+
+    Returns:
+        Splits. One whose paths all lead out of the folder, to nothing, is not among them but in a remark.
+    """
+    found, lookup = Splits(), Lookup(images)
+    for split, (key, paths) in stated.splits.items():
+        ids: dict[str, None] = {}  # an ordered set
+        stale = 0
+        for written in paths:
+            try:
+                ids.update(dict.fromkeys(_images_at(file, key, written, folder, images, lookup)))
+            except FileNotFoundError as error:
+                stale += leads_out(written)
+                found.errors.setdefault(split, str(error))
+            except ValueError as error:
+                found.errors.setdefault(split, str(error))
+        if stale == len(paths):
+            found.remarks.append(f"{found.errors.pop(split)}; {key} is not followed")
+        elif split not in found.errors:
+            found.ids[split] = tuple(ids)
+    return found
+
+
+def listed_splits(root: Path, images: Mapping[str, str]) -> Splits:
+    """The splits of lists that lie in a folder and are called after one: train.txt, valid.txt."""
+    found, lookup = Splits(), Lookup(images)
+    for name, is_folder in children(root).items():
+        split = split_name(os.path.splitext(name)[0])
+        if split and not is_folder and name.lower().endswith(".txt") and split not in found.ids:
+            try:
+                found.ids[split] = _listed(root / name, root, images, lookup)
+            except ValueError as error:
+                found.errors[split] = str(error)
+    return found
+
+
+def _images_at(
+    file: Path, key: str, written: str, folder: Path, images: Mapping[str, str], lookup: Lookup
+) -> tuple[str, ...]:
+    """The images of one path; FileNotFoundError if it leads nowhere."""
+    place = f"{file}, {key}: {written}"
+    target = _find(written, folder) or _find(written, file.parent)
+    if target is None:
+        outside = Path(os.path.normpath(folder.absolute() / written.replace("\\", "/")))
+        if leads_out(written) and outside.exists():
+            raise ValueError(
+                f"{place} leads out of the data set's folder, {folder}, and is not followed: state a `path` that holds "
+                "all images, or move them"
+            )
+        raise FileNotFoundError(
+            f"{place} is not there; expected is a folder of images in {folder}, or a .txt list of them"
+        )
+    if target.is_file():
+        return _listed(target, folder, images, lookup)
+    inside = os.path.relpath(target, folder)
+    prefix = "" if inside == "." else inside.replace(os.sep, "/") + "/"
+    found = tuple(name for path, name in images.items() if path.startswith(prefix))
+    if not found or prefix.startswith("../"):
+        raise ValueError(f"{place} holds no image")
+    return tuple(sorted(found))
+
+
+def _find(written: str, folder: Path) -> Path | None:
+    """What a path leads to in a folder, as it stands or less its first parts, but not less the name of a split."""
+    parts = plain_path(written).split("/")
+    for start in range(len(parts)):
+        if found := descend(folder, "/".join(parts[start:])):
+            return found if found.exists() else None
+        if split_name(parts[start]):
+            return None
+    return None
+
+
+def _listed(path: Path, folder: Path, images: Mapping[str, str], lookup: Lookup) -> tuple[str, ...]:
+    """The images of a list."""
+    if path.suffix.lower() != ".txt":
+        raise ValueError(f"{path} is neither a folder of images nor a .txt list of them")
+    ids: dict[str, None] = {}  # an ordered set
+    beside = os.path.relpath(path.parent, folder)
+    for number, line in read_lines(path):
+        near = os.path.normpath(f"{beside}/{line}").replace(os.sep, "/")
+        ids[images.get(near) or resolve(line, f"{path}, line {number}", (), lambda: lookup)] = None
+    if not ids:
+        raise ValueError(f"{path} names no image")
+    return tuple(ids)
