@@ -58,7 +58,7 @@ from pathlib import Path
 
 from jaxssd.data.formats.class_names import check_class_names
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, contents, plain_path, read_annotation
-from jaxssd.data.formats.split_lists import Lookup, read_lines, resolve
+from jaxssd.data.formats.split_lists import Lookup, leads_out, read_lines, resolve
 from jaxssd.data.formats.split_names import find_split, split_folders
 from jaxssd.data.formats.voc_files import (
     VOCFiles,
@@ -215,7 +215,7 @@ class VOCFolder(Source):
 
     @cached_property
     def _unclaimed_lookup(self) -> Lookup:
-        return Lookup({path: path for path in self._unclaimed})
+        return Lookup(self._unclaimed)
 
     @cached_property
     def _claims(self) -> dict[str, tuple[str, ...]]:
@@ -243,14 +243,17 @@ class VOCFolder(Source):
             written = self._annotation(name).filename
         except UnreadableAnnotation:
             written = ""
-        return tuple(dict.fromkeys([*self._find_unclaimed(name, written), *self._unclaimed_lookup.find(name)]))
+        found = [*self._find_unclaimed(name, written), *self._unclaimed_lookup.find(name)]
+        return tuple(dict.fromkeys(self._files.images[image][0] for image in found))
 
     def _find_unclaimed(self, name: str, written: str) -> tuple[str, ...]:
-        """Images that <filename> can mean: beside the annotation's own place first."""
+        """Ids of images that <filename> can mean: beside the annotation's own place first, by its last part at last."""
         if not plain_path(written):
             return ()
-        folder = name.rpartition("/")[0]
-        return (folder and self._unclaimed_lookup.find(f"{folder}/{written}")) or self._unclaimed_lookup.find(written)
+        beside = f"{name.rpartition('/')[0]}/{written}".lstrip("/")
+        last = plain_path(written).rpartition("/")[2]
+        found = (self._unclaimed_lookup.find(form) for form in (beside, written, last))
+        return next(filter(None, found), ())
 
     def _image_of(self, name: str) -> str | None:
         paths = self._files.images.get(name)
@@ -312,8 +315,9 @@ class VOCFolder(Source):
             yield Problem(image, "noted", "one of several of its name", f"taken, and not {', '.join(others[:3])}")
         if self._unclaimed and name in self._files.images:
             named = self._find_unclaimed(name, annotation.filename)
-            if named and named[0] in self._unsaid:
-                detail = f"taken for its name, although <filename> is that of {named[0]}"
+            other = self._files.images[named[0]][0] if named else None
+            if other in self._unsaid:
+                detail = f"taken for its name, although <filename> is that of {other}"
                 yield Problem(image, "noted", "named otherwise", detail)
         if annotation.hulls:
             detail = f"of {annotation.hulls} turned boxes or polygons the hull is taken"
@@ -321,6 +325,8 @@ class VOCFolder(Source):
 
     def _check_id(self, name: str) -> None:
         known = name in self._files.annotations or name in self._files.images
+        if not known and "\0" not in name and not leads_out(name) and self._lookup.has_folder_of(name):
+            return  # only the file is missing
         if not known and (name in ("", ".", "..") or set(name) & set("/\\\0")):
             raise ValueError(f"`ids`: {name!r} is not a plain file name")
 

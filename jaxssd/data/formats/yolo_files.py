@@ -156,7 +156,9 @@ def looks_like_yolo(root: Path) -> bool:
         return False
     files = [name.lower() for name, is_folder in inside.items() if not is_folder]
     named = any(name in NAMES_FILES or name.endswith((".yaml", ".yml", ".names", ".data")) for name in files)
-    splits = [root, *(root / name for name in folders)]
+    below = [root / name for name in folders]
+    own = [path for path in below if not split_name(path.name) and _has_names(path)] if not named else []
+    splits = [root, *(path for path in below if path not in own)]  # less those that are data sets themselves
     deeper = [path / name for path in splits[1:] for name, is_folder in children(path).items() if is_folder]
     for folder in splits:
         roles = {name.lower(): name for name, is_folder in children(folder).items() if is_folder}
@@ -167,8 +169,12 @@ def looks_like_yolo(root: Path) -> bool:
             }
             if ".txt" in kinds or (named and ".xml" not in kinds):
                 return True
-    named = named or any(name.lower() in NAMES_FILES for folder in splits[1:] for name in children(folder))
+    named = named or any(map(_has_names, splits[1:]))
     return named and any(_has_pair(folder) for folder in [*splits, *deeper])
+
+
+def _has_names(folder: Path) -> bool:
+    return any(name.lower() in NAMES_FILES for name in children(folder))
 
 
 def _has_pair(folder: Path) -> bool:

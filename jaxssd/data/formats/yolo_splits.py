@@ -13,6 +13,7 @@ from pathlib import Path
 from jaxssd.data.formats.files import children, descend, plain_path
 from jaxssd.data.formats.split_lists import Lookup, leads_out, read_lines, resolve
 from jaxssd.data.formats.split_names import split_name
+from jaxssd.data.formats.yolo_files import IMAGE_FOLDERS
 from jaxssd.data.formats.yolo_yaml import Stated
 
 
@@ -132,6 +133,8 @@ def _find(written: str, folder: Path) -> Path | None:
     """What a path leads to in a folder, as it stands or less its first parts, but not less the name of a split."""
     parts = plain_path(written).split("/")
     for start in range(len(parts)):
+        if start and len(parts) == start + 1 and parts[start].lower() in IMAGE_FOLDERS:
+            return None  # any data set has such a folder
         if found := descend(folder, "/".join(parts[start:])):
             return found if found.exists() else None
         if split_name(parts[start]):

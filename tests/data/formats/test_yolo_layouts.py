@@ -1,0 +1,359 @@
+"""Exports of tools in YOLO's form, each built as a tree of small files: what it states is what is trained on."""
+
+import numpy as np
+import pytest
+
+from jaxssd.config import Config
+from jaxssd.data.formats.yolo import YOLOFolder
+from jaxssd.data.read import read
+from jaxssd.data.source import choose_splits
+from jaxssd.data.sources import default_split, notes_on_splits, open_source
+from tests.data.trees import BOX, LINE, write_tree
+
+NAMES = "names: [car, horse]\n"
+TWO = "car\nhorse\n"
+
+
+def labelled(images, labels, *names, ending=".jpg"):
+    """Pictures and their labels, one box of class 0 each; `{}` stands for a name."""
+    return {images.format(name) + ending: 100 for name in names} | {
+        labels.format(name) + ".txt": LINE for name in names
+    }
+
+
+def pairs(folder, *names, **options):
+    return labelled(f"{folder}/{{}}", f"{folder}/{{}}", *names, **options)
+
+
+def below(train="images/train", val="images/val", **options):
+    """Two training pictures and one to validate on, with their labels as Ultralytics finds them."""
+    as_labels = [folder.replace("images", "labels") for folder in (train, val)]
+    return labelled(f"{train}/{{}}", f"{as_labels[0]}/{{}}", "a", "b", **options) | labelled(
+        f"{val}/{{}}", f"{as_labels[1]}/{{}}", "c", **options
+    )
+
+
+ROBOFLOW = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\n\nnc: 2\nnames: ['car', 'horse']\n"
+LAYOUTS = {
+    "stated folders": {**below("images/t1", "images/v1"), "data.yaml": NAMES + "train: images/t1\nval: images/v1\n"},
+    "names as a mapping": {
+        **below("images/t1", "images/v1"),
+        "data.yaml": "train: images/t1\nval: images/v1\nnc: 2\nnames:\n  0: car\n  1: horse\n",
+    },
+    "path is a dot": {**below(), "data.yaml": NAMES + "path: .\ntrain: images/train\nval: images/val\n"},
+    "path of another machine": {
+        **below("images/t1", "images/v1"),
+        "data.yaml": NAMES + "path: /content/datasets/cars\ntrain: images/t1\nval: images/v1\n",
+    },
+    "path beside the folder": {
+        **below("images/t1", "images/v1"),
+        "data.yaml": NAMES + "path: ../datasets/cars\ntrain: images/t1\nval: images/v1\n",
+    },
+    "path above": {
+        **{f"set/{path}": content for path, content in below("images/t1", "images/v1").items()},
+        "data.yaml": NAMES + "path: set\ntrain: images/t1\nval: images/v1\n",
+    },
+    "other case": {
+        **below("images/Train", "images/VAL"),
+        "data.yaml": NAMES + "train: images/train\nval: images/val\n",
+    },
+    "other case, not stated": {**below("Images/Train", "Images/Val"), "classes.txt": TWO},
+    "labels in other case": {
+        **labelled("images/train/{}", "Labels/Train/{}", "a", "b"),
+        **labelled("images/val/{}", "Labels/Val/{}", "c"),
+        "data.yaml": NAMES,
+    },
+    "validation": {**below("images/training", "images/validation"), "data.yaml": NAMES},
+    "dev": {**below("train/images", "dev/images"), "data.yaml": NAMES},
+    "lists of folders": {
+        **labelled("images/one/{}", "labels/one/{}", "a"),
+        **labelled("images/two/{}", "labels/two/{}", "b"),
+        **labelled("images/three/{}", "labels/three/{}", "c"),
+        "data.yaml": NAMES + "train: [images/one, images/two]\nval:\n  - images/three\n",
+    },
+    "lists of images": {
+        **labelled("images/{}", "labels/{}", "a", "b", "c"),
+        "data.yaml": NAMES + "train: train.txt\nval: lists/holdout.txt\n",
+        "train.txt": "./images/a.jpg\nimages/b.jpg\n",
+        "lists/holdout.txt": "\ufeff../images/c.jpg\r\n",
+    },
+    "lists of another machine": {
+        **labelled("images/{}", "labels/{}", "a", "b", "c"),
+        "data.yaml": NAMES + "path: /home/me/set\ntrain: train.txt\nval: val.txt\n",
+        "train.txt": "/home/me/set/images/a.jpg\n/home/me/set/images/b.jpg\n",
+        "val.txt": "C:\\me\\set\\images\\c.jpg\n",
+    },
+    "lists without a yaml": {
+        **labelled("images/{}", "labels/{}", "a", "b", "c"),
+        "classes.txt": TWO,
+        "train.txt": "images/a.jpg\nimages/b.jpg\n",
+        "Valid.txt": "images/c.jpg\n",
+    },
+    "Roboflow": {**below("train/images", "valid/images"), "data.yaml": ROBOFLOW, "README.roboflow.txt": "cars"},
+    "Roboflow, Darknet": {
+        **pairs("train", "a", "b"),
+        **pairs("valid", "c"),
+        "train/_darknet.labels": TWO,
+        "valid/_darknet.labels": TWO,
+        "README.dataset.txt": "cars",
+    },
+    "CVAT YOLO 1.1": {
+        **pairs("obj_train_data", "a", "b"),
+        **pairs("obj_valid_data", "c"),
+        "train.txt": "data/obj_train_data/a.jpg\ndata/obj_train_data/b.jpg\n",
+        "valid.txt": "data/obj_valid_data/c.jpg\n",
+        "obj.names": TWO,
+        "obj.data": "classes=2\ntrain = data/train.txt\nvalid = data/valid.txt\nnames = data/obj.names\nbackup = x\n",
+    },
+    "CVAT Ultralytics": {
+        **below(),
+        "data.yaml": "names:\n  0: car\n  1: horse\npath: .\ntrain: train.txt\nval: val.txt\n",
+        "train.txt": "data/images/train/a.jpg\ndata/images/train/b.jpg\n",
+        "val.txt": "data/images/val/c.jpg\n",
+    },
+    "Darknet": {
+        **pairs("data/obj", "a", "b", "c"),
+        "data/train.txt": "data/obj/a.jpg\ndata/obj/b.jpg\n",
+        "data/test.txt": "data/obj/c.jpg\n",
+        "data/cars.names": TWO,
+        "obj.data": "classes=2\ntrain=data/train.txt\nvalid=data/test.txt\nnames=data/cars.names\n",
+    },
+    "LabelImg": {
+        **labelled("train/images/{}", "train/labels/{}", "a", "b"),
+        **labelled("val/images/{}", "val/labels/{}", "c"),
+        "train/labels/classes.txt": TWO,
+        "val/labels/classes.txt": TWO,
+    },
+    "a yaml of another name": {
+        **below("images/t1", "images/v1"),
+        "cars.yaml": NAMES + "train: images/t1\nval: images/v1\n",
+        "hyp.yaml": "lr0: 0.01\n",
+    },
+    "years": {**below("images/train2017", "images/val2017"), "data.yaml": NAMES},
+    "what systems leave behind": {
+        **below(),
+        "data.yaml": NAMES,
+        "__MACOSX/images/train/._a.jpg": b"",
+        "__MACOSX/images/train/z.jpg": 100,
+        "images/train/.DS_Store": b"",
+        "images/train/._a.jpg": b"",
+        "images/train/Thumbs.db": b"",
+        "images/.ipynb_checkpoints/a-checkpoint.jpg": 100,
+        "labels/train.cache": b"",
+    },
+    "images without labels beside labelled ones": {
+        **below(),
+        "data.yaml": NAMES + "train: images/train\nval: images/val\n",
+        "docs/logo.png": 100,
+        "runs/detect/a.jpg": 100,
+    },
+}
+
+
+def names_of(ids):
+    return sorted(name.rpartition("/")[2] for name in ids)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_is_stated_is_followed(layout, tmp_path):
+    root = write_tree(tmp_path / "set", LAYOUTS[layout])
+    config = Config(data=str(root))
+    source = open_source(config)
+    assert isinstance(source, YOLOFolder)
+    chosen = choose_splits(source)
+    assert (names_of(chosen.train), names_of(chosen.val), chosen.notes) == (["a", "b"], ["c"], ())
+    assert source.class_names([]) == ("car", "horse")
+    assert default_split(config) == "val"
+    assert names_of(source.all_ids()) == ["a", "b", "c"]
+    dataset = read(source, source.all_ids(), image_size=8, class_names=("car", "horse"), progress=False, workers=1)
+    assert dataset.report.summary() == "3 images, 3 objects"
+    np.testing.assert_array_equal(dataset.examples.boxes, np.float32([[BOX]] * 3))
+    assert all((source._place[0] / name).is_file() for name in source.file_names(source.all_ids()))
+
+
+def test_a_yaml_can_be_named_itself(tmp_path):
+    """Of several, that is the one that counts."""
+    files = {
+        **below("images/t1", "images/v1"),
+        "data.yaml": "names: [x, y]\ntrain: images/v1\nval: images/t1\n",
+        "mine.yml": NAMES + "train: images/t1\nval: images/v1\n",
+    }
+    root = write_tree(tmp_path, files)
+    source = open_source(Config(data=str(root / "mine.yml")))
+    assert (names_of(choose_splits(source).train), source.class_names([])) == (["a", "b"], ("car", "horse"))
+    source = open_source(Config(data=str(root)))
+    assert (names_of(choose_splits(source).train), source.class_names([])) == (["c"], ("x", "y"))
+    (root / "data.yaml").rename(root / "other.yaml")
+    with pytest.raises(
+        ValueError, match=r"several files with names of classes, mine\.yml, other\.yaml: name one, --data"
+    ):
+        open_source(Config(data=str(root)))
+
+
+def test_a_path_that_is_there_is_followed_and_said(tmp_path):
+    write_tree(tmp_path / "pool", below("images/t1", "images/v1"))
+    yaml = f"path: {tmp_path / 'pool'}\ntrain: images/t1\nval: images/v1\n{NAMES}"
+    write_tree(tmp_path / "configs", {"cars.yaml": yaml})
+    config = Config(data=str(tmp_path / "configs/cars.yaml"))
+    source = open_source(config)
+    assert names_of(choose_splits(source).val) == ["c"]
+    assert source.inputs(["v1/c"])[1:] == [tmp_path / "pool/labels/v1/c.txt", tmp_path / "pool/images/v1/c.jpg"]
+    (line,) = notes_on_splits(config, "--val-split")
+    assert line == f"cars.yaml states path: {tmp_path / 'pool'}: images are read from {tmp_path / 'pool'}"
+    write_tree(tmp_path / "configs", {"cars.yaml": "path: /\ntrain: tmp\n" + NAMES})
+    with pytest.raises(ValueError, match="the root of the file system"):
+        open_source(config)
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        ("train: images/train\nval: images/holdout\n", r"data\.yaml, val: images/holdout is not there; expected is a"),
+        ("train: images/train\nval: holdout.txt\n", r"data\.yaml, val: holdout\.txt is not there"),
+        ("train: images/train\nval: images/empty\n", r"data\.yaml, val: images/empty holds no image"),
+        ("train: images/train\nval: [images/val, images/gone]\n", r"data\.yaml, val: images/gone is not there"),
+        ("train: images/train\nval: ../beside/images\n", r"val: \.\./beside/images leads out of .* state a `path`"),
+        ("train: images/train\nval: {outside}/beside/images\n", r"val: .*/beside/images leads out of .* not followed"),
+        ("train: images/train\nval: images/val/c.jpg\n", r"c\.jpg is neither a folder of images nor a \.txt list"),
+        ("train: images/train\nval: blank.txt\n", r"blank\.txt names no image"),
+        (
+            "train: images/train\nval: escape.txt\n",
+            r"escape\.txt, line 2: '\.\./beside/images/z\.jpg' is not .* move them",
+        ),
+        ("train: images/train\nval: absolute.txt\n", r"absolute\.txt, line 1: '/.*z\.jpg' is not a plain .* move them"),
+        ("train: images/train\nval: images/train\n", r"in both splits train and val: 2 images, the first 'train/a'"),
+        ("train: images\nval: images/val\n", r"in both splits train and val: 1 images, the first 'val/c'"),
+        ("train: {{a: b}}\nval: images/val\n", r"data\.yaml has train: that is neither a path nor a list of paths"),
+    ],
+)
+def test_what_is_stated_and_not_there_is_an_error(yaml, message, tmp_path):
+    """It names the file, the key and the path, or the line of the list."""
+    lists = {
+        "blank.txt": "\n",
+        "escape.txt": "images/val/c.jpg\n../beside/images/z.jpg\n",
+        "absolute.txt": f"{tmp_path}/beside/images/z.jpg\n",
+        "images/empty": None,
+        "data.yaml": yaml.format(outside=tmp_path) + NAMES,
+    }
+    write_tree(tmp_path, labelled("beside/images/{}", "beside/labels/{}", "z"))
+    root = write_tree(tmp_path / "set", {**below(), **lists})
+    with pytest.raises(ValueError, match=message) as raised:
+        choose_splits(open_source(Config(data=str(root))))
+    assert str(root) in str(raised.value)
+
+
+def test_a_split_that_is_not_asked_for_may_be_missing(tmp_path):
+    root = write_tree(tmp_path, {**below(), "data.yaml": NAMES + "train: images/train\nval: images/val\ntest: gone\n"})
+    source = open_source(Config(data=str(root)))
+    assert choose_splits(source).notes == ()
+    assert source.split_names() == ("test", "train", "val")
+    with pytest.raises(ValueError, match=r"data\.yaml, test: gone is not there"):
+        source.split_ids("test")
+
+
+def test_paths_that_lead_nowhere_are_said(tmp_path):
+    """Folders take their place; without those, some images are held out."""
+    files = {**below(), "data.yaml": NAMES + "train: /content/x\nval: ../y\n"}
+    config = Config(data=str(write_tree(tmp_path / "a", files)))
+    assert [names_of(ids) for ids in choose_splits(open_source(config))[:2]] == [["a", "b"], ["c"]]
+    assert [line.partition(" is not there")[0].partition("data.yaml, ")[2] for line in notes_on_splits(config, "")] == [
+        "train: /content/x",
+        "val: ../y",
+    ]
+    files = {**labelled("images/{}", "labels/{}", *"abcde"), "data.yaml": NAMES + "train: ../x\n"}
+    config = Config(data=str(write_tree(tmp_path / "b", files)))
+    first, second = notes_on_splits(config, "--val-split")
+    assert "data.yaml, train: ../x is not there" in first
+    assert "no validation split found, there are no splits: 20 % of all images, 1 of 5, are held out" in second
+
+
+@pytest.mark.parametrize(
+    ("stated", "said"), [("test: images/val\n", "test and train but no val"), ("", "train but no val")]
+)
+def test_a_test_split_is_not_validated_on(stated, said, tmp_path):
+    files = {
+        **below(val="images/holdout"),
+        "data.yaml": NAMES + "train: images/train\nval:\n" + stated.replace("val", "holdout"),
+    }
+    config = Config(data=str(write_tree(tmp_path, files)))
+    chosen = choose_splits(open_source(config))
+    assert names_of([*chosen.train, *chosen.val]) == ["a", "b"]
+    (line,) = notes_on_splits(config, "--val-split")
+    assert line.startswith(f"no validation split found, there is {said}: 20 % of train, 1 of 2, are held out at random")
+
+
+def test_what_a_yaml_leaves_open_is_found_by_folders(tmp_path):
+    files = {**below(), "data.yaml": NAMES + "train: images/train\n"}
+    source = open_source(Config(data=str(write_tree(tmp_path, files))))
+    assert [names_of(ids) for ids in choose_splits(source)[:2]] == [["a", "b"], ["c"]]
+
+
+def test_a_line_of_a_list_without_its_image_is_counted(tmp_path):
+    files = {
+        **labelled("images/{}", "labels/{}", "a", "b", "c"),
+        "data.yaml": NAMES + "train: train.txt\nval: val.txt\n",
+        "train.txt": "images/a.jpg\nimages/gone.jpg\n/home/me/images/lost.jpg\nimages/b.jpg\n",
+        "val.txt": "images/c.jpg\n",
+    }
+    source = open_source(Config(data=str(write_tree(tmp_path, files))))
+    ids = choose_splits(source).train
+    records, problems = source.records(ids, ("car", "horse"))
+    assert [record.id for record in records] == ["a", "b"]
+    assert [(problem.action, problem.kind) for problem in problems] == [("skipped", "missing")] * 2
+
+
+def test_labels_in_another_folder_are_taken_and_counted(tmp_path):
+    files = {**labelled("images/train/{}", "labels/{}", "a", "b"), **below(), "classes.txt": TWO}
+    del files["labels/train/a.txt"]
+    source = open_source(Config(data=str(write_tree(tmp_path, {**files, "labels/c.txt": LINE}))))
+    records, problems = source.records(["train/a", "train/b"], ("car", "horse"))
+    assert [len(record.boxes) for record in records] == [1, 1]
+    assert [(problem.file, problem.kind) for problem in problems] == [
+        ("images/train/a.jpg", "labels in another folder")
+    ]
+    assert source._pairs["val/c"].labels == "labels/val/c.txt"
+
+
+def test_one_of_several_of_a_name_is_counted(tmp_path):
+    files = {**below(), "images/train/a.png": 9, "images/train/a.webp": 9, "data.yaml": NAMES}
+    source = open_source(Config(data=str(write_tree(tmp_path, files))))
+    _, (problem,) = source.records(["train/a", "train/b"], ("car",))
+    assert (problem.file, problem.kind) == ("images/train/a.jpg", "one of several of its name")
+    assert problem.detail == "taken, and not images/train/a.png, images/train/a.webp"
+
+
+@pytest.mark.parametrize(
+    ("image", "labels"),
+    [
+        ("images/train/a.JPG", "labels/train/a.TXT"),
+        ("images/my cat.jpg", "labels/my%20cat.txt"),
+        ("images/my%20cat.jpg", "labels/my cat.txt"),
+        ("images/A.jpg", "labels/a.txt"),
+        ("images/caf\u00e9.jpg", "labels/cafe\u0301.txt"),
+        ("images/a.jpg", "labels/a.jpg.txt"),
+        ("images/images/a.jpg", "images/labels/a.txt"),
+        ("images/x/a.jpg", "images/x/a.txt"),
+        ("JPEGImages/a.jpg", "labels/a.txt"),
+        *((f"images/a{ending}", "labels/a.txt") for ending in (".webp", ".bmp", ".tif", ".TIFF", ".gif", ".jfif")),
+    ],
+)
+def test_labels_are_found(image, labels, tmp_path):
+    root = write_tree(tmp_path, {image: 100, labels: LINE, "classes.txt": TWO})
+    source = open_source(Config(data=str(root)))
+    (name,) = source.all_ids()
+    (record,), problems = source.records([name], ("car",))
+    assert (record.image, len(record.boxes), problems) == (root / image, 1, [])
+
+
+def test_names_that_differ_are_an_error(tmp_path):
+    files = {**pairs("train", "a"), "train/classes.txt": TWO, **pairs("val", "b"), "val/classes.txt": "horse\ncar\n"}
+    with pytest.raises(ValueError, match=r"train/classes\.txt and .*val/classes\.txt name other classes"):
+        open_source(Config(data=str(write_tree(tmp_path, files))))
+
+
+@pytest.mark.parametrize("depth", ["deeper", "a/deeper"])
+def test_a_folder_further_down_is_hinted_at(depth, tmp_path):
+    files = {f"{depth}/{path}": content for path, content in {**below(), "data.yaml": NAMES}.items()}
+    write_tree(tmp_path, files)
+    with pytest.raises(ValueError, match=rf"Did you mean --data .*/{depth}\?"):
+        open_source(Config(data=str(tmp_path)))
