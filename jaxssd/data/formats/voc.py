@@ -269,8 +269,10 @@ class VOCFolder(Source):
         return "missing", f"no file of that name with extension {', '.join(IMAGE_SUFFIXES)}, nor of its <filename>"
 
     def _annotation_name(self, name: str) -> str:
+        if name in self._files.annotations:
+            return self._files.annotations[name]
         folder = next(iter(role_folders(self.root)[0]), "")
-        return self._files.annotations.get(name) or f"{folder}{'/' * bool(folder)}{name}.xml"
+        return f"{folder}{'/' * bool(folder)}{name}.xml"
 
     def _annotation(self, name: str) -> Annotation:
         if name not in self._files.annotations:

@@ -7,11 +7,10 @@ and for `train/a.xml` beside `train/a.jpg`.
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, list_files, without_suffix
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, list_files
 from jaxssd.data.formats.split_names import split_name
 
 ANNOTATION_FOLDERS = {"annotations", "annotation", "annots", "xmls", "xml", "labels", "label"}
@@ -131,24 +130,35 @@ def _only_in(paths: list[str], folders: set[str]) -> list[str]:
     return inside or paths
 
 
-def _id_of(path: str) -> str:
-    *folders, name = path.split("/")
+def _ids(paths: list[str]) -> list[str]:
+    """The id of each: its path without its ending and the folders that only say what is in them."""
     told = ANNOTATION_FOLDERS | IMAGE_FOLDERS
-    return "/".join(
-        [*(part for part in folders if part.lower() not in told), without_suffix(name, (".xml", *IMAGE_SUFFIXES))]
-    )
+    prefixes: dict[str, str] = {}  # of few folders, but of many files
+    ids = []
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if folder not in prefixes:
+            prefixes[folder] = "".join(f"{part}/" for part in folder.split("/") if part and part.lower() not in told)
+        ids.append(prefixes[folder] + os.path.splitext(name)[0])
+    return ids
 
 
 def _unique(paths: list[str]) -> dict[str, str]:
     """By id; where two would have the same one, by the whole path."""
-    count = Counter(map(_id_of, paths))
-    return {_id_of(path) if count[_id_of(path)] == 1 else without_suffix(path, (".xml",)): path for path in paths}
+    ids = _ids(paths)
+    found = dict(zip(ids, paths, strict=True))
+    if len(found) == len(paths):
+        return found
+    count = Counter(ids)
+    return {
+        name if count[name] == 1 else os.path.splitext(path)[0]: path for name, path in zip(ids, paths, strict=True)
+    }
 
 
-def _grouped(paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def _grouped(paths: list[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        found[_id_of(path)].append(path)
+    for name, path in zip(_ids(paths), paths, strict=True):
+        found[name].append(path)
     return {name: tuple(group) for name, group in found.items()}
 
 
