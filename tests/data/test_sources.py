@@ -1,7 +1,11 @@
 """Which images and classes the settings of a run stand for."""
 
+import importlib.util
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -202,3 +206,16 @@ def test_whatever_is_not_stated_is_said(folder, lists, options, notes):
     else:
         assert notes_on_splits(config, "--val-split") == notes
         assert notes_on_splits(config, "--val-split", split="all") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "first"), [({}, "no validation split found"), ({"split": "all"}, "all: 10 images")]
+)
+def test_evaluation_says_what_was_held_out(folder, capsys, options, first):
+    spec = importlib.util.spec_from_file_location("evaluate_command", Path(__file__).parents[2] / "evaluate.py")
+    sys.modules[spec.name] = evaluate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(evaluate)
+    config = with_classes(Config(data=str(folder), image_size=8))
+    run = SimpleNamespace(require_same_data=lambda fingerprints: None)
+    evaluate.load(evaluate.Command(run="run", **options), config, run)
+    assert capsys.readouterr().out.startswith(first)

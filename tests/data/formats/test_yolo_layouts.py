@@ -171,6 +171,21 @@ def test_what_is_stated_is_followed(layout, tmp_path):
     assert all((source._place[0] / name).is_file() for name in source.file_names(source.all_ids()))
 
 
+def test_label_studio_has_no_splits(tmp_path):
+    """Its names are encoded, and its notes.json is no COCO file."""
+    names = [f"8a7b{number}-my%20cat" for number in range(5)]
+    files = {
+        **labelled("images/{}", "labels/{}", *names),
+        "classes.txt": "car\nhorse",
+        "notes.json": '{"categories": []}',
+    }
+    config = Config(data=str(write_tree(tmp_path, files)))
+    assert isinstance(open_source(config), YOLOFolder)
+    assert "there are no splits: 20 % of all images, 1 of 5" in notes_on_splits(config, "--val-split")[0]
+    records, problems = open_source(config).records(names, ("car",))
+    assert ([len(record.boxes) for record in records], problems) == ([1] * 5, [])
+
+
 def test_a_yaml_can_be_named_itself(tmp_path):
     """Of several, that is the one that counts."""
     files = {

@@ -235,6 +235,9 @@ def test_a_folder(folder, capsys):
     command.main([str(folder), "--preset", "quick"])
     out = capsys.readouterr().out
     assert "8 images, 8 objects" in out
+    assert out.splitlines()[2].startswith(
+        "  no validation split found, there are no splits: 20 % of all images, 2 of 10"
+    )
     assert "2 images, 2 objects" in out
     (line,) = [line for line in out.splitlines() if line.startswith("  python train.py quick --data")]
     assert f"'{folder}'" in line
