@@ -140,8 +140,8 @@ def main() -> None:
                 raise SystemExit(f"{run}: resumed, it ended with {process.returncode}\n{errors}")
         wrong = differences(run, reference)
         print(f"{run.path.name} {memory}: {', then '.join(moments)}: {', '.join(wrong) or 'identical'}", flush=True)
-        counts[f"{kind.name}, {memory}"] += 1
-        counts["hits"] += sum("line" in moment for moment in moments)
+        counts["runs"] += 1
+        counts[f"hits by {kind.name}"] += sum("line" in moment for moment in moments)
         counts["different"] += bool(wrong)
     print(", ".join(f"{name}: {count}" for name, count in counts.items()))
     sys.exit(bool(counts["different"]))

@@ -108,6 +108,12 @@ def _going_on(config: Config, sizes: Sizes, step: int) -> str:
     return f"going on after epoch {done} of {epochs}{within}"
 
 
+def _stop_together(signal: int) -> None:
+    """Stop if there was a signal, on which the processes have agreed."""
+    if signal:
+        raise Interrupted(signal)
+
+
 class _Clock:
     """When the next checkpoint is due that no validation asks for."""
 
@@ -168,6 +174,7 @@ class _Trainer:
                     self._advance(rows)
                     self._save_or_stop(state, step, rows)
             self.checkpoints.wait()
+            _stop_together(greatest([requested()])[0])
         return state.variables
 
     def _calls(self, order: Array, done: int) -> Iterator[tuple[Examples, Array]]:
@@ -188,14 +195,14 @@ class _Trainer:
             return
         require_finite_state(state, rows, self.checkpoints.last_step)
         try:
-            if signal:
-                raise Interrupted(signal)
+            _stop_together(signal)
             score = self.validate_at(step, state.variables)["objective"] if validated else None
         except Interrupted:  # the run validates here when it goes on
             self.checkpoints.save(step, state, score=None)
             raise
         self.checkpoints.save(step, state, score=score)
         self.clock.restart()
+        _stop_together(greatest([requested()])[0])  # a signal may have come while scores were computed
 
     def _compile(self, train_chunk: TrainChunk, state: TrainState, step_key: Array) -> Program:
         """Nothing is compiled after this but the first validation; says what it took, and what the run will take."""

@@ -7,7 +7,7 @@ from jax.sharding import Mesh
 from jaxssd.config import Config
 from jaxssd.tasks import Task, make_task
 from jaxssd.training.checkpoint import Checkpoints
-from jaxssd.training.run_folder import RunFolder
+from jaxssd.training.run_folder import FREE, RunFolder
 from jaxssd.training.state import Variables, variable_shapes
 
 
@@ -26,8 +26,10 @@ def restore(
 
     Raises:
         FileNotFoundError: if there is no run, or no checkpoint in it yet.
+        ValueError: if `config.json` was changed by hand.
     """
     config = run.open()
+    run.require_same_settings(config, free=FREE | {"batch_size"})
     task = make_task(config)
     like = variable_shapes(task.model, config.image_size)
     tried = None

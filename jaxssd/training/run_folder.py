@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,7 @@ class RunFolder:
         if leads():
             self.require_new()
             self.path.mkdir(parents=True, exist_ok=True)
+            self.fingerprints.unlink(missing_ok=True)  # of a run that was stopped before its first step
             config.save(self.config)
 
     def open(self) -> Config:
@@ -99,20 +100,24 @@ class RunFolder:
         self.require_same_settings(config)
         self.require_same_data(fingerprints)
 
-    def require_same_settings(self, config: Config) -> None:
-        """Refuse settings that are not those the run was started with, but for those that change no number of it.
+    def require_same_settings(self, config: Config, *, free: Set[str] = FREE) -> None:
+        """Refuse settings that are not those the run was started with.
+
+        Args:
+            config: as `config.json` has it.
+            free: names of those that may differ.
 
         Raises:
             ValueError: naming the settings, with the values of then and now.
         """
         now = json.loads(json.dumps(dataclasses.asdict(config)))
-        then = json.loads(self.fingerprints.read_text()).get("settings", {})
-        changed = [name for name in then if name in now and name not in FREE and then[name] != now[name]]
+        then = json.loads(self.fingerprints.read_text()).get("settings", {}) if self.fingerprints.exists() else {}
+        changed = [name for name in then if name in now and name not in free and then[name] != now[name]]
         if changed:
             values = ", ".join(f"{name} is {now[name]!r} and was {then[name]!r}" for name in changed)
             raise ValueError(
-                f"{self.config} was changed since the run was started: {values}. Set it back to go on, or start a new "
-                "run with other settings (--pretrained RUN takes this one's backbone)"
+                f"{self.config} was changed since the run was started: {values}. Set it back, or start a new run with "
+                "other settings (--pretrained RUN takes this one's backbone)"
             )
 
     def require_same_data(self, fingerprints: dict[str, str]) -> None:

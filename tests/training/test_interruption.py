@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxssd.atomic import UNFINISHED, replacing
-from jaxssd.training import Interrupted, RunFolder, interruption, loop, restore, train
+from jaxssd.training import Interrupted, RunFolder, epochs, interruption, loop, restore, train
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.epochs import Sizes, cut_epoch
 from jaxssd.training.interruption import SIGNALS, TWICE, deferred, requested, say, signals_watched
@@ -105,13 +105,15 @@ def test_nobody_to_talk_to_is_no_failure(monkeypatch):
 @pytest.mark.parametrize(
     ("memory", "all_stops"),
     [
-        # In the first epoch, at its end before the validation, during the second validation, and in the last epoch.
-        ("device", {1: "block", 2: "block", 4: "validation", 5: "block"}),
+        # In the first epoch, at its end before the validation, during the second validation, and after the last one.
+        ("device", {1: "block", 2: "block", 4: "validation", 6: "scored"}),
         ("stream", {3: "block"}),
     ],
 )
 def test_stopped_anywhere_it_ends_alike(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch, memory, all_stops):
     """Stopped and resumed: a checkpoint of exactly there, and in the end the same rows, weights and best."""
+    if memory == "stream":
+        monkeypatch.setattr(epochs, "CHUNK_STEPS", 1)  # two pieces an epoch, of which one is done
     config, run = replace(tiny_config, memory=memory), RunFolder(tmp_path)
     run.create(config)
     fetch, evaluate, stops = loop.fetch, loop.evaluate, dict(all_stops)
@@ -127,16 +129,18 @@ def test_stopped_anywhere_it_ends_alike(finished_run, tiny_config, tiny_sets, tm
 
     def stop_and_evaluate(*args, **kwargs):
         stop("validation", len(run.rows("train")))
-        return evaluate(*args, **kwargs)
+        result = evaluate(*args, **kwargs)
+        stop("scored", len(run.rows("train")))
+        return result
 
     monkeypatch.setattr(loop, "fetch", fetch_and_stop)
     monkeypatch.setattr(loop, "evaluate", stop_and_evaluate)
-    for step in all_stops:
+    for step, place in all_stops.items():
         with signals_watched(), pytest.raises(Interrupted):
             train(config, *tiny_sets, run)
         with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
             assert checkpoints.last_step == step
-            assert not checkpoints.is_scored(step)
+            assert checkpoints.is_scored(step) == (place == "scored")
         assert [row["step"] for row in run.rows("train")] == list(range(1, step + 1))
     train(config, *tiny_sets, run)
     assert run.metrics.read_text() == finished_run.metrics.read_text()

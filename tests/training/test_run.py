@@ -103,6 +103,36 @@ def test_settings_changed_by_hand_are_named(finished_run, tiny_config, tiny_sets
     finished_run.require_same_settings(replace(tiny_config, memory="stream", checkpoint_every=1.0, data="moved"))
 
 
+def test_a_network_is_restored_with_the_settings_it_was_trained_with(finished_run, tiny_config, tmp_path):
+    """But for those that decide nothing about its answers."""
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(finished_run.path, run.path)
+    replace(tiny_config, batch_size=2, data="moved").save(run.config)
+    assert restore(run)[0].batch_size == 2
+    replace(tiny_config, mean=(0.0, 0.0, 0.0)).save(run.config)
+    with pytest.raises(ValueError, match=r"mean is \[0\.0, 0\.0, 0\.0\] and was"):
+        restore(run)
+
+
+def test_a_folder_where_no_run_got_to_its_first_step_is_free(tiny_config, tmp_path):
+    run = RunFolder(tmp_path)
+    run.create(tiny_config)
+    run.pin(tiny_config, {"train": "a"})
+    other = replace(tiny_config, batch_size=4)
+    run.create(other)
+    run.pin(other, {"train": "b"})
+
+
+@pytest.mark.parametrize(("validated", "kept"), [(True, "val 2"), (False, "train 2")])
+def test_rows_that_will_be_done_again_are_dropped(tmp_path, validated, kept):
+    """Those beyond the checkpoint, and its validation if that left no score."""
+    run = RunFolder(tmp_path)
+    rows = ["train 1", "train 2", "val 2", "train 3", "val 3"]
+    run.append_rows({"kind": row.split()[0], "step": int(row.split()[1])} for row in rows)
+    run.drop_rows_after(2, validated=validated)
+    assert [f"{row['kind']} {row['step']}" for row in run._rows()] == rows[: rows.index(kept) + 1]
+
+
 def test_nobody_trains_where_another_does(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch):
     """Neither goes on with a run, nor starts one in the folder that another has begun meanwhile."""
     with locked(finished_run.path), pytest.raises(RunInUseError, match="in use"):
