@@ -14,6 +14,8 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,9 @@ COMMAND = (sys.executable, "-m", "jaxssd.data.formats.tfds_prepare")
 
 TIMEOUT = 20
 """Seconds in which the server must answer. TFDS itself would wait for minutes before it gives up."""
+
+PARENT = "JAXSSD_PARENT"
+"""Variable with the number of the process that waits for this one: without it, this one goes too."""
 
 _ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "-1",  # to write files it needs no GPU, and should take none from the training
@@ -52,7 +57,8 @@ def prepare(name: str, data_dir: Path) -> None:
         OSError: if it cannot be prepared, with the reason and what to do where there is no network.
     """
     command = [*COMMAND, name, "--data-dir", str(data_dir)]
-    result = subprocess.run(command, stdout=subprocess.PIPE, env={**os.environ, **_ENVIRONMENT}, check=False)
+    environment = {**os.environ, **_ENVIRONMENT, PARENT: str(os.getpid())}
+    result = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=False)
     if result.returncode == 0:
         return
     said = result.stdout.decode(errors="replace").strip().splitlines()
@@ -80,6 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("name", choices=sorted(ARCHIVES))
     parser.add_argument("--data-dir", type=Path, required=True, help="TFDS's folder of data sets")
     options = parser.parse_args(arguments)
+    if parent := os.environ.get(PARENT):
+        threading.Thread(target=_go_with, args=(int(parent),), daemon=True).start()
     try:
         with contextlib.redirect_stdout(sys.stderr):  # TFDS's own remarks
             _prepare_here(options.name, options.data_dir.expanduser())
@@ -87,6 +95,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{type(error).__name__}: {' '.join(str(error).split())}")
         return 1
     return 0
+
+
+def _go_with(parent: int) -> None:
+    """End this process when that one has ended, which leaves it to another parent."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _prepare_here(name: str, data_dir: Path) -> None:

@@ -63,6 +63,24 @@ def fake_command(monkeypatch, code):
     monkeypatch.setattr(tfds_prepare, "COMMAND", (sys.executable, "-c", code))
 
 
+# ---- the other process ----
+
+
+def test_the_other_process_ends_with_this_one(monkeypatch, tmp_path):
+    """It knows who waits for it, and looks whether that is still its parent."""
+    code = "import os, sys; print(os.environ['JAXSSD_PARENT'] == str(os.getppid())); sys.exit(1)"
+    fake_command(monkeypatch, code)
+    with pytest.raises(OSError, match=": True\n"):
+        tfds_prepare.prepare("voc/2007", tmp_path)
+    parents, ended = iter([7, 7, 1]), []
+    monkeypatch.setattr(tfds_prepare.os, "getppid", lambda: next(parents))
+    monkeypatch.setattr(tfds_prepare.os, "_exit", ended.append)
+    monkeypatch.setattr(tfds_prepare.time, "sleep", lambda seconds: None)
+    tfds_prepare._go_with(7)
+    assert ended == [1]
+    assert list(parents) == []
+
+
 # ---- boxes ----
 
 
