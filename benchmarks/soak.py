@@ -117,6 +117,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     chance, folder, counts = random.Random(chosen.seed), Path(tempfile.mkdtemp(prefix="soak-")), Counter[str]()
+    for number in ASKING:  # a shell starts what it puts into the background with Ctrl-C ignored, and that is passed on
+        signal.signal(number, signal.SIG_DFL)
     os.environ["JAXSSD_CACHE"] = str(folder / "cache")
     write_shapes(folder / "data")
     arguments = ["--data", folder / "data", *SETTINGS]

@@ -29,6 +29,17 @@ def wait_for(condition):
     assert condition()
 
 
+@pytest.fixture(autouse=True)
+def _nothing_ignored():
+    """A shell starts what it puts into the background with Ctrl-C ignored."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def exits(monkeypatch):
     """The statuses with which the process would have ended at once."""
@@ -79,16 +90,12 @@ def test_a_second_ctrl_c_ends_at_once(exits):
 
 
 def test_what_was_ignored_stays_ignored_and_handlers_come_back():
-    before = {number: signal.getsignal(number) for number in SIGNALS}
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
-    try:
-        with signals_watched():
-            os.kill(os.getpid(), signal.SIGHUP)
-            time.sleep(0.05)
-            assert not requested()
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before[signal.SIGHUP])
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    with signals_watched(), deferred():
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.05)
+        assert not requested()
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
 
 
