@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int32
 
+from jaxssd.data.formats.split_names import find_split
 from jaxssd.data.images import ImageFile
 from jaxssd.data.report import Problem
 
@@ -166,7 +167,8 @@ def choose_splits(
     """
     notes: list[str] = []
     splits = source.split_names()
-    val_split = val_split or ("val" if "val" in splits else None)
+    trains_on_val = train_split is not None and find_split(train_split, splits) == "val"
+    val_split = val_split or ("val" if "val" in splits and not trains_on_val else None)
     candidates = [train_split] if train_split else TRAIN_SPLITS if val_split else TRAIN_SPLITS[::-1]
     chosen = next((name for name in candidates if name == train_split or name in splits), None)
     if chosen is None and len(only := _without_class_lists(splits)) == 1 and only[0] not in ("val", "test", val_split):
@@ -187,7 +189,8 @@ def choose_splits(
         if shared and (train_split or (chosen != "trainval" and chosen)):
             raise ValueError(
                 f"{source.path}: in both splits {chosen} and {val_split}: {len(shared)} images, the first "
-                f"{shared[0]!r}; name another one with --val-split"
+                f"{shared[0]!r}; name another one with --val-split, or no longer state {val_split}, and a share of "
+                f"{chosen} is held out at random"
             )
         if shared:
             notes.append(f"{len(shared):,} images of {val_split} are left out of {chosen or 'all images'} to train on")
@@ -199,6 +202,8 @@ def choose_splits(
         shuffled = np.random.RandomState(seed).permutation(len(ids))  # the lesson's stream, which NumPy keeps
         val = tuple(sorted(ids[i] for i in shuffled[:num_val]))
         stated = f"there is {' and '.join(splits)} but no val" if splits else "there are no splits"
+        if trains_on_val:
+            stated = "val is trained on"
         share = f"{100 * val_fraction:g} % of {chosen or 'all images'}, {num_val:,} of {len(ids):,}"
         notes.append(
             f"no validation split found, {stated}: {share}, are held out at random (seed {seed}) and validated on"

@@ -19,7 +19,8 @@ from jaxssd.data.formats.coco_listing import json_stem
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, contents
 from jaxssd.data.formats.voc import VOCFolder
 from jaxssd.data.formats.voc_files import looks_like_voc, role_folders
-from jaxssd.data.formats.yolo import YOLOFolder, looks_like_yolo
+from jaxssd.data.formats.yolo import YOLOFolder
+from jaxssd.data.formats.yolo_files import looks_like_yolo, may_be_yolo
 from jaxssd.data.read import read
 from jaxssd.data.source import ChosenSplits, Source, choose_splits
 
@@ -163,6 +164,11 @@ def open_source(config: Config) -> Source:
         raise ValueError(f"{path} is a folder; is it a COCO data set? Name the file, --data {files[0]}, and --images")
     if not is_voc and (deeper := _data_set_below(path)):
         raise ValueError(f"{path} is no data set itself, it has {contents(path)}. Did you mean --data {deeper}?")
+    if not is_voc and may_be_yolo(path):
+        return YOLOFolder(path)  # which says what is missing
+    archives = [name for name in children(path) if name.lower().endswith(_ARCHIVES)]
+    if not is_voc and archives:
+        raise ValueError(f"{path} has no images that are annotated, but {archives[0]}: unpack it")
     return VOCFolder(path)
 
 

@@ -190,7 +190,12 @@ HELD_OUT = "no validation split found, {}: 20 % of {}, {} of {}, are held out at
                 HELD_OUT.format("there is cat_default and default but no val", "default", 1, 5),
             ],
         ),
-        ({"val": "12"}, {"train_split": "val"}, "in both splits val and val"),
+        (
+            {"val": "12345"},
+            {"train_split": "val"},
+            [HELD_OUT.format("val is trained on", "val", 1, 5)],
+        ),
+        ({"val": "12"}, {"train_split": "val", "val_split": "val"}, "in both splits val and val"),
         ({"test": "12"}, {}, "no split train or trainval, only test"),
         ({"default": "12", "other": "34"}, {}, "no split train or trainval, only default, other"),
     ],

@@ -83,7 +83,8 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
         lines = re.split(r"\r\n|\r|\n", content.decode(encoding))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8: {error}") from error
-    return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    stripped = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
+    return [(number, line) for number, line in stripped if line and not line.startswith("# ")]  # the second: a remark
 
 
 def resolve(line: str, where: str, known: Container[str], lookup: Callable[[], Lookup]) -> str:

@@ -99,6 +99,14 @@ class VOCFolder(Source):
         """The splits that lists or folders are called after, in alphabetical order."""
         return tuple(sorted(self._lists or self._folders))
 
+    def remarks(self) -> tuple[str, ...]:
+        """Where folders are the splits, annotated images that lie in none of them."""
+        inside = {name for ids in self._folders.values() for name in ids}
+        outside = [name for name in self._files.annotations if name not in inside]
+        if self._lists or not inside or not outside:
+            return ()
+        return (f"images that lie in no folder of a split: {len(outside):,}, such as {min(outside)}",)
+
     def all_ids(self) -> tuple[str, ...]:
         """All images that have an annotation, in alphabetical order; without splits, those that have none as well.
 

@@ -97,8 +97,10 @@ class YOLOFolder(Source):
             raise FileNotFoundError(f"{self.root} is not a folder")
         folder = self._place[0]
         if not any(pair.image and pair.labels for pair in self._pairs.values()):
+            without = not any(pair.image for pair in self._pairs.values())
+            alone = " and there is no image at all, export them too" if without else ""
             raise ValueError(
-                f"{folder} is not in YOLO's layout: no image in it has a .txt file; it has {contents(folder)}. "
+                f"{folder} is not in YOLO's layout: no image in it has a .txt file{alone}; it has {contents(folder)}. "
                 f"Expected are {_LAYOUTS}."
             )
         _ = self._names
@@ -114,7 +116,7 @@ class YOLOFolder(Source):
 
     def remarks(self) -> tuple[str, ...]:
         """Where images are read from, if that is not the folder, and paths of a data.yaml that lead nowhere."""
-        return tuple(filter(None, [self._place[1], *self._splits.remarks]))
+        return tuple(filter(None, [self._place[1], *self._splits.remarks, self._unused]))
 
     def split_ids(self, split: str) -> tuple[str, ...]:
         """The images of a split, in a list's order or else in alphabetical order.
@@ -175,7 +177,8 @@ class YOLOFolder(Source):
     @cached_property
     def _splits(self) -> Splits:
         """Those that are stated; for the rest lists, or folders that have no image of those in them."""
-        folder, images = self._place[0], {pair.image: name for name, pair in self._pairs.items() if pair.image}
+        folder, whole = self._place[0], {name: pair for name, pair in self._pairs.items() if pair.image}
+        images = {path: name for name, pair in whole.items() for path in (pair.image, pair.labels) if path}
         description, found = self._description, Splits()
         if description.file:
             found = stated_splits(description.file, description.stated, folder, images)
@@ -187,6 +190,15 @@ class YOLOFolder(Source):
             if not stated and taken.isdisjoint(ids):
                 found.ids[split] = ids
         return found
+
+    @property
+    def _unused(self) -> str | None:
+        """A remark on images that no split has, or one of another name than usual."""
+        used = {name for split, ids in self._splits.ids.items() if split_name(split) for name in ids}
+        unused = [name for name in of_layout(self._pairs) if name not in used and self._pairs[name].image]
+        if not used or not unused or self._splits.errors:
+            return None
+        return f"images that are in none of train, val and test: {len(unused):,}, such as {unused[0]}"
 
     @cached_property
     def _folders(self) -> dict[str, tuple[str, ...]]:

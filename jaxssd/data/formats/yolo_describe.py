@@ -51,7 +51,10 @@ def read_names(root: Path, description: Description) -> tuple[str, ...]:
         ValueError: naming the file, if there is none, or with what is wrong with it.
     """
     if description.names is None:
-        raise ValueError(f"{root} has no names of classes: expected is one of {', '.join(NAMES_FILES)}")
+        folders = [root / name for name, is_folder in children(root).items() if is_folder]
+        deeper = next((path for folder in folders if (path := _usual(folder, _YAML))), None)
+        hint = f". Did you mean --data {deeper}?" if deeper else ""
+        raise ValueError(f"{root} has no names of classes: expected is one of {', '.join(NAMES_FILES)}{hint}")
     path = description.names
     try:
         content = path.read_bytes()

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, fold, list_files, without_suffix
 from jaxssd.data.formats.split_names import split_name
+from jaxssd.data.formats.voc_files import looks_like_voc
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 LABEL_FOLDERS = ("labels", "label", "annotations", "annotation")
@@ -155,11 +156,12 @@ def looks_like_yolo(root: Path) -> bool:
     if {"annotations", "jpegimages"} <= {name.lower() for name in folders}:
         return False
     files = [name.lower() for name, is_folder in inside.items() if not is_folder]
-    named = any(name in NAMES_FILES or name.endswith((".yaml", ".yml", ".names", ".data")) for name in files)
+    named = any(map(_is_description, files))
     below = [root / name for name in folders]
     own = [path for path in below if not split_name(path.name) and _has_names(path)] if not named else []
     splits = [root, *(path for path in below if path not in own)]  # less those that are data sets themselves
     deeper = [path / name for path in splits[1:] for name, is_folder in children(path).items() if is_folder]
+    unnamed = False
     for folder in splits:
         roles = {name.lower(): name for name, is_folder in children(folder).items() if is_folder}
         labels = [folder / roles[word] for word in ("labels", "label") if word in roles]
@@ -167,10 +169,22 @@ def looks_like_yolo(root: Path) -> bool:
             kinds = {
                 os.path.splitext(name)[1].lower() for path in labels for _, _, names in os.walk(path) for name in names
             }
-            if ".txt" in kinds or (named and ".xml" not in kinds):
+            if (".txt" in kinds and (named or any(map(_has_names, labels)))) or (named and ".xml" not in kinds):
                 return True
+            unnamed |= ".txt" in kinds
     named = named or any(map(_has_names, splits[1:]))
-    return named and any(_has_pair(folder) for folder in [*splits, *deeper])
+    return (named and any(_has_pair(folder) for folder in [*splits, *deeper])) or (unnamed and not looks_like_voc(root))
+
+
+def may_be_yolo(root: Path) -> bool:
+    """Whether a folder of no other format has part of what YOLO needs, so that its errors say what is missing."""
+    inside = children(root)
+    described = any(_is_description(name.lower()) for name, is_folder in inside.items() if not is_folder)
+    return described or any(_has_pair(folder) for folder in [root, *(root / name for name in inside)])
+
+
+def _is_description(name: str) -> bool:
+    return name in NAMES_FILES or name.endswith((".yaml", ".yml", ".names", ".data"))
 
 
 def _has_names(folder: Path) -> bool:

@@ -66,7 +66,7 @@ def stated_splits(file: Path, stated: Stated, folder: Path, images: Mapping[str,
         file: that states them.
         stated: what it says.
         folder: from which paths count.
-        images: id of each image by its path from `folder`.
+        images: id of each image by its path from `folder`, and by that of its labels.
 
     Returns:
         Splits. One whose paths all lead out of the folder, to nothing, is not among them but in a remark.
@@ -84,7 +84,9 @@ def stated_splits(file: Path, stated: Stated, folder: Path, images: Mapping[str,
             except ValueError as error:
                 found.errors.setdefault(split, str(error))
         if stale == len(paths):
-            found.remarks.append(f"{found.errors.pop(split)}; {key} is not followed")
+            missing = found.errors.pop(split)
+            if split != "test":  # which many exports state and have not
+                found.remarks.append(f"{missing}; {key} is not followed")
         elif split not in found.errors:
             found.ids[split] = tuple(ids)
     return found
@@ -126,7 +128,7 @@ def _images_at(
     found = tuple(name for path, name in images.items() if path.startswith(prefix))
     if not found or prefix.startswith("../"):
         raise ValueError(f"{place} holds no image")
-    return tuple(sorted(found))
+    return tuple(sorted(set(found)))
 
 
 def _find(written: str, folder: Path) -> Path | None:

@@ -10,7 +10,7 @@ from jaxssd.data.formats.voc import VOCFolder
 from jaxssd.data.formats.voc_xml import parse_annotation
 from jaxssd.data.read import read
 from jaxssd.data.source import choose_splits
-from jaxssd.data.sources import default_split, load_split, open_source, with_classes
+from jaxssd.data.sources import default_split, load_split, notes_on_splits, open_source, with_classes
 from tests.data.trees import BOX, voc_xml, write_tree
 
 XML = voc_xml("car")
@@ -394,3 +394,9 @@ def test_a_run_reads_an_export(tmp_path, monkeypatch):
     assert config.classes == ("car",)
     assert load_split(config, "val").ids == ("valid/c",)
     assert load_split(config, "train").ids == ("train/a", "train/b")
+
+
+def test_images_that_no_folder_of_a_split_has_are_told(tmp_path):
+    files = by_folder("JPEGImages/@/{}", "Annotations/@/{}", val="bus")
+    (unused, _) = notes_on_splits(Config(data=str(write_tree(tmp_path, files))), "--val-split")
+    assert unused == "images that lie in no folder of a split: 1, such as bus/c"

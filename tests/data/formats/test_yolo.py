@@ -323,6 +323,41 @@ def test_dropped_boxes(folder, bad, kind):
     assert dataset.examples.labels.tolist() == [[1, 0]]
 
 
+def test_a_fifth_number_that_is_no_confidence_is_an_angle(folder):
+    """In any line of a file: then it is one in all of them."""
+    folder.add("a", "0 0.5 0.5 0.5 0.25 0.9", "0 0.5 0.5 0.5 0.25 1.57", LINE)
+    folder.add("b", "0 0.5 0.5 0.5 0.25 -45")
+    folder.add("c", "0 0.5 0.5 0.5 0.25 1")
+    dataset = folder.read()
+    kinds = [(problem.file, problem.kind) for problem in dataset.report.problems if problem.action == "dropped"]
+    turned = "with an angle"
+    assert kinds == [("labels/a.txt", turned)] * 2 + [("labels/b.txt", turned), ("labels/c.txt", "with confidence")]
+    assert "four corners" in dataset.report.problems[0].detail
+    assert dataset.report.objects == 1
+
+
+def test_turned_boxes_become_their_hulls(folder):
+    """Ultralytics' form: a class and four corners."""
+    folder.add("a", "1 0.5 0.2 0.8 0.5 0.5 0.8 0.2 0.5")
+    dataset = folder.read()
+    np.testing.assert_array_equal(dataset.examples.boxes[0], np.float32([[0.2, 0.2, 0.8, 0.8]]))
+    assert only_problem(dataset)[2] == "with outlines"
+
+
+@pytest.mark.parametrize("index", ["1.0", "1.", "01", "1.000000"])
+def test_classes_may_be_written_as_decimals(folder, index):
+    folder.add("a", f"{index} 0.5 0.5 0.5 0.25")
+    assert folder.read().examples.labels.tolist() == [[1]]
+
+
+def test_a_class_of_many_digits_is_cut_short(folder):
+    folder.add("a", f"{'9' * 39} 0.5 0.5 0.5 0.25")
+    with pytest.raises(
+        ValueError, match=r"line 1: the class is '9{17}\.\.\. \(39 characters\)', expected an index below 2"
+    ):
+        folder.read()
+
+
 def test_files_of_names_are_no_labels(folder):
     folder.add("a", LINE)
     folder.write("labels/classes.txt", "car\nhorse\n")

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from jaxssd.config import Config
+from jaxssd.data.formats.voc import VOCFolder
 from jaxssd.data.formats.yolo import YOLOFolder
 from jaxssd.data.read import read
 from jaxssd.data.source import choose_splits
 from jaxssd.data.sources import default_split, notes_on_splits, open_source
-from tests.data.trees import BOX, LINE, write_tree
+from tests.data.trees import BOX, LINE, voc_xml, write_tree
 
 NAMES = "names: [car, horse]\n"
 TWO = "car\nhorse\n"
@@ -293,7 +294,9 @@ def test_a_test_split_is_not_validated_on(stated, said, tmp_path):
     config = Config(data=str(write_tree(tmp_path, files)))
     chosen = choose_splits(open_source(config))
     assert names_of([*chosen.train, *chosen.val]) == ["a", "b"]
-    (line,) = notes_on_splits(config, "--val-split")
+    *others, line = notes_on_splits(config, "--val-split")
+    unused = ["images that are in none of train, val and test: 1, such as holdout/c"]
+    assert others == ([] if stated else unused)
     assert line.startswith(f"no validation split found, there is {said}: 20 % of train, 1 of 2, are held out at random")
 
 
@@ -372,3 +375,59 @@ def test_a_folder_further_down_is_hinted_at(depth, tmp_path):
     write_tree(tmp_path, files)
     with pytest.raises(ValueError, match=rf"Did you mean --data .*/{depth}\?"):
         open_source(Config(data=str(tmp_path)))
+
+
+XML = voc_xml("car")
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        ({"classes.txt": TWO}, YOLOFolder),
+        ({"labels/classes.txt": TWO}, YOLOFolder),
+        ({"Annotations/a.xml": XML}, VOCFolder),
+        ({"Annotations/a.xml": XML, "classes.txt": TWO}, YOLOFolder),
+        ({"Annotations/a.xml": XML, "JPEGImages/a.jpg": 1, "classes.txt": TWO}, VOCFolder),
+        ({"labels/a.xml": XML, "labels/a.txt": None, "labels.txt": TWO}, VOCFolder),
+    ],
+)
+def test_formats_beside_each_other(files, kind, tmp_path):
+    """Labels count if classes have names; `None` takes a file away."""
+    tree = {**labelled("images/{}", "labels/{}", "a"), **files}
+    root = write_tree(tmp_path, {path: content for path, content in tree.items() if content is not None})
+    assert isinstance(open_source(Config(data=str(root))), kind)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            labelled("{}", "{}", "a"),
+            r"has no names of classes: expected is one of data\.yaml, .*predefined_classes\.txt$",
+        ),
+        (labelled("images/{}", "labels/{}", "a"), "has no names of classes"),
+        ({"images/a.jpg": 1, "data.yaml": NAMES}, "no image in it has a .txt file; it has data.yaml, images/"),
+        ({"obj_train_data/a.txt": LINE, "obj.names": TWO}, "there is no image at all, export them too"),
+        ({**below(), "cfg/data.yaml": NAMES}, r"Did you mean --data .*/cfg/data\.yaml\?"),
+        ({"set.zip": b"PK"}, r"but set\.zip: unpack it"),
+    ],
+)
+def test_what_is_missing_is_named(files, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        open_source(Config(data=str(write_tree(tmp_path, files))))
+
+
+def test_images_that_no_split_has_are_told(tmp_path):
+    files = {**below(val="images/bus"), "data.yaml": NAMES}
+    (unused, _) = notes_on_splits(Config(data=str(write_tree(tmp_path, files))), "--val-split")
+    assert unused == "images that are in none of train, val and test: 1, such as bus/c"
+
+
+def test_a_list_may_name_labels_and_have_remarks(tmp_path):
+    files = {
+        **labelled("images/{}", "labels/{}", "a", "b", "c", "#1"),
+        "data.yaml": NAMES + "train: train.txt\nval: val.txt\n",
+        "train.txt": "# mine\nlabels/a.txt\nb\n#1.jpg\n",
+        "val.txt": "c\n",
+    }
+    assert choose_splits(open_source(Config(data=str(write_tree(tmp_path, files)))))[:2] == (("a", "b", "#1"), ("c",))
