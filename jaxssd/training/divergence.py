@@ -24,9 +24,6 @@ class DivergedError(RuntimeError):
 HOPELESS = 10.0
 """How many times the loss of the start that of the end may be before the run counts as failed."""
 
-NOISE = 1.1
-"""How many times it may be without a word."""
-
 
 def compare_ends(rows: Sequence[Row]) -> str | None:
     """Compare the losses at the two ends of a run: medians of a quarter of the steps, of 50 at most.
@@ -35,7 +32,8 @@ def compare_ends(rows: Sequence[Row]) -> str | None:
         rows: of all its steps, in their order.
 
     Returns:
-        A warning with the way out if the training ended worse than it began, else None.
+        A warning with the way out if the training ended worse than it began by more than chance (a tenth for 10
+        steps), else None.
 
     Raises:
         DivergedError: with that warning, if it ended 10 times worse.
@@ -48,7 +46,7 @@ def compare_ends(rows: Sequence[Row]) -> str | None:
     """
     window = max(1, min(50, len(rows) // 4))
     start, end = (statistics.median(row["loss"] for row in part) for part in (rows[:window], rows[-window:]))
-    if end <= NOISE * start:
+    if end <= (1 + 1 / window) * start:
         return None
     warning = (
         f"the loss was {start:.3g} at the start and is {end:.3g} at the end: the training has diverged. Start a new "

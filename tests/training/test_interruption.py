@@ -4,8 +4,10 @@ import os
 import signal
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -196,6 +198,17 @@ def test_a_run_is_validated_every_so_many_epochs_and_at_the_end_of_each_phase(ti
     config = replace(tiny_config, epochs=(3, 2), learning_rate=(1e-3, 1e-3), eval_every=2)
     sizes = Sizes(num_images=20, batch_size=5, epoch_steps=4, piece_steps=4, call_steps=1)
     assert [step for step in range(1, 21) if loop._is_validated(config, sizes, step)] == [8, 12, 16, 20]
+
+
+@pytest.mark.parametrize(("done", "call"), [*((done, 1) for done in range(6)), (0, 3), (3, 3)])
+def test_what_is_left_of_an_epoch_is_every_step_that_is_not_done(tiny_sets, done, call):
+    """In two pieces of three steps, whichever of them the run was stopped in."""
+    sizes = Sizes(num_images=12, batch_size=2, epoch_steps=6, piece_steps=3, call_steps=call)
+    feed = SimpleNamespace(pieces=lambda order: ((tiny_sets[0].examples, rows) for rows in order))
+    order = jnp.arange(12).reshape(2, 3, 2)
+    calls = [rows for _, rows in loop._Trainer._calls(SimpleNamespace(sizes=sizes, feed=feed), order, done)]
+    assert {rows.shape for rows in calls} == {(call, 2)}
+    np.testing.assert_array_equal(np.concatenate(calls), np.arange(12).reshape(6, 2)[done:])
 
 
 @pytest.mark.parametrize(("step", "call"), [(0, 6), (12, 6), (6, 6), (15, 3), (16, 2), (17, 1)])
