@@ -114,9 +114,10 @@ def test_nobody_to_talk_to_is_no_failure(monkeypatch):
 @pytest.mark.parametrize(
     ("memory", "all_stops"),
     [
-        # In the first epoch, at its end before the validation, during the second validation, and after the last one.
-        ("device", {1: "block", 2: "block", 4: "validation", 6: "scored"}),
-        ("stream", {3: "block"}),
+        # In the first epoch, at its end before the validation, and during the second validation.
+        ("device", {1: "block", 2: "block", 4: "validation"}),
+        # In the second epoch, and after its validation, before anything is saved.
+        ("stream", {3: "block", 4: "scored"}),
     ],
 )
 def test_stopped_anywhere_it_ends_alike(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch, memory, all_stops):
@@ -150,6 +151,9 @@ def test_stopped_anywhere_it_ends_alike(finished_run, tiny_config, tiny_sets, tm
         with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
             assert checkpoints.last_step == step
             assert checkpoints.is_scored(step) == (place == "scored")
+            best = max(run.rows("val"), key=lambda row: (row["objective"], row["step"]), default={"step": step})["step"]
+            assert {int(folder.name) for folder in run.checkpoints.glob("[0-9]*")} == {step, best}
+            assert checkpoints.best_step in (best, None)
         assert [row["step"] for row in run.rows("train")] == list(range(1, step + 1))
     train(config, *tiny_sets, run)
     assert run.metrics.read_text() == finished_run.metrics.read_text()
@@ -160,26 +164,33 @@ def test_stopped_anywhere_it_ends_alike(finished_run, tiny_config, tiny_sets, tm
 
 
 def test_a_checkpoint_by_time_lies_between_validations(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch):
-    """Here after every step. Killed in the sixth, it goes on from the fifth; the best one is never lost."""
-    config, run = replace(tiny_config, checkpoint_every=1e-9), RunFolder(tmp_path)
+    """Each step takes a minute, and 2.5 are allowed: killed in the sixth, the run goes on from the third."""
+    config, run = replace(tiny_config, checkpoint_every=2.5, eval_every=3), RunFolder(tmp_path)
     run.create(config)
-    fetch = loop.fetch
+    fetch, save, saved, now = loop.fetch, Checkpoints.save, [], [0.0]
 
-    def kill(loss):
-        if len(run.rows("train")) == 5:
+    def fetch_or_die(loss):
+        now[0] += 60
+        if now[0] == 360:
             raise KeyboardInterrupt
         return fetch(loss)
 
-    monkeypatch.setattr(loop, "fetch", kill)
+    def note_and_save(checkpoints, step, state, *, score):
+        saved.append((step, score is not None))
+        save(checkpoints, step, state, score=score)
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(loop, "fetch", fetch_or_die)
+    monkeypatch.setattr(Checkpoints, "save", note_and_save)
     with pytest.raises(KeyboardInterrupt):
         train(config, *tiny_sets, run)
-    best = max(run.rows("val"), key=lambda row: (row["map_area"], row["step"]))["step"]
-    with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
-        assert (checkpoints.last_step, checkpoints.best_step) == (5, best)
-    assert len(list(run.checkpoints.glob("[0-9]*"))) == 2
-    monkeypatch.setattr(loop, "fetch", fetch)
+    assert saved == [(3, False)]
     train(config, *tiny_sets, run)
-    assert run.metrics.read_text() == finished_run.metrics.read_text()
+    assert saved == [(3, False), (6, True)]
+    assert run.rows("train") == finished_run.rows("train")
+    for a, b in zip(*(jax.tree.leaves(restore(folder, "last")[2]) for folder in (run, finished_run)), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_clock_is_due_after_so_many_minutes(monkeypatch):
