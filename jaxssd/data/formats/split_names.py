@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping, Sequence
 
 _NAMES = {
     "train": ("train", "training"),
@@ -49,11 +49,16 @@ def find_split(name: str, splits: Collection[str]) -> str | None:
     )
 
 
-def split_folders(ids: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Ids by the first folder in them that is called after a split; none if no folder is."""
+def split_folders(paths: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Ids by the first folder in their paths that is called after a split; none if no folder is.
+
+    Example:
+        >>> split_folders({"a": ["images/train/a.jpg"], "b": ["labels/b.txt", "images/valid/b.jpg"], "c": ["c.jpg"]})
+        {'train': ('a',), 'val': ('b',)}
+    """
     found: dict[str, list[str]] = defaultdict(list)
-    for name in ids:
-        splits = [split for part in name.split("/")[:-1] if (split := split_name(part))]
+    for name, places in paths.items():
+        splits = [split for path in places for part in path.split("/")[:-1] if (split := split_name(part))]
         if splits:
             found[splits[0]].append(name)
     return {split: tuple(names) for split, names in found.items()}

@@ -206,7 +206,8 @@ class VOCFolder(Source):
 
     @cached_property
     def _folders(self) -> dict[str, tuple[str, ...]]:
-        return split_folders(sorted(self._files.annotations))
+        names = sorted({*self._files.annotations, *self._unsaid.values()})
+        return split_folders({name: (name, self._image_of(name) or "") for name in names})
 
     @cached_property
     def _lookup(self) -> Lookup:

@@ -205,7 +205,7 @@ class YOLOFolder(Source):
         """Splits by folders: the first of all, any name being one beside one that is, or any that is one."""
         ids = of_layout(self._pairs)
         if not any(split_name(name.partition("/")[0]) for name in ids if "/" in name):
-            return split_folders(ids)
+            return split_folders({name: (name, self._pairs[name].labels or "") for name in ids})
         splits: dict[str, list[str]] = {}
         for name in ids:
             if "/" in name:

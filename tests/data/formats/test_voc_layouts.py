@@ -80,6 +80,10 @@ LAYOUTS = {
     "Roboflow": {**by_folder("@/{}", "@/{}", val="valid"), "README.roboflow.txt": "cars", "README.dataset.txt": "cars"},
     "folders of splits": by_folder("@/JPEGImages/{}", "@/Annotations/{}", val="validation"),
     "splits within folders": by_folder("images/@/{}", "annotations/@/{}", "Train", "Val"),
+    "splits within the folder of images": annotated("images/train/{}", "annotations/{}", "a", "b")
+    | annotated("images/valid/{}", "annotations/{}", "c"),
+    "splits within the folder of annotations": annotated("images/{}", "annotations/train/{}", "a", "b")
+    | annotated("images/{}", "annotations/validation/{}", "c"),
     "Kaggle's fruit": by_folder("@_zip/@/{}", "@_zip/@/{}"),
     "XML beside the pictures": voc("a", "b", "c", images="data/{}", annotations="data/{}") | split(""),
     "XML in a folder of the pictures'": voc("a", "b", "c", images="{}", annotations="xml/{}") | split(""),
@@ -400,3 +404,11 @@ def test_images_that_no_folder_of_a_split_has_are_told(tmp_path):
     files = by_folder("JPEGImages/@/{}", "Annotations/@/{}", val="bus")
     (unused, _) = notes_on_splits(Config(data=str(write_tree(tmp_path, files))), "--val-split")
     assert unused == "images that lie in no folder of a split: 1, such as bus/c"
+
+
+def test_images_of_a_split_without_annotation_are_counted(tmp_path):
+    source = VOCFolder(write_tree(tmp_path, {**LAYOUTS["Roboflow"], "train/z.jpg": 1, "z.jpg": 1}))
+    assert source.split_ids("train") == ("train/a", "train/b", "train/z")
+    (problem,) = source.records(source.split_ids("train"), ("car",))[1]
+    assert (problem.file, problem.kind) == ("train/z.xml", "without annotation")
+    assert source.remarks() == ()

@@ -431,3 +431,11 @@ def test_a_list_may_name_labels_and_have_remarks(tmp_path):
         "val.txt": "c\n",
     }
     assert choose_splits(open_source(Config(data=str(write_tree(tmp_path, files)))))[:2] == (("a", "b", "#1"), ("c",))
+
+
+@pytest.mark.parametrize(("images", "labels"), [("images/@/{}", "labels/{}"), ("images/{}", "labels/@/{}")])
+def test_splits_of_one_kind_of_folder(images, labels, tmp_path):
+    parts = (("train", "ab"), ("valid", "c"))
+    found = [labelled(images.replace("@", split), labels.replace("@", split), *names) for split, names in parts]
+    source = open_source(Config(data=str(write_tree(tmp_path, {**found[0], **found[1], "data.yaml": NAMES}))))
+    assert [names_of(ids) for ids in choose_splits(source)[:2]] == [["a", "b"], ["c"]]
