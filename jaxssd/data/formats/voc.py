@@ -50,16 +50,15 @@ instead: a class with a name that cannot be printed, an id that is neither a nam
 both the training and the validation split, a folder of another layout, or no readable image at all.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from jaxssd.data.formats.class_names import check_class_names
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, contents, plain_path, read_annotation
-from jaxssd.data.formats.split_lists import Lookup, leads_out, read_lines, resolve
-from jaxssd.data.formats.split_names import find_split, split_folders
+from jaxssd.data.formats.files import contents, read_annotation
+from jaxssd.data.formats.split_lists import leads_out, read_lines, resolve
+from jaxssd.data.formats.split_names import find_split, split_folders, split_name
 from jaxssd.data.formats.voc_files import (
     VOCFiles,
     data_sets_within,
@@ -68,6 +67,7 @@ from jaxssd.data.formats.voc_files import (
     looks_like_voc,
     role_folders,
 )
+from jaxssd.data.formats.voc_images import VOCImages
 from jaxssd.data.formats.voc_xml import Annotation, UnreadableAnnotation, parse_annotation, take_sound
 from jaxssd.data.report import Problem
 from jaxssd.data.source import Record, Source
@@ -100,12 +100,17 @@ class VOCFolder(Source):
         return tuple(sorted(self._lists or self._folders))
 
     def remarks(self) -> tuple[str, ...]:
-        """Where folders are the splits, annotated images that lie in none of them."""
-        inside = {name for ids in self._folders.values() for name in ids}
-        outside = [name for name in self._files.annotations if name not in inside]
-        if self._lists or not inside or not outside:
+        """Annotated images that are in none of the usual splits."""
+        used: set[str] = set()
+        for split in filter(split_name, self.split_names()):
+            try:
+                used.update(self.split_ids(split))
+            except ValueError:
+                return ()  # an error of its own, once the split is asked for
+        unused = self._files.annotations.keys() - used
+        if not used or not unused:
             return ()
-        return (f"images that lie in no folder of a split: {len(outside):,}, such as {min(outside)}",)
+        return (f"images that are in none of train, val and test: {len(unused):,}, such as {min(unused)}",)
 
     def all_ids(self) -> tuple[str, ...]:
         """All images that have an annotation, in alphabetical order; without splits, those that have none as well.
@@ -114,7 +119,7 @@ class VOCFolder(Source):
         """
         if self._lists or self._folders:
             return tuple(sorted(self._files.annotations))
-        return tuple(sorted({*self._files.annotations, *self._unsaid.values()}))
+        return tuple(sorted({*self._files.annotations, *self._images.unsaid.values()}))
 
     def split_ids(self, split: str) -> tuple[str, ...]:
         """The images of a named split, in the list's order.
@@ -142,7 +147,7 @@ class VOCFolder(Source):
         ids: dict[str, None] = {}  # an ordered set
         for path in self._lists[name]:
             for number, line in read_lines(path):
-                found = resolve(line, f"{path}, line {number}", self._files.annotations, lambda: self._lookup)
+                found = resolve(line, f"{path}, line {number}", self._files.annotations, lambda: self._images.lookup)
                 ids[found] = None
         if not ids:
             raise ValueError(f"{' and '.join(map(str, self._lists[name]))} names no image")
@@ -189,12 +194,12 @@ class VOCFolder(Source):
 
     def inputs(self, ids: Sequence[str]) -> list[Path | None]:
         """Annotation and image of each."""
-        found = [path for name in ids for path in (self._files.annotations.get(name), self._image_of(name))]
+        found = [path for name in ids for path in (self._files.annotations.get(name), self._images.of(name))]
         return [self.root / path if path else None for path in found]
 
     def file_names(self, ids: Sequence[str]) -> tuple[str, ...]:
         """Below `root`."""
-        return tuple(self._image_of(name) or name for name in ids)
+        return tuple(self._images.of(name) or name for name in ids)
 
     @cached_property
     def _files(self) -> VOCFiles:
@@ -206,76 +211,18 @@ class VOCFolder(Source):
 
     @cached_property
     def _folders(self) -> dict[str, tuple[str, ...]]:
-        names = sorted({*self._files.annotations, *self._unsaid.values()})
-        return split_folders({name: (name, self._image_of(name) or "") for name in names})
+        names = sorted({*self._files.annotations, *self._images.unsaid.values()})
+        return split_folders({name: (name, self._images.of(name) or "") for name in names})
 
     @cached_property
-    def _lookup(self) -> Lookup:
-        """Ids by the names of annotations and of images."""
-        annotations = self._files.annotations
-        own = {self._files.images[name][0]: name for name in annotations if name in self._files.images}
-        return Lookup({**self._unsaid, **self._claimed, **own, **{path: name for name, path in annotations.items()}})
+    def _images(self) -> VOCImages:
+        return VOCImages(self._files, self._filename)
 
-    @cached_property
-    def _unclaimed(self) -> dict[str, str]:
-        """Images without an annotation of their name: ids by path."""
-        known = self._files.annotations
-        return {paths[0]: name for name, paths in self._files.images.items() if name not in known}
-
-    @cached_property
-    def _unclaimed_lookup(self) -> Lookup:
-        return Lookup(self._unclaimed)
-
-    @cached_property
-    def _claims(self) -> dict[str, tuple[str, ...]]:
-        """Images that each annotation without one of its name can mean; none that another one is named like."""
-        lonely = [name for name in self._files.annotations if name not in self._files.images]
-        return {name: self._meant_by(name) for name in lonely} if self._unclaimed else {}
-
-    @cached_property
-    def _claimed(self) -> dict[str, str]:
-        """Ids of such annotations by the image that is theirs alone."""
-        count = Counter(path for paths in self._claims.values() for path in paths)
-        return {paths[0]: name for name, paths in self._claims.items() if len(paths) == 1 and count[paths[0]] == 1}
-
-    @cached_property
-    def _unsaid(self) -> dict[str, str]:
-        """Images that no annotation mentions: ids by path."""
-        return {path: name for path, name in self._unclaimed.items() if path not in self._claimed}
-
-    @cached_property
-    def _image_of_claim(self) -> dict[str, str]:
-        return {name: path for path, name in self._claimed.items()}
-
-    def _meant_by(self, name: str) -> tuple[str, ...]:
+    def _filename(self, name: str) -> str:
         try:
-            written = self._annotation(name).filename
+            return self._annotation(name).filename
         except UnreadableAnnotation:
-            written = ""
-        found = [*self._find_unclaimed(name, written), *self._unclaimed_lookup.find(name)]
-        return tuple(dict.fromkeys(self._files.images[image][0] for image in found))
-
-    def _find_unclaimed(self, name: str, written: str) -> tuple[str, ...]:
-        """Ids of images that <filename> can mean: beside the annotation's own place first, by its last part at last."""
-        if not plain_path(written):
-            return ()
-        beside = f"{name.rpartition('/')[0]}/{written}".lstrip("/")
-        last = plain_path(written).rpartition("/")[2]
-        found = (self._unclaimed_lookup.find(form) for form in (beside, written, last))
-        return next(filter(None, found), ())
-
-    def _image_of(self, name: str) -> str | None:
-        paths = self._files.images.get(name)
-        return paths[0] if paths else self._image_of_claim.get(name)
-
-    def _why_no_image(self, name: str) -> tuple[str, str]:
-        """Kind and detail."""
-        paths = self._claims.get(name, ())
-        if len(paths) > 1:
-            return "ambiguous", f"its image can be {', '.join(paths[:3])}: name both alike"
-        if paths:
-            return "ambiguous", f"{paths[0]} is the image of several annotations: name each image like its annotation"
-        return "missing", f"no file of that name with extension {', '.join(IMAGE_SUFFIXES)}, nor of its <filename>"
+            return ""
 
     def _annotation_name(self, name: str) -> str:
         if name in self._files.annotations:
@@ -300,12 +247,17 @@ class VOCFolder(Source):
         except UnreadableAnnotation as error:
             problems.append(Problem(file, "skipped", error.kind, str(error)))
             return None
-        image = self._image_of(name)
+        image = self._images.of(name)
         if image is None:
             folder = next(iter(role_folders(self.root)[1]), "")
-            problems.append(Problem(f"{folder}{'/' * bool(folder)}{name}", "skipped", *self._why_no_image(name)))
+            problems.append(Problem(f"{folder}{'/' * bool(folder)}{name}", "skipped", *self._images.why_none(name)))
             return None
-        problems.extend(self._doubts(name, image, annotation))
+        problems.extend(
+            Problem(image, "noted", kind, detail) for kind, detail in self._images.doubts(name, annotation.filename)
+        )
+        if annotation.hulls:
+            detail = f"of {annotation.hulls} turned boxes or polygons the hull is taken"
+            problems.append(Problem(file, "noted", "with outlines", detail))
         problems.extend(Problem(file, "dropped", "incomplete", detail) for detail in annotation.incomplete)
         boxes, labels, difficult = take_sound(annotation.objects, class_names, file=file, problems=problems)
         return Record(
@@ -319,24 +271,9 @@ class VOCFolder(Source):
             stated_size=annotation.size,
         )
 
-    def _doubts(self, name: str, image: str, annotation: Annotation) -> Iterator[Problem]:
-        """What else the annotation could have meant."""
-        others = self._files.images.get(name, ())[1:]
-        if others:
-            yield Problem(image, "noted", "one of several of its name", f"taken, and not {', '.join(others[:3])}")
-        if self._unclaimed and name in self._files.images:
-            named = self._find_unclaimed(name, annotation.filename)
-            other = self._files.images[named[0]][0] if named else None
-            if other in self._unsaid:
-                detail = f"taken for its name, although <filename> is that of {other}"
-                yield Problem(image, "noted", "named otherwise", detail)
-        if annotation.hulls:
-            detail = f"of {annotation.hulls} turned boxes or polygons the hull is taken"
-            yield Problem(self._annotation_name(name), "noted", "with outlines", detail)
-
     def _check_id(self, name: str) -> None:
         known = name in self._files.annotations or name in self._files.images
-        if not known and "\0" not in name and not leads_out(name) and self._lookup.has_folder_of(name):
+        if not known and "\0" not in name and not leads_out(name) and self._images.lookup.has_folder_of(name):
             return  # only the file is missing
         if not known and (name in ("", ".", "..") or set(name) & set("/\\\0")):
             raise ValueError(f"`ids`: {name!r} is not a plain file name")

@@ -403,7 +403,15 @@ def test_a_run_reads_an_export(tmp_path, monkeypatch):
 def test_images_that_no_folder_of_a_split_has_are_told(tmp_path):
     files = by_folder("JPEGImages/@/{}", "Annotations/@/{}", val="bus")
     (unused, _) = notes_on_splits(Config(data=str(write_tree(tmp_path, files))), "--val-split")
-    assert unused == "images that lie in no folder of a split: 1, such as bus/c"
+    assert unused == "images that are in none of train, val and test: 1, such as bus/c"
+
+
+def test_images_that_no_list_has_are_told(tmp_path):
+    files = {**voc("a", "b", "c", "d", "e"), **split("ImageSets/Main/")}
+    source = VOCFolder(write_tree(tmp_path, files))
+    assert source.remarks() == ("images that are in none of train, val and test: 2, such as d",)
+    assert VOCFolder(write_tree(tmp_path, {"ImageSets/Main/test.txt": "d\ne"})).remarks() == ()
+    assert VOCFolder(write_tree(tmp_path, {"ImageSets/Main/test.txt": "\n"})).remarks() == ()
 
 
 def test_images_of_a_split_without_annotation_are_counted(tmp_path):
@@ -412,3 +420,16 @@ def test_images_of_a_split_without_annotation_are_counted(tmp_path):
     (problem,) = source.records(source.split_ids("train"), ("car",))[1]
     assert (problem.file, problem.kind) == ("train/z.xml", "without annotation")
     assert source.remarks() == ()
+
+
+def test_what_is_there_without_being_meant(tmp_path):
+    """Folders called like files; images of a list's set that no list has; XML in a class's folder."""
+    files = {**LAYOUTS["VOC"], "Annotations/folder.xml/x.txt": "", "JPEGImages/d.jpg": 1, "JPEGImages/folder.jpg/x": ""}
+    source = VOCFolder(write_tree(tmp_path / "lists", files))
+    assert source.all_ids() == ("a", "b", "c")
+    source = VOCFolder(write_tree(tmp_path / "folders", {**LAYOUTS["Roboflow"], "train/z.jpg": 1}))
+    assert names_of(source.all_ids()) == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="not in PASCAL VOC layout"):
+        VOCFolder(write_tree(tmp_path / "none", {"a.jpg": 1, "b.xml/c": ""}))
+    files = {**annotated("photos/{}", "Annotations/{}", "a", "b"), "Annotations/a.png": 9, "other/x.xml": XML}
+    assert VOCFolder(write_tree(tmp_path / "masks", files)).all_ids() == ("a", "b")
