@@ -6,6 +6,7 @@
 from jaxssd.metrics.arrays import DetectionArrays
 from jaxssd.metrics.coco import COCOScores, coco_available, coco_scores, format_coco_scores
 from jaxssd.metrics.curve import Curve, average_precision, monotone_envelope
+from jaxssd.metrics.tables import most_frequent
 from jaxssd.metrics.voc import VOCScores, format_scores, voc_scores
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "format_coco_scores",
     "format_scores",
     "monotone_envelope",
+    "most_frequent",
     "voc_scores",
 ]

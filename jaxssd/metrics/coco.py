@@ -18,7 +18,7 @@ from jaxtyping import Float, Real, Shaped
 from jaxssd.metrics.arrays import DetectionArrays, Found, Nested, Truths, checked_detections, checked_truths
 from jaxssd.metrics.coco_records import coco_instances, coco_results
 from jaxssd.metrics.pixels import checked_sizes
-from jaxssd.metrics.tables import none_if_nan, show
+from jaxssd.metrics.tables import name_column, none_if_nan, show
 
 SUMMARY = (
     "ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
@@ -169,23 +169,27 @@ def coco_scores(
     )
 
 
-def format_coco_scores(scores: COCOScores, class_names: Sequence[str]) -> str:
+def format_coco_scores(scores: COCOScores, class_names: Sequence[str], *, labels: Sequence[int] | None = None) -> str:
     """The scores as an aligned table, and the protocol they were taken under.
 
     Args:
         scores: from `coco_scores`.
         class_names: C names.
+        labels: classes that have a line, in this order; without it all do.
 
     Returns:
-        A header, a line for each class, one of means, two of the other numbers, and the protocol; `-` where undefined.
+        A header, a line for each class, one of means over all classes, two of the other numbers, and the protocol; `-`
+        where undefined.
 
     Raises:
         ValueError: if there are not C `class_names`.
     """
-    rows = [*_class_rows(scores, class_names), ("mean", scores.ap, scores.ap50)]
-    width = max(len(row[0]) for row in rows)
-    lines = [f"{'class':<{width}}  AP .50:.95  AP .50"]
-    lines += [f"{name:<{width}}  {show(ap):>10}  {show(ap50):>6}" for name, ap, ap50 in rows]
+    rows = _class_rows(scores, class_names)
+    rows = rows if labels is None else [rows[label] for label in labels]
+    rows = [*rows, ("mean", scores.ap, scores.ap50)]
+    header, *names = name_column(["class", *(name for name, *_ in rows)])
+    lines = [f"{header}  AP .50:.95  AP .50"]
+    lines += [f"{name}  {show(ap):>10}  {show(ap50):>6}" for name, (_, ap, ap50) in zip(names, rows, strict=True)]
     ap75, *ap_of_sizes = (show(getattr(scores, name)) for name in SUMMARY[2:6])
     *ar_of_counts, ar_small, ar_medium, ar_large = (show(getattr(scores, name)) for name in SUMMARY[6:])
     lines += [

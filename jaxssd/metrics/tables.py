@@ -1,6 +1,11 @@
-"""How scores are shown and stored where one is undefined: a dash, and null."""
+"""How scores are shown and stored: a dash, and null, where one is undefined; aligned names; which classes are shown."""
 
 import math
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
 
 
 def none_if_nan(value: float) -> float | None:
@@ -16,3 +21,34 @@ def show(value: float) -> str:
         ('0.5000', '-')
     """
     return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def most_frequent(counts: Int[np.ndarray, "C"], most: int) -> list[int]:
+    """Labels of all classes, or, where there are more than `most`, of those with the highest counts, highest first.
+
+    Example:
+        >>> most_frequent(np.array([2, 5, 9]), 3), most_frequent(np.array([2, 5, 9]), 2)
+        ([0, 1, 2], [2, 1])
+    """
+    if len(counts) <= most:
+        return list(range(len(counts)))
+    return np.argsort(-counts, kind="stable")[:most].tolist()
+
+
+def name_column(names: Sequence[str]) -> list[str]:
+    """Names of one width on a terminal, where a Chinese letter is as wide as two others, each on one line.
+
+    Example:
+        >>> name_column(["cat", "\u732b", "a\\nb"])
+        ['cat', '\u732b ', 'a b']
+    """
+    names = ["".join(letter if letter.isprintable() else " " for letter in name) for name in names]
+    widths = [sum(_width(letter) for letter in name) for name in names]
+    widest = max(widths, default=0)
+    return [name + " " * (widest - width) for name, width in zip(names, widths, strict=True)]
+
+
+def _width(letter: str) -> int:
+    if unicodedata.combining(letter):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1

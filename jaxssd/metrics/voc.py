@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Real, Shaped
 from jaxssd.metrics.arrays import DetectionArrays, Nested, checked_detections, checked_truths
 from jaxssd.metrics.curve import Curve, average_precision
 from jaxssd.metrics.pixels import checked_sizes, thousandths
-from jaxssd.metrics.tables import none_if_nan, show
+from jaxssd.metrics.tables import name_column, none_if_nan, show
 
 _NEAR = 1e-3  # below the threshold; rounding does no more to boxes of a pixel in 8,000
 _PAIRS_PER_CHUNK = 2**17  # detection-truth pairs at once: 1 MiB for each float64 intermediate, which caches hold
@@ -179,26 +179,30 @@ def voc_scores(
     )
 
 
-def format_scores(scores: VOCScores, class_names: Sequence[str]) -> str:
+def format_scores(scores: VOCScores, class_names: Sequence[str], *, labels: Sequence[int] | None = None) -> str:
     """The scores as an aligned table, and the protocol they were taken under.
 
     Args:
         scores: from `voc_scores`.
         class_names: C names.
+        labels: classes that have a line, in this order; without it all do.
 
     Returns:
-        A header, a line for each class, one of totals and means, and the protocol; `-` where AP is undefined.
+        A header, a line for each class, one of totals and means over all classes, and the protocol; `-` where AP is
+        undefined.
 
     Raises:
         ValueError: if there are not C `class_names`.
     """
     totals = (int(scores.num_truths.sum()), int(scores.num_difficult.sum()), int(scores.num_detections.sum()))
-    rows = [*_class_rows(scores, class_names), ("total, mean", *totals, scores.mean_voc07, scores.mean_area)]
-    width = max(len(row[0]) for row in rows)
-    lines = [f"{'class':<{width}}  truths  difficult  detections  AP 11-point  AP area"]
+    of_classes = list(_class_rows(scores, class_names))
+    rows = of_classes if labels is None else [of_classes[label] for label in labels]
+    rows = [*rows, ("total, mean", *totals, scores.mean_voc07, scores.mean_area)]
+    header, *names = name_column(["class", *(name for name, *_ in rows)])
+    lines = [f"{header}  truths  difficult  detections  AP 11-point  AP area"]
     lines += [
-        f"{name:<{width}}  {truths:>6}  {difficult:>9}  {detections:>10}  {show(ap_voc07):>11}  {show(ap_area):>7}"
-        for name, truths, difficult, detections, ap_voc07, ap_area in rows
+        f"{name}  {truths:>6}  {difficult:>9}  {detections:>10}  {show(ap_voc07):>11}  {show(ap_area):>7}"
+        for name, (_, truths, difficult, detections, ap_voc07, ap_area) in zip(names, rows, strict=True)
     ]
     lines += [
         f"VOC protocol: IoU >= {scores.iou_threshold:g}, difficult ground truth ignored, {scores.num_images} images; "

@@ -10,9 +10,11 @@ from matplotlib.lines import Line2D
 
 from jaxssd.metrics import DetectionArrays
 from jaxssd.plots.boxes import Linestyle, class_color, draw_boxes, rim, show_image
+from jaxssd.plots.fonts import legible, one_line
 from jaxssd.plots.style import BOX_COLORS, DPI, TRUTH_COLOR
 
 GRID_IMAGES = 16
+MOST_LINES = 20
 FONT_SIZE = 7.0
 
 Truths = tuple[Float[np.ndarray, "n G 4"], Int[np.ndarray, "n G"], Bool[np.ndarray, "n G"]]
@@ -59,7 +61,7 @@ def detection_grid(
             names = [class_names[label] for label in labels[valid]]
             draw_boxes(ax, boxes[valid], names, [TRUTH_COLOR] * len(names), linestyle="--", font_size=FONT_SIZE)
     _add_legend(figure, f"detection: class and score (at least {score_threshold:g})", truths is not None)
-    return figure
+    return legible(figure)
 
 
 def object_grid(
@@ -92,7 +94,7 @@ def object_grid(
         if (true_box[2:] > true_box[:2]).all():
             draw_boxes(ax, true_box[None], [name], [TRUTH_COLOR], linestyle="--", font_size=FONT_SIZE)
     _add_legend(figure, "predicted", True)
-    return figure
+    return legible(figure)
 
 
 def label_grid(
@@ -128,7 +130,7 @@ def label_grid(
         _write_lines(ax, [*found, *missed], FONT_SIZE)
     legend = f"classes with a probability of at least {threshold:g}; [those that are wrong]"
     figure.text(0.5, 0.12 / figure.get_figheight(), legend, ha="center", va="bottom", fontsize=9)
-    return figure
+    return legible(figure)
 
 
 def detection_image(
@@ -191,7 +193,7 @@ def labelled_image(image: UInt8[np.ndarray, "H W 3"], lines: Sequence[str]) -> F
     """
     figure, ax, font_size = _photograph(image)
     _write_lines(ax, lines, 1.5 * font_size)
-    return figure
+    return legible(figure)
 
 
 def _image_grid(
@@ -210,7 +212,7 @@ def _image_grid(
         ax = figure.add_axes((left / width, bottom / height, side / width, side / height))
         show_image(ax, image)
         if titles is not None:
-            ax.set_title(titles[index], fontsize=8, pad=3, parse_math=False)
+            ax.set_title(one_line(titles[index]), fontsize=8, pad=3, parse_math=False)
         panels.append(ax)
     return figure, panels
 
@@ -225,11 +227,13 @@ def _photograph(image: UInt8[np.ndarray, "H W 3"]) -> tuple[Figure, Axes, float]
 
 
 def _write_lines(ax: Axes, lines: Sequence[str], font_size: float) -> None:
-    """In the image's corner, from top to bottom."""
+    """In the image's corner, from top to bottom; of very many the first ones."""
+    if len(lines) > MOST_LINES:
+        lines = [*lines[: MOST_LINES - 1], f"and {len(lines) - MOST_LINES + 1:,} more"]
     ax.text(
         0.01,
         0.99,
-        "\n".join(lines),
+        "\n".join(map(one_line, lines)),
         transform=ax.transAxes,
         va="top",
         color=TRUTH_COLOR,

@@ -6,9 +6,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
+from jaxssd.plots.fonts import draw_with_installed_fonts, one_line
 from jaxssd.plots.style import BOX_COLORS
 
 Linestyle = Literal["-", "--", ":", "-."]
@@ -77,13 +80,23 @@ def draw_boxes(
     for box, color in zip(boxes[::-1], colors[::-1], strict=True):
         outline(ax, box, color, line_width=line_width, linestyle=linestyle)
     ax.apply_aspect()  # settles where the axes lie, which is otherwise left to the first drawing
-    taken = np.reshape([text.get_window_extent().extents for text in ax.texts], (-1, 4))
-    for box, caption, color in zip(boxes, captions, colors, strict=True):
-        taken = np.vstack([taken, _write_caption(ax, box, caption, color, font_size, taken)])
+    renderer = _renderer_of(ax)
+    before = np.reshape([text.get_window_extent(renderer).extents for text in ax.texts], (-1, 4))
+    taken = np.vstack([before, np.empty((len(boxes), 4))])
+    for row, (box, caption, color) in enumerate(zip(boxes, captions, colors, strict=True), start=len(before)):
+        taken[row] = _write_caption(ax, renderer, box, caption, color, font_size, taken[:row])
+
+
+def _renderer_of(ax: Axes) -> RendererAgg:
+    """One for all that is measured: a text asks for a new one, with a canvas of the whole figure, for itself alone."""
+    figure = ax.figure
+    assert isinstance(figure, Figure)
+    canvas = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
+    return canvas.get_renderer()
 
 
 def _write_caption(
-    ax: Axes, box: np.ndarray, caption: str, color: str, font_size: float, taken: np.ndarray
+    ax: Axes, renderer: RendererAgg, box: np.ndarray, caption: str, color: str, font_size: float, taken: np.ndarray
 ) -> np.ndarray:
     """Write at the corner of `box`, inside or beside it, that overlaps the `taken` rectangles least; returns its own.
 
@@ -92,7 +105,7 @@ def _write_caption(
     text = ax.text(
         0,
         0,
-        caption,
+        one_line(caption),
         color=color,
         fontsize=font_size,
         weight="bold",
@@ -100,7 +113,8 @@ def _write_caption(
         parse_math=False,  # a name may hold a dollar sign
     )
     text.set_verticalalignment("bottom")
-    width, height = size = text.get_window_extent().size
+    draw_with_installed_fonts([text])
+    width, height = size = text.get_window_extent(renderer).size
     (left, top), (right, bottom) = ax.transData.transform(box.reshape(2, 2)[:, ::-1])
     pad = font_size / 3
     columns = (left + pad, right - pad - width, right + pad, left - pad - width)

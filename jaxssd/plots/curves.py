@@ -8,8 +8,12 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxssd.metrics import VOCScores, monotone_envelope
+from jaxssd.metrics import VOCScores, monotone_envelope, most_frequent
+from jaxssd.plots.fonts import legible, one_line
 from jaxssd.plots.style import BLUE, DPI, GREEN, ORANGE, VERMILION
+
+MOST_PANELS, MOST_LETTERS = 20, 20
+"""Classes that have a panel, those with the most objects; and letters of a name."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -94,33 +98,43 @@ def precision_recall(scores: VOCScores, class_names: Sequence[str]) -> Figure:
         class_names: C names.
 
     Returns:
-        A figure of C small panels, five in a row at most.
+        A figure of C small panels, five in a row at most. Of more than 20 classes it shows those with the most objects,
+        the most frequent first, and says so.
+
+    Raises:
+        ValueError: if there are not C `class_names`.
     """
-    count = len(class_names)
+    if len(class_names) != len(scores.curves):
+        raise ValueError(
+            f"precision_recall: `class_names` has {len(class_names)} names for {len(scores.curves)} classes"
+        )
+    shown = most_frequent(scores.num_truths, MOST_PANELS)
+    count = len(shown)
     columns = min(5, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(max(4, 0.6 + 2.2 * columns), 1.2 + 2.2 * rows), dpi=DPI, layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for ax in grid.flat[count:]:
         ax.set_axis_off()
-    panels = zip(grid.flat[:count], class_names, scores.curves, scores.ap_area, scores.ap_voc07, strict=True)
-    for ax, name, curve, area, voc07 in panels:
+    for ax, label in zip(grid.flat, shown, strict=False):
+        curve, area, voc07 = scores.curves[label], scores.ap_area[label], scores.ap_voc07[label]
         envelope = monotone_envelope(np.insert(curve.precision, 0, 0))
         ax.fill_between(np.insert(curve.recall, 0, 0), envelope, step="pre", color=BLUE, alpha=0.2, linewidth=0)
         ax.plot(curve.recall, curve.precision, color=BLUE, linewidth=1)
-        ax.set_title(name, fontsize=10, parse_math=False)
+        ax.set_title(one_line(class_names[label], most=MOST_LETTERS), fontsize=10, parse_math=False)
         text = "no ground truth" if np.isnan(area) else f"area {area:.3f}\n11-point {voc07:.3f}"
         ax.text(0.04, 0.05, text, fontsize=8, transform=ax.transAxes)
         ax.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), xticklabels=("0", "0.5", "1"), yticks=(0, 0.5, 1))
         ax.grid(alpha=0.3)
     figure.supxlabel("recall", fontsize=10)
     figure.supylabel("precision", fontsize=10)
+    some = f"\nthe {count} of {len(class_names):,} classes with the most objects" * (count < len(class_names))
     figure.suptitle(
         f"mAP {scores.mean_area:.3f} (area), {scores.mean_voc07:.3f} (11-point)\n"
-        f"IoU $\\geq$ {scores.iou_threshold:g}, {scores.num_images} images",
+        f"IoU \u2265 {scores.iou_threshold:g}, {scores.num_images} images{some}",
         fontsize=11,
     )
-    return figure
+    return legible(figure)
 
 
 def _plot_scores(ax: Axes, val_rows: Rows, names: Mapping[str, str]) -> None:

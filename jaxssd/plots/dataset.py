@@ -11,6 +11,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from jaxssd.data.inspection.anchor_fit import Advice
 from jaxssd.data.inspection.inspection import ELONGATED, TINY_PIXELS, TINY_SHARE, Coverage, Inspection, count_classes
 from jaxssd.data.inspection.text import ReachCounts, count_reached, name_candidates
+from jaxssd.plots.fonts import legible, one_line
+from jaxssd.plots.panels import write_labels
 from jaxssd.plots.style import BLUE, DPI, GREEN, ORANGE, VERMILION
 
 SPLIT_COLORS = (BLUE, ORANGE, GREEN, VERMILION)
@@ -53,7 +55,7 @@ def dataset_figure(
     _draw_candidates(panels[2, 1], inspection, advice, counts[-1].objects, threshold)
     _draw_findings(panels[2, 2], inspection)
     figure.suptitle(title, fontsize=12, y=1 - 0.12 / figure.get_figheight(), va="top", parse_math=False)
-    return figure
+    return legible(figure)
 
 
 def _panels(tall: float) -> tuple[Figure, np.ndarray]:
@@ -262,7 +264,7 @@ def _caption(ax: Axes, title: str, *, legend_columns: int = 0) -> None:
         handles, labels = ax.get_legend_handles_labels()
         legend = ax.legend(
             handles,
-            labels,
+            [""] * len(handles),
             loc="lower left",
             bbox_to_anchor=(0, 1.01),
             ncols=legend_columns,
@@ -274,16 +276,14 @@ def _caption(ax: Axes, title: str, *, legend_columns: int = 0) -> None:
             labelspacing=0.3,
             handlelength=1.5,
         )
-        for text in legend.texts:
-            text.set_parse_math(False)  # a name may hold a dollar sign
+        write_labels(legend, labels)
     ax.set_title(title, fontsize=11, loc="left", pad=TITLE_PAD, parse_math=False)
 
 
 def _class_axis(ax: Axes, inspection: Inspection, shown: Sequence[int]) -> None:
     """Names from top to bottom."""
-    names = [inspection.class_names[label] for label in shown]
-    short = [name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…" for name in names]
-    ax.set_yticks(np.arange(len(shown)), short, fontsize=FONT_SIZE, parse_math=False)
+    names = [one_line(inspection.class_names[label], most=MOST_LETTERS) for label in shown]
+    ax.set_yticks(np.arange(len(shown)), names, fontsize=FONT_SIZE, parse_math=False)
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.grid(axis="x", alpha=0.25)
 

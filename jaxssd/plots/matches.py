@@ -13,10 +13,12 @@ from matplotlib.figure import Figure
 from jaxssd.ops import Anchors, Match, box_iou, match_anchors
 from jaxssd.ops.matching import RULES
 from jaxssd.plots.boxes import draw_boxes, outline, rim
-from jaxssd.plots.panels import LEGEND_ROW, image_panels, key, legend_rows, overhang, tint
+from jaxssd.plots.fonts import legible
+from jaxssd.plots.panels import LEGEND_ROW, heading, image_panels, key, legend_rows, overhang, tint, write_labels
 from jaxssd.plots.style import BOX_COLORS, VERMILION
 
 WIDEST_MARGIN = 0.25  # of the image; what sticks out further is cut
+MOST_LINES = 40  # of the list below; an image may have hundreds of objects
 
 
 class Share(NamedTuple):
@@ -58,7 +60,7 @@ def match_figure(
         threshold: as for `match_anchors`.
 
     Returns:
-        A figure of two panels; what each object got is listed below.
+        A figure of two panels; what each object got is listed below, as far as 40 lines go.
     """
     corners = np.asarray(anchors.corners)
     shares = [_shares(corners, boxes, valid, threshold, rule) for rule in RULES]
@@ -69,7 +71,7 @@ def match_figure(
         f'rule="{rule}": {sum(len(share.iou) for share in of_rule)} of {len(corners)} anchors positive'
         for rule, of_rule in zip(RULES, shares, strict=True)
     ]
-    footer = 0.1 + 1.5 * LEGEND_ROW + 0.19 * max(len(names), 1)
+    footer = 0.1 + 1.5 * LEGEND_ROW + 0.19 * min(max(len(names), 1), MOST_LINES + 1)
     figure, axes = image_panels(image, titles, side=4.4, footer=footer, margins=[margin] * len(RULES))
     for ax, of_rule in zip(axes, shares, strict=True):
         _draw_shares(ax, boxes[valid], names, of_rule)
@@ -79,7 +81,7 @@ def match_figure(
         key("white", "its anchor by force, with its IoU", line_width=1.4, linestyle="--"),
     ]
     legend_rows(figure, [keys])
-    return figure
+    return legible(figure)
 
 
 @partial(jax.jit, static_argnums=(3, 4))
@@ -125,11 +127,16 @@ def _draw_shares(ax: Axes, boxes: Float[np.ndarray, "G 4"], names: Sequence[str]
         forced, iou = share.boxes[share.forced], share.iou[share.forced].tolist()
         draw_boxes(ax, forced, [f"{x:.2f}" for x in iou], [color] * len(iou), linestyle="--", font_size=7.0)
 
+    listed = slice(MOST_LINES)
+    keys = [
+        key(color, f"{name}: {_summary(share)}", line_width=1.8)
+        for color, name, share in zip(colors, names, shares, strict=True)
+    ][listed]
+    if len(names) > MOST_LINES:
+        keys.append(heading(f"and {len(names) - MOST_LINES} more, {sum(lost[MOST_LINES:])} of them without an anchor"))
     legend = ax.legend(
-        handles=[
-            key(color, f"{name}: {_summary(share)}", line_width=1.8)
-            for name, share, color in zip(names, shares, colors, strict=True)
-        ],
+        keys,
+        [""] * len(keys),
         loc="upper left",
         bbox_to_anchor=(0, 0),
         frameon=False,
@@ -138,8 +145,8 @@ def _draw_shares(ax: Axes, boxes: Float[np.ndarray, "G 4"], names: Sequence[str]
         borderaxespad=0.3,
         borderpad=0,
     )
-    for text, is_lost in zip(legend.texts, lost, strict=True):
-        text.set_parse_math(False)  # a name may hold a dollar sign
+    write_labels(legend, [str(line.get_label()) for line in keys])
+    for text, is_lost in zip(legend.texts, lost[listed], strict=False):
         if is_lost:
             text.set(color=VERMILION, weight="bold")
 

@@ -6,10 +6,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from jaxssd.plots.boxes import Linestyle, rim, show_image
+from jaxssd.plots.fonts import one_line
 from jaxssd.plots.style import DPI
 
 GAP, LEGEND_ROW = 0.12, 0.22  # inches
@@ -91,7 +93,8 @@ def legend_rows(figure: Figure, rows: Sequence[Sequence[Line2D]]) -> None:
     for place, handles in enumerate(reversed(rows)):
         bottom = (0.06 + place * LEGEND_ROW) / figure.get_figheight()
         legend = figure.legend(
-            handles=handles,
+            handles,
+            [""] * len(handles),
             loc="lower center",
             bbox_to_anchor=(0.5, bottom),
             ncols=len(handles),
@@ -100,5 +103,11 @@ def legend_rows(figure: Figure, rows: Sequence[Sequence[Line2D]]) -> None:
             borderaxespad=0,
             borderpad=0,
         )
-        for text in legend.texts:
-            text.set_parse_math(False)  # a name may hold a dollar sign
+        write_labels(legend, [str(handle.get_label()) for handle in handles])
+
+
+def write_labels(legend: Legend, labels: Sequence[str]) -> None:
+    """Write labels as they are. Matplotlib takes one with dollar signs for a formula, one with a leading _ for none."""
+    for text, label in zip(legend.texts, labels, strict=True):
+        text.set_parse_math(False)
+        text.set_text(one_line(label))

@@ -8,11 +8,13 @@ from matplotlib.figure import Figure
 
 from jaxssd.metrics import DetectionArrays
 from jaxssd.plots.boxes import class_color, draw_boxes, outline, rim
-from jaxssd.plots.panels import GAP, LEGEND_ROW, grid_lines, image_panels, key, legend_rows, overhang, tint
+from jaxssd.plots.fonts import legible, one_line
+from jaxssd.plots.panels import GAP, LEGEND_ROW, grid_lines, heading, image_panels, key, legend_rows, overhang, tint
 from jaxssd.plots.style import BOX_COLORS
 
 WIDEST_MARGIN = 0.08  # of the image; what sticks out further is cut
-CLASSES_IN_ROW = 6
+CLASSES_IN_ROW, MOST_CLASSES = 6, 24
+MOST_BOXES = 1_000
 
 
 def raw_predictions_figure(
@@ -60,7 +62,7 @@ def raw_predictions_figure(
         cell_ax.text(
             center[1],
             center[0],
-            f"{class_names[labels[index]]}\n{scores[index]:.2f}",
+            f"{one_line(class_names[labels[index]])}\n{scores[index]:.2f}",
             color=color,
             fontsize=8,
             weight="bold",
@@ -74,7 +76,7 @@ def raw_predictions_figure(
         box_ax.plot(x, y, color=color, alpha=opacity, linewidth=1, path_effects=rim(2.0))
         box_ax.plot(x[0], y[0], "o", color=color, alpha=opacity, markersize=4, path_effects=rim(2.0))
         outline(box_ax, boxes[index], color, line_width=0.8 + 1.4 * weight, alpha=opacity)
-    return figure
+    return legible(figure)
 
 
 def nms_figure(
@@ -99,23 +101,30 @@ def nms_figure(
         score_threshold: the least score that is drawn, on both sides.
 
     Returns:
-        A figure of two panels, with their counts.
+        A figure of two panels, with their counts. Of very many boxes the best 1,000 are drawn, and of very many classes
+        24 are in the legend.
     """
-    best_first = np.argsort(-scores, kind="stable")
-    before = best_first[scores[best_first] >= score_threshold]
+    before = np.flatnonzero(scores >= score_threshold)
+    before = before[np.argsort(-scores[before], kind="stable")]
     after = np.flatnonzero(detections.valid & (detections.scores >= score_threshold))
     titles = [
         f"before: {len(before)} boxes with a score of at least {score_threshold:g}",
         f"after non-maximum suppression: {len(after)}",
     ]
-    classes = np.unique(np.concatenate([labels[before], detections.labels[after]])).tolist()
-    keys = [key(class_color(label), class_names[label]) for label in classes]
+    drawn = before[:MOST_BOXES]
+    if len(drawn) < len(before):
+        titles[0] += f", the best {len(drawn):,} drawn"
+    found_first = np.concatenate([detections.labels[after], labels[drawn]])
+    classes = list(dict.fromkeys(found_first.tolist()))
+    keys = [key(class_color(label), class_names[label]) for label in sorted(classes[:MOST_CLASSES])]
+    if len(classes) > MOST_CLASSES:
+        keys.append(heading(f"and {len(classes) - MOST_CLASSES} more"))
     legend = [keys[start : start + CLASSES_IN_ROW] for start in range(0, len(keys), CLASSES_IN_ROW)]
     figure, (before_ax, after_ax) = image_panels(image, titles, side=4.4, footer=0.1 + LEGEND_ROW * len(legend))
-    for box, label in zip(boxes[before[::-1]], labels[before[::-1]].tolist(), strict=True):
+    for box, label in zip(boxes[drawn[::-1]], labels[drawn[::-1]].tolist(), strict=True):
         outline(before_ax, box, class_color(label), line_width=1.2)
     found = list(zip(detections.labels[after].tolist(), detections.scores[after].tolist(), strict=True))
     captions = [f"{class_names[label]} {score:.2f}" for label, score in found]
     draw_boxes(after_ax, detections.boxes[after], captions, [class_color(label) for label, _ in found], font_size=8.0)
     legend_rows(figure, legend)
-    return figure
+    return legible(figure)

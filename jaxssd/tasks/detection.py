@@ -19,11 +19,12 @@ from jaxssd.metrics import (
     coco_scores,
     format_coco_scores,
     format_scores,
+    most_frequent,
     voc_scores,
 )
 from jaxssd.models.heads import Predictions
 from jaxssd.ops import Anchors, Detections, SSDLoss, clip_boxes, multiclass_nms
-from jaxssd.tasks.task import Task, box_in_pixels
+from jaxssd.tasks.task import MOST_ROWS, Task, box_in_pixels, left_out
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,12 @@ class DetectionScores:
         return f"mAP {self.voc.mean_area:.3f} ({self.voc.mean_voc07:.3f} 11-point)"
 
     def table(self) -> str:
-        """A line for each class, by VOC and by COCO."""
-        tables = [format_scores(self.voc, self.class_names)]
+        """A line for each class, by VOC and by COCO; of very many, for those with the most objects."""
+        labels = most_frequent(self.voc.num_truths, MOST_ROWS)
+        tables = [format_scores(self.voc, self.class_names, labels=labels)]
         if self.coco is not None:
-            tables.append(format_coco_scores(self.coco, self.class_names))
-        return "\n\n".join(tables)
+            tables.append(format_coco_scores(self.coco, self.class_names, labels=labels))
+        return "\n\n".join(tables + left_out(len(self.class_names) - len(labels)))
 
     def as_dict(self) -> dict[str, Any]:
         """Means, and everything about each class but its curve; COCO's under `coco`."""

@@ -8,15 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
 from jaxssd import plots
 from jaxssd.data.dataset import Dataset, Examples
-from jaxssd.metrics import average_precision
+from jaxssd.metrics import average_precision, most_frequent
+from jaxssd.metrics.tables import name_column, show
 from jaxssd.ops import bce_loss
 from jaxssd.ops._arrays import ArrayLike
-from jaxssd.tasks.task import Task
+from jaxssd.tasks.task import MOST_ROWS, Task, left_out
 
 
 class LabelLoss(NamedTuple):
@@ -40,11 +41,13 @@ class LabelScores:
         ap_area: `[C]` average precision (area) of the images ranked by each class's probability; NaN for a class that
             no image holds.
         class_names: C names.
+        num_images: `[C]` images that hold each class.
     """
 
     accuracy: float
     ap_area: Float[np.ndarray, " C"]
     class_names: Sequence[str]
+    num_images: Int[np.ndarray, " C"]
 
     @property
     def mean_area(self) -> float:
@@ -67,11 +70,12 @@ class LabelScores:
         return f"accuracy {self.accuracy:.4f}, {known}"
 
     def table(self) -> str:
-        """A line for each class; `-` where AP is undefined."""
-        shown = ["-" if np.isnan(ap) else f"{ap:.4f}" for ap in self.ap_area]
-        rows = [("class", "AP area"), *zip(self.class_names, shown, strict=True)]
-        width = max(len(name) for name, _ in rows)
-        return "\n".join([*(f"{name:<{width}}  {ap:>7}" for name, ap in rows), self.headline()])
+        """A line for each class, of very many for those in the most images; `-` where AP is undefined."""
+        labels = most_frequent(self.num_images, MOST_ROWS)
+        names = name_column(["class", *(self.class_names[label] for label in labels)])
+        shown = ["AP area", *(show(self.ap_area[label]) for label in labels)]
+        rows = [f"{name}  {ap:>7}" for name, ap in zip(names, shown, strict=True)]
+        return "\n".join([*rows, self.headline(), *left_out(len(self.class_names) - len(labels))])
 
     def as_dict(self) -> dict[str, Any]:
         """Everything; None for what is not defined."""
@@ -110,6 +114,7 @@ class MultilabelTask(Task):
             float(((answers.probabilities > 0.5) == held).mean()),
             np.array([_ranking_precision(*column) for column in columns]),
             self.class_names,
+            held.sum(axis=0),
         )
 
     def figures(self, answers: LabelAnswer, scores: Any, dataset: Dataset) -> dict[str, Figure]:
@@ -142,7 +147,12 @@ class MultilabelTask(Task):
         return (jax.nn.one_hot(examples.labels, len(self.class_names), dtype=bool) & targets[..., None]).any(axis=1)
 
     def _truths(self, dataset: Dataset) -> np.ndarray:
-        return np.asarray(self._held(dataset.examples._replace(images=dataset.examples.images[:0])))
+        """The same of a whole data set, for which `[N, G, C]` may not fit."""
+        examples = dataset.examples
+        held = np.zeros((len(examples.valid), len(self.class_names)), bool)
+        image, row = np.nonzero(examples.valid & ~examples.difficult)
+        held[image, examples.labels[image, row]] = True
+        return held
 
 
 def _ranking_precision(probability: np.ndarray, held: np.ndarray) -> float:

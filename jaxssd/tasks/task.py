@@ -11,6 +11,16 @@ from matplotlib.figure import Figure
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.models.detector import Detector, normalize_images
 
+MOST_ROWS = 100
+"""Classes that have a line in a printed table."""
+
+
+def left_out(count: int) -> list[str]:
+    """What a table says of the classes that it leaves out; nothing if there are none."""
+    return [f"{count:,} classes with fewer objects are not shown: scores-*.csv and scores-*.json have all."] * (
+        count > 0
+    )
+
 
 @runtime_checkable
 class Scores(Protocol):

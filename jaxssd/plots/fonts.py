@@ -1,0 +1,150 @@
+"""Letters that the usual font lacks: drawn with another installed font, or, where there is none, told of once.
+
+Names of classes and images are people's own, in any script, and with any sign in them. Matplotlib would take what
+stands between two dollar signs for a formula, warn of each letter it cannot draw, and draw a box in its place.
+"""
+
+import logging
+import sys
+import unicodedata
+from collections.abc import Iterable
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontEntry, FontProperties, findfont, fontManager, get_font
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter
+
+PREFERRED = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC", "Source Han Sans SC",
+    "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB",
+    "Yu Gothic", "Hiragino Sans", "Malgun Gothic", "Apple SD Gothic Neo", "Nirmala UI", "Noto Sans", "Arial Unicode MS",
+)  # fmt: skip
+"""Families that are tried before all others, which would do but look odd."""
+
+NO_GLYPH = "\u25a1"
+EAST_ASIAN = ("CJK", "HANGUL", "HIRAGANA", "KATAKANA", "IDEOGRAPHIC", "FULLWIDTH", "HALFWIDTH", "BOPOMOFO")
+
+_families: dict[tuple[str, str], str | None] = {}  # (weight, letter): the family that draws it; None if there is none
+_told: set[str] = set()
+
+
+def one_line(name: str, *, most: int | None = None) -> str:
+    """A name without line breaks and tabs, and of so many letters at most, for a place that holds no more.
+
+    Example:
+        >>> one_line("traffic\\nlight"), one_line("traffic light", most=8)
+        ('traffic light', 'traffic…')
+    """
+    name = "".join(" " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in name)
+    return name if most is None or len(name) <= most else f"{name[: most - 1]}…"
+
+
+def legible(figure: Figure) -> Figure:
+    """Let every text of a figure be drawn as it is written, with fonts that have its letters.
+
+    Args:
+        figure: complete; its texts are changed where they have to be.
+
+    Returns:
+        The same figure.
+    """
+    draw_with_installed_fonts(text for text in figure.findobj(Text) if isinstance(text, Text))
+    for formatter in (axis.get_major_formatter() for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+        if isinstance(formatter, FixedFormatter):  # writes the labels again whenever it is drawn
+            formatter.seq = [_drawable(label, "normal") for label in formatter.seq]
+    return figure
+
+
+def draw_with_installed_fonts(texts: Iterable[Text]) -> None:
+    """Give texts a font for each letter that their own lacks; a letter that none has becomes an empty box.
+
+    Args:
+        texts: changed in place, before they are drawn or measured.
+    """
+    texts = [text for text in texts if not text.get_text().isascii() or not text.get_text().isprintable()]
+    by_weight: dict[str, list[Text]] = {}
+    for text in texts:
+        by_weight.setdefault(str(text.get_fontweight()), []).append(text)
+    for weight, alike in by_weight.items():
+        _find_families("".join(text.get_text() for text in alike), weight)
+        for text in alike:
+            text.set_text(_drawable(text.get_text(), weight))
+            others = {family for letter in text.get_text() if (family := _families.get((weight, letter)))}
+            if others:
+                logging.getLogger("matplotlib.font_manager").addFilter(_is_not_about_weight)
+                text.set_fontfamily([*text.get_fontfamily(), *sorted(others)])
+
+
+def _drawable(text: str, weight: str) -> str:
+    return "".join(NO_GLYPH if _families.get((weight, letter), "") is None else letter for letter in text)
+
+
+def _find_families(letters: str, weight: str) -> None:
+    """Look up all letters at once: each font is opened once. An empty name stands for the usual font."""
+    unknown = {letter for letter in set(letters) if (weight, letter) not in _families and letter != "\n"}
+    if not unknown:
+        return
+    unknown -= _found(unknown, weight, findfont(FontProperties(weight=weight)), "")
+    for family, file in _by_preference(weight) if unknown else ():
+        unknown -= _found(unknown, weight, file, family)
+        if not unknown:
+            break
+    _families.update({(weight, letter): None for letter in unknown})
+    _tell(unknown)
+
+
+def _found(letters: set[str], weight: str, file: str, family: str) -> set[str]:
+    """The letters that a font has, noted as its family's."""
+    font = get_font(file)
+    found = {letter for letter in letters if font.get_char_index(ord(letter))}
+    _families.update({(weight, letter): family for letter in found})
+    return found
+
+
+def _by_preference(weight: str) -> list[tuple[str, str]]:
+    """Installed families, each with the file of this weight; those that draw a letter's number as a box are none."""
+    files: dict[str, list[FontEntry]] = {}
+    for font in fontManager.ttflist:
+        if "Last Resort" not in font.name:
+            files.setdefault(font.name, []).append(font)
+    preferred = [name for name in PREFERRED if name in files]
+    others = sorted(files.keys() - set(preferred), key=lambda name: ("Sans" not in name, name))
+
+    def distance(font: FontEntry) -> float:
+        manager = fontManager
+        return (
+            manager.score_style("normal", font.style)
+            + manager.score_weight(weight, font.weight)
+            + manager.score_stretch("normal", font.stretch)
+        )
+
+    return [(name, min(files[name], key=distance).fname) for name in (*preferred, *others)]
+
+
+def _is_not_about_weight(record: logging.LogRecord) -> bool:
+    """Many of these fonts have no bold, which Matplotlib says of each."""
+    return "Failed to find font weight" not in record.getMessage()
+
+
+def _tell(missing: set[str]) -> None:
+    """Once for each script."""
+    by_script: dict[str, list[str]] = {}
+    for letter in sorted(letter for letter in missing if unicodedata.category(letter)[0] != "C"):
+        word = unicodedata.name(letter, "OTHER").split()[0].split("-")[0]
+        by_script.setdefault("CJK" if word in EAST_ASIAN else word, []).append(letter)
+    for script, letters in by_script.items():
+        if script not in _told:
+            _told.add(script)
+            some = " ".join(letters[:5])
+            print(
+                f"figures: no installed font has {some}{' ...' * (len(letters) > 5)}, which are drawn as {NO_GLYPH}. "
+                f"{_advice(script)}, and remove Matplotlib's list of fonts in {matplotlib.get_cachedir()}",
+                file=sys.stderr,
+            )
+
+
+def _advice(script: str) -> str:
+    if script == "CJK":
+        return "Install a font for Chinese, Japanese and Korean, such as Noto Sans CJK (Debian: fonts-noto-cjk)"
+    return f"Install a font for {script.title()}, such as one of the Noto fonts (Debian: fonts-noto)"
