@@ -85,7 +85,7 @@ def score(command: Command) -> None:
     from jaxssd.data.placement import in_image
     from jaxssd.metrics import coco_available
     from jaxssd.tasks import DetectionTask
-    from jaxssd.training import RunFolder, evaluate, make_validate, report_scores, restore
+    from jaxssd.training import RunFolder, draw_scores, evaluate, make_validate, restore, write_scores
     from jaxssd.training.devices import data_mesh, leads
 
     run = RunFolder(command.run)
@@ -106,10 +106,12 @@ def score(command: Command) -> None:
     of_data = [Path(command.data).resolve().name] if command.data else []
     name = "-".join([*of_data, split, *(["last"] if command.checkpoint == "last" else [])])
     about = {"checkpoint": command.checkpoint, "data": config.data, "split": split}
-    report_scores(folder, task, dataset, result, name, about)
-    print(f"figures  {folder / 'figures'}/{name}-*.png\nnumbers  {folder}/scores-{name}.json")
-    if command.export:
+    write_scores(folder, result, name, about)
+    print(f"numbers  {folder}/scores-{name}.json")
+    if command.export:  # before the figures, which take their time
         export(folder / f"detections-{name}", config, dataset, in_image(result.answers, dataset.placements), split)
+    draw_scores(folder, task, dataset, result, name)
+    print(f"figures  {folder / 'figures'}/{name}-*.png")
 
 
 def explain(command: Command) -> None:

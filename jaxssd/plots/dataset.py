@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from jaxssd.data.inspection.anchor_fit import Advice
 from jaxssd.data.inspection.inspection import ELONGATED, TINY_PIXELS, TINY_SHARE, Coverage, Inspection, count_classes
 from jaxssd.data.inspection.text import ReachCounts, count_reached, name_candidates
-from jaxssd.plots.fonts import legible, one_line
+from jaxssd.plots.fonts import drawable, legible, one_line
 from jaxssd.plots.panels import write_labels
 from jaxssd.plots.style import BLUE, DPI, GREEN, ORANGE, VERMILION
 
@@ -282,7 +282,7 @@ def _caption(ax: Axes, title: str, *, legend_columns: int = 0) -> None:
 
 def _class_axis(ax: Axes, inspection: Inspection, shown: Sequence[int]) -> None:
     """Names from top to bottom."""
-    names = [one_line(inspection.class_names[label], most=MOST_LETTERS) for label in shown]
+    names = [drawable(one_line(inspection.class_names[label], most=MOST_LETTERS)) for label in shown]
     ax.set_yticks(np.arange(len(shown)), names, fontsize=FONT_SIZE, parse_math=False)
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.grid(axis="x", alpha=0.25)

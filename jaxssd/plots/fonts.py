@@ -13,7 +13,6 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontEntry, FontProperties, findfont, fontManager, get_font
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter
 
 PREFERRED = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK KR", "Noto Sans SC", "Source Han Sans SC",
@@ -50,10 +49,13 @@ def legible(figure: Figure) -> Figure:
         The same figure.
     """
     draw_with_installed_fonts(text for text in figure.findobj(Text) if isinstance(text, Text))
-    for formatter in (axis.get_major_formatter() for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
-        if isinstance(formatter, FixedFormatter):  # writes the labels again whenever it is drawn
-            formatter.seq = [_drawable(label, "normal") for label in formatter.seq]
     return figure
+
+
+def drawable(text: str, *, weight: str = "normal") -> str:
+    """A text with an empty box for each letter that no font has; for labels of an axis, which are kept elsewhere."""
+    _find_families(text, weight)
+    return "".join(NO_GLYPH if _families.get((weight, letter), "") is None else letter for letter in text)
 
 
 def draw_with_installed_fonts(texts: Iterable[Text]) -> None:
@@ -69,15 +71,11 @@ def draw_with_installed_fonts(texts: Iterable[Text]) -> None:
     for weight, alike in by_weight.items():
         _find_families("".join(text.get_text() for text in alike), weight)
         for text in alike:
-            text.set_text(_drawable(text.get_text(), weight))
+            text.set_text(drawable(text.get_text(), weight=weight))
             others = {family for letter in text.get_text() if (family := _families.get((weight, letter)))}
             if others:
                 logging.getLogger("matplotlib.font_manager").addFilter(_is_not_about_weight)
                 text.set_fontfamily([*text.get_fontfamily(), *sorted(others)])
-
-
-def _drawable(text: str, weight: str) -> str:
-    return "".join(NO_GLYPH if _families.get((weight, letter), "") is None else letter for letter in text)
 
 
 def _find_families(letters: str, weight: str) -> None:

@@ -127,11 +127,8 @@ def _draw_shares(ax: Axes, boxes: Float[np.ndarray, "G 4"], names: Sequence[str]
         forced, iou = share.boxes[share.forced], share.iou[share.forced].tolist()
         draw_boxes(ax, forced, [f"{x:.2f}" for x in iou], [color] * len(iou), linestyle="--", font_size=7.0)
 
-    listed = slice(MOST_LINES)
-    keys = [
-        key(color, f"{name}: {_summary(share)}", line_width=1.8)
-        for color, name, share in zip(colors, names, shares, strict=True)
-    ][listed]
+    rows = list(zip(colors, names, shares, strict=True))[:MOST_LINES]
+    keys = [key(color, f"{name}: {_summary(share)}", line_width=1.8) for color, name, share in rows]
     if len(names) > MOST_LINES:
         keys.append(heading(f"and {len(names) - MOST_LINES} more, {sum(lost[MOST_LINES:])} of them without an anchor"))
     legend = ax.legend(
@@ -146,7 +143,7 @@ def _draw_shares(ax: Axes, boxes: Float[np.ndarray, "G 4"], names: Sequence[str]
         borderpad=0,
     )
     write_labels(legend, [str(line.get_label()) for line in keys])
-    for text, is_lost in zip(legend.texts, lost[listed], strict=False):
+    for text, is_lost in zip(legend.texts, lost[:MOST_LINES], strict=False):
         if is_lost:
             text.set(color=VERMILION, weight="bold")
 

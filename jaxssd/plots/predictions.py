@@ -113,7 +113,7 @@ def nms_figure(
     ]
     drawn = before[:MOST_BOXES]
     if len(drawn) < len(before):
-        titles[0] += f", the best {len(drawn):,} drawn"
+        titles = [f"{titles[0]}\nof which the best {len(drawn):,} are drawn", f"{titles[1]}\n"]
     found_first = np.concatenate([detections.labels[after], labels[drawn]])
     classes = list(dict.fromkeys(found_first.tolist()))
     keys = [key(class_color(label), class_names[label]) for label in sorted(classes[:MOST_CLASSES])]

@@ -7,7 +7,7 @@ from jaxssd.training.interruption import Interrupted, signals_watched
 from jaxssd.training.job import find_rate, resume, start
 from jaxssd.training.lock import RunInUseError
 from jaxssd.training.loop import train
-from jaxssd.training.report import report_photograph, report_scores
+from jaxssd.training.report import draw_scores, report_photograph, report_scores, write_scores
 from jaxssd.training.restore import restore
 from jaxssd.training.run_folder import RunFolder
 
@@ -17,6 +17,7 @@ __all__ = [
     "NonFiniteLossError",
     "RunFolder",
     "RunInUseError",
+    "draw_scores",
     "evaluate",
     "find_rate",
     "keep_compiled",
@@ -30,4 +31,5 @@ __all__ = [
     "signals_watched",
     "start",
     "train",
+    "write_scores",
 ]

@@ -1,12 +1,14 @@
 """What is left of a run for people: a table, its numbers as JSON, and figures."""
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxssd import plots
-from jaxssd.atomic import write_json
+from jaxssd.atomic import write_json, write_text
 from jaxssd.data.dataset import Dataset
 from jaxssd.tasks import Task
 from jaxssd.training.evaluation import Evaluation
@@ -17,7 +19,7 @@ from jaxssd.training.run_folder import RunFolder
 def report_scores(
     folder: Path, task: Task, dataset: Dataset, result: Evaluation, name: str, about: dict[str, Any]
 ) -> None:
-    """Write `scores-NAME.json`, and the task's figures.
+    """Write what `write_scores` writes, and draw what `draw_scores` draws.
 
     Args:
         folder: where they go, the figures into its folder `figures`.
@@ -27,12 +29,54 @@ def report_scores(
         name: of the split; part of the files' names.
         about: what else belongs to the scores: the checkpoint, the data.
     """
+    write_scores(folder, result, name, about)
+    draw_scores(folder, task, dataset, result, name)
+
+
+def write_scores(folder: Path, result: Evaluation, name: str, about: dict[str, Any]) -> None:
+    """Write `scores-NAME.json`, and, where classes have scores of their own, `scores-NAME.csv` with a line for each.
+
+    Args:
+        folder: where they go.
+        result: the evaluation.
+        name: of the split; part of the files' names.
+        about: what else belongs to the scores: the checkpoint, the data.
+    """
+    scores = result.scores.as_dict()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / f"scores-{name}.json", about | scores)
+    if "classes" in scores:
+        write_text(folder / f"scores-{name}.csv", _table_of_classes(scores))
+
+
+def draw_scores(folder: Path, task: Task, dataset: Dataset, result: Evaluation, name: str) -> None:
+    """Draw the task's figures into the folder `figures`.
+
+    Args:
+        folder: of the scores.
+        task: how answers are drawn.
+        dataset: what was scored.
+        result: its evaluation.
+        name: of the split; part of the files' names.
+    """
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    scores = about | result.scores.as_dict()
-    write_json(folder / f"scores-{name}.json", scores)
     for kind, figure in task.figures(result.answers, result.scores, dataset).items():
         plots.save(figure, figures / f"{name}-{kind}.png")
+
+
+def _table_of_classes(scores: dict[str, Any]) -> str:
+    """A line for each class, COCO's columns behind VOC's; an empty cell where a score is undefined."""
+    coco = scores.get("coco", {}).get("classes", {})
+    rows = [
+        {"class": name} | row | {f"coco_{column}": value for column, value in coco.get(name, {}).items()}
+        for name, row in scores["classes"].items()
+    ]
+    text = io.StringIO(newline="")
+    table = csv.DictWriter(text, list(rows[0]) if rows else ["class"], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
 
 
 def report_training(run: RunFolder, task: Task) -> None:

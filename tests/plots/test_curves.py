@@ -203,6 +203,35 @@ def test_precision_recall_has_a_readable_panel_for_each_class(num_classes):
     assert title.x1 <= picture.shape[1]
 
 
+def test_of_very_many_classes_the_most_frequent_have_a_panel():
+    scores = scores_of(1203)
+    figure = plots.precision_recall(scores, [f"class {k}" for k in range(1203)])
+    panels = [ax for ax in figure.axes if ax.axison]
+    labels = sorted(range(1203), key=lambda k: (-scores.num_truths[k], k))[:20]
+    assert [ax.get_title() for ax in panels] == [f"class {k}" for k in labels]
+    for ax, label in zip(panels, labels, strict=True):
+        assert captions(ax) == [f"area {scores.ap_area[label]:.3f}\n11-point {scores.ap_voc07[label]:.3f}"]
+        np.testing.assert_array_equal(ax.lines[0].get_xydata().T, scores.curves[label][:2])
+    mean = f"mAP {scores.mean_area:.3f} (area), {scores.mean_voc07:.3f} (11-point)"  # of all classes
+    assert figure.get_suptitle().splitlines() == [
+        mean, "IoU \u2265 0.5, 40 images", "the 20 of 1,203 classes with the most objects"
+    ]  # fmt: skip
+    assert "classes" not in plots.precision_recall(scores_of(20), [str(k) for k in range(20)]).get_suptitle()
+    assert_readable(figure)
+
+
+def test_long_names_stay_in_their_panel():
+    names = ["a name of very many letters indeed"] * 6
+    figure = plots.precision_recall(scores_of(6), names)
+    assert figure.axes[0].get_title() == "a name of very many…"
+    assert_readable(figure)
+
+
+def test_precision_recall_wants_a_name_for_each_class():
+    with pytest.raises(ValueError, match="`class_names` has 2 names for 3"):
+        plots.precision_recall(scores_of(3), ["a", "b"])
+
+
 def test_names_with_dollar_signs_are_only_names():
     """Matplotlib would take what stands between two of them for a formula."""
     render(plots.precision_recall(scores_of(3), [r"c$\frac$", "$5", "p$1$q"]))

@@ -104,3 +104,16 @@ def test_titles_and_lists_are_readable(count, size):
 
 def test_names_with_dollar_signs_are_only_names():
     assert_readable(match_figure(photo(), BOXES, LABELS, VALID, ANCHORS[16], (r"c$\frac$", "p$1$q", "$5")))
+
+
+def test_of_very_many_objects_the_first_are_listed():
+    rng = np.random.default_rng(0)
+    near = rng.uniform(0, 0.8, (60, 2))
+    boxes = np.concatenate([near, near + rng.uniform(0.05, 0.2, (60, 2))], axis=1).astype(np.float32)
+    figure = match_figure(photo(), boxes, np.zeros(60, np.int32), np.ones(60, bool), ANCHORS[16], NAMES)
+    for ax in figure.axes:
+        lines = summaries(ax)
+        assert [line.split()[0] for line in lines[:40]] == [str(number) for number in range(1, 41)]
+        lost = sum("no anchor" in text and int(text.split()[0]) > 40 for text in words(ax.texts))
+        assert lines[40:] == [f"and 20 more, {lost} of them without an anchor"]
+    assert_readable(figure)

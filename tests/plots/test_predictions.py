@@ -109,6 +109,28 @@ def test_many_classes_fit_below():
     assert_readable(figure)
 
 
+def test_of_very_many_boxes_and_classes_the_best_are_shown():
+    count = 1_500
+    boxes = np.tile(BOXES, (-(-count // 16), 1))[:count] + np.linspace(0, 0.01, count, dtype=np.float32)[:, None]
+    scores = np.random.default_rng(0).permutation(np.linspace(0.4, 1, count, dtype=np.float32))
+    names = [f"class {k}" for k in range(1203)]
+    labels = np.arange(count, dtype=np.int32) % 1203
+    kept = KEPT._replace(labels=np.full(4, 1202, np.int32))
+    figure = nms_figure(photo(), boxes, scores, labels, kept, names)
+    assert figure.axes[0].get_title() == (
+        "before: 1500 boxes with a score of at least 0.3\nof which the best 1,000 are drawn"
+    )
+    best = np.argsort(-scores)[:1_000]
+    assert_same_boxes(corners(outlines(figure.axes[0])), boxes[best])
+    shown = [word for legend in figure.legends for word in words(legend.texts)]
+    seen = len(set(labels[best].tolist()) | {1202})
+    assert f"and {seen - 24} more" in shown
+    assert "class 1202" in shown  # of what is kept
+    assert f"class {labels[best[0]]}" in shown
+    assert len(shown) == 25
+    assert_readable(figure)
+
+
 def test_nothing_above_the_threshold_is_only_the_image():
     figure = nms_figure(photo(), BOXES, SCORES, LABELS, KEPT, NAMES, score_threshold=1.5)
     assert not any(ax.patches or ax.texts for ax in figure.axes)
