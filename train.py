@@ -1,8 +1,8 @@
 """Train a detector.
 
     python train.py                          the preset `quick`, on generated pictures
-    python train.py --data DATA              the preset `small`, on your own boxes: a folder in PASCAL VOC's or YOLO's
-                                             layout, or a COCO file; `python -m jaxssd.data DATA` looks at them first
+    python train.py --data DATA              the preset `small`, on your own boxes: a folder in PASCAL VOC's, COCO's
+                                             or YOLO's layout, or a COCO file; `python -m jaxssd.data DATA` looks first
     python train.py focal --data DATA        the lesson's ResNet34 detector, for a GPU
     python train.py PRESET --pretrained FILE a stage of the lesson, from a pretrained backbone
     python train.py PRESET --find-lr         no training: sweep the learning rate, suggest one, draw the curve

@@ -30,9 +30,9 @@ class Config:
     """What is learned: every object's box and class, the largest object's box, its box and class, or all classes."""
 
     data: str = "shapes"
-    """`shapes` for generated pictures; a folder in PASCAL VOC's or YOLO's layout; a COCO .json; `voc/2007` by TFDS."""
+    """`shapes` for generated pictures; a folder in PASCAL VOC's, COCO's or YOLO's layout; a COCO .json; `voc/2007`."""
     images: str | None = None
-    """Folder of a COCO .json's images. Default: the one the file lies in, or above it if that is `annotations`."""
+    """Folder of COCO's images. Default: the folder named; of a .json its own, or the one above `annotations`."""
     train_split: str | None = None
     """Split to train on, by the data set's name for it. Default: `train`, or what is not held out."""
     val_split: str | None = None

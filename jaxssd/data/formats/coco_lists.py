@@ -33,6 +33,8 @@ def unpacked(content: bytes) -> bytes:
         raise ValueError(f"is packed by gzip and damaged: {error}") from error
     if reader.unconsumed_tail:
         raise ValueError(f"has more than {_MAX_UNPACKED:,} bytes when unpacked")
+    if not reader.eof:
+        raise ValueError("is packed by gzip and cut short")
     return unpacked
 
 

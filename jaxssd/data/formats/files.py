@@ -3,9 +3,6 @@
 import errno
 import os
 import unicodedata
-from collections import defaultdict
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -140,37 +137,6 @@ def plain_path(name: str) -> str:
         ('images/a.jpg', 'data/b.jpg')
     """
     return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
-
-
-@dataclass(frozen=True)
-class ImageFolder:
-    """The images below a folder.
-
-    Args:
-        root: the folder.
-    """
-
-    root: Path
-
-    def find(self, name: str) -> tuple[str, ...]:
-        """The images that a name can mean.
-
-        Args:
-            name: a path from `root`, or from anywhere else: then only its last part counts.
-
-        Returns:
-            One path relative to `root` if `name` is one; otherwise all whose last part is that of `name`.
-        """
-        path = plain_path(name)
-        by_name = self._by_last_part.get(path.rpartition("/")[2], ())
-        return (path,) if path in by_name else tuple(by_name)
-
-    @cached_property
-    def _by_last_part(self) -> dict[str, list[str]]:
-        found = defaultdict(list)
-        for path in list_files(self.root, IMAGE_SUFFIXES):
-            found[path.rpartition("/")[2]].append(path)
-        return dict(found)
 
 
 def is_file(entry: os.DirEntry[str]) -> bool:

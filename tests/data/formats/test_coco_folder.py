@@ -345,3 +345,45 @@ def test_the_first_words_tell_a_file(tmp_path):
     }
     root = write_tree(tmp_path / "data", heads | others)
     assert [file.path.name for file in find_coco_files(root)] == list(heads)
+
+
+def lvis(split, numbers, folder="train2017"):
+    """1,203 classes, images by their address, and which classes not every object is annotated of."""
+    images = [
+        {
+            "id": number,
+            "coco_url": f"http://images.cocodataset.org/{folder}/{number:012d}.jpg",
+            "width": WIDTH,
+            "height": HEIGHT,
+            "neg_category_ids": [1, 2],
+            "not_exhaustive_category_ids": [3, 4] if number == numbers[0] else [],
+        }
+        for number in numbers
+    ]
+    content = json.loads(instances(*map(str, numbers)))
+    for annotation, number in zip(content["annotations"], numbers, strict=True):
+        annotation.update(image_id=number, category_id=number)
+    content |= {
+        "images": images,
+        "categories": [{"id": n, "name": f"class {n}", "frequency": "r"} for n in range(1, 1204)],
+    }
+    return {f"lvis_v1_{split}.json": json.dumps(content)}
+
+
+def test_lvis(tmp_path):
+    """Its `val` has images of COCO's train2017 too."""
+    files = lvis("train", [7, 1203]) | lvis("val", [9])
+    files |= pictures("train", "train2017/000000000007.jpg", "train2017/000000001203.jpg")
+    files |= {"train2017/000000000009.jpg": GREYS["val"], "val2017/000000000009.jpg": 50}
+    root = write_tree(tmp_path / "data", files)
+    assert splits_of(root) == {"train": (10, 2), "val": (200, 1)}
+    config = with_classes(Config(data=str(root), image_size=8))
+    assert len(config.classes) == 1203
+    train = load_split(config, "train")
+    assert train.examples.labels[:, 0].tolist() == [6, 1202]
+    assert train.report.summary() == "2 images, 2 objects; noted 1 image (not exhaustively annotated)"
+    assert "of 2 classes not all objects are annotated" in train.report.problems[0].detail
+    some = with_classes(Config(data=str(root), image_size=8, classes=("class 1203",)))
+    assert "dropped 1 box (other class)" in load_split(some, "train").report.summary()
+    with pytest.raises(ValueError, match=r"no class 'clas 12' \(near: 'class 12', .*it has 1,203: class 1, "):
+        with_classes(Config(data=str(root), classes=("clas 12",)))
