@@ -9,6 +9,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, fold, plain_path, without_suffix
@@ -32,9 +33,20 @@ class Lookup:
     """
 
     def __init__(self, ids: Mapping[str, str]) -> None:
-        """Each name in the forms that are tried, as it is written and folded."""
-        self._tables = (_Table(ids, str), _Table(ids, fold))
-        self._folders = {os.path.dirname(key) for key in self._tables[1].paths}
+        """Nothing is sorted yet: most data sets need no more than ids."""
+        self._ids = ids
+
+    @cached_property
+    def _as_written(self) -> "_Table":
+        return _Table(self._ids, str)
+
+    @cached_property
+    def _folded(self) -> "_Table":
+        return _Table(self._ids, fold)
+
+    @cached_property
+    def _folders(self) -> set[str]:
+        return {os.path.dirname(key) for key in self._folded.paths}
 
     def find(self, written: str) -> tuple[str, ...]:
         """The ids that a name can mean: none, one, or those between which it does not decide.
@@ -43,15 +55,17 @@ class Lookup:
         is never `train/a.jpg`. A name without folders may lie anywhere.
         """
         outside = leads_out(written)
-        for table in self._tables:
-            tail = table.convert(plain_path(written))
-            if not outside and tail in table.names:
-                return tuple(table.paths.get(tail, table.names[tail]))
-            while tail:
-                vague = outside and "/" not in tail and without_suffix(tail, _ENDINGS) == tail
-                if tail in table.paths and not vague:
-                    return tuple(table.paths[tail])
-                tail = tail.partition("/")[2]
+        return self._look_up(written, outside, self._as_written) or self._look_up(written, outside, self._folded)
+
+    def _look_up(self, written: str, outside: bool, table: "_Table") -> tuple[str, ...]:
+        tail = table.convert(plain_path(written))
+        if not outside and tail in table.names:
+            return tuple(table.paths.get(tail, table.names[tail]))
+        while tail:
+            vague = outside and "/" not in tail and without_suffix(tail, _ENDINGS) == tail
+            if tail in table.paths and not vague:
+                return tuple(table.paths[tail])
+            tail = tail.partition("/")[2]
         return ()
 
     def has_folder_of(self, written: str) -> bool:

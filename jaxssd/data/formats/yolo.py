@@ -59,10 +59,10 @@ from pathlib import Path
 import numpy as np
 
 from jaxssd.data.class_filter import other_class
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, contents, fold, read_annotation, without_suffix
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, contents, read_annotation
 from jaxssd.data.formats.split_names import find_split, split_folders, split_name
 from jaxssd.data.formats.yolo_describe import Description, describe, read_names
-from jaxssd.data.formats.yolo_files import NAMES_FILES, Pair, label_places, list_yolo, looks_like_yolo, of_layout
+from jaxssd.data.formats.yolo_files import NAMES_FILES, Pair, list_yolo, looks_like_yolo, of_layout
 from jaxssd.data.formats.yolo_splits import Splits, data_folder, listed_splits, stated_splits
 from jaxssd.data.formats.yolo_text import Labels, UnreadableLabels, parse_labels
 from jaxssd.data.report import Problem
@@ -231,7 +231,7 @@ class YOLOFolder(Source):
 
     def _record(self, name: str, class_names: tuple[str, ...], problems: list[Problem]) -> Record | None:
         """What is known of one image before it is decoded; None, and a problem more, if that is not enough."""
-        image, path, others = self._pairs.get(name, Pair(None, None))
+        image, path, others, elsewhere = self._pairs.get(name, Pair(None, None))
         if image is None:
             expected = f"no image of that name with extension {', '.join(IMAGE_SUFFIXES)}"
             problems.append(Problem(path or name, "skipped", "missing", expected))
@@ -248,7 +248,7 @@ class YOLOFolder(Source):
         if others:
             detail = f"taken, and not {', '.join(others[:3])}"
             problems.append(Problem(image, "noted", "one of several of its name", detail))
-        if path and fold(without_suffix(path, (".txt",))) not in map(fold, label_places(image)):
+        if elsewhere:
             problems.append(Problem(image, "noted", "labels in another folder", f"{path}, the only ones of its name"))
         if path and labels.polygons:
             detail = f"of {len(labels.polygons)} outlines, the first in line {labels.polygons[0]}, the hull is taken"

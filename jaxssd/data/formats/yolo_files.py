@@ -33,11 +33,13 @@ class Pair(NamedTuple):
         image: None for labels without an image.
         labels: None for an image without labels.
         others: images of the same name with later endings, which are not taken.
+        elsewhere: whether the labels are not where Ultralytics looks for them.
     """
 
     image: str | None
     labels: str | None
     others: tuple[str, ...] = ()
+    elsewhere: bool = False
 
 
 def list_yolo(root: Path) -> dict[str, Pair]:
@@ -48,7 +50,7 @@ def list_yolo(root: Path) -> dict[str, Pair]:
     found = list_files(root, (".txt", *IMAGE_SUFFIXES), first=(*IMAGE_FOLDERS, *LABEL_FOLDERS))
     images = [path for path in found if not path.lower().endswith(".txt")]
     texts = {without_suffix(path, (".txt",)): path for path in found if path.lower().endswith(".txt")}
-    folded = {fold(stem): path for stem, path in texts.items()}
+    folded: dict[str, str] = {}  # made if need be
 
     groups: dict[str, list[str]] = defaultdict(list)
     for path in sorted(images, key=_order_of_endings):
@@ -57,14 +59,17 @@ def list_yolo(root: Path) -> dict[str, Pair]:
     pairs: dict[str, Pair] = {}
     used: set[str] = set()
     for stem, paths in groups.items():
-        places = (texts.get(place) or folded.get(fold(place)) for place in label_places(paths[0]))
-        labels = next((path for path in places if path), None)
+        places = list(label_places(paths[0]))
+        labels = next((texts[place] for place in places if place in texts), None)
+        if labels is None:
+            folded = folded or {fold(stem): path for stem, path in texts.items()}
+            labels = next((folded[fold(place)] for place in places if fold(place) in folded), None)
         pairs[names[stem]] = Pair(paths[0], labels, tuple(paths[1:]))
         used.add(labels or "")
     with_images = {os.path.dirname(path) for path in images}
     lonely = {stem: path for stem, path in texts.items() if path not in used and _is_label(path, with_images)}
     for name, stem in _same_name_elsewhere(pairs, lonely):
-        pairs[name] = pairs[name]._replace(labels=lonely.pop(stem))
+        pairs[name] = pairs[name]._replace(labels=lonely.pop(stem), elsewhere=True)
     for stem, path in lonely.items():
         pairs.setdefault(_without_last(stem, LABEL_FOLDERS), Pair(None, path))
     return pairs

@@ -73,9 +73,9 @@ LAYOUTS = {
     "upper case": voc("a", "b", "c", images="IMAGES/{}", annotations="ANNOTATIONS/{}", ending=".JPG")
     | split("IMAGESETS/MAIN/"),
     "Oxford pets": {
-        **voc("a", "b", "c", images="images/{}", annotations="annotations/xmls/{}"),
-        **split("annotations/", lines=("a 1 1 1\nb 2 1 2\n", "c 1 1 1\n")),
-        "annotations/trimaps/a.png": 1,
+        **voc("a", "b", "c", images="images/{}", annotations="Annotations/xmls/{}"),
+        **split("Annotations/", lines=("a 1 1 1\nb 2 1 2\n", "c 1 1 1\n")),
+        "Annotations/trimaps/a.png": 1,
     },
     "Roboflow": {**by_folder("@/{}", "@/{}", val="valid"), "README.roboflow.txt": "cars", "README.dataset.txt": "cars"},
     "folders of splits": by_folder("@/JPEGImages/{}", "@/Annotations/{}", val="validation"),
@@ -315,7 +315,7 @@ def test_hulls(shape, edges, tmp_path):
 @pytest.mark.parametrize(
     "shape",
     [
-        turned(25, 20, 20, "", 0),
+        *(turned(*[25, 20, 20, 10, 0][:missing], "", *[25, 20, 20, 10, 0][missing + 1 :]) for missing in range(5)),
         turned(25, 20, 20, 10, "nan"),
         polygon((1, 2), (3, 4)),
         polygon(*TRIANGLE, (5, "many")),
@@ -433,3 +433,13 @@ def test_what_is_there_without_being_meant(tmp_path):
         VOCFolder(write_tree(tmp_path / "none", {"a.jpg": 1, "b.xml/c": ""}))
     files = {**annotated("photos/{}", "Annotations/{}", "a", "b"), "Annotations/a.png": 9, "other/x.xml": XML}
     assert VOCFolder(write_tree(tmp_path / "masks", files)).all_ids() == ("a", "b")
+
+
+def test_two_annotations_of_one_id(tmp_path):
+    """Each has an id of its own, and neither the image."""
+    files = {"Annotations/x.xml": XML, "Annotations/xmls/x.xml": XML, "JPEGImages/x.jpg": 1, **voc("y")}
+    source = VOCFolder(write_tree(tmp_path, files))
+    assert source.all_ids() == ("Annotations/x", "Annotations/xmls/x", "x", "y")
+    records, problems = source.records(source.all_ids(), ("car",))
+    assert [record.id for record in records] == ["y"]
+    assert [problem.kind for problem in problems] == ["ambiguous", "ambiguous", "without annotation"]
