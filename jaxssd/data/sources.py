@@ -176,7 +176,8 @@ def _no_data_set(path: Path) -> str:
     """What to tell of a file that is named in place of a folder."""
     ending = path.suffix.lower()
     if ending in _ARCHIVES:
-        return f"{path} is an archive: unpack it, and name the folder, --data {path.with_suffix('')}"
+        folder = path.with_suffix("").with_suffix("") if path.stem.lower().endswith(".tar") else path.with_suffix("")
+        return f"{path} is an archive: unpack it, and name the folder, such as --data {folder}"
     kinds = {".xml": "one annotation", ".txt": "a list, or one image's labels"} | dict.fromkeys(
         IMAGE_SUFFIXES, "one image"
     )

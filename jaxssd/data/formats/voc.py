@@ -165,16 +165,17 @@ class VOCFolder(Source):
             try:
                 found.update({item.name: name for item in self._annotation(name).objects})
             except UnreadableAnnotation as error:
-                unread[name] = f"{self._annotation_name(name)}: {error}"
+                if name in self._files.annotations:
+                    unread[name] = f"{self._annotation_name(name)}: {error}"
         if not found:
-            without = sum(name not in self._files.annotations for name in ids)
-            if ids and without == len(ids):
+            known = sum(name in self._files.annotations for name in ids)
+            if ids and not known:
                 raise ValueError(
-                    f"{self.root}: none of the {without:,} images asked for has an annotation: looked for "
+                    f"{self.root}: none of the {len(ids):,} images asked for has an annotation: looked for "
                     f"{self._annotation_name(ids[0])}; the folder has {len(self._files.annotations):,} annotations"
                 )
             first = f"; {len(unread):,} cannot be read, the first {next(iter(unread.values()))}" if unread else ""
-            raise ValueError(f"{self.root}: the {len(ids):,} annotations asked for hold no object{first}")
+            raise ValueError(f"{self.root}: the {known:,} annotations asked for hold no object{first}")
         for class_name, name in found.items():
             try:
                 check_class_names([class_name])

@@ -355,8 +355,9 @@ def test_other_folders(files, message, tmp_path):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("set.zip", r"is an archive: unpack it, and name the folder, --data .*/set$"),
-        ("set.tar.gz", "is an archive"),
+        ("set.zip", r"is an archive: unpack it, and name the folder, such as --data .*/set$"),
+        ("set.tar.gz", r"is an archive: unpack it, and name the folder, such as --data .*/set$"),
+        ("set.v2.RAR", r"such as --data .*/set\.v2$"),
         ("a.jpg", "is one image: name the folder of the data set, such as --data"),
         ("a.xml", "is one annotation"),
         ("train.txt", "is a list, or one image's labels"),
@@ -443,3 +444,11 @@ def test_two_annotations_of_one_id(tmp_path):
     records, problems = source.records(source.all_ids(), ("car",))
     assert [record.id for record in records] == ["y"]
     assert [problem.kind for problem in problems] == ["ambiguous", "ambiguous", "without annotation"]
+
+
+def test_cvats_own_format_is_named(tmp_path):
+    files = {"images/a.jpg": 1, "images/b.jpg": 1, "annotations.xml": "<annotations><image/></annotations>"}
+    with pytest.raises(
+        ValueError, match=r"1 annotations asked for hold no object; 1 cannot be read, .*CVAT's own format\? Exp"
+    ):
+        with_classes(Config(data=str(write_tree(tmp_path, files))))

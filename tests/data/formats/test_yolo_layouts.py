@@ -439,3 +439,40 @@ def test_splits_of_one_kind_of_folder(images, labels, tmp_path):
     found = [labelled(images.replace("@", split), labels.replace("@", split), *names) for split, names in parts]
     source = open_source(Config(data=str(write_tree(tmp_path, {**found[0], **found[1], "data.yaml": NAMES}))))
     assert [names_of(ids) for ids in choose_splits(source)[:2]] == [["a", "b"], ["c"]]
+
+
+@pytest.mark.parametrize(
+    ("yaml", "expected"),
+    [
+        ("valid: images/v1\n", "c"),
+        ("validation: images/v1\n", "c"),
+        ("valid: images/train\nval: images/v1\n", "c"),
+        ("val: images/v1\nvalid: images/train\n", "c"),
+        ("val: ~\nvalid: images/v1\n", "c"),
+        ("val: null\nvalidation: [images/v1, '']\n", "c"),
+    ],
+)
+def test_keys_of_the_validation_split(yaml, expected, tmp_path):
+    files = {**below(val="images/v1"), "data.yaml": NAMES + "train: images/train\n" + yaml}
+    assert names_of(choose_splits(open_source(Config(data=str(write_tree(tmp_path, files))))).val) == [expected]
+
+
+def test_a_split_of_several_folders_one_of_which_is_stale(tmp_path):
+    files = {**below(), "data.yaml": NAMES + "train: [images/train, ../gone]\nval: images/val\n"}
+    with pytest.raises(ValueError, match=r"data\.yaml, train: \.\./gone is not there"):
+        choose_splits(open_source(Config(data=str(write_tree(tmp_path, files)))))
+
+
+def test_what_obj_data_may_hold(tmp_path):
+    """Remarks, empty values, and blanks anywhere."""
+    text = "\n# train = x.txt\nclasses\n train  =  t.txt \nvalid = v.txt\ntest =\nnames = obj.names\n"
+    files = {
+        **pairs("obj", "a", "b", "c"),
+        "obj.data": text,
+        "obj.names": TWO,
+        "t.txt": "obj/a.jpg\nobj/b.jpg",
+        "v.txt": "obj/c.jpg",
+    }
+    source = open_source(Config(data=str(write_tree(tmp_path, files))))
+    assert source.split_names() == ("train", "val")
+    assert [names_of(ids) for ids in choose_splits(source)[:2]] == [["a", "b"], ["c"]]
