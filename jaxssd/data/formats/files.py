@@ -79,6 +79,11 @@ def contents(folder: Path) -> str:
     return ", ".join(inside[:8]) + more or "nothing"
 
 
+def split_lines(text: str) -> list[str]:
+    """Lines of a file of any system; unlike `str.splitlines` not at the separators of other scripts."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
 def fold(name: str) -> str:
     """A form in which names are equal that differ in case, in `%20` for a blank, or in how accents are written.
 

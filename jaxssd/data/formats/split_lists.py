@@ -12,7 +12,10 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, fold, plain_path, without_suffix
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, fold, plain_path, split_lines, without_suffix
+
+MAX_LIST_BYTES = 500_000_000
+"""Of a list; Open Images' longest has 9 million images in 200 MB."""
 
 _ENDINGS = (*IMAGE_SUFFIXES, ".xml", ".txt")
 _MAX_COLUMNS = 8  # of a line that are tried as parts of a name with blanks
@@ -88,13 +91,16 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     """Lines of a list that are not empty, with their numbers from 1.
 
     Raises:
-        ValueError: if it is neither UTF-8 nor UTF-16 with its mark, naming the file.
+        ValueError: if it is neither UTF-8 nor UTF-16 with its mark, or too large, naming the file.
         OSError: if it cannot be read.
     """
-    content = path.read_bytes()
+    with path.open("rb") as file:
+        content = file.read(MAX_LIST_BYTES + 1)
+    if len(content) > MAX_LIST_BYTES:
+        raise ValueError(f"{path} has more than {MAX_LIST_BYTES:,} bytes")
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        lines = re.split(r"\r\n|\r|\n", content.decode(encoding))
+        lines = split_lines(content.decode(encoding))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8: {error}") from error
     stripped = [(number, line.strip()) for number, line in enumerate(lines, start=1)]

@@ -54,7 +54,7 @@ def data_folder(file: Path | None, stated: Stated) -> tuple[Path, str | None]:
         )
     if folder == root.absolute():
         return root, None
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return root, f"{file.name} states path: {stated.folder}, which is not there: paths count from {root}"
     return folder, f"{file.name} states path: {stated.folder}: images are read from {folder}"
 
@@ -113,7 +113,7 @@ def _images_at(
     target = _find(written, folder) or _find(written, file.parent)
     if target is None:
         outside = Path(os.path.normpath(folder.absolute() / written.replace("\\", "/")))
-        if leads_out(written) and outside.exists():
+        if leads_out(written) and os.path.exists(outside):
             raise ValueError(
                 f"{place} leads out of the data set's folder, {folder}, and is not followed: state a `path` that holds "
                 "all images, or move them"
@@ -138,7 +138,7 @@ def _find(written: str, folder: Path) -> Path | None:
         if start and len(parts) == start + 1 and parts[start].lower() in IMAGE_FOLDERS:
             return None  # any data set has such a folder
         if found := descend(folder, "/".join(parts[start:])):
-            return found if found.exists() else None
+            return found if os.path.exists(found) else None
         if split_name(parts[start]):
             return None
     return None

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import yaml
 
 from jaxssd.data.formats.class_names import check_class_names
+from jaxssd.data.formats.files import split_lines
 
 MAX_BYTES = 1_000_000
 """Of a file of names; a thousand classes need twenty thousand."""
@@ -78,7 +79,7 @@ def parse_labels(content: bytes, num_classes: int) -> Labels:
         [LabelledBox(line=1, label=7, box=(0.375, 0.25, 0.625, 0.75))]
     """
     try:
-        lines = content.decode("utf-8-sig").split("\n")
+        lines = split_lines(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise UnreadableLabels("malformed annotation", f"not UTF-8: {error}") from error
     labels = Labels([], [], [])
@@ -160,7 +161,7 @@ def parse_names(content: bytes) -> tuple[str, ...]:
             the last name: whether that counts cannot be told.
     """
     text = decode_text(content).rstrip()
-    names = tuple(line.strip() for line in text.split("\n")) if text else ()
+    names = tuple(line.strip() for line in split_lines(text)) if text else ()
     check_class_names(names)
     return names
 

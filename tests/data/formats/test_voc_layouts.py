@@ -201,6 +201,7 @@ def test_lists_never_lead_out(hostile, tmp_path):
         ("dogs/b.jpg", "dogs/a", "b.jpg"),
         ("dogs/a.jpg", "a", None),
         ("a.JPG", "A", None),
+        ("a.jpg", "a.jpg", None),
         ("my cat.jpg", "my%20cat", None),
         ("my%20cat.jpg", "my cat", None),
         ("my cat.jpg", "a", "my%20cat.jpg"),

@@ -11,6 +11,7 @@ from jaxssd.data.formats.coco import COCOJson
 from jaxssd.data.formats.voc import VOCFolder
 from jaxssd.data.formats.yolo import NAMES_FILES, YOLOFolder, looks_like_yolo
 from jaxssd.data.formats.yolo_text import Labels, UnreadableLabels, parse_labels, parse_names, parse_names_yaml
+from jaxssd.data.formats.yolo_yaml import parse_data_yaml, parse_obj_data
 from jaxssd.data.read import read
 from jaxssd.data.source import train_val_ids
 
@@ -207,7 +208,8 @@ def test_extensions_in_any_case_and_the_earlier_one_first(folder):
 
 def test_marks_and_line_ends_of_other_systems(folder):
     folder.add("a", labels=b"\xef\xbb\xbf" + f"{LINE}\r\n\r\n{LINE}\r\n".encode())
-    assert folder.read().report.summary() == "1 image, 2 objects"
+    folder.add("b", labels=f"{LINE}\r{LINE}\r")
+    assert folder.read().report.summary() == "2 images, 4 objects"
 
 
 def test_photographs_are_turned_as_a_person_sees_them(folder):
@@ -608,6 +610,12 @@ def test_any_lines_are_parsed_or_refused(lines):
 
 
 def names_or_refused(content):
+    for parse in (parse_data_yaml, parse_obj_data):
+        try:
+            stated = parse(content)
+        except ValueError:
+            continue
+        assert all(paths and all(paths) for _, paths in stated.splits.values())
     for parse in (parse_names, parse_names_yaml):
         try:
             names = parse(content)
@@ -619,6 +627,10 @@ def names_or_refused(content):
 
 TOKENS = [
     "names",
+    "train",
+    "val",
+    "path",
+    "=",
     ":",
     " ",
     "\n",

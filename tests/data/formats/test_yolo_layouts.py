@@ -476,3 +476,23 @@ def test_what_obj_data_may_hold(tmp_path):
     source = open_source(Config(data=str(write_tree(tmp_path, files))))
     assert source.split_names() == ("train", "val")
     assert [names_of(ids) for ids in choose_splits(source)[:2]] == [["a", "b"], ["c"]]
+
+
+@pytest.mark.parametrize("path", ['"a\\0b"', "x" * 5000, "/" + "y/" * 3000, '"../\\0"', "'*'", '"\\uD83D"'])
+@pytest.mark.parametrize("key", ["path", "val"])
+def test_any_path_is_followed_or_refused(key, path, tmp_path):
+    """Of those that no file system has: a fault of `path` is a remark, one of a split an error or a remark."""
+    files = {**below(), "data.yaml": NAMES + f"train: images/train\n{key}: {path}\n"}
+    try:
+        source = open_source(Config(data=str(write_tree(tmp_path, files))))
+        choose_splits(source)
+        said = "".join(source.remarks())
+    except ValueError as error:
+        said = str(error)
+    assert "data.yaml" in said
+
+
+def test_a_list_that_is_too_large(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxssd.data.formats.split_lists.MAX_LIST_BYTES", 5)
+    with pytest.raises(ValueError, match=r"train\.txt has more than 5 bytes"):
+        choose_splits(open_source(Config(data=str(write_tree(tmp_path, LAYOUTS["lists of images"])))))
