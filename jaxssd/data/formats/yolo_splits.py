@@ -52,10 +52,10 @@ def data_folder(file: Path | None, stated: Stated) -> tuple[Path, str | None]:
         raise ValueError(
             f"{file} states path: {stated.folder}, the root of the file system: state the data set's folder"
         )
-    if folder == root.absolute():
-        return root, None
     if not os.path.isdir(folder):
         return root, f"{file.name} states path: {stated.folder}, which is not there: paths count from {root}"
+    if os.path.samefile(folder, root):
+        return root, None
     return folder, f"{file.name} states path: {stated.folder}: images are read from {folder}"
 
 

@@ -226,6 +226,7 @@ def test_a_path_that_is_there_is_followed_and_said(tmp_path):
     [
         ("train: images/train\nval: images/holdout\n", r"data\.yaml, val: images/holdout is not there; expected is a"),
         ("train: images/train\nval: holdout.txt\n", r"data\.yaml, val: holdout\.txt is not there"),
+        ("train: images/train\nval: val/images/val\n", r"data\.yaml, val: val/images/val is not there"),
         ("train: images/train\nval: images/empty\n", r"data\.yaml, val: images/empty holds no image"),
         ("train: images/train\nval: [images/val, images/gone]\n", r"data\.yaml, val: images/gone is not there"),
         ("train: images/train\nval: ../beside/images\n", r"val: \.\./beside/images leads out of .* state a `path`"),
@@ -496,3 +497,13 @@ def test_a_list_that_is_too_large(tmp_path, monkeypatch):
     monkeypatch.setattr("jaxssd.data.formats.split_lists.MAX_LIST_BYTES", 5)
     with pytest.raises(ValueError, match=r"train\.txt has more than 5 bytes"):
         choose_splits(open_source(Config(data=str(write_tree(tmp_path, LAYOUTS["lists of images"])))))
+
+
+@pytest.mark.parametrize("stated", [".", "./", "../set", "{root}", "{root}/../set"])
+def test_a_path_that_is_the_folder_is_not_worth_a_word(stated, tmp_path, monkeypatch):
+    yaml = NAMES + f"path: {stated.format(root=tmp_path / 'set')}\ntrain: images/train\nval: images/val\n"
+    write_tree(tmp_path / "set", {**below(), "data.yaml": yaml, "sub": None})
+    monkeypatch.chdir(tmp_path / "set/sub")
+    for data in ("..", "../data.yaml", str(tmp_path / "set")):
+        assert notes_on_splits(Config(data=data), "--val-split") == []
+        assert names_of(choose_splits(open_source(Config(data=data))).val) == ["c"]
