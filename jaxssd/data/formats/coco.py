@@ -120,6 +120,21 @@ class COCOJson(COCOSource):
         """The other JSON files in the folder, without their ending."""
         return tuple(sorted(stem for stem, prefix in self._stems.items() if prefix))
 
+    def remarks(self) -> tuple[str, ...]:
+        """A line about files of the same name in neighbouring folders that are called after other splits."""
+        folder, name = self.annotations.absolute().parent, self.annotations.name
+        here, root = split_word(folder.name), folder.parent
+        beside = [
+            other
+            for other in _folders(root)
+            if split_word(other) not in (here, None) and (root / other / name).is_file()
+        ]
+        if here is None or not beside:
+            return ()
+        return (
+            f"{name} is also in {', '.join(sorted(beside))} beside {folder.name}: --data {root} takes all as splits",
+        )
+
     def split_ids(self, split: str) -> tuple[str, ...]:
         """The images of another JSON file in the same folder, or of this one.
 

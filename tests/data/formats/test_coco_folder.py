@@ -192,6 +192,17 @@ def test_a_split_goes_by_its_files_and_its_folders_name_too(tmp_path):
     assert source.split_ids("instances_val2017") == ("val/0000", "val/0001")
 
 
+def test_a_file_of_roboflows_tells_of_the_others(tmp_path):
+    root = write_tree(tmp_path / "data", LAYOUTS["Roboflow"])
+    config = Config(data=str(root / "train/_annotations.coco.json"), image_size=8)
+    assert splits_of(config.data) == {"train": (10, 1), "val": (10, 1)}
+    remark, held_out = notes_on_splits(config, "--val-split")
+    assert remark == f"_annotations.coco.json is also in valid beside train: --data {root} takes all as splits"
+    assert "held out at random" in held_out
+    (root / "valid/_annotations.coco.json").unlink()
+    assert len(notes_on_splits(config, "--val-split")) == 1
+
+
 def test_what_is_held_out_where_a_folder_has_training_images_alone(tmp_path):
     names = [f"{number}.png" for number in range(5)]
     files = {"train.json": instances(*names), "more.json": instances("5.png"), **dict.fromkeys([*names, "5.png"], 10)}
