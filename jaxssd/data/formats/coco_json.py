@@ -221,6 +221,8 @@ def _parse_categories(entries: list) -> dict[Id, str]:
             name = as_id(name)  # digits, as classes of digits have them
         if number is None or name is None or not isinstance(name, int | str):
             raise ValueError(f"has no integer id and name in categories[{position}]: {_short(entry)}")
+        if categories.get(number) == str(name).strip():
+            continue  # the same twice
         if number in categories:
             raise ValueError(f"has two categories with the id {number}: {categories[number]!r} and {_short(name)}")
         categories[number] = str(name).strip()
@@ -238,6 +240,10 @@ def _parse_images(entries: list, name: str, problems: list[Problem]) -> dict[Id,
             continue
         unfinished = entry.get("not_exhaustive_category_ids")
         image = ImageEntry(_file_name(entry), as_size(entry), len(unfinished) if isinstance(unfinished, list) else 0)
+        if number in images and images[number].file_name == image.file_name:
+            detail = f"images[{position}], {_short(image.file_name)}, is there twice"
+            problems.append(Problem(name, "ignored", "repeated image", detail))
+            continue
         if number in images:
             both = f"{_short(images[number].file_name)} and {_short(image.file_name)}"
             raise ValueError(f"has two images with the id {number}: {both}, so whose the boxes are cannot be told")

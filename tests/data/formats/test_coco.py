@@ -395,6 +395,16 @@ def test_numbers_of_images_are_unique(folder):
         folder.source().all_ids()
 
 
+def test_entries_that_are_there_twice_count_once(folder):
+    """As where files were joined: one image and one category, whatever else the second entry says."""
+    folder.add(1, "a.png", annotation(1))
+    folder.images.append({"id": "1", "file_name": "a.png"})
+    folder.categories.append({"id": 2.0, "name": "car "})
+    dataset = folder.read()
+    assert dataset.report.summary() == "1 image, 1 object; ignored 1 entry (repeated image)"
+    assert folder.source().class_names([]) == ("car", "horse")
+
+
 def test_annotations_that_all_belong_to_no_image_are_an_error(folder):
     folder.add(1, "a.png", image=None)
     folder.annotations = [annotation(None), annotation(None)]
