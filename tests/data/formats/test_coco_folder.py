@@ -249,6 +249,24 @@ def test_splits_whose_pictures_share_names_from_the_other_side(tmp_path):
     assert splits_of(root / "val.json", **settings) == PAIR
 
 
+def test_a_folder_that_is_named_is_the_one_that_is_meant(tmp_path):
+    """Not its neighbour that is called after the split too."""
+    files = {
+        "train.json": instances(*TWO),
+        **pictures("train", "images/train2014/0000.png", "images/train2014/0001.png"),
+    }
+    files |= pictures("val", "images/train2017/0000.png", "images/train2017/0001.png")
+    root = write_tree(tmp_path / "data", files)
+    assert splits_of(root / "train.json", ["all"], images=str(root / "images/train2014")) == {"all": (10, 2)}
+
+
+def test_a_part_of_a_whole_is_held_out_whatever_it_is_called(tmp_path):
+    names = [f"{number}.png" for number in range(4)]
+    files = {"whole.json": instances(*names), "val.json": instances("1.png"), **dict.fromkeys(names, 10)}
+    root = write_tree(tmp_path / "data", files)
+    assert splits_of(root / "whole.json", val_split="val") == {"train": (10, 3), "val": (10, 1)}
+
+
 def test_folders_of_images_below_those_of_splits(tmp_path):
     files = {
         "train.json": instances(*TWO),
