@@ -445,6 +445,10 @@ def test_two_annotations_of_one_id(tmp_path):
     records, problems = source.records(source.all_ids(), ("car",))
     assert [record.id for record in records] == ["y"]
     assert [problem.kind for problem in problems] == ["ambiguous", "ambiguous", "without annotation"]
+    assert "JPEGImages/x.jpg is the image of several annotations" in problems[0].detail
+    files = {"Annotations/a.xml": XML, "JPEGImages/x/a.jpg": 1, "JPEGImages/y/a.jpg": 1}
+    (problem,) = VOCFolder(write_tree(tmp_path / "other", files)).records(["a"], ("car",))[1]
+    assert "its image can be JPEGImages/x/a.jpg, JPEGImages/y/a.jpg" in problem.detail
 
 
 def test_cvats_own_format_is_named(tmp_path):

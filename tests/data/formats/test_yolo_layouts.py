@@ -507,3 +507,18 @@ def test_a_path_that_is_the_folder_is_not_worth_a_word(stated, tmp_path, monkeyp
     for data in ("..", "../data.yaml", str(tmp_path / "set")):
         assert notes_on_splits(Config(data=data), "--val-split") == []
         assert names_of(choose_splits(open_source(Config(data=data))).val) == ["c"]
+
+
+def test_labels_of_one_name_in_two_folders_are_nobodys(tmp_path):
+    """Of images without labels, or of labels without an image, that have a namesake, none is guessed."""
+    files = {**below(), "images/train/x.jpg": 1, "labels/one/x.txt": LINE, "labels/two/x.txt": LINE, "classes.txt": TWO}
+    source = open_source(Config(data=str(write_tree(tmp_path, files))))
+    assert [pair.labels for name, pair in source._pairs.items() if name == "train/x"] == [None]
+    kinds = sorted(problem.kind for problem in source.records(source.all_ids(), ("car",))[1])
+    assert kinds == ["missing", "missing", "without label file"]
+
+
+def test_images_that_would_have_one_id(tmp_path):
+    files = {**labelled("images/{}", "labels/{}", "a"), **labelled("set/images/{}", "set/labels/{}", "a"), "a.jpg": 1}
+    source = open_source(Config(data=str(write_tree(tmp_path, {**files, "a.txt": LINE, "classes.txt": TWO}))))
+    assert source.all_ids() == ("a", "images/a", "set/a")
