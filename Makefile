@@ -2,6 +2,7 @@
 # make bench   time the pieces (PEER=torch: beside PyTorch, installed)    make lint    style and types
 # make parity  the backbones against PyTorch, which it installs             make lesson  the walk of docs/lesson.md
 # make soak    kill 40 short runs, go on with each, compare; some ten minutes
+# make mutants  plant small bugs one at a time, and print those that no test notices
 # make tfds    TensorFlow Datasets' VOC, with TensorFlow, which it installs
 # make gpu     training, steps, losses, NMS and inference on a GPU, in at most eight minutes (DATA=FOLDER: on your boxes)
 
@@ -13,7 +14,7 @@ COMMA := ,
 # JAX for the GPU where there is one of NVIDIA's.
 CUDA := $(if $(shell command -v nvidia-smi 2>/dev/null),$(COMMA)cuda)
 
-.PHONY: train test parity tfds lint gpu bench soak lesson clean
+.PHONY: train test parity tfds lint mutants gpu bench soak lesson clean
 
 train: $(INSTALLED)
 	$(BIN)/python train.py
@@ -48,6 +49,9 @@ endif
 
 soak: $(INSTALLED)
 	$(BIN)/python benchmarks/soak.py
+
+mutants: $(INSTALLED)
+	$(BIN)/python -m tests.mutants
 
 lesson: $(INSTALLED)
 	$(BIN)/python docs/figures.py

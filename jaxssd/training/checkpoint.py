@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -151,4 +152,5 @@ def _orbax_remarks_silenced() -> Iterator[None]:
 
 
 def _score(metrics: dict[str, float]) -> float:
-    return metrics["score"]
+    """A score that is not a number is no best one; to orbax it would be the highest."""
+    return -math.inf if math.isnan(metrics["score"]) else metrics["score"]

@@ -159,7 +159,9 @@ def found_before(tree: str) -> dict[str, dict]:
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, check the list, sweep, and print the survivors."""
-    parser = argparse.ArgumentParser(prog="make mutants", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="make mutants", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--only", default="", metavar="TEXT", help="only bugs with this in their file or description")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="copies of the tree in use at a time")
     parser.add_argument("--limit", type=float, default=300, metavar="SECONDS", help="time limit of a bug's tests")
@@ -168,7 +170,10 @@ def main(arguments: Sequence[str]) -> int:
     mutants = [mutant for mutant in all_planted() if options.only in str(mutant)]
     if options.list:
         for mutant in mutants:
-            print(f"{mutant}\n    {' '.join(mutant.asked)}" + (f"\n    equivalent: {mutant.equivalent}" * bool(mutant.equivalent)))
+            print(
+                f"{mutant}\n    {' '.join(mutant.asked)}"
+                + (f"\n    equivalent: {mutant.equivalent}" * bool(mutant.equivalent))
+            )
         return 0
     for mutant in mutants:
         try:
@@ -193,7 +198,9 @@ def report(mutants: Sequence[Mutant], copies: Sequence[Path], limit: float) -> i
     known = found_before(tree)
     new = [mutant for mutant in mutants if str(mutant) not in known and not mutant.equivalent]
     tests = sorted({test for mutant in new for test in mutant.asked})
-    print(f"{len(mutants)} bugs, {len(mutants) - len(new)} of them known or equivalent; {len(tests)} tests or test files")
+    print(
+        f"{len(mutants)} bugs, {len(mutants) - len(new)} of them known or equivalent; {len(tests)} tests or test files"
+    )
     if new and not passes(tests, copies[0], limit):
         print("these tests do not pass without a bug")
         return 2
@@ -209,7 +216,9 @@ def report(mutants: Sequence[Mutant], copies: Sequence[Path], limit: float) -> i
                 file.flush()
     lived = [mutant for mutant in mutants if not mutant.equivalent and verdicts[str(mutant)] != "caught"]
     same = [mutant for mutant in mutants if mutant.equivalent]
-    print(f"\n{len(mutants) - len(lived) - len(same)} of {len(mutants)} caught, {len(same)} equivalent, {len(lived)} left")
+    print(
+        f"\n{len(mutants) - len(lived) - len(same)} of {len(mutants)} caught, {len(same)} equivalent, {len(lived)} left"
+    )
     for mutant in lived:
         print(f"{verdicts[str(mutant)]}: {mutant}\n    - {mutant.old}\n    + {mutant.new}")
     return 1 if lived else 0

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from jaxssd.config import Phase
 from jaxssd.training.schedules import clr_schedule, make_schedule
+from tests.training.toy import reference_rates
 
 
 def numpy_clr(peak, steps, div, cut_div):
@@ -70,3 +71,12 @@ def test_shapes_of_the_schedules():
     np.testing.assert_allclose(rates("cosine"), (1 + np.cos(np.pi * np.arange(200) / 200)) / 2, atol=1e-6)
     assert rates("one_cycle").argmax() == pytest.approx(60, abs=1)  # 30 % of the way
     assert rates("one_cycle")[-1] < 1e-3
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 10, 37, 200])
+@pytest.mark.parametrize("schedule", ["one_cycle", "clr", "cosine", "constant"])
+def test_every_schedule_is_its_formula_at_every_step(schedule, steps):
+    """The first and the last step included; the cycle's last step lies one before its end."""
+    phase = Phase(1, 0.03, "all", schedule, (32.0, 7.0))
+    rates = rates_of(make_schedule(phase, steps), steps)
+    np.testing.assert_allclose(rates, reference_rates(phase, steps), rtol=1e-4, atol=1e-7)
