@@ -1,5 +1,52 @@
-"""Bugs planted in `commands`."""
+"""Bugs planted in the commands, the settings and the presets."""
 
 from tests.mutants.planted import Mutant
 
-PLANTED: tuple[Mutant, ...] = ()
+TRAIN, EVALUATE, INSPECT = "train.py", "evaluate.py", "jaxssd/data/__main__.py"
+CONFIG, PRESETS = "jaxssd/config.py", "jaxssd/presets.py"
+OPTIONS = "tests/test_options.py"
+OF_TRAIN = f"{OPTIONS}::test_every_option_of_train_changes_what_it_says"
+OF_EVALUATE = f"{OPTIONS}::test_every_option_of_evaluate_changes_what_it_says"
+CHECKPOINT = f"{OPTIONS}::test_the_checkpoint_that_is_asked_for_is_used_whatever_is_done"
+INSPECTION = f"{OPTIONS}::test_what_else_the_inspection_is_asked"
+TWICE = "restore(run, command.checkpoint)\n    if not"
+
+PLANTED = (
+    Mutant(TRAIN, "elif command.find_lr:", "elif False:", "--find-lr ignored", OF_TRAIN),
+    Mutant(TRAIN, "command.resume or command.out:", "command.resume:", "--out ignored", OF_TRAIN),
+    Mutant(TRAIN, "if command.keep_compiled:", "if True:", "--no-keep-compiled ignored", OF_TRAIN),
+    Mutant(
+        EVALUATE,
+        "restore(run, command.checkpoint, data_mesh())",
+        'restore(run, "best", data_mesh())',
+        "--checkpoint ignored",
+        OF_EVALUATE,
+    ),
+    Mutant(EVALUATE, TWICE, 'restore(run, "best")\n    if not', "--explain --checkpoint ignored", CHECKPOINT),
+    Mutant(
+        EVALUATE,
+        "restore(run, command.checkpoint)\n    folder",
+        'restore(run, "last")\n    folder',
+        "--images --checkpoint ignored",
+        CHECKPOINT,
+    ),
+    Mutant(EVALUATE, 'split = command.split or "val"', 'split = "val"', "--split ignored", OF_EVALUATE),
+    Mutant(EVALUATE, "images=command.data_images,", "images=None,", "--data-images ignored", OF_EVALUATE),
+    Mutant(
+        EVALUATE,
+        "task.shown_from if command.threshold is None",
+        "task.shown_from if True",
+        "--threshold ignored",
+        OF_EVALUATE,
+    ),
+    Mutant(EVALUATE, "folder = command.out or run.path\n", "folder = run.path\n", "--out ignored", OF_EVALUATE),
+    Mutant(EVALUATE, "    if command.export:\n", "    if False:\n", "--export ignored", OF_EVALUATE),
+    Mutant(INSPECT, "count=command.anchors or given", "count=given", "--anchors ignored", INSPECTION),
+    Mutant(INSPECT, "folder = command.out or Path", "folder = Path", "--out ignored", INSPECTION),
+    Mutant(INSPECT, "PRESETS[command.preset](), data", "PRESETS['small'](), data", "--preset ignored", INSPECTION),
+    Mutant(CONFIG, "values * (self._num_phases() // len(values))", "values[:1] * self._num_phases()", "phases alike"),
+    Mutant(CONFIG, "0 < self.val_fraction < 1", "0 <= self.val_fraction < 1", "nothing held out"),
+    Mutant(CONFIG, "getattr(self, name) >= 1,", "getattr(self, name) >= 0,", "zero images a batch"),
+    Mutant(PRESETS, '"group_rates": (0.01, 0.1, 1.0)', '"group_rates": (0.1, 0.01, 1.0)', "lower and upper swapped"),
+    Mutant(PRESETS, "        match_threshold=0.5,\n", "", "SSD300 matches at the lesson's threshold"),
+)

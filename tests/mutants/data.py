@@ -2,4 +2,54 @@
 
 from tests.mutants.planted import Mutant
 
-PLANTED: tuple[Mutant, ...] = ()
+READ, CACHE, RECORDS, PLACE = (
+    "jaxssd/data/read.py",
+    "jaxssd/data/cache.py",
+    "jaxssd/data/records.py",
+    "jaxssd/data/placement.py",
+)
+DATASET, SOURCES, SOURCE = "jaxssd/data/dataset.py", "jaxssd/data/sources.py", "jaxssd/data/source.py"
+KEYS = "tests/data/test_fingerprints.py"
+OPTIONS = "tests/test_options.py::test_every_setting_of_a_run_changes_what_it_says"
+
+PLANTED = (
+    Mutant(READ, '        "aspect": aspect,\n', "", "the cache's key without aspect", KEYS),
+    Mutant(READ, '        "reader": type(source).__name__,\n', "", "the cache's key without the reader", KEYS),
+    Mutant(READ, '        "max_objects": max_objects,\n', "", "the cache's key without the limit", KEYS),
+    Mutant(READ, '        "image_size": image_size,\n', "", "the cache's key without the size", KEYS),
+    Mutant(READ, '        "ids": ids,\n', "", "the cache's key without the ids", KEYS),
+    Mutant(READ, '        "class_names": class_names,\n', "", "the cache's key without the classes", KEYS),
+    Mutant(
+        DATASET, "(self.sizes, *self.examples[1:])", "(self.sizes, *self.examples[1:4])", "difficult not pinned", KEYS
+    ),
+    Mutant(DATASET, "json.dumps([self.class_names, self.ids])", "json.dumps([self.ids])", "names not pinned", KEYS),
+    Mutant(DATASET, "np.argsort(-area, kind", "np.argsort(area, kind", "the smallest are kept"),
+    Mutant(PLACE, "extent = sizes / sizes.min(", "extent = sizes / sizes.max(", "a crop that is a letterbox"),
+    Mutant(PLACE, "np.tile(first, 2)) / np", "np.tile(last, 2)) / np", "boxes shifted on the way back"),
+    Mutant(PLACE, "(image_size - pixels) // 2", "(image_size - pixels)", "margins on one side"),
+    Mutant(
+        SOURCES, "max_objects=config.max_objects", "max_objects=100", "--max-objects ignored", f"{OPTIONS}[max_objects]"
+    ),
+    Mutant(SOURCES, "aspect=config.aspect", 'aspect="squash"', "--aspect ignored", f"{OPTIONS}[aspect]"),
+    Mutant(
+        SOURCES,
+        "val_fraction=config.val_fraction",
+        "val_fraction=0.2",
+        "--val-fraction ignored",
+        f"{OPTIONS}[val_fraction]",
+    ),
+    Mutant(
+        SOURCES,
+        "chosen.train if split ==",
+        "chosen.val if split ==",
+        "trained on what is validated on",
+        f"{OPTIONS}[val_split]",
+    ),
+    Mutant(
+        SOURCES,
+        "Path(config.images) if config.images else default",
+        "default",
+        "--images ignored",
+        f"{OPTIONS}[images]",
+    ),
+)

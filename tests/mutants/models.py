@@ -2,4 +2,37 @@
 
 from tests.mutants.planted import Mutant
 
-PLANTED: tuple[Mutant, ...] = ()
+DETECTOR, HEADS, RESNET = "jaxssd/models/detector.py", "jaxssd/models/heads.py", "jaxssd/models/resnet.py"
+NORM, DENSE, SSD300 = "jaxssd/models/norm.py", "jaxssd/models/dense_heads.py", "jaxssd/models/ssd300_head.py"
+FIELD = "jaxssd/models/receptive_field.py"
+CONSTANTS = "tests/models/test_constants.py"
+
+PLANTED = (
+    Mutant(DETECTOR, "(0.229, 0.224, 0.225)", "(0.225, 0.224, 0.229)", "the deviation in the order BGR", CONSTANTS),
+    Mutant(DETECTOR, "(0.485, 0.456, 0.406)", "(0.406, 0.456, 0.485)", "the mean in the order BGR", CONSTANTS),
+    Mutant(DETECTOR, "        x = x / 255", "        x = x / 256", "white is not 1", CONSTANTS),
+    Mutant(DETECTOR, "train=train, frozen_stages=frozen_stages)", "train=train, frozen_stages=0)", "nothing freezes"),
+    Mutant(HEADS, "bias_init=class_bias, name", "bias_init=nn.initializers.zeros, name", "no prior", CONSTANTS),
+    Mutant(
+        HEADS,
+        "logits.reshape(batch, -1, self.num_classes)",
+        "logits.reshape(batch, -1, self.num_classes, self.boxes_per_cell).swapaxes(2, 3)"
+        ".reshape(batch, -1, self.num_classes)",
+        "classes before boxes",
+        CONSTANTS,
+    ),
+    Mutant(HEADS, "stride = 1 if level == 0 else 2", "stride = 2 if level == 0 else 1", "the wrong map shrinks"),
+    Mutant(HEADS, "x = nn.Dropout(self.input_dropout,", "x = nn.Dropout(self.dropout,", "one dropout for both"),
+    Mutant(NORM, "EPSILON = 1e-5", "EPSILON = 1e-3", "another epsilon", CONSTANTS),
+    Mutant(NORM, "MOMENTUM = 0.9", "MOMENTUM = 0.99", "another momentum", CONSTANTS),
+    Mutant(
+        NORM, "running_mean.value + (1 - MOMENTUM) * mean", "running_mean.value + MOMENTUM * mean", "momentum turned"
+    ),
+    Mutant(RESNET, "frozen = stage <= frozen_stages", "frozen = stage < frozen_stages", "a stage too few freezes"),
+    Mutant(RESNET, "train=train and frozen_stages == 0", "train=train", "the stem's statistics never freeze"),
+    Mutant(RESNET, "padding=size // 2", 'padding="SAME"', "padding of another kind"),
+    Mutant(RESNET, "stage_sizes=(3, 4, 6, 3))", "stage_sizes=(3, 4, 3, 6))", "blocks of other stages", CONSTANTS),
+    Mutant(DENSE, "out[:, :4], out[:, 4:]", "out[:, -4:], out[:, :-4]", "classes before the box"),
+    Mutant(SSD300, "(128, 256, 2, 1)", "(128, 256, 1, 1)", "a map that does not shrink"),
+    Mutant(FIELD, "first * stride - kernel // 2", "first * stride - kernel", "a field too wide"),
+)

@@ -12,6 +12,7 @@ MIRRORS = {
     "evaluate.py": "tests/test_options.py",
     "jaxssd/presets.py": "tests/test_presets.py",
     "jaxssd/config.py": "tests/test_config.py",
+    "jaxssd/tasks/largest_scores.py": "tests/tasks/test_largest.py",
     "jaxssd/explain.py": "tests/test_explain.py",
 }
 """Test files that lie elsewhere than the file they test would have it."""

@@ -229,9 +229,42 @@ PLANTED = (
     # checkpoints
     Mutant(
         "jaxssd/training/restore.py",
-        'checkpoints.best_step if which == "best" else checkpoints.last_step',
-        "checkpoints.last_step",
+        'checkpoints.best_step if which == "best" else None',
+        "None",
         "the best checkpoint is the last",
-        RUNS,
+        f"{RUNS}::test_best_and_last_are_restored_as_they_are_called",
+    ),
+    Mutant(
+        "jaxssd/training/checkpoint.py",
+        "-math.inf if math.isnan(",
+        "math.inf if math.isnan(",
+        "a NaN is the best score",
+        f"{RUNS}::test_the_best_checkpoint_has_the_highest_score",
+    ),
+    Mutant(
+        "jaxssd/training/checkpoint.py",
+        'math.isnan(metrics["score"]) else metrics["score"]',
+        'math.isnan(metrics["score"]) else -metrics["score"]',
+        "the worst checkpoint is the best",
+        f"{RUNS}::test_the_best_checkpoint_has_the_highest_score",
+    ),
+    Mutant(
+        "jaxssd/training/loop.py",
+        'self.validate_at(step, state.variables)["objective"]',
+        '-self.validate_at(step, state.variables)["loss"]',
+        "the best checkpoint has the least loss",
+        f"{RUNS}::test_the_score_of_the_best_is_the_validations_objective_whatever_the_loss",
+    ),
+    # the learning-rate finder, rows, evaluation
+    Mutant("jaxssd/training/lr_finder.py", "SAFETY = 10.0", "SAFETY = 0.1", "a suggestion above the valley"),
+    Mutant("jaxssd/training/lr_finder.py", "(step / (steps - 1))", "(step / steps)", "the sweep stops short"),
+    Mutant("jaxssd/training/lr_finder.py", "(1 - SMOOTHING ** (step + 1))", "1", "no correction of the start"),
+    Mutant("jaxssd/training/rows.py", "first_step + offset + 1", "first_step + offset", "steps from 0", RUNS),
+    Mutant(
+        "jaxssd/training/evaluation.py",
+        "[:num_rows], *host)",
+        ", *host)",
+        "copies of the last row are scored",
+        "tests/training/test_run.py::test_last_batch_is_padded_and_cut",
     ),
 )

@@ -87,6 +87,7 @@ def test_a_run_of_four_phases_is_four_fresh_runs_of_adamw(phased):
             params = adam.step(params, toy_gradients(params, row["brightness"]), rate)
         position += len(rates)
     assert position == len(rows) == 18
+    assert [row["step"] for row in rows] == list(range(1, 19))
     for path, value in flat(checkpointed(phased)["params"]).items():
         np.testing.assert_allclose(value, params[path], atol=5e-5, err_msg=str(path))
 

@@ -1,0 +1,460 @@
+"""Every option of every command changes what it says: a row each, and a test that fails where an option has none."""
+
+import dataclasses
+import importlib
+import importlib.util
+import json
+import sys
+from contextlib import nullcontext
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxssd import explain
+from jaxssd.config import Config
+from jaxssd.data import __main__ as inspect_command
+from jaxssd.data import export, sources
+from jaxssd.data.shapes import make_shapes
+from jaxssd.ops import bce_loss, decode_offsets, encode_offsets, make_anchors, ssd300_anchors
+from jaxssd.tasks import make_task
+from jaxssd.training import RunFolder, backbone, epochs, loop, phases
+from jaxssd.training.feed import is_streamed
+from jaxssd.training.schedules import make_schedule
+from tests.training.toy import SIDE, ToyTask, flat, toy_set
+
+ROOT = Path(__file__).parents[1]
+BASE = Config(
+    classes=("a", "b"), image_size=32, backbone="resnet_tiny", grids=(4, 2), zooms=(1.0,), ratios=((1.0, 1.0),)
+)
+TOY = {"classes": ("a",), "image_size": SIDE, "batch_size": 4, "epochs": (2,), "augment": "none"}
+SSD300 = {"head": "ssd300", "image_size": 300, "backbone": "resnet34_ssd300"}
+COCO_SIZES = (21.0, 45.0, 99.0, 153.0, 207.0, 261.0, 315.0)
+PHOTOGRAPHS = {"data": "voc", "classes": ()}
+
+
+class Row(NamedTuple):
+    """A setting, what is looked at, and what is seen there with it and is not without it; other settings beside it."""
+
+    value: Any
+    look: Any
+    seen: Any
+    beside: dict[str, Any] = {}  # noqa: RUF012  # never written to
+
+
+def head(name):
+    return lambda config: getattr(make_task(config).model.head, name)
+
+
+def network(name):
+    return lambda config: getattr(make_task(config).model.backbone, name)
+
+
+def loss(name):
+    return lambda config: make_task(config).loss_of_image.keywords[name]
+
+
+def class_loss(name):
+    return lambda config: make_task(config).loss_of_image.keywords["class_loss"].keywords[name]
+
+
+def corners(anchors):
+    return np.asarray(anchors.corners)[:6].round(5).tolist()
+
+
+def anchors(config):
+    return corners(make_task(config).anchors)
+
+
+def coder(config):
+    task = make_task(config)
+    return task.decode, task.loss_of_image.keywords["encode"]
+
+
+def per_image(data):
+    return data.examples.valid.sum(axis=1).tolist()
+
+
+def place_of_first(data):
+    return data.placements[0].tolist()
+
+
+def white(config):
+    return make_task(config).normalize(jnp.full((1, 1, 1, 3), 255, jnp.uint8)).ravel().round(4).tolist()
+
+
+def rates(config):
+    schedule = make_schedule(config.phases[-1], 10)
+    return [round(float(schedule(step)), 8) for step in (0, 1, 5, 9)]
+
+
+def chunk_gets(name):
+    """What the step is made with."""
+
+    def look(config):
+        with pytest.MonkeyPatch.context() as patch:
+            made = {}
+            patch.setattr(phases, "make_train_chunk", lambda *_, **settings: made.update(settings) or print)
+            phases.make_phase(config, ToyTask(), config.phases[0], lambda step: 0.1)
+        return made[name]
+
+    return look
+
+
+def moves(config):
+    """By how much one step of the optimizer moves a kernel of ones of each group, in units of the rate."""
+    optimizer, _ = phases.make_phase(config, ToyTask(), config.phases[0], lambda step: 1e-2)
+    ones = {"kernel": jnp.ones((2, 3))}
+    params = {"backbone": {"layer1_0": ones, "layer2_0": ones}, "head": ones}
+    updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)
+    return [round(-float(update.mean()) / 1e-2, 3) for update in flat(updates).values()]
+
+
+def toy_rows(kind, name, config, place):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_task", lambda config: ToyTask())
+        run = RunFolder(place / f"{kind}-{config.eval_every}-{config.seed}")
+        run.create(config)
+        loop.train(config, toy_set(12), toy_set(4, seed=1), run)
+    return [row[name] for row in run.rows(kind)]
+
+
+def saved_steps(config, place):
+    saved, save = [], loop.Checkpoints.save
+
+    def note(self, step, state, *, score):
+        saved.append(step)
+        return save(self, step, state, score=score)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Checkpoints, "save", note)
+        toy_rows("train", "step", replace(config, seed=int(config.checkpoint_every)), place)
+    return saved
+
+
+def backbone_starts_at_zero(config, place):
+    with pytest.MonkeyPatch.context() as patch:
+        zeros = jax.tree.map(jnp.zeros_like, backbone.first_variables(replace(config, pretrained=None), ToyTask()))
+        patch.setattr(
+            backbone, "pretrained_backbone", lambda *_: jax.device_get({k: v["backbone"] for k, v in zeros.items()})
+        )
+        params = backbone.first_variables(config, ToyTask())["params"]
+    return [bool(np.any(part["kernel"])) for part in (params["backbone"]["conv1"], params["head"])]
+
+
+def ids(split, config, place):
+    return list(sources.load_split(config, split).ids)
+
+
+def of_train(look, config, place):
+    return look(sources.load_split(sources.with_classes(config), "train"))
+
+
+def streamed(config):
+    return is_streamed(toy_set(4), config.memory)
+
+
+CLR = {"schedule": ("clr",), "epochs": (2,)}
+ROWS = {
+    "task": Row("multilabel", lambda config: type(make_task(config)).__name__, "MultilabelTask"),
+    "data": Row("flat", partial(of_train, lambda data: len(data.ids)), 8, PHOTOGRAPHS),
+    "images": Row("other", partial(of_train, lambda data: int(data.examples.images[0, 0, 0, 0]) // 50), 4,
+                  {"data": "coco/some.json", "classes": (), "val_fraction": 0.5}),
+    "train_split": Row("test", partial(ids, "train"), ["5"], PHOTOGRAPHS),
+    "val_split": Row("test", partial(ids, "val"), ["5"], PHOTOGRAPHS),
+    "val_fraction": Row(0.5, lambda config, place: len(ids("val", config, place)), 5, PHOTOGRAPHS | {"data": "flat"}),
+    "classes": Row(("dog",), partial(of_train, per_image), [1, 1, 1], PHOTOGRAPHS),
+    "image_size": Row(16, partial(of_train, lambda data: data.examples.images.shape), (3, 16, 16, 3), PHOTOGRAPHS),
+    "aspect": Row("letterbox", partial(of_train, place_of_first), [0.25, 0, 0.75, 1], PHOTOGRAPHS),
+    "max_objects": Row(1, partial(of_train, lambda data: data.examples.valid.shape), (3, 1), PHOTOGRAPHS),
+    "mean": Row((0.5, 0.25, 0.0), white, [1.0, 3.0, 4.0], {"std": (0.5, 0.25, 0.25)}),
+    "std": Row((0.5, 0.25, 0.125), white, [1.0, 2.0, 4.0], {"mean": (0.5, 0.5, 0.5)}),
+    "backbone": Row("resnet_small", network("stage_sizes"), (1, 1, 1), {"grids": (2,)}),
+    "pretrained": Row("a file", backbone_starts_at_zero, [False, True], TOY),
+    "head": Row("ssd300", lambda config: type(make_task(config).model.head).__name__, "SSD300Head",
+                {**SSD300, "head": "pyramid", "grids": (38,)}),
+    "grids": Row((4,), head("grids"), (4,)),
+    "zooms": Row((0.5, 1.0), anchors, corners(make_anchors((4, 2), (0.5, 1.0), ((1.0, 1.0),)))),
+    "ratios": Row(((1.0, 0.5),), anchors, corners(make_anchors((4, 2), (1.0,), ((1.0, 0.5),)))),
+    "anchor_sizes": Row(COCO_SIZES, anchors, corners(ssd300_anchors(COCO_SIZES)), SSD300),
+    "coding": Row("offsets", coder, (decode_offsets, encode_offsets)),
+    "head_width": Row(12, head("width"), 12),
+    "input_dropout": Row(0.3, head("input_dropout"), 0.3),
+    "dropout": Row(0.3, head("dropout"), 0.3),
+    "class_bias": Row(-2.0, head("class_bias"), -2.0),
+    "precision": Row("bfloat16", network("dtype"), jnp.bfloat16),
+    "class_loss": Row("bce", loss("class_loss"), bce_loss),
+    "alpha": Row(0.5, class_loss("alpha"), 0.5),
+    "gamma": Row(1.0, class_loss("gamma"), 1.0),
+    "hard_negatives": Row(3, loss("negative_ratio"), 3),
+    "normalizer": Row("positives", loss("normalizer"), "positives"),
+    "match_rule": Row("lesson", loss("rule"), "lesson"),
+    "match_threshold": Row(0.7, loss("threshold"), 0.7),
+    "epochs": Row((2, 3), lambda config: [list(place.epochs) for place in phases.places(config)], [[0, 1], [2, 3, 4]]),
+    "learning_rate": Row((0.5,), rates, [0.5] * 4, {"schedule": ("constant",)}),
+    "unfrozen": Row(("head",), moves, [0.0, 0.0, 1.0], {"weight_decay": 0.0}),
+    "schedule": Row(("constant",), rates, [1e-3] * 4),
+    "clr": Row(((10.0, 2.0),), rates, [1e-4, 2.8e-4, 1e-3, 2.8e-4], CLR),
+    "group_rates": Row((0.25, 0.5, 2.0), moves, [0.25, 0.5, 2.0], {"weight_decay": 0.0}),
+    "batch_size": Row(8, lambda config: epochs.whole_batch(config, 100), 8),
+    "accumulate": Row(4, chunk_gets("accumulate"), 4),
+    "remat": Row(True, network("remat"), True),
+    "reformulated": Row(("pool", "stem"), network("reformulated"), ("pool", "stem")),
+    "weight_decay": Row(0.5, moves, [1.5, 1.5, 1.5]),
+    "augment": Row("none", chunk_gets("augment"), None),
+    "memory": Row("stream", streamed, True),
+    "eval_every": Row(2, partial(toy_rows, "val", "epoch"), [1], TOY),
+    "checkpoint_every": Row(1e-9, saved_steps, [1, 2, 3, 4, 5, 6], TOY),
+    "seed": Row(1, lambda config, place: [round(x, 4) for x in toy_rows("train", "noise", config, place)],
+                None, TOY),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Two folders in VOC's layout, one with splits, and a COCO file with two folders of images."""
+    root = tmp_path_factory.mktemp("data")
+    dog, cat = (
+        f"<object><name>{name}</name><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>{x}</xmax><ymax>15</ymax></bndbox></object>"
+        for name, x in (("dog", 20), ("cat", 30))
+    )
+    for name, count in (("voc", 6), ("flat", 10)):
+        for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+            (root / name / folder).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (40, 20), (number * 20,) * 3).save(root / name / "JPEGImages" / f"{number}.jpg")
+            (root / name / "Annotations" / f"{number}.xml").write_text(f"<annotation>{dog}{cat}</annotation>")
+    for split, names in (("train", "012"), ("val", "34"), ("test", "5")):
+        (root / "voc/ImageSets/Main" / f"{split}.txt").write_text("\n".join(names))
+    (root / "flat/ImageSets/Main").rmdir()
+    (root / "flat/ImageSets").rmdir()
+    for folder, grey in ((".", 60), ("other", 210)):
+        (root / "coco" / folder).mkdir(parents=True, exist_ok=True)
+        for number in range(2):
+            Image.new("RGB", (20, 20), (grey,) * 3).save(root / "coco" / folder / f"{number}.png")
+    images = [{"id": n, "file_name": f"{n}.png", "width": 20, "height": 20} for n in range(2)]
+    boxes = [
+        {"id": n, "image_id": n, "category_id": 1, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0} for n in range(2)
+    ]
+    text = json.dumps({"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "a"}]})
+    (root / "coco/some.json").write_text(text)
+    return root
+
+
+# train.py
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Config)])
+def test_every_setting_of_a_run_changes_what_it_says(name, place, monkeypatch, tmp_path):
+    assert name in ROWS, f"the option {name} has no row here: say what it changes"
+    row = ROWS[name]
+    monkeypatch.setenv("JAXSSD_CACHE", str(tmp_path / "cache"))
+
+    def look(config):
+        if config.data != "shapes":
+            images = config.images and str(place / "coco" / config.images)
+            config = replace(config, data=str(place / config.data), images=images)
+        takes_place = getattr(row.look, "func", row.look).__code__.co_varnames[:5]
+        return row.look(config, place=tmp_path) if "place" in takes_place else row.look(config)
+
+    without, given = (look(replace(BASE, **row.beside | more)) for more in ({}, {name: row.value}))
+    assert given != without
+    if row.seen is not None:
+        assert given == row.seen
+
+
+def test_there_is_no_row_of_an_option_that_is_gone():
+    assert set(ROWS) == {field.name for field in fields(Config)}
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(f"command_{name}", ROOT / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where the help of the options is looked for
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def train_asks(monkeypatch, tmp_path):
+    """Run train.py with these arguments; what it asks of the package."""
+    monkeypatch.chdir(tmp_path)
+    command = script("train")
+
+    def ask(*arguments):
+        seen = {}
+        monkeypatch.setattr(command, "signals_watched", lambda *_: nullcontext())
+        monkeypatch.setattr(command, "together", lambda *_: nullcontext())
+        monkeypatch.setattr(command, "keep_compiled", lambda folder: seen.update(compiled=folder))
+        monkeypatch.setattr(command, "start", lambda config, run: seen.update(start=run.path, config=config))
+        monkeypatch.setattr(command, "resume", lambda run: seen.update(resume=run.path))
+        monkeypatch.setattr(command, "find_rate", lambda config, folder: seen.update(find=folder, config=config))
+        command.main(list(map(str, arguments)))
+        return SimpleNamespace(**seen)
+
+    ask.command = command
+    return ask
+
+
+TRAIN = {
+    "config": (["quick", "--seed", "7"], lambda seen: seen.config.seed == 7 and seen.config.image_size == 64),
+    "out": (["--out", "there"], lambda seen: seen.start == Path("there")),
+    "resume": (["--resume", "there"], lambda seen: seen.resume == Path("there") and not hasattr(seen, "start")),
+    "find_lr": (["--find-lr", "--out", "x"], lambda seen: seen.find == Path("x") and not hasattr(seen, "start")),
+    "keep_compiled": (["--no-keep-compiled"], lambda seen: not hasattr(seen, "compiled")),
+}
+
+
+def test_every_option_of_train_changes_what_it_says(train_asks):
+    plain = train_asks()
+    assert plain.start.parent == Path("runs")
+    assert plain.compiled.name == "runs"
+    assert set(TRAIN) == {field.name for field in fields(train_asks.command.Command)}
+    for name, (arguments, holds) in TRAIN.items():
+        assert holds(train_asks(*arguments)), name
+
+
+# evaluate.py
+
+
+@pytest.fixture
+def evaluate_asks(monkeypatch, tmp_path):
+    """Run evaluate.py with these arguments; what it asks of the package, which does nothing."""
+    command, dataset = script("evaluate"), make_shapes(2, image_size=32)
+    config = replace(BASE, classes=dataset.class_names)
+    task = make_task(config)
+    training = importlib.import_module("jaxssd.training")
+
+    def ask(*arguments, options=True):
+        seen = {"drawn": []}
+
+        def restore(run, which="best", mesh=None):
+            seen.update(run=run.path, which=which)
+            return config, task, {}
+
+        def load(config, split):
+            seen.update(data=config.data, images=config.images, split=split)
+            return dataset
+
+        def report(folder, task, dataset, result, name, about):
+            seen.update(folder=folder, name=name, about=about)
+
+        def photograph(picture, file, photograph, task, answer, threshold):
+            seen.update(picture=picture, threshold=threshold)
+            return {"detections": []}
+
+        scores = SimpleNamespace(table=lambda: "")
+        found = SimpleNamespace(scores=scores, answers=SimpleNamespace())
+        monkeypatch.setattr(training, "restore", restore)
+        monkeypatch.setattr(training, "signals_watched", lambda *_: nullcontext())
+        monkeypatch.setattr(importlib.import_module("jaxssd.training.devices"), "together", lambda *_: nullcontext())
+        monkeypatch.setattr(training, "evaluate", lambda *_, **__: found)
+        monkeypatch.setattr(training, "report_scores", report)
+        monkeypatch.setattr(training, "report_photograph", photograph)
+        monkeypatch.setattr(training, "map_batches", lambda *_, **__: SimpleNamespace())
+        monkeypatch.setattr(training, "keep_compiled", lambda folder: seen.update(compiled=folder))
+        monkeypatch.setattr(sources, "load_split", load)
+        monkeypatch.setattr(sources, "default_split", lambda config: "all")
+        monkeypatch.setattr(sources, "notes_on_splits", lambda *_, **__: [])
+        monkeypatch.setattr(RunFolder, "require_same_data", lambda *_: None)
+        monkeypatch.setattr(export, "export", lambda folder, *_: seen.update(export=folder))
+        monkeypatch.setattr(jax.tree, "map", lambda function, tree, *_: tree)
+        monkeypatch.setattr(importlib.import_module("jaxssd.data.placement"), "in_image", lambda answers, _: answers)
+        monkeypatch.setattr(explain, "idea_figures", lambda *_: seen["drawn"].append("ideas") or [])
+        command.main([str(tmp_path / "run"), *map(str, arguments)])
+        monkeypatch.undo()
+        return SimpleNamespace(**seen)
+
+    ask.command = command
+    return ask
+
+
+EVALUATE = {
+    "run": ([], lambda seen: seen.run.name == "run"),
+    "split": (["--split", "test"], lambda seen: (seen.split, seen.about["split"], seen.name) == ("test",) * 3),
+    "data": (["--data", "other"], lambda seen: (seen.data, seen.split, seen.name) == ("other", "all", "other-all")),
+    "data_images": (["--data", "x.json", "--data-images", "y"], lambda seen: seen.images == "y"),
+    "export": (["--export"], lambda seen: seen.export.name == "detections-val"),
+    "images": (["--images", "grey.png"], lambda seen: seen.picture.name == "0000-grey.png"),
+    "explain": (["--explain"], lambda seen: seen.drawn == ["ideas"] and not hasattr(seen, "folder")),
+    "out": (["--out", "there"], lambda seen: seen.folder == Path("there")),
+    "threshold": (["--images", "grey.png", "--threshold", "0.7"], lambda seen: seen.threshold == 0.7),
+    "checkpoint": (["--checkpoint", "last"], lambda seen: (seen.which, seen.name) == ("last", "val-last")),
+    "keep_compiled": (["--no-keep-compiled"], lambda seen: not hasattr(seen, "compiled")),
+}  # fmt: skip
+
+
+def test_every_option_of_evaluate_changes_what_it_says(evaluate_asks, tmp_path, monkeypatch):
+    Image.new("RGB", (20, 10), (99,) * 3).save(tmp_path / "grey.png")
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        plain = evaluate_asks()
+    assert (plain.which, plain.split, plain.name, plain.folder.name) == ("best", "val", "val", "run")
+    assert (plain.data, plain.images, plain.drawn) == ("shapes", None, [])
+    assert plain.compiled == tmp_path
+    assert not hasattr(plain, "export")
+    assert set(EVALUATE) == {field.name for field in fields(evaluate_asks.command.Command)}
+    for name, (arguments, holds) in EVALUATE.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path)
+            assert holds(evaluate_asks(*arguments)), name
+
+
+def test_the_checkpoint_that_is_asked_for_is_used_whatever_is_done(evaluate_asks, tmp_path, monkeypatch):
+    Image.new("RGB", (20, 10), (99,) * 3).save(tmp_path / "grey.png")
+    for arguments in (["--explain"], ["--images", tmp_path / "grey.png", "--out", tmp_path]):
+        for which in ("best", "last"):
+            assert evaluate_asks(*arguments, "--checkpoint", which).which == which
+
+
+# python -m jaxssd.data
+
+GIVEN = {
+    "images": "pictures",
+    "train_split": "some",
+    "val_split": "others",
+    "classes": ("a",),
+    "image_size": 256,
+    "aspect": "crop",
+    "grids": (4,),
+    "zooms": (1.1,),
+    "ratios": ((1.0, 2.0),),
+}
+
+
+@pytest.mark.parametrize("name", inspect_command.OF_A_RUN)
+def test_settings_of_a_run_reach_the_inspection_and_the_command_it_prints(name):
+    command = inspect_command.Command(path="data", **{name: GIVEN[name]})
+    assert getattr(inspect_command.configure(command), name) == GIVEN[name]
+    assert getattr(inspect_command.configure(inspect_command.Command(path="data")), name) != GIVEN[name]
+    given = inspect_command.AnchorSettings((4,), (1.0,), ((1.0, 1.0),))
+    printed = inspect_command.train_command(command, given)
+    if name not in ("grids", "zooms", "ratios"):
+        assert f"--{name.replace('_', '-')} " in printed
+
+
+def test_what_else_the_inspection_is_asked(monkeypatch, tmp_path):
+    """Path, preset, number of shapes, and folder."""
+    seen, look = {}, inspect_command.advise
+
+    def advise(*arguments, count, **settings):
+        seen["count"] = count
+        return look(*arguments, count=count, **settings)
+
+    dataset = make_shapes(6, image_size=64)
+    monkeypatch.setattr(inspect_command, "advise", advise)
+    monkeypatch.setattr(inspect_command, "load_split", lambda config, split: seen.update(config=config) or dataset)
+    monkeypatch.setattr(inspect_command, "dataset_figure", lambda *_, **__: None)
+    monkeypatch.setattr(inspect_command.plots, "save", lambda figure, path: seen.update(figure=path))
+    inspect_command.main(["shapes", "--preset", "quick", "--anchors", "2", "--out", str(tmp_path / "there")])
+    assert (seen["config"].image_size, seen["config"].data, seen["count"]) == (64, "shapes", 2)
+    assert seen["figure"].parent == tmp_path / "there"
+    named = {"path", "preset", "anchors", "out", *inspect_command.OF_A_RUN}
+    assert named == {field.name for field in dataclasses.fields(inspect_command.Command)}
