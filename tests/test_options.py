@@ -343,8 +343,11 @@ def evaluate_asks(monkeypatch, tmp_path):
             seen.update(data=config.data, images=config.images, split=split)
             return dataset
 
-        def report(folder, task, dataset, result, name, about):
+        def write(folder, result, name, about):
             seen.update(folder=folder, name=name, about=about)
+
+        def draw(folder, task, dataset, result, name):
+            assert (folder, name) == (seen["folder"], seen["name"])
 
         def photograph(picture, file, photograph, task, answer, threshold):
             seen.update(picture=picture, threshold=threshold)
@@ -356,7 +359,8 @@ def evaluate_asks(monkeypatch, tmp_path):
         monkeypatch.setattr(training, "signals_watched", lambda *_: nullcontext())
         monkeypatch.setattr(importlib.import_module("jaxssd.training.devices"), "together", lambda *_: nullcontext())
         monkeypatch.setattr(training, "evaluate", lambda *_, **__: found)
-        monkeypatch.setattr(training, "report_scores", report)
+        monkeypatch.setattr(training, "write_scores", write)
+        monkeypatch.setattr(training, "draw_scores", draw)
         monkeypatch.setattr(training, "report_photograph", photograph)
         monkeypatch.setattr(training, "map_batches", lambda *_, **__: SimpleNamespace())
         monkeypatch.setattr(training, "keep_compiled", lambda folder: seen.update(compiled=folder))

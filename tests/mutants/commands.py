@@ -40,7 +40,7 @@ PLANTED = (
         OF_EVALUATE,
     ),
     Mutant(EVALUATE, "folder = command.out or run.path\n", "folder = run.path\n", "--out ignored", OF_EVALUATE),
-    Mutant(EVALUATE, "    if command.export:\n", "    if False:\n", "--export ignored", OF_EVALUATE),
+    Mutant(EVALUATE, "    if command.export:  #", "    if False:  #", "--export ignored", OF_EVALUATE),
     Mutant(INSPECT, "count=command.anchors or given", "count=given", "--anchors ignored", INSPECTION),
     Mutant(INSPECT, "folder = command.out or Path", "folder = Path", "--out ignored", INSPECTION),
     Mutant(INSPECT, "PRESETS[command.preset](), data", "PRESETS['small'](), data", "--preset ignored", INSPECTION),

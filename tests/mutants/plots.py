@@ -24,7 +24,7 @@ PLANTED = (
         "boxes drawn for anchors",
     ),
     Mutant(PREDICTIONS, "divmod(index, grid)", "divmod(index, grid)[::-1]", "cells of the other diagonal"),
-    Mutant(PREDICTIONS, "scores[best_first] >= score", "scores[best_first] > 2 * score", "some are not drawn"),
+    Mutant(PREDICTIONS, "scores >= score_threshold)\n", "scores > 2 * score_threshold)\n", "some are not drawn"),
     Mutant(ANCHORS, "divmod(index, len(ratios))", "divmod(index, len(zooms))[::-1]", "zooms and ratios swapped"),
     Mutant(
         EXPLAIN, "task.decode(activations, task.anchors)", "task.anchors.corners", "anchors drawn in place of boxes"
