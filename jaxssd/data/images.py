@@ -101,6 +101,13 @@ def decode(
         return _square(image, size, aspect, original), original
 
 
+def stored_size(file: ImageFile) -> tuple[int, int]:
+    """(height, width) of an image as it is stored, by its header alone; raises as `decode` does."""
+    with _opened(file) as image:
+        width, height = image.size
+        return height, width
+
+
 def decode_photograph(
     file: ImageFile, size: int, aspect: Aspect = "squash"
 ) -> tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "H W 3"]]:

@@ -158,7 +158,7 @@ def open_source(config: Config) -> Source:
         stamps = tuple((file.path, *_stamp(file.path)) for file in coco_files)
         return _open_folder(path, coco_files, Path(config.images) if config.images else None, stamps)
     is_voc = all(role_folders(path)) or looks_like_voc(path)
-    if not is_voc and (foreign := _foreign_file(path)):
+    if not (is_voc and _has_xml(path)) and (foreign := _foreign_file(path)):
         raise ValueError(foreign)
     if not is_voc and (files := _json_files(path)):
         raise ValueError(f"{path} is a folder; is it a COCO data set? Name the file, --data {files[0]}, and --images")
@@ -215,10 +215,15 @@ def _foreign_file(path: Path) -> str | None:
     if path.is_file():
         files = [path]
     else:
-        inside = (file for pattern in ("*", "*/*") for file in sorted(path.glob(pattern)))
+        inside = (file for pattern in ("*", "*/*", "*/*/*") for file in sorted(path.glob(pattern)))
         files = [file for file in inside if file.suffix.lower() in _TABLES]
     found = next(((file, why) for file in files[:3] if (why := explain_file(file))), None)
     return f"{found[0]} {found[1]}" if found else None
+
+
+def _has_xml(folder: Path) -> bool:
+    """In the folder itself, or one or two levels down."""
+    return any(any(folder.glob(pattern)) for pattern in ("*.xml", "*/*.xml", "*/*/*.xml"))
 
 
 def _json_files(folder: Path) -> list[Path]:

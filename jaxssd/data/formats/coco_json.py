@@ -4,7 +4,7 @@ import math
 import reprlib
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,6 +78,15 @@ class Instances:
     annotations: dict[Id, list[dict[str, Any]]]
     problems: tuple[Problem, ...]
     units: Units = OWN_WAY
+
+    def find_units(self, sizes: Mapping[Id, tuple[int, int] | None]) -> Units:
+        """The units of the bboxes, or of the outlines if there is no bbox, by (height, width) of the images."""
+        rows = [(sizes.get(image), entry) for image, entries in self.annotations.items() for entry in entries]
+        boxes = [(size, numbers) for size, entry in rows if (numbers := four_numbers(entry.get("bbox")))]
+        hulls = [] if boxes else [(size, outline_hull(entry.get("segmentation"))) for size, entry in rows]
+        found = boxes or [(size, hull) for size, hull in hulls if hull]
+        units = find_units([numbers for _, numbers in found], [size for size, _ in found])
+        return units if boxes else units._replace(corners=False)
 
     def boxes(self, image: Id) -> tuple[list[InstanceBox], list[Flaw]]:
         """The objects of an image that are sound in themselves, in the file's order, and what is wrong with others."""
@@ -158,7 +167,8 @@ def parse_instances(content: bytes, name: str) -> Instances:
             annotations[image].append(entry)
     if lists["annotations"] and not annotations:
         raise ValueError(f"has no annotation that belongs to an image: {problems[-1].detail}")
-    return Instances(images, categories, dict(annotations), tuple(problems), _find_units(images, annotations))
+    found = Instances(images, categories, dict(annotations), tuple(problems))
+    return replace(found, units=found.find_units({number: entry.size for number, entry in images.items()}))
 
 
 def parse_annotation(
@@ -259,16 +269,6 @@ def _file_name(entry: Mapping[str, Any]) -> str:
     if isinstance(name, str) and name:
         return name
     return "/".join(address.split("/")[-2:]) if isinstance(address, str) else ""
-
-
-def _find_units(images: Mapping[Id, ImageEntry], annotations: Mapping[Id, list[dict[str, Any]]]) -> Units:
-    """Those of the file's bboxes; of outlines if it has no bbox."""
-    rows = [(images[image].size, entry) for image, entries in annotations.items() for entry in entries]
-    boxes = [(size, numbers) for size, entry in rows if (numbers := four_numbers(entry.get("bbox")))]
-    hulls = [(size, hull) for size, entry in rows if (hull := outline_hull(entry.get("segmentation")))]
-    found = boxes or hulls
-    units = find_units([numbers for _, numbers in found], [size for size, _ in found])
-    return units if boxes else units._replace(corners=False)
 
 
 def _name(annotation: Mapping[str, Any]) -> str:

@@ -1,15 +1,21 @@
 """The images that a COCO file lists, each with an id and with the file that its name leads to."""
 
+import contextlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from jaxssd.data.formats.coco_images import ImageIndex, clean_name
 from jaxssd.data.formats.coco_json import Instances, read_instances
+from jaxssd.data.formats.coco_units import OWN_WAY
 from jaxssd.data.formats.coco_values import Id
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, without_suffix
+from jaxssd.data.images import UnreadableImage, stored_size
+
+_ENOUGH = 300
+"""Images whose headers are read where a file states no sizes."""
 
 JSON_SUFFIXES = (".json", ".json.gz")
 
@@ -88,6 +94,7 @@ def read_listing(path: Path, images: ImageIndex, source: str) -> Listing:
     instances = read_instances(path)
     names = _unique_names(path, instances)
     hits = {number: images.find(entry.file_name, source) for number, entry in instances.images.items()}
+    instances = _with_units(path, images.root, instances, hits)
     return Listing(
         path=path,
         images=images,
@@ -103,6 +110,17 @@ def integers(ids: Sequence[Id]) -> tuple[int, ...]:
     """Ids as COCO's files of results need them: their own if all are whole numbers, otherwise their places, from 1."""
     whole = tuple(number for number in ids if isinstance(number, int))
     return whole if len(set(whole)) == len(ids) else tuple(range(1, len(ids) + 1))
+
+
+def _with_units(path: Path, root: Path, instances: Instances, hits: Mapping[Id, Sequence[str]]) -> Instances:
+    """The same, its units told by the images themselves where the file states the size of none."""
+    if instances.units != OWN_WAY or any(entry.size for entry in instances.images.values()):
+        return instances
+    sizes: dict[Id, tuple[int, int]] = {}
+    for number in [number for number in instances.annotations if len(hits[number]) == 1][:_ENOUGH]:
+        with contextlib.suppress(UnreadableImage):
+            sizes[number] = stored_size(root / hits[number][0])
+    return replace(instances, units=instances.find_units(sizes))
 
 
 def _unique_names(path: Path, instances: Instances) -> dict[Id, str]:

@@ -145,9 +145,7 @@ class COCOSource(Source):
 
     def _common_file(self, ids: Sequence[str]) -> dict[str, Id] | None:
         """Ids in the file by id, of the one that lists all of these images."""
-        first = next(iter(self._files))
-        prefixes = [self._prefix_of(listed) for listed in self._files_of(ids)]
-        for prefix in sorted(prefixes, key=lambda prefix: prefix == first):
+        for prefix in map(self._prefix_of, self._files_of(ids)):
             numbers: dict[str, Id] = {}
             for number, name in self._ids_of(prefix).items():
                 numbers.setdefault(name, number)

@@ -182,6 +182,12 @@ def test_only_a_root_is_dropped(tmp_path, categories, expected):
     assert with_classes(Config(data=str(root)), ["all"]).classes == expected
 
 
+def test_a_category_alone_is_a_class(tmp_path):
+    content = instances("0.png", categories=[{"id": 1, "name": "cup", "supercategory": "none"}], annotations=[])
+    source = open_source(Config(data=str(write_tree(tmp_path / "data", {"a.json": content, "0.png": 10}))))
+    assert source.class_names([]) == ("cup",)
+
+
 def test_a_split_goes_by_its_files_and_its_folders_name_too(tmp_path):
     source = open_source(Config(data=str(write_tree(tmp_path / "data", LAYOUTS["Roboflow"]))))
     assert source.split_names() == ("train", "val")

@@ -89,11 +89,11 @@ def test_json_of_other_tools(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["labelme", "createml", "via", "label studio", "supervisely", "bdd", "json lines"])
-@pytest.mark.parametrize("place", ["", "ann/"])
+@pytest.mark.parametrize("place", ["", "ann/", "labels/deep/"])
 def test_a_folder_of_them(tmp_path, name, place):
     value, expected = FOREIGN[name]
     ending = "jsonl" if name == "json lines" else "json"
-    root = write_tree(tmp_path / "data", {f"{place}a.{ending}": text(value), f"{place}a.jpg": 1, "b.jpg": 1})
+    root = write_tree(tmp_path / "data", {f"{place}a.{ending}": text(value), f"{place}a.jpg": 1, "images/b.jpg": 1})
     with pytest.raises(ValueError, match=rf"a\.{ending} looks like .*{expected}"):
         open_source(Config(data=str(root)))
 

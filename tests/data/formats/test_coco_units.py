@@ -72,9 +72,25 @@ def test_boxes_are_read_as_they_were_meant(tmp_path, convert, word):
 
 
 @pytest.mark.parametrize("name", ["width", "height"])
+def test_corners_are_told_by_the_images_where_no_size_is_stated(tmp_path, name):
+    dataset = load(data_set(tmp_path / "data", as_corners, **{name: None}))
+    expected = load(data_set(tmp_path / "pixels", lambda *box: box))
+    np.testing.assert_allclose(dataset.examples.boxes, expected.examples.boxes, atol=1e-6)
+    (tmp_path / "data/0.png").write_bytes(b"broken")
+    (tmp_path / "data/1.png").unlink()
+    with pytest.raises(ValueError, match="no image could be read"):
+        load(COCOJson(tmp_path / "data/x.json", tmp_path / "data"))
+
+
+@pytest.mark.parametrize("name", ["width", "height"])
 def test_fractions_need_no_stated_size(tmp_path, name):
     dataset = load(data_set(tmp_path, as_fractions, **{name: None}))
     assert {problem.kind for problem in dataset.report.problems} == {"with bbox in fractions"}
+
+
+def test_an_image_without_objects_is_not_noted(tmp_path):
+    dataset = load(data_set(tmp_path, as_fractions, BOXES[:1]))
+    assert [problem.kind for problem in dataset.report.problems] == ["with bbox in fractions", "without objects"]
 
 
 def test_centers_are_an_error_with_the_way_out(tmp_path):
