@@ -288,7 +288,7 @@ def _require_layout(root: Path) -> None:
         return
     have_annotations, have_images = role_folders(root)
     missing = ["Annotations"] * (not have_annotations) + ["JPEGImages"] * (not have_images)
-    hint = f" Did you mean {deeper[0]}?" if deeper else ""
+    hint = f" Did you mean {' or '.join(map(str, deeper[:3]))}?" if deeper else ""
     raise ValueError(
         f"{root} is not in PASCAL VOC layout: it has no {' and no '.join(missing)}, but {contents(root)}.{hint} "
         "Expected are Annotations/*.xml, JPEGImages/*.jpg and, optionally, ImageSets/Main/train.txt and val.txt. Of "

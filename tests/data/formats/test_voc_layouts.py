@@ -343,6 +343,10 @@ def test_a_box_counts_before_other_shapes():
     [
         ({"data/VOC2007/x": None}, "not in PASCAL VOC layout"),
         ({f"VOC2007/{path}": content for path, content in voc("a").items()}, r"Did you mean .*/VOC2007\?"),
+        (
+            {f"{year}/{path}": content for year in ("VOC2007", "VOC2012") for path, content in voc("a").items()},
+            r"Did you mean .*/VOC2007 or .*/VOC2012\?",
+        ),
         ({f"kit/VOC2012/{path}": content for path, content in voc("a").items()}, r"Did you mean .*/kit/VOC2012\?"),
         ({}, "has no Annotations and no JPEGImages, but nothing"),
         ({"images/a.jpg": 1}, "has no Annotations, but images/"),

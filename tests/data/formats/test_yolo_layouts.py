@@ -388,6 +388,8 @@ XML = voc_xml("car")
         ({"labels/classes.txt": TWO}, YOLOFolder),
         ({"Annotations/a.xml": XML}, VOCFolder),
         ({"Annotations/a.xml": XML, "classes.txt": TWO}, YOLOFolder),
+        ({"Annotations/a.xml": XML, "labels/classes.txt": TWO}, YOLOFolder),
+        ({"labels/a.xml": XML, "classes.txt": TWO}, YOLOFolder),
         ({"Annotations/a.xml": XML, "JPEGImages/a.jpg": 1, "classes.txt": TWO}, VOCFolder),
         ({"labels/a.xml": XML, "labels/a.txt": None, "labels.txt": TWO}, VOCFolder),
     ],
@@ -522,3 +524,18 @@ def test_images_that_would_have_one_id(tmp_path):
     files = {**labelled("images/{}", "labels/{}", "a"), **labelled("set/images/{}", "set/labels/{}", "a"), "a.jpg": 1}
     source = open_source(Config(data=str(write_tree(tmp_path, {**files, "a.txt": LINE, "classes.txt": TWO}))))
     assert source.all_ids() == ("a", "images/a", "set/a")
+
+
+def test_images_without_labels_belong_to_the_set(tmp_path):
+    """Beside labelled ones wherever those lie; where those lie in folders of images, only in such folders."""
+    files = {**pairs("train", "a"), "train/background.jpg": 1, "other/b.jpg": 1, "classes.txt": TWO}
+    source = open_source(Config(data=str(write_tree(tmp_path / "beside", files))))
+    assert source.all_ids() == ("other/b", "train/a", "train/background")
+    files = {**labelled("images/{}", "labels/{}", "a"), "images/b.jpg": 1, "logo.jpg": 1, "classes.txt": TWO}
+    source = open_source(Config(data=str(write_tree(tmp_path / "below", files))))
+    assert source.all_ids() == ("a", "b")
+
+
+def test_a_folder_of_any_name_with_images_and_labels(tmp_path):
+    files = {**labelled("camera/images/{}", "camera/labels/{}", "a", "b"), "camera/labels/classes.txt": TWO}
+    assert open_source(Config(data=str(write_tree(tmp_path, files)))).all_ids() == ("camera/a", "camera/b")
