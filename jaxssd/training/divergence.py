@@ -46,13 +46,13 @@ def compare_ends(rows: Sequence[Row]) -> str | None:
     """
     window = max(1, min(50, len(rows) // 4))
     start, end = (statistics.median(row["loss"] for row in part) for part in (rows[:window], rows[-window:]))
-    if end <= (1 + 1 / window) * start:
+    if end <= start + abs(start) / window:  # a loss of one's own may be negative
         return None
     warning = (
         f"the loss was {start:.3g} at the start and is {end:.3g} at the end: the training has diverged. Start a new "
         "run with a smaller --learning-rate; --find-lr suggests one"
     )
-    if end > HOPELESS * start:
+    if end > start + (HOPELESS - 1) * abs(start):
         raise DivergedError(warning)
     return warning
 

@@ -78,5 +78,7 @@ def test_write(tmp_path):
         "summary": "1 image, 2 objects; skipped 1 image (broken)",
         "images": 1,
         "objects": 2,
-        "problems": [{"file": "JPEGImages/ü\udcff.jpg", "action": "skipped", "kind": "broken", "detail": "cut"}],
+        "problems": [
+            {"file": "JPEGImages/ü\udcff.jpg", "action": "skipped", "kind": "broken", "detail": "cut", "count": 1}
+        ],
     }

@@ -109,19 +109,21 @@ def kill(job: Job) -> None:
 def sweep(mutants: Sequence[Mutant], copies: Sequence[Path], limit: float) -> Iterator[tuple[Mutant, str, float, str]]:
     """Plant and ask, as many at a time as there are copies; results as they come."""
     waiting, free, running = list(mutants), list(copies), list[Job]()
+    sound: dict[Path, str] = {}
     try:
         while waiting or running:
             while waiting and free:
                 mutant, copy = waiting.pop(0), free.pop()
                 file = copy / mutant.file
-                file.write_text(mutant.plant(file.read_text()))
+                sound[copy] = file.read_text()
+                file.write_text(mutant.plant(sound[copy]))
                 running.append(start(mutant, mutant.asked, copy, limit))
             time.sleep(0.05)
             for job in list(running):
                 if (result := job.ended()) and job.mutant:
                     running.remove(job)
                     free.append(job.copy)
-                    (job.copy / job.mutant.file).write_text((ROOT / job.mutant.file).read_text())
+                    (job.copy / job.mutant.file).write_text(sound[job.copy])
                     yield job.mutant, *result, job.first_failure()
     finally:
         for job in running:

@@ -52,4 +52,26 @@ PLANTED = (
         "--images ignored",
         f"{OPTIONS}[images]",
     ),
+    Mutant(
+        "jaxssd/data/sources.py",
+        "seed = list(SHAPES_IMAGES).index(split)",
+        "seed = 0",
+        "splits of Shapes share pictures",
+    ),
+    Mutant(
+        "jaxssd/data/results.py", "np.array([1, 1, 0, 0])", "np.array([1, 1, 1, 1])", "VOC's corners a pixel too far"
+    ),
+    Mutant(
+        "jaxssd/data/results.py",
+        "score, (ymin, xmin, ymax, xmax) in",
+        "score, (xmin, ymin, xmax, ymax) in",
+        "rows for columns",
+    ),
+    Mutant(
+        "jaxssd/data/formats/coco_json.py",
+        'is_true(annotation.get("iscrowd")) or is',
+        "is",
+        "crowds are objects",
+        "tests/data/formats/test_coco.py",
+    ),
 )

@@ -4,6 +4,7 @@ from tests.mutants.planted import Mutant
 
 STEPS = "tests/training/test_toy_steps.py"
 RUNS = "tests/training/test_toy_runs.py"
+JOB = "tests/training/test_toy_job.py"
 
 PLANTED = (
     # step
@@ -266,5 +267,59 @@ PLANTED = (
         ", *host)",
         "copies of the last row are scored",
         "tests/training/test_run.py::test_last_batch_is_padded_and_cut",
+    ),
+    # the job
+    Mutant(
+        "jaxssd/training/job.py",
+        "restore(run, mesh=mesh)",
+        'restore(run, "last", mesh=mesh)',
+        "the last is scored",
+        JOB,
+    ),
+    Mutant(
+        "jaxssd/training/job.py",
+        'load_split(config, split) for split in ("train", "val"))',
+        'load_split(config, split) for split in ("val", "train"))',
+        "trained on what is validated on",
+        JOB,
+    ),
+    Mutant(
+        "jaxssd/training/job.py",
+        'train_set = load_split(config, "train")',
+        'train_set = load_split(config, "val")',
+        "swept on the validation set",
+        JOB,
+    ),
+    Mutant(
+        "jaxssd/training/backbone.py",
+        "jax.random.key(config.seed,",
+        "jax.random.key(0,",
+        "the seed decides no parameter",
+        JOB,
+    ),
+    Mutant("jaxssd/training/lr_finder.py", "config.phases[0]", "config.phases[-1]", "the last phase is swept", JOB),
+    Mutant(
+        "jaxssd/training/lr_finder.py", ".permutation(len(train_set.ids))", ".permutation(1)", "one image is swept", JOB
+    ),
+    Mutant(
+        "jaxssd/training/rows.py",
+        "float(np.mean(values))",
+        "float(np.sum(values))",
+        "a sum over the validation set",
+        JOB,
+    ),
+    Mutant(
+        "jaxssd/training/run_folder.py",
+        'row["step"] <= last',
+        'row["step"] < last',
+        "a row is lost at each resume",
+        RUNS,
+    ),
+    Mutant(
+        "jaxssd/training/feed.py",
+        "(array[of_piece] for array in",
+        "(array[: len(of_piece)] for array in",
+        "streamed images with the boxes of others",
+        "tests/training/test_feed.py::test_both_feeds_give_the_same_batches",
     ),
 )

@@ -131,7 +131,7 @@ def toy_set(count, seed=0):
     greys = np.random.default_rng(seed).permutation(200)[:count].astype(np.uint8) + 10
     images = np.broadcast_to(greys[:, None, None, None], (count, SIDE, SIDE, 3)).copy()
     none = np.zeros((count, 1), bool)
-    examples = Examples(images, np.zeros((count, 1, 4), np.float32), np.zeros((count, 1), np.int32), none, none)
+    examples = Examples(images, np.zeros((count, 1, 4), np.float32), np.zeros((count, 1), np.int32), ~none, none)
     ids = tuple(f"{seed}-{number}" for number in range(count))
     whole = np.tile([0.0, 0, 1, 1], (count, 1))
     return Dataset(examples, ("a",), ids, np.full((count, 2), SIDE, np.int32), whole, LoadReport(count, 0, ()))
