@@ -4,6 +4,7 @@ A process that is killed, or a disk that is full, leaves the file as it was befo
 `.HEX.part` file beside it, which nothing reads and which can be deleted.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -51,13 +52,11 @@ def replacing(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f".{uuid.uuid4().hex[:12]}.part{path.suffix}")
     UNFINISHED.add(unfinished)
     try:
-        yield unfinished
-        with unfinished.open("rb+") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        # A full disk names no file at all, and the other errors name the part.
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        with naming(path):
+            yield unfinished
+            with unfinished.open("rb+") as file:
+                os.fsync(file.fileno())
+            unfinished.replace(path)
     finally:
         with suppress(OSError):  # not there, or nowhere to be
             unfinished.unlink()
@@ -83,3 +82,18 @@ def write_text(path: Path, text: str, *, errors: str = "surrogateescape") -> Non
 def write_json(path: Path, record: Any, *, indent: int | None = 2) -> None:
     """Write JSON of ASCII; raises as `write_text`."""
     write_text(path, json.dumps(record, indent=indent) + "\n")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a write failed for want of room: on the disk, or in a quota or a limit."""
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return getattr(error, "errno", None) in numbers or any(os.strerror(number) in str(error) for number in numbers)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an `OSError` of the block name the path: a full disk names none, others name the part."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error

@@ -1,9 +1,14 @@
-"""The last and the best state of a run, written by orbax in the background."""
+"""The last and the best state of a run, written by orbax in the background, and read with digests of all arrays."""
 
 import contextlib
+import errno
+import json
 import logging
 import math
+import shutil
+import tempfile
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +18,16 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from jaxssd.data.results import write_json
+from jaxssd.atomic import is_full, write_json
 from jaxssd.training.devices import leads, meet, one_device, replicated, send
+from jaxssd.training.digests import array_digests, array_forms, read_sealed, sealed
 from jaxssd.training.state import TrainState, Variables
+
+_NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+class DamagedCheckpointError(ValueError):
+    """What is on the disk is not what was saved; the message names the step's folder."""
 
 
 class Checkpoints:
@@ -29,9 +41,9 @@ class Checkpoints:
         """Open a folder.
 
         Args:
-            folder: made if it is not there.
+            folder: made by the first `save`.
             mesh: devices that get what is restored, however many wrote it; default, the first one of this process.
-            read_only: change nothing: the run may be training, or lie where nobody can write.
+            read_only: nothing will be saved: the run may be training, or lie where nobody can write.
 
         Raises:
             FileNotFoundError: if it is to be read only and is not there.
@@ -39,43 +51,78 @@ class Checkpoints:
         if read_only and not folder.is_dir():
             raise FileNotFoundError(f"{folder} is not there: the run ended before its first checkpoint")
         self.folder = folder
+        self.last_step = max(self.steps, default=None)
+        """Step of the newest checkpoint, and be it still being written; None if there is none."""
         self._sharding = replicated(mesh or one_device())
-        with _orbax_remarks_silenced():
-            self._manager = ocp.CheckpointManager(
-                folder.resolve(),
-                options=ocp.CheckpointManagerOptions(
-                    create=not read_only,
-                    read_only=read_only,
-                    best_fn=_score,
-                    preservation_policy=AnyPreservationPolicy(
-                        [LatestN(1), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
-                    ),
-                ),
-            )
+        self._without_digests: set[int] = set()
+        self._stack = contextlib.ExitStack()
+        self._stack.enter_context(_orbax_silenced())  # it logs pages of what it raises, and that there is no score
+        self._place = self._stack.enter_context(_plain(folder))
 
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: object, *exception: object) -> None:
+        with self._stack:
+            if "_manager" in self.__dict__:
+                with contextlib.suppress(Exception) if kind else _named(self.folder, "not saved"):
+                    self._manager.close()
+
+    @cached_property
+    def _manager(self) -> ocp.CheckpointManager:
+        """Orbax's, made when something is to be saved: it reads the scores of all steps, and damaged ones end it."""
+        return ocp.CheckpointManager(
+            self._place,
+            options=ocp.CheckpointManagerOptions(
+                cleanup_tmp_directories=True,  # of killed runs
+                best_fn=_score,
+                preservation_policy=AnyPreservationPolicy(
+                    [LatestN(1), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
+                ),
+            ),
+        )
 
     @property
-    def last_step(self) -> int | None:
-        """Step of the newest checkpoint; None if there is none."""
-        return self._manager.latest_step()
+    def steps(self) -> list[int]:
+        """Steps with a checkpoint, in their order."""
+        names = (path.name for path in self.folder.iterdir()) if self.folder.is_dir() else ()
+        return sorted(int(name) for name in names if name.isdecimal())
 
     @property
     def best_step(self) -> int | None:
-        """Step of the checkpoint with the highest score; None if there is none."""
-        return self._manager.best_step()
+        """Step of the checkpoint with the highest score, the newest of several; None if there is none with a score.
+
+        Raises:
+            DamagedCheckpointError: if a score cannot be read.
+        """
+        scores = ((self.score(step), step) for step in self.steps)
+        return max(((_score({"score": score}), step) for score, step in scores if score is not None), default=(0, None))[1]
 
     def folder_of(self, step: int) -> Path:
-        """Where orbax keeps the checkpoint of a step."""
-        return self.folder.resolve() / str(step)
+        """Where the checkpoint of a step lies."""
+        return self.folder / str(step)
+
+    def score(self, step: int) -> float | None:
+        """The score of the checkpoint of a step; None of one that was not validated, but only saved on the way.
+
+        Raises:
+            DamagedCheckpointError: if it is there and cannot be read.
+        """
+        path = self.folder_of(step) / "metrics" / "metrics"
+        if not path.parent.exists():
+            return None
+        try:
+            metrics = json.loads(path.read_bytes())
+            score = float(metrics["score"])
+            if "negated" in metrics and repr(float(metrics["negated"])) != repr(-score):
+                raise ValueError("its two numbers disagree")
+            return score
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise DamagedCheckpointError(f"{path} is damaged: {error}") from error
 
     def is_scored(self, step: int) -> bool:
-        """Whether the checkpoint of this step was validated, or only saved on the way."""
-        return self._manager.metrics(step) is not None
+        """Whether the checkpoint of this step was validated; raises like `score`."""
+        return self.score(step) is not None
 
     def save(self, step: int, state: TrainState, *, score: float | None) -> None:
         """Copy the state to the host, and write it while training goes on; all processes call this, one writes.
@@ -84,23 +131,59 @@ class Checkpoints:
             step: how many steps led to it.
             state: on any devices.
             score: higher is better; None of one that is only there to go on from, and that its successor replaces.
+
+        Raises:
+            OSError: naming the folder, if this one or the one before it cannot be written.
         """
+        digests = {"variables": array_digests(state.variables), "optimizer": array_digests(state.opt_state)}
         items = ocp.args.Composite(
-            variables=ocp.args.StandardSave(state.variables), optimizer=ocp.args.StandardSave(state.opt_state)
+            variables=ocp.args.StandardSave(state.variables),
+            optimizer=ocp.args.StandardSave(state.opt_state),
+            digests=ocp.args.JsonSave(sealed(digests)),
         )
-        with _orbax_remarks_silenced():
-            self._manager.save(step, args=items, metrics=None if score is None else {"score": score})
+        with _named(self.folder, "not saved"):
+            self._manager.save(step, args=items, metrics=None if score is None else _metrics(score))
+        self.last_step = step
 
     def wait(self) -> None:
-        """Until what was saved is on the disk."""
-        self._manager.wait_until_finished()
+        """Until what was saved is on the disk; raises like `save`."""
+        if "_manager" in self.__dict__:
+            with _named(self.folder, "not saved"):
+                self._manager.wait_until_finished()
 
     def add_score(self, step: int, score: float) -> None:
-        """Give the checkpoint of a step the score that it was saved without, where orbax keeps it."""
-        if leads():
-            write_json(self.folder_of(step) / "metrics" / "metrics", {"score": score})
-        meet("at a score")
-        self._manager.reload()
+        """Give the checkpoint of a step the score that it was saved without, or has lost, where orbax keeps it."""
+        folder = self.folder_of(step) / "metrics"
+        with self._changing():
+            if leads():
+                folder.mkdir(exist_ok=True)
+                write_json(folder / "metrics", _metrics(score))
+
+    def set_aside(self, step: int) -> Path:
+        """Rename the checkpoint of a step, so that training can save there again; returns its new folder."""
+        aside = self.folder / f"{step}.damaged"
+        with self._changing():
+            if leads():
+                shutil.rmtree(aside, ignore_errors=True)
+                self.folder_of(step).rename(aside)
+        return aside
+
+    def tidy(self) -> None:
+        """Delete what a run that was killed while it deleted has left of a checkpoint that is neither last nor best."""
+        left = set(self.steps) - {self.last_step, self.best_step}
+        with self._changing():
+            for step in left if leads() else ():
+                shutil.rmtree(self.folder_of(step), ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """All processes have read what there was, and will read what there is."""
+        meet("before checkpoints change")
+        yield
+        meet("after checkpoints changed")
+        self.last_step = max(self.steps, default=None)
+        if "_manager" in self.__dict__:
+            self._manager.reload()
 
     def restore_variables(self, step: int | None, like: Variables) -> Variables:
         """Read parameters and statistics, whatever devices they were written from.
@@ -110,45 +193,109 @@ class Checkpoints:
             like: variables of the same model, or their shapes (`jax.eval_shape`).
 
         Returns:
-            The variables.
+            The variables, compared with the digests that were saved with them.
 
         Raises:
             FileNotFoundError: if the run has no checkpoint yet.
+            DamagedCheckpointError: if it cannot be read, or is not what was saved.
+            ValueError: if it holds another network.
         """
         return self._restore(step, "variables", like)
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """Read a whole state, to go on in the phase in which it was written.
+        """Read a whole state, to go on in the phase in which it was written; raises like `restore_variables`.
 
         Args:
             step: `last_step` or `best_step`.
-            like: a state, or its shapes, of the same model and that phase's optimizer.
+            like: a state, or its shapes, of the same model and that phase's optimizer; `opt_state` None is left out.
 
         Returns:
             The state.
         """
         variables = self.restore_variables(step, like.variables)
-        opt_state = self._restore(step, "optimizer", like.opt_state)
+        opt_state = None if like.opt_state is None else self._restore(step, "optimizer", like.opt_state)
         counted = send(np.int32(step), self._sharding)
         return TrainState(counted, variables["params"], variables["batch_stats"], opt_state)
 
     def _restore(self, step: int | None, item: str, like: Any) -> Any:
         if step is None:
             raise FileNotFoundError(f"{self.folder} has no checkpoint: the run ended before its first validation")
+        folder = self.folder_of(step)
+        saved = self._digests(step, item)
+        for place, form in array_forms(like).items():
+            if saved and not saved.get(place, "nothing").startswith(form):
+                raise ValueError(
+                    f"{folder} holds another network than the settings of the run make: {item}{place} is "
+                    f"{saved.get(place, 'not there')}, expected {form}"
+                )
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._sharding), like)
-        return self._manager.restore(step, args=ocp.args.Composite(**{item: ocp.args.StandardRestore(target)}))[item]
+        with _named(folder / item, "not read"), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+            found = reader.restore(self._place / str(step) / item, args=ocp.args.StandardRestore(target))
+        if saved:
+            wrong = [place for place, digest in array_digests(found).items() if saved.get(place) != digest]
+            if wrong:
+                others = f" and {len(wrong) - 1} more arrays are" if len(wrong) > 1 else " is"
+                raise DamagedCheckpointError(f"{folder} is damaged: {item}{wrong[0]}{others} not what was saved")
+        return found
+
+    def _digests(self, step: int, item: str) -> dict[str, str] | None:
+        """Those that were saved; none of a checkpoint of an older version, which is said once."""
+        path = self.folder_of(step) / "digests"
+        if self.folder_of(step).is_dir() and not path.exists():
+            if step not in self._without_digests:
+                print(f"{self.folder_of(step)} has no digests (an older version wrote it): taken as it is")
+            self._without_digests.add(step)
+            return None
+        try:
+            return dict(read_sealed(path / "metadata")[item])
+        except (OSError, ValueError, KeyError) as error:
+            raise DamagedCheckpointError(f"{self.folder_of(step)} is damaged: {error}") from error
 
 
 @contextlib.contextmanager
-def _orbax_remarks_silenced() -> Iterator[None]:
-    """It warns that what is opened read only is read only, and that what has no score has none."""
+def _named(folder: Path, what: str) -> Iterator[None]:
+    """Make one line of the pages that orbax raises, with the folder and the way out."""
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError):
+        raise  # the device's memory
+    except Exception as error:  # of what cannot be read or written, it raises nearly anything
+        text = (str(error).splitlines() or [type(error).__name__])[0].partition(" [")[0][:400]
+        if is_full(error):
+            raise OSError(errno.ENOSPC, f"checkpoint {what}: no space is left", str(folder)) from error
+        if what == "not saved" or getattr(error, "errno", None) in _NOT_DAMAGE or "PERMISSION_DENIED" in text:
+            raise OSError(f"{folder}: checkpoint {what}: {text}") from error
+        raise DamagedCheckpointError(f"{folder} is damaged: {text}") from error
+
+
+@contextlib.contextmanager
+def _plain(folder: Path) -> Iterator[Path]:
+    """A path to the folder that orbax takes as it stands: it expands brackets like a shell, and refuses some bytes."""
+    whole = folder.resolve()
+    if not set(str(whole)) & set("[]*?\\:") and str(whole).isprintable():
+        yield whole
+        return
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        link = Path(temporary, "run")
+        link.symlink_to(whole.parent, target_is_directory=True)
+        yield link / whole.name
+
+
+@contextlib.contextmanager
+def _orbax_silenced() -> Iterator[None]:
     logger = logging.getLogger("absl")
     level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
         logger.setLevel(level)
+
+
+def _metrics(score: float) -> dict[str, float]:
+    """Twice, so that a flipped bit is noticed."""
+    return {"score": score, "negated": -score}
 
 
 def _score(metrics: dict[str, float]) -> float:

@@ -1,4 +1,4 @@
-"""A run that diverges stops at once, and says which checkpoint is still good; one that only gets worse says so."""
+"""A run that diverges stops at once, and says which checkpoint is from before; one that only gets worse says so."""
 
 import math
 import statistics
@@ -95,9 +95,9 @@ def _all_finite(tree: Any) -> Array:
 
 def _diverged(what: str, row: Row, last_checkpoint: int | None) -> NonFiniteLossError:
     none_yet = last_checkpoint is None
-    good = "There is no checkpoint yet" if none_yet else f"The checkpoint of step {last_checkpoint} is good"
+    before = "There is no checkpoint yet" if none_yet else f"The checkpoint of step {last_checkpoint} is from before"
     rate = f", learning rate {row['learning_rate']:.2g}" if "learning_rate" in row else ""
     return NonFiniteLossError(
-        f"{what} at step {row['step']}{rate}. {good}. Start a new run with a smaller --learning-rate, or with "
+        f"{what} at step {row['step']}{rate}. {before}. Start a new run with a smaller --learning-rate, or with "
         "--precision float32 if this one used bfloat16."
     )

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,10 +26,11 @@ from jaxssd.training.feed import Feed, images_at_once, is_streamed, open_feed
 from jaxssd.training.interruption import Interrupted, deferred, requested
 from jaxssd.training.memory import MemoryNeed, memory_bytes, nbytes
 from jaxssd.training.phases import Place, make_phase, places
+from jaxssd.training.restore import newest_sound
 from jaxssd.training.rows import train_rows, val_row
 from jaxssd.training.run_folder import Row, RunFolder
 from jaxssd.training.schedules import make_schedule
-from jaxssd.training.state import TrainState, Variables, init_state, variable_shapes
+from jaxssd.training.state import TrainState, Variables, init_state
 from jaxssd.training.step import TrainChunk
 
 
@@ -62,16 +64,18 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
     task = make_task(config)
     validate = make_validate(task)
     num_images = len(train_set.ids)
+    batch_size = whole_batch(config, num_images)
     resident = least(not is_streamed(train_set, config.memory))  # hosts may differ, what they compile may not
     at_once = num_images if resident else least(images_at_once(train_set))
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(run.checkpoints, mesh=mesh))
-        step = checkpoints.last_step or 0
-        sizes = cut_epoch(num_images, whole_batch(config, num_images), at_once, step)
+        resumed = newest_sound(config, task, run, checkpoints, cut_epoch(num_images, batch_size, at_once).epoch_steps)
+        step, opt_state = (int(resumed.step), resumed.opt_state) if resumed else (0, None)
+        sizes = cut_epoch(num_images, batch_size, at_once, step)
         validated = step == 0 or checkpoints.is_scored(step) or not _is_validated(config, sizes, step)
         run.drop_rows_after(step, validated=validated)
-        if step:
-            variables = checkpoints.restore_variables(step, variable_shapes(task.model, config.image_size))
+        if resumed:
+            variables = resumed.variables
             print(_going_on(config, sizes, step))
         else:
             variables = first_variables(config, task, mesh)
@@ -85,7 +89,7 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
             checkpoints.add_score(step, trainer.validate_at(step, variables)["objective"])
         for place in places(config):
             if step < place.epochs.stop * sizes.epoch_steps:
-                variables = trainer.train_phase(place, variables, step)
+                variables = trainer.train_phase(place, variables, step, opt_state)
                 step = place.epochs.stop * sizes.epoch_steps
     return validate
 
@@ -145,15 +149,18 @@ class _Trainer:
     first_step: int
     clock: "_Clock"
 
-    def train_phase(self, place: Place, variables: Variables, step: int) -> Variables:
-        """From the variables at `step`, which lies before the phase's end, to those at its end."""
+    def train_phase(self, place: Place, variables: Variables, step: int, opt_state: Any = None) -> Variables:
+        """From the variables at `step`, which lies before the phase's end, to those at its end.
+
+        The optimizer's state is that of `step`; at the phase's start it is made anew.
+        """
         config, phase, sizes = self.config, place.phase, self.sizes
         first_step, phase_steps = place.first_epoch * sizes.epoch_steps, phase.epochs * sizes.epoch_steps
         schedule = make_schedule(phase, phase_steps)
         optimizer, train_chunk = make_phase(config, self.task, phase, schedule, mesh=self.mesh)
         state = init_state(variables, optimizer, step)
         if step > first_step:
-            state = self.checkpoints.restore(step, state)
+            state = state._replace(opt_state=opt_state)
         rates = jax.device_get(jax.vmap(schedule)(np.arange(phase_steps)))
         order_key, step_key = run_keys(config.seed, self.mesh)
         program = self._compile(train_chunk, state, step_key)

@@ -35,6 +35,17 @@ def places(config: Config) -> Iterator[Place]:
         first_epoch += phase.epochs
 
 
+def phase_optimizer(config: Config, task: Task, phase: Phase, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """The optimizer of a phase; see `make_phase`."""
+    return make_optimizer(
+        schedule,
+        unfrozen=phase.unfrozen,
+        num_stages=task.num_stages,
+        group_rates=config.group_rates,
+        weight_decay=config.weight_decay,
+    )
+
+
 def make_phase(
     config: Config,
     task: Task,
@@ -57,13 +68,7 @@ def make_phase(
     Returns:
         The optimizer, for `init_state`, and what `make_train_chunk` makes with it.
     """
-    optimizer = make_optimizer(
-        schedule,
-        unfrozen=phase.unfrozen,
-        num_stages=task.num_stages,
-        group_rates=config.group_rates,
-        weight_decay=config.weight_decay,
-    )
+    optimizer = phase_optimizer(config, task, phase, schedule)
     frozen = frozen_stages(phase.unfrozen, task.num_stages)
     return optimizer, make_train_chunk(
         task,

@@ -1,14 +1,19 @@
-"""From a run's folder back to a network."""
+"""From a run's folder back to a network, or to the state from which training goes on."""
 
-from typing import Literal
+from typing import Any, Literal
 
+import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from jaxssd.config import Config
 from jaxssd.tasks import Task, make_task
-from jaxssd.training.checkpoint import Checkpoints
+from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError
+from jaxssd.training.devices import greatest
+from jaxssd.training.phases import phase_optimizer, places
 from jaxssd.training.run_folder import FREE, RunFolder
-from jaxssd.training.state import Variables, variable_shapes
+from jaxssd.training.schedules import make_schedule
+from jaxssd.training.state import TrainState, Variables, variable_shapes
 
 
 def restore(
@@ -27,6 +32,7 @@ def restore(
     Raises:
         FileNotFoundError: if there is no run, or no checkpoint in it yet.
         ValueError: if `config.json` was changed by hand.
+        DamagedCheckpointError: if the checkpoint is not what was saved, naming it and the way out.
     """
     config = run.open()
     run.require_same_settings(config, free=FREE | {"batch_size"})
@@ -35,11 +41,102 @@ def restore(
     tried = None
     while True:
         with Checkpoints(run.checkpoints, mesh=mesh, read_only=True) as checkpoints:
-            step = checkpoints.best_step if which == "best" else None
-            step = checkpoints.last_step if step is None else step  # stopped before a validation: the best there is
+            step = None
             try:
+                step = checkpoints.best_step if which == "best" else None
+                step = checkpoints.last_step if step is None else step  # stopped before a validation: the best there is
                 return config, task, checkpoints.restore_variables(step, like)
-            except Exception:  # of what is deleted at this moment, orbax raises nearly anything
-                if step == tried:
+            except Exception as error:  # of what is deleted at this moment, orbax raises nearly anything
+                seen = step, checkpoints.steps
+                if seen == tried and isinstance(error, DamagedCheckpointError):
+                    raise DamagedCheckpointError(f"{error}. {_way_out(which, step, checkpoints.steps)}") from error
+                if seen == tried:
                     raise
-                tried = step  # a training may have replaced it; then there is another one now
+                tried = seen  # a training may have replaced it; then there is another one now
+
+
+def _way_out(which: str, step: int | None, steps: list[int]) -> str:
+    others = [other for other in steps if other != step]
+    if not others:
+        return "There is no other one: train.py --resume starts the training again, or put back a copy"
+    if which == "best":
+        return f"The last one, of step {others[-1]}, is another: evaluate.py --checkpoint last takes it"
+    return (
+        f"That of step {others[-1]} is another: evaluate.py --checkpoint best, or train.py --resume goes on from there"
+    )
+
+
+def newest_sound(
+    config: Config, task: Task, run: RunFolder, checkpoints: Checkpoints, epoch_steps: int
+) -> TrainState | None:
+    """Read the state from which a run goes on. Checkpoints that are damaged are said, and set aside.
+
+    Args:
+        config: of the run.
+        task: likewise.
+        run: its folder; lost scores are taken from its rows.
+        checkpoints: its checkpoints, from which those that training no longer needs are deleted.
+        epoch_steps: steps of an epoch.
+
+    Returns:
+        The state of the newest checkpoint that is what was saved; None if there is none. Between phases the optimizer's
+        state is left out: the next one begins with its own.
+
+    Raises:
+        ValueError: if a checkpoint holds another network.
+    """
+    _mend_scores(run, checkpoints)
+    variables = variable_shapes(task.model, config.image_size)
+    state = None
+    while (step := checkpoints.last_step) is not None and state is None:
+        state = _read(checkpoints, step, _state_shapes(config, task, variables, step, epoch_steps))
+    while (best := checkpoints.best_step) not in (None, step):
+        if _read(checkpoints, best, TrainState(0, variables["params"], variables["batch_stats"], None)):  # type: ignore[arg-type]
+            break
+    checkpoints.tidy()
+    return state
+
+
+def _read(checkpoints: Checkpoints, step: int, like: TrainState) -> TrainState | None:
+    """The state; None if it is damaged, for any of the processes."""
+    state, words = None, "another process cannot read it"
+    try:
+        state = checkpoints.restore(step, like)
+    except DamagedCheckpointError as error:
+        words = str(error)
+    if not greatest([state is None])[0]:
+        return state
+    aside = checkpoints.set_aside(step)
+    left = checkpoints.last_step
+    going_on = f"going on without it, from step {left}" if left is not None else "starting again, from step 0"
+    print(f"{words}. It is now {aside.name}; {going_on}")
+    return None
+
+
+def _state_shapes(config: Config, task: Task, variables: Variables, step: int, epoch_steps: int) -> TrainState:
+    """What a checkpoint holds of which the run goes on."""
+    opt_state: Any = None
+    for place in places(config):
+        if place.epochs.start * epoch_steps < step < place.epochs.stop * epoch_steps:
+            schedule = make_schedule(place.phase, place.phase.epochs * epoch_steps)
+            optimizer = phase_optimizer(config, task, place.phase, schedule)
+            opt_state = jax.eval_shape(optimizer.init, variables["params"])
+    counted = jax.ShapeDtypeStruct((), np.int32)
+    return TrainState(counted, variables["params"], variables["batch_stats"], opt_state)  # type: ignore[arg-type]
+
+
+def _mend_scores(run: RunFolder, checkpoints: Checkpoints) -> None:
+    """Scores that cannot be read are those of the run's rows."""
+    damaged = {}
+    for step in checkpoints.steps:
+        try:
+            checkpoints.score(step)
+        except DamagedCheckpointError as error:
+            damaged[step] = error
+    objectives = {row["step"]: row["objective"] for row in run.rows("val")} if damaged else {}
+    for step, words in damaged.items():
+        if (objective := objectives.get(step)) is not None:
+            checkpoints.add_score(step, objective)
+            print(f"{words}; written again, from {run.metrics}")
+        else:
+            print(f"{words}; the checkpoint is now {checkpoints.set_aside(step).name}")
