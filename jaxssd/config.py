@@ -191,13 +191,21 @@ class Config:
             ValueError: if it is not such a record, naming the file and the unknown setting.
         """
         try:
-            settings = json.loads(path.read_text())
-            known = {field.name for field in dataclasses.fields(Config)}
-            if unknown := sorted(set(settings) - known):
-                raise ValueError(f"settings that this version does not know: {', '.join(unknown)}")
-            return Config(**{name: _as_tuple(value) for name, value in settings.items()})
-        except (ValueError, TypeError, AttributeError) as error:  # no JSON, another type, a value out of range
+            return Config.of(json.loads(path.read_bytes()))
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:  # no JSON, another type, out of range
             raise ValueError(f"{path} is not the config.json of a run: {error}") from error
+
+    @staticmethod
+    def of(settings: dict[str, Any]) -> "Config":
+        """Make a record of what JSON has of one.
+
+        Raises:
+            ValueError: for an unknown setting, or a value out of range.
+        """
+        known = {field.name for field in dataclasses.fields(Config)}
+        if unknown := sorted(set(settings) - known):
+            raise ValueError(f"settings that this version does not know: {', '.join(unknown)}")
+        return Config(**{name: _as_tuple(value) for name, value in settings.items()})
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:

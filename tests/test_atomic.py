@@ -95,7 +95,7 @@ def umask():
 
 def test_fingerprints_and_rows_of_a_run_are_whole(tmp_path, monkeypatch):
     run = RunFolder(tmp_path)
-    run.append_rows([{"kind": "train", "step": 1}, {"kind": "train", "step": 2}])
+    run.append_rows([{"kind": "train", "step": step, "loss": 0.5} for step in (1, 2)])
     before = run.metrics.read_text()
 
     def die(*_):

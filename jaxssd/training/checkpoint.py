@@ -19,8 +19,9 @@ from jax.sharding import Mesh
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from jaxssd.atomic import is_full, write_json
+from jaxssd.sealed import read_sealed, sealed
 from jaxssd.training.devices import leads, meet, one_device, replicated, send
-from jaxssd.training.digests import array_digests, array_forms, read_sealed, sealed
+from jaxssd.training.digests import array_digests, array_forms
 from jaxssd.training.state import TrainState, Variables
 
 _NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -248,8 +249,12 @@ class Checkpoints:
             return None
         try:
             return dict(read_sealed(path / "metadata")[item])
-        except (OSError, ValueError, KeyError) as error:
-            raise DamagedCheckpointError(f"{self.folder_of(step)} is damaged: {error}") from error
+        except FileNotFoundError as error:
+            raise DamagedCheckpointError(f"{path} is damaged: it has no file metadata") from error
+        except KeyError as error:
+            raise DamagedCheckpointError(f"{path} is damaged: it has no {error}") from error
+        except ValueError as error:  # it names the file
+            raise DamagedCheckpointError(str(error)) from error
 
 
 @contextlib.contextmanager

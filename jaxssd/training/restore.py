@@ -31,7 +31,7 @@ def restore(
 
     Raises:
         FileNotFoundError: if there is no run, or no checkpoint in it yet.
-        ValueError: if `config.json` was changed by hand.
+        ValueError: if the settings are damaged, or were changed since the run was started.
         DamagedCheckpointError: if the checkpoint is not what was saved, naming it and the way out.
     """
     config = run.open()

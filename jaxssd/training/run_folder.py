@@ -6,13 +6,14 @@ import itertools
 import json
 import math
 import shlex
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxssd.atomic import write_json, write_text
+from jaxssd.atomic import naming, write_json, write_text
 from jaxssd.config import Config
+from jaxssd.sealed import read_sealed, sealed
 from jaxssd.training.devices import leads, meet
 
 Row = dict[str, Any]
@@ -75,14 +76,27 @@ class RunFolder:
             config.save(self.config)
 
     def open(self) -> Config:
-        """The settings of the run that is here.
+        """The settings of the run that is here; if they are damaged, those of the copy in `data.json`.
 
         Raises:
             FileNotFoundError: if there is none.
+            ValueError: if they are damaged, and the copy as well.
         """
-        if not self.config.is_file():
-            raise FileNotFoundError(f"{self.path} is not the folder of a run: it has no config.json")
-        return Config.load(self.config)
+        try:
+            if not self.config.exists():
+                raise FileNotFoundError(f"{self.path} is not the folder of a run: it has no config.json")
+            if not self.config.is_file():
+                raise ValueError(f"{self.config} is no file")
+            return Config.load(self.config)
+        except (FileNotFoundError, ValueError) as error:
+            try:
+                config = Config.of(read_sealed(self.fingerprints)["settings"])
+            except (OSError, ValueError, TypeError, KeyError, AttributeError):
+                if isinstance(error, FileNotFoundError) or self.checkpoints.exists():
+                    raise error from None
+                raise ValueError(f"{error}. It has no checkpoint yet: start it again with --out {self}") from error
+            print(f"{error}; its copy in {self.fingerprints} is taken")
+            return config
 
     def pin(self, config: Config, fingerprints: dict[str, str]) -> None:
         """Remember settings and data sets of a new run, or refuse those that a run was not started with.
@@ -94,11 +108,41 @@ class RunFolder:
         Raises:
             ValueError: naming the setting that was changed, or the split.
         """
-        if leads() and not self.fingerprints.exists():
-            write_json(self.fingerprints, {**fingerprints, "settings": dataclasses.asdict(config)})
+        if leads() and not self._is_pinned():
+            write_json(self.fingerprints, sealed({**fingerprints, "settings": dataclasses.asdict(config)}))
         meet("at the fingerprints")
         self.require_same_settings(config)
         self.require_same_data(fingerprints)
+
+    def _is_pinned(self) -> bool:
+        """Whether there is a sound record; without a checkpoint, which it protects, a damaged one is written anew."""
+        has_checkpoint = self.checkpoints.is_dir() and any(p.name.isdecimal() for p in self.checkpoints.iterdir())
+        try:
+            self._pinned()
+        except FileNotFoundError:
+            if has_checkpoint:
+                print(
+                    f"{self.fingerprints} was lost and is written again: settings and data are taken for those of then"
+                )
+            return False
+        except ValueError as error:
+            if has_checkpoint:
+                raise
+            print(f"{error}; written again, since there is no checkpoint yet")
+            return False
+        return True
+
+    def _pinned(self) -> dict[str, Any]:
+        """Settings and fingerprints of the start; raises FileNotFoundError, and ValueError with the way out."""
+        try:
+            return read_sealed(self.fingerprints)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{self.fingerprints} is not there: train.py --resume {self} writes it") from error
+        except ValueError as error:
+            raise ValueError(
+                f"{error}, so that settings and data cannot be compared with those of the start. If they are the same, "
+                "delete this file: --resume writes it again"
+            ) from error
 
     def require_same_settings(self, config: Config, *, free: Set[str] = FREE) -> None:
         """Refuse settings that are not those the run was started with.
@@ -111,7 +155,10 @@ class RunFolder:
             ValueError: naming the settings, with the values of then and now.
         """
         now = json.loads(json.dumps(dataclasses.asdict(config)))
-        then = json.loads(self.fingerprints.read_text()).get("settings", {}) if self.fingerprints.exists() else {}
+        try:
+            then = self._pinned().get("settings", {})
+        except FileNotFoundError:
+            then = {}
         changed = [name for name in then if name in now and name not in free and then[name] != now[name]]
         if changed:
             values = ", ".join(f"{name} is {now[name]!r} and was {then[name]!r}" for name in changed)
@@ -129,7 +176,7 @@ class RunFolder:
         Raises:
             ValueError: naming the split that has changed.
         """
-        ours = json.loads(self.fingerprints.read_text())
+        ours = self._pinned()
         for split, fingerprint in fingerprints.items():
             if ours.get(split, fingerprint) != fingerprint:
                 raise ValueError(
@@ -141,12 +188,13 @@ class RunFolder:
     def append_rows(self, rows: Iterable[Row]) -> None:
         """Add lines to `metrics.jsonl`; numbers that JSON does not have become null."""
         if leads():
-            with self.metrics.open("a") as file:
-                file.writelines(json.dumps({k: _finite_or_none(v) for k, v in row.items()}) + "\n" for row in rows)
+            lines = "".join(json.dumps({k: _finite_or_none(v) for k, v in row.items()}) + "\n" for row in rows)
+            with naming(self.metrics), self.metrics.open("a") as file:
+                file.write(lines)
 
     def rows(self, kind: str) -> list[Row]:
         """The lines of one kind, in the order they were written."""
-        return [row for row in self._rows() if row["kind"] == kind]
+        return [row for row in self._read_rows()[0] if row["kind"] == kind]
 
     def drop_rows_after(self, step: int, *, validated: bool = True) -> None:
         """Forget what a resumed run will do again: the lines beyond the checkpoint it starts from.
@@ -158,15 +206,28 @@ class RunFolder:
         if not leads():
             return
         last = {"train": step, "val": step if validated else step - 1}
-        kept = [row for row in self._rows() if row["step"] <= last[row["kind"]]]
+        rows, damaged = self._read_rows()
+        if damaged:
+            print(f"{self.metrics}: left out what is no row: line {', '.join(map(str, damaged))}")
+        kept = [row for row in rows if row["step"] <= last[row["kind"]]]
+        if missing := step - sum(row["kind"] == "train" for row in kept):
+            print(f"{self.metrics}: the rows of {missing} of {step} steps are missing; figures are drawn without them")
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
 
-    def _rows(self) -> Iterator[Row]:
-        """All whole lines: the last one of a killed run may be cut short, and belongs to no checkpoint."""
-        if self.metrics.exists():
-            for line in self.metrics.read_text().splitlines():
-                with contextlib.suppress(json.JSONDecodeError):
-                    yield json.loads(line)
+    def _read_rows(self) -> tuple[list[Row], list[int]]:
+        """All rows, and the numbers of the lines that are none.
+
+        The last line of a killed run may be cut short; it belongs to no checkpoint, and is not counted.
+        """
+        rows, damaged = [], []
+        lines = self.metrics.read_bytes().split(b"\n") if self.metrics.is_file() else [b""]
+        for number, line in enumerate(lines, 1):
+            try:
+                rows.append(_checked_row(json.loads(line)))
+            except (ValueError, TypeError, KeyError, RecursionError):
+                if number < len(lines):
+                    damaged.append(number)
+        return rows, damaged
 
     def __str__(self) -> str:
         """The path as a shell wants it."""
@@ -181,6 +242,13 @@ def new_folder(path: Path) -> Path:
             folder.mkdir(parents=True)
             return folder
     raise AssertionError("counted to the end")
+
+
+def _checked_row(row: Row) -> Row:
+    """With what every row has; the losses that JSON does not have are None."""
+    if row["kind"] not in ("train", "val") or type(row["step"]) is not int or not isinstance(row["loss"], float | None):
+        raise ValueError("not a row")
+    return row
 
 
 def _finite_or_none(value: Any) -> Any:
