@@ -1,10 +1,12 @@
 """The last and the best state of a run, written by orbax in the background, and read with digests of all arrays."""
 
+import asyncio
 import contextlib
 import errno
 import json
 import logging
 import math
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -230,7 +232,8 @@ class Checkpoints:
                     f"{saved.get(place, 'not there')}, expected {form}"
                 )
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._sharding), like)
-        with _named(folder / item, "not read"), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
+        handler = ocp.StandardCheckpointHandler()
+        with _named(folder / item, "not read"), _reading_to_the_end(), ocp.Checkpointer(handler) as reader:
             found = reader.restore(self._place / str(step) / item, args=ocp.args.StandardRestore(target))
         if saved:
             wrong = [place for place, digest in array_digests(found).items() if saved.get(place) != digest]
@@ -265,12 +268,20 @@ def _named(folder: Path, what: str) -> Iterator[None]:
     except (MemoryError, jax.errors.JaxRuntimeError):
         raise  # the device's memory
     except Exception as error:  # of what cannot be read or written, it raises nearly anything
-        text = (str(error).splitlines() or [type(error).__name__])[0].partition(" [")[0][:400]
+        text = _cause(error)
         if is_full(error):
             raise OSError(errno.ENOSPC, f"checkpoint {what}: no space is left", str(folder)) from error
         if what == "not saved" or getattr(error, "errno", None) in _NOT_DAMAGE or "PERMISSION_DENIED" in text:
             raise OSError(f"{folder}: checkpoint {what}: {text}") from error
         raise DamagedCheckpointError(f"{folder} is damaged: {text}") from error
+
+
+def _cause(error: Exception) -> str:
+    """The kind of the error and the innermost file, or its first line."""
+    text = str(error)
+    if files := re.findall(r'local file "([^"]+)"', text):
+        return f"{text.partition(':')[0]} in {'/'.join(Path(files[-1]).parts[-3:])}"
+    return (text.splitlines() or [type(error).__name__])[0][:300]
 
 
 @contextlib.contextmanager
@@ -296,6 +307,33 @@ def _orbax_silenced() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _reading_to_the_end() -> Iterator[None]:
+    """If one array cannot be read, wait for the others that are being read.
+
+    Orbax closes its event loop at once; each of the others then prints a traceback of a loop that is closed.
+    """
+    make = asyncio.new_event_loop
+
+    def make_patient() -> asyncio.AbstractEventLoop:
+        loop = make()
+        close = loop.close
+
+        def wait_and_close() -> None:
+            if not loop.is_closed() and (tasks := asyncio.all_tasks(loop)):
+                loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            close()
+
+        loop.close = wait_and_close  # type: ignore[method-assign]
+        return loop
+
+    asyncio.new_event_loop = make_patient
+    try:
+        yield
+    finally:
+        asyncio.new_event_loop = make
 
 
 def _metrics(score: float) -> dict[str, float]:
