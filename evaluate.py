@@ -68,6 +68,7 @@ def main(arguments: list[str]) -> None:
 
 def work(command: Command) -> None:
     """What the command line asks for. Scoring is shared by several processes, pictures are the first one's."""
+    from jaxssd.atomic import free_space, is_full
     from jaxssd.training.devices import leads
 
     try:
@@ -76,7 +77,8 @@ def work(command: Command) -> None:
         elif leads():
             (detect_images if command.images else explain)(command)
     except (OSError, ValueError) as error:
-        sys.exit(f"evaluate.py: {error}")
+        path = Path(getattr(error, "filename", None) or command.run)
+        sys.exit(f"evaluate.py: {error}" + (f" ({free_space(path)} free)" if is_full(error) else ""))
 
 
 def score(command: Command) -> None:

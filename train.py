@@ -27,6 +27,7 @@ from typing import Annotated
 import jax
 import tyro
 
+from jaxssd.atomic import free_space, is_full
 from jaxssd.config import Config
 from jaxssd.data.gather import WorkersKeepDying
 from jaxssd.presets import PRESETS, with_phases
@@ -104,11 +105,23 @@ def work(command: Command, run: RunFolder) -> None:
             say(f"{interrupted}{_go_on(run)}")
         sys.exit(interrupted.status)
     except (NonFiniteLossError, DivergedError, RunInUseError, WorkersKeepDying, OSError, ValueError) as error:
-        sys.exit(f"train.py: {error}")
+        full = (
+            f" ({free_space(Path(error.filename or run.path))} free){_go_on(run)}"
+            if isinstance(error, OSError) and is_full(error)
+            else ""
+        )
+        sys.exit(f"train.py: {error}{full}")
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         sys.exit(f"train.py: out of memory: {ways_out()}\n{error}")
+
+
+def _room(error: Exception, run: RunFolder) -> str:
+    """For a full disk, the room that there is, and the command for when there is more."""
+    if not (isinstance(error, OSError) and is_full(error)):
+        return ""
+    return f" ({free_space(Path(error.filename or run.path))} free){_go_on(run)}"
 
 
 def _go_on(run: RunFolder | None = None) -> str:

@@ -84,10 +84,17 @@ def write_json(path: Path, record: Any, *, indent: int | None = 2) -> None:
     write_text(path, json.dumps(record, indent=indent) + "\n")
 
 
-def is_full(error: BaseException) -> bool:
+def is_full(error: BaseException | str) -> bool:
     """Whether a write failed for want of room: on the disk, or in a quota or a limit."""
     numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return getattr(error, "errno", None) in numbers or any(os.strerror(number) in str(error) for number in numbers)
+
+
+def free_space(path: Path) -> str:
+    """The room on the disk of a path, or of the folder that it will be in: `12.3 MB`."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return f"{shutil.disk_usage(path).free / 1e6:,.1f} MB"
 
 
 @contextmanager

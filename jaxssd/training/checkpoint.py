@@ -269,15 +269,17 @@ def _named(folder: Path, what: str) -> Iterator[None]:
         raise  # the device's memory
     except Exception as error:  # of what cannot be read or written, it raises nearly anything
         text = _cause(error)
-        if is_full(error):
+        if is_full(error) or is_full(text):
             raise OSError(errno.ENOSPC, f"checkpoint {what}: no space is left", str(folder)) from error
         if what == "not saved" or getattr(error, "errno", None) in _NOT_DAMAGE or "PERMISSION_DENIED" in text:
             raise OSError(f"{folder}: checkpoint {what}: {text}") from error
         raise DamagedCheckpointError(f"{folder} is damaged: {text}") from error
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     """The kind of the error and the innermost file, or its first line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     text = str(error)
     if files := re.findall(r'local file "([^"]+)"', text):
         return f"{text.partition(':')[0]} in {'/'.join(Path(files[-1]).parts[-3:])}"
@@ -327,6 +329,7 @@ def _reading_to_the_end() -> Iterator[None]:
             close()
 
         loop.close = wait_and_close  # type: ignore[method-assign]
+        loop.set_exception_handler(lambda *_: None)  # the first error is raised, the others need no pages
         return loop
 
     asyncio.new_event_loop = make_patient

@@ -1,7 +1,11 @@
 """Compile before the run starts, so that it is known what it takes; and keep what was compiled for the next run."""
 
+import contextlib
 import os
+import re
+import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 
 CACHE_FOLDER = ".compiled"
+_ABOUT_KEPT = re.compile(r"Error (read|writ)ing persistent compilation cache entry for '(.+?)': (.*)")
 
 
 class Program(NamedTuple):
@@ -52,3 +57,41 @@ def keep_compiled(folder: Path) -> None:
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(folder.resolve() / CACHE_FOLDER))
+    if not isinstance(warnings.showwarning, _Mender):
+        warnings.showwarning = _Mender(warnings.showwarning)
+
+
+class _Mender:
+    """Shows warnings, but for those of JAX about what it keeps: a line, and the program is written anew.
+
+    JAX writes in place, compiles anew what it cannot read, and never overwrites it; what a killed process has left of a
+    program would stay for ever. It looks for the file again when it has compiled.
+    """
+
+    def __init__(self, show: Callable[..., None]) -> None:
+        self.show = show
+        self.said = False
+
+    def __call__(self, message: Warning | str, *place: Any, **more: Any) -> None:
+        found = _ABOUT_KEPT.match(str(message))
+        folder = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+        if not found or not folder:
+            self.show(message, *place, **more)
+            return
+        verb, name, error = found.groups()
+        files = [file for file in _entries(Path(folder)) if file.name.startswith(f"{name}-")] if verb == "read" else []
+        for file in files:
+            with contextlib.suppress(OSError):
+                file.unlink()
+        if files:
+            print(f"{folder}: what was kept of {name} is damaged ({error}) and is written again", file=sys.stderr)
+        elif not self.said:
+            print(f"{folder}: compiled programs are not kept ({error})", file=sys.stderr)
+            self.said = True
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []

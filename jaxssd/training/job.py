@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from jaxssd.config import Config
 from jaxssd.data.class_filter import notes_on_classes
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.sources import NAMES, load_split, notes_on_splits, with_classes
-from jaxssd.tasks import make_task
+from jaxssd.tasks import Task, make_task
 from jaxssd.training.backbone import pretrained_backbone
 from jaxssd.training.devices import data_mesh, describe, leads, meet
 from jaxssd.training.divergence import compare_ends
@@ -129,9 +130,11 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
     task = make_task(config)
     try:
         validate = train(config, train_set, val_set, run, mesh)
-    finally:  # also of a run that was stopped
-        if leads() and run.rows("train"):
-            report_training(run, task)
+    except BaseException:  # also of a run that was stopped
+        with suppress(OSError):  # the disk may be full; what was stopped by it says so
+            _draw_training(run, task)
+        raise
+    _draw_training(run, task)
     _, _, variables = restore(run, mesh=mesh)
     result = evaluate(task, validate, variables, val_set, batch_size=batch_size, thorough=True)
     print(f"\nbest checkpoint on the validation set\n{result.scores.table()}\n")
@@ -144,3 +147,8 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
     print(f"use it    {command} --images FILE...")
     if leads() and (warning := compare_ends(run.rows("train"))):
         print(f"warning   {warning}")
+
+
+def _draw_training(run: RunFolder, task: Task) -> None:
+    if leads() and run.rows("train"):
+        report_training(run, task)

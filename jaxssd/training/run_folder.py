@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 import shlex
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
@@ -61,7 +62,13 @@ class RunFolder:
 
         Raises:
             FileExistsError: if there is one; a run is never overwritten.
+            NotADirectoryError, PermissionError: if nothing can be written there.
         """
+        nearest = next(path for path in (self.path, *self.path.absolute().parents) if path.exists())
+        if not nearest.is_dir():
+            raise NotADirectoryError(f"--out {self} cannot be made: {nearest} is a file; name a folder")
+        if not os.access(nearest, os.W_OK):
+            raise PermissionError(f"--out {self} cannot be made: {nearest} is not writable; choose another folder")
         if self.metrics.exists() or self.checkpoints.exists():
             raise FileExistsError(
                 f"{self.path} already holds a run: continue it with --resume {self}, or choose another --out"

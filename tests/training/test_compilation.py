@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from jaxssd.training.compilation import CACHE_FOLDER, compile_program, keep_compiled
 from jaxssd.training.memory import MemoryNeed, memory_bytes, nbytes
@@ -72,3 +74,37 @@ def test_the_folder_is_left_alone_if_the_environment_has_one(monkeypatch, tmp_pa
     before = jax.config.jax_compilation_cache_dir
     keep_compiled(tmp_path)
     assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_a_damaged_program_is_written_again(tmp_path, monkeypatch, capsys):
+    """JAX itself would compile it anew in every process, and never overwrite it."""
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # put back after the test
+    before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            for damaged in (False, True, False):
+                if damaged:
+                    (file,) = (tmp_path / CACHE_FOLDER).glob("*-cache")
+                    whole = file.read_bytes()
+                    file.write_bytes(whole[: len(whole) // 2])
+                keep_compiled(tmp_path)
+                keep_compiled(tmp_path)  # a second call changes nothing
+                reset_cache()
+                jax.jit(lambda x: x * 3 + 1).lower(3.0).compile()
+                said = capsys.readouterr().err
+                assert said.count("is damaged") == damaged
+                assert "Warning" not in said
+            assert len(file.read_bytes()) == len(whole)
+            (tmp_path / "file").touch()
+            keep_compiled(tmp_path / "file")
+            reset_cache()
+            for factor in (4, 5):
+                jax.jit(lambda x, factor=factor: x * factor).lower(3.0).compile()
+            assert capsys.readouterr().err.count("compiled programs are not kept") == 1
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before[0])
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", before[1])
+        reset_cache()
