@@ -99,7 +99,9 @@ class Checkpoints:
             DamagedCheckpointError: if a score cannot be read.
         """
         scores = ((self.score(step), step) for step in self.steps)
-        return max(((_score({"score": score}), step) for score, step in scores if score is not None), default=(0, None))[1]
+        return max(
+            ((_score({"score": score}), step) for score, step in scores if score is not None), default=(0, None)
+        )[1]
 
     def folder_of(self, step: int) -> Path:
         """Where the checkpoint of a step lies."""

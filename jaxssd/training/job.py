@@ -151,4 +151,7 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
 
 def _draw_training(run: RunFolder, task: Task) -> None:
     if leads() and run.rows("train"):
-        report_training(run, task)
+        try:
+            report_training(run, task)
+        except (KeyError, TypeError) as error:
+            print(f"{run.metrics} is damaged: a row has no {error}; curves are not drawn")

@@ -11,7 +11,7 @@ import pytest
 
 from jaxssd.config import Config
 from jaxssd.tasks import make_task
-from jaxssd.training import RunFolder, restore, train
+from jaxssd.training import RunFolder, job, restore, train
 from jaxssd.training.backbone import pretrained_backbone
 from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError
 from jaxssd.training.restore import newest_sound
@@ -185,6 +185,15 @@ def test_rows_that_are_none_are_named_and_dropped(new_run, capsys):
     assert "metrics.jsonl: left out what is no row: line 2, 3\n" in said
     assert "2 of 4 steps are missing" in said
     assert len(new_run.metrics.read_text().splitlines()) == 2
+
+
+def test_curves_that_cannot_be_drawn_are_said(finished_run, tiny_config, monkeypatch, capsys):
+    def draw(run, task):
+        raise KeyError("map_area")
+
+    monkeypatch.setattr(job, "report_training", draw)
+    job._draw_training(finished_run, make_task(tiny_config))
+    assert "metrics.jsonl is damaged: a row has no 'map_area'" in capsys.readouterr().out
 
 
 def test_a_place_where_nothing_can_be_written_is_refused_at_once(tmp_path, monkeypatch):

@@ -128,7 +128,7 @@ def test_rows_that_will_be_done_again_are_dropped(tmp_path, validated, kept):
     """Those beyond the checkpoint, and its validation if that left no score."""
     run = RunFolder(tmp_path)
     rows = ["train 1", "train 2", "val 2", "train 3", "val 3"]
-    run.append_rows({"kind": row.split()[0], "step": int(row.split()[1])} for row in rows)
+    run.append_rows({"kind": row.split()[0], "step": int(row.split()[1]), "loss": 0.5} for row in rows)
     run.drop_rows_after(2, validated=validated)
     assert [f"{row['kind']} {row['step']}" for row in run._read_rows()[0]] == rows[: rows.index(kept) + 1]
 
