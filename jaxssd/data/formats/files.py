@@ -9,6 +9,9 @@ from urllib.parse import unquote
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 """Endings of images, in any case. Of equal names the earlier ending counts. The content decides how one is read."""
 
+MAX_DEPTH = 64
+"""Folders that a path in a list or a data.yaml may have; more are in no path that leads to anything."""
+
 _NO_DATA = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "__pycache__", "lost+found"}
 """Folders that systems leave in archives and on disks."""
 

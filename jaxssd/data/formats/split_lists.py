@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, fold, plain_path, split_lines, without_suffix
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, MAX_DEPTH, fold, plain_path, split_lines, without_suffix
 
 MAX_LIST_BYTES = 500_000_000
 """Of a list; Open Images' longest has 9 million images in 200 MB."""
@@ -64,7 +64,7 @@ class Lookup:
         tail = table.convert(plain_path(written))
         if not outside and tail in table.names:
             return tuple(table.paths.get(tail, table.names[tail]))
-        while tail:
+        while tail and tail.count("/") <= MAX_DEPTH:
             vague = outside and "/" not in tail and without_suffix(tail, _ENDINGS) == tail
             if tail in table.paths and not vague:
                 return tuple(table.paths[tail])
@@ -74,7 +74,7 @@ class Lookup:
     def has_folder_of(self, written: str) -> bool:
         """Whether the folder of a name is one of the data set's, so that the file alone is missing."""
         folder = os.path.dirname(fold(plain_path(written)))
-        while folder:
+        while folder and folder.count("/") <= MAX_DEPTH:
             if folder in self._folders:
                 return True
             folder = folder.partition("/")[2]

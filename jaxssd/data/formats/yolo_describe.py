@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxssd.data.formats.files import children, descend, plain_path
+from jaxssd.data.formats.files import MAX_DEPTH, children, descend, plain_path
 from jaxssd.data.formats.yolo_files import NAMES_FILES
 from jaxssd.data.formats.yolo_text import parse_names, parse_names_yaml
 from jaxssd.data.formats.yolo_yaml import Stated, parse_data_yaml, parse_obj_data
@@ -127,7 +127,8 @@ def _deeper(root: Path, endings: tuple[str, ...]) -> Path | None:
 def _find(written: str, root: Path) -> Path | None:
     """A file by its path from a folder, less what stands before it."""
     parts = plain_path(written).split("/")
-    paths = (descend(root, "/".join(parts[start:])) for start in range(len(parts)))
+    starts = range(len(parts)) if len(parts) <= MAX_DEPTH else ()
+    paths = (descend(root, "/".join(parts[start:])) for start in starts)
     return next((path for path in paths if path and path.is_file()), None)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jaxssd.data.formats.files import children, descend, plain_path
+from jaxssd.data.formats.files import MAX_DEPTH, children, descend, plain_path
 from jaxssd.data.formats.split_lists import Lookup, leads_out, read_lines, resolve
 from jaxssd.data.formats.split_names import split_name
 from jaxssd.data.formats.yolo_files import IMAGE_FOLDERS
@@ -134,6 +134,8 @@ def _images_at(
 def _find(written: str, folder: Path) -> Path | None:
     """What a path leads to in a folder, as it stands or less its first parts, but not less the name of a split."""
     parts = plain_path(written).split("/")
+    if len(parts) > MAX_DEPTH:
+        return None
     for start in range(len(parts)):
         if start and len(parts) == start + 1 and parts[start].lower() in IMAGE_FOLDERS:
             return None  # any data set has such a folder

@@ -539,3 +539,17 @@ def test_images_without_labels_belong_to_the_set(tmp_path):
 def test_a_folder_of_any_name_with_images_and_labels(tmp_path):
     files = {**labelled("camera/images/{}", "camera/labels/{}", "a", "b"), "camera/labels/classes.txt": TWO}
     assert open_source(Config(data=str(write_tree(tmp_path, files)))).all_ids() == ("camera/a", "camera/b")
+
+
+def test_a_path_of_very_many_folders_takes_no_time(tmp_path):
+    """Each is looked for less its first parts, which would take hours."""
+    deep = "y/" * 20_000
+    files = {
+        **below(),
+        "train.txt": f"images/train/a.jpg\n{deep}a.jpg\n",
+        "val.txt": "images/val/c.jpg",
+        "obj.data": f"names={deep}n",
+    }
+    source = open_source(Config(data=str(write_tree(tmp_path, {**files, "classes.txt": TWO}))))
+    with pytest.raises(ValueError, match="is not a plain file name"):
+        source.split_ids("train")
