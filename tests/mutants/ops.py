@@ -25,7 +25,11 @@ PLANTED = (
     Mutant(SSD, "jnp.sum(jnp.abs(error)) / 4", "jnp.sum(jnp.abs(error))", "a sum over coordinates"),
     Mutant(SSD, "(0, 1))[match.gt_index], -1)", "(0, 1))[match.gt_index], 0)", "background is class 0"),
     Mutant(
-        SSD, "losses = jnp.where(positive | hard[:, None]", "losses = jnp.where(hard[:, None]", "no positives mined"
+        SSD,
+        "losses = jnp.where(positive | hard[:, None]",
+        "losses = jnp.where(hard[:, None]",
+        "no positives mined",
+        "tests/ops/test_ssd300_loss.py",
     ),
     Mutant(SSD, "box_loss / jnp.maximum(num_positive, 1)", "box_loss / len(logits)", "a mean over all anchors"),
     Mutant(NMS, "jnp.triu(overlap, k=1)", "jnp.triu(overlap, k=0)", "every box suppresses itself"),
