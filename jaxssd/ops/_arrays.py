@@ -1,9 +1,11 @@
 """What every pure function does first: arrays of what was given, names for what is wrong, float32 or wider."""
 
+import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 
@@ -13,6 +15,16 @@ if TYPE_CHECKING:
 else:
     ArrayLike = jax.Array | np.ndarray
     Number = int | float | np.number | jax.Array | np.ndarray  # a setting: one number, which may be a tracer
+
+
+Record = TypeVar("Record", bound=type)
+
+
+def exportable(record: Record) -> Record:
+    """Let `jax.export` write functions that take or return this `NamedTuple`: a decorator of the class."""
+    with contextlib.suppress(ValueError):  # an earlier version of the class has the name, where a module is reloaded
+        jax.export.register_namedtuple_serialization(record, serialized_name=f"jaxssd.{record.__name__}")
+    return record
 
 
 def as_arrays(function: str, **arguments: tuple[Any, str]) -> list[jax.Array]:
@@ -63,13 +75,22 @@ def as_mask(x: ArrayLike) -> jax.Array:
     return jnp.asarray(x).astype(bool)
 
 
+def take_rows(rows: ArrayLike, index: ArrayLike) -> jax.Array:
+    """`rows[index]`, where `vmap` may map the index alone: on a mesh with Explicit axes rows must be mapped with it."""
+    never = jnp.any(index < 0) & False  # free: XLA sees through it
+    return jnp.where(never, jnp.zeros_like(rows), rows)[index]
+
+
+def is_traced(value: Any) -> bool:
+    """Whether Python cannot look at a value, or at one in a nested list: a tracer, or spread over other processes."""
+    if isinstance(value, (list, tuple)):
+        return any(map(is_traced, value))
+    return isinstance(value, jax.core.Tracer) or (isinstance(value, jax.Array) and not value.is_fully_addressable)
+
+
 def concrete(value: Any) -> np.ndarray | None:
-    """Values that Python can look at; None for a tracer, and for an array of which other processes hold a part."""
-    if isinstance(value, jax.core.Tracer) or (isinstance(value, jax.Array) and not value.is_fully_addressable):
-        return None
-    if isinstance(value, (list, tuple)) and any(concrete(item) is None for item in value):
-        return None
-    return np.asarray(jax.device_get(value))
+    """A value for Python to look at; None for one that is traced."""
+    return None if is_traced(value) else np.asarray(jax.device_get(value))
 
 
 def check_setting(function: str, name: str, value: Any, holds: Callable[[np.ndarray], Any], expected: str) -> None:
@@ -156,7 +177,8 @@ def check_shapes(function: str, **arguments: tuple[ArrayLike, str]) -> None:
 def _as_array(function: str, name: str, value: Any, form: str) -> jax.Array:
     found = type(value).__name__
     try:
-        array = jnp.asarray(value)
+        with jax.debug_nans(False):  # to convert is not to compute: padding may hold NaN
+            array = jnp.asarray(value)
     except OverflowError as error:
         raise ValueError(f"{function}: `{name}` holds a number that is too large for int32") from error
     except (TypeError, ValueError) as error:

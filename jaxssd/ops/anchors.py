@@ -1,17 +1,22 @@
 """Anchors (prior or default boxes): boxes in every cell of a few grids, in the order of the head's outputs."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from jaxssd.ops._arrays import ArrayLike, Number, as_arrays, as_floats, exportable, is_traced
 
 SSD300_CELLS = (38, 19, 10, 5, 3, 1)
 SSD300_STEPS = (8, 16, 32, 64, 100, 300)
 SSD300_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
 
 
+@exportable
 class Anchors(NamedTuple):
     """Anchors in both forms, and the cell that each one sits in.
 
@@ -26,10 +31,28 @@ class Anchors(NamedTuple):
     cell_size: Float[Array, "A 1"]
 
 
+def with_anchors(function: str, anchors: Anchors, **arguments: tuple[ArrayLike, str]) -> tuple[Anchors, list[Array]]:
+    """Check anchors and the arrays that go with them, as `as_arrays` does, and bring all to one float dtype."""
+    if not all(hasattr(anchors, field) for field in Anchors._fields):
+        found = type(anchors).__name__
+        raise TypeError(f"{function}: `anchors` is a {found}, expected `Anchors` as `make_anchors` returns them")
+    fields = as_arrays(
+        function,
+        **{
+            "anchors.center_size": (anchors.center_size, "A 4"),
+            "anchors.corners": (anchors.corners, "A 4"),
+            "anchors.cell_size": (anchors.cell_size, "A 1"),
+        },
+    )
+    _, *arrays = as_arrays(function, **arguments, anchors=(fields[1], "A 4"))[::-1]
+    floats = as_floats(*fields, *arrays[::-1])
+    return Anchors(*floats[:3]), floats[3:]
+
+
 def make_anchors(
     grids: Sequence[int] = (4, 2, 1),
-    zooms: Sequence[float] = (0.75, 1.0, 1.3),
-    ratios: Sequence[Sequence[float]] = ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0)),
+    zooms: Sequence[Number] | ArrayLike = (0.75, 1.0, 1.3),
+    ratios: Sequence[Sequence[Number]] | ArrayLike = ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0)),
 ) -> Anchors:
     """The lesson's anchors: every zoom of every ratio, in each cell of each square grid.
 
@@ -37,15 +60,16 @@ def make_anchors(
     reshaped to `[rows * columns * k]`.
 
     Args:
-        grids: cells along one side of each grid.
-        zooms: sizes in units of a cell.
-        ratios: `(height, width)` factors of that size.
+        grids: cells along one side of each grid; they decide the shape and cannot be traced.
+        zooms: sizes in units of a cell; may be traced.
+        ratios: `(height, width)` factors of that size; may be traced.
 
     Returns:
         `Anchors` with `A = sum(g * g for g in grids) * len(zooms) * len(ratios)`; the defaults give the lesson's 189.
 
     Raises:
-        ValueError: if an argument is empty or not positive, `grids` are not whole numbers or `ratios` are not pairs.
+        ValueError: if an argument is empty or not positive, `grids` are traced or not whole numbers, or `ratios` are
+            not pairs.
 
     Example:
         >>> make_anchors(grids=(2,), zooms=(1.0,), ratios=((1.0, 0.5),)).corners
@@ -54,6 +78,8 @@ def make_anchors(
                [0.5  , 0.125, 1.   , 0.375],
                [0.5  , 0.625, 1.   , 0.875]], dtype=float32)
     """
+    if is_traced(grids):
+        raise ValueError("make_anchors: `grids` are traced, expected ints: they decide the number of anchors")
     cells = _positive("make_anchors", "grids", grids)
     if (cells % 1).any():
         raise ValueError(f"make_anchors: `grids` must be whole numbers, got {grids!r}")
@@ -63,7 +89,7 @@ def make_anchors(
     return _anchors([_one_grid(int(n), 1 / n, sizes_in_cells / n) for n in cells])
 
 
-def ssd300_anchors(sizes: Sequence[float] = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)) -> Anchors:
+def ssd300_anchors(sizes: Sequence[Number] | ArrayLike = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)) -> Anchors:
     """The 8,732 default boxes of SSD300 (Liu et al. 2016, arXiv:1512.02325, section 2.2).
 
     Six feature maps of 38, 19, 10, 5, 3 and 1 cells a side, 8, 16, 32, 64, 100 and 300 pixels apart in a 300-pixel
@@ -72,7 +98,7 @@ def ssd300_anchors(sizes: Sequence[float] = (30.0, 60.0, 111.0, 162.0, 213.0, 26
     The order is map, row, column, box. Unlike some implementations we do not clip boxes to the image.
 
     Args:
-        sizes: s_1 .. s_7 in pixels of 300. The default is the paper's for VOC; MLPerf's for COCO is
+        sizes: s_1 .. s_7 in pixels of 300; may be traced. The default is the paper's for VOC; MLPerf's for COCO is
             `(21, 45, 99, 153, 207, 261, 315)`.
 
     Returns:
@@ -86,33 +112,39 @@ def ssd300_anchors(sizes: Sequence[float] = (30.0, 60.0, 111.0, 162.0, 213.0, 26
         (8732, 4)
     """
     s = _positive("ssd300_anchors", "sizes", sizes) / 300
+    xp = _numpy_of(s)
     if len(s) != len(SSD300_CELLS) + 1:
         raise ValueError(f"ssd300_anchors: `sizes` must be {len(SSD300_CELLS) + 1} numbers, got {sizes!r}")
     grids = []
     for k, (cells, step, alphas) in enumerate(zip(SSD300_CELLS, SSD300_STEPS, SSD300_RATIOS, strict=True)):
-        boxes = [(s[k], s[k]), (np.sqrt(s[k] * s[k + 1]),) * 2]
-        for root in np.sqrt(alphas):
+        boxes = [(s[k], s[k]), (xp.sqrt(s[k] * s[k + 1]),) * 2]
+        for root in np.sqrt(alphas).tolist():
             boxes += [(s[k] / root, s[k] * root), (s[k] * root, s[k] / root)]
-        grids.append(_one_grid(cells, step / 300, np.array(boxes)))
+        grids.append(_one_grid(cells, step / 300, xp.array(boxes)))
     return _anchors(grids)
 
 
-def _one_grid(cells: int, step: float, sizes: np.ndarray) -> np.ndarray:
+def _one_grid(cells: int, step: float, sizes: Any) -> Any:
     """`[cells * cells * k, 5]`: centre, size and cell size of `k` sizes `[k, 2]` in every cell, row by row."""
-    centers = (np.arange(cells) + 0.5) * step
-    cy, cx, box = np.meshgrid(centers, centers, np.arange(len(sizes)), indexing="ij")
-    columns = [cy, cx, *np.moveaxis(sizes[box], -1, 0), np.full_like(cy, step)]
-    return np.stack(columns, axis=-1).reshape(-1, 5)
+    xp = _numpy_of(sizes)
+    centers = xp.asarray((np.arange(cells) + 0.5) * step, sizes.dtype)
+    cy, cx, box = xp.meshgrid(centers, centers, np.arange(len(sizes)), indexing="ij")
+    columns = [cy, cx, *xp.moveaxis(sizes[box], -1, 0), xp.full_like(cy, step)]
+    return xp.stack(columns, axis=-1).reshape(-1, 5)
 
 
-def _anchors(grids: list[np.ndarray]) -> Anchors:
-    """Float64 until here, so that each number is the float32 nearest to the exact one."""
-    center, size, cell = np.split(np.concatenate(grids), [2, 4], axis=1)
+def _anchors(grids: list) -> Anchors:
+    """Float64 until here unless a size is traced, so that each number is the float32 nearest to the exact one."""
+    xp = _numpy_of(grids[0])
+    center, size, cell = xp.split(xp.concatenate(grids), [2, 4], axis=1)
     columns = [center, size], [center - size / 2, center + size / 2], [cell]
-    return Anchors(*(jnp.asarray(np.concatenate(c, axis=1), jnp.float32) for c in columns))
+    return Anchors(*(jnp.asarray(xp.concatenate(c, axis=1), jnp.float32) for c in columns))
 
 
-def _positive(function: str, name: str, values: Sequence, columns: tuple[int, ...] = ()) -> np.ndarray:
+def _positive(function: str, name: str, values: Any, columns: tuple[int, ...] = ()) -> Any:
+    """NumPy's array of the values in float64; JAX's in float32 where a value is traced."""
+    if is_traced(values):
+        return as_floats(*as_arrays(function, **{name: (values, " ".join(["n", *map(str, columns)]))}))[0]
     try:
         array = np.array(values, np.float64)
     except (TypeError, ValueError):  # ragged, or not numbers at all
@@ -122,3 +154,7 @@ def _positive(function: str, name: str, values: Sequence, columns: tuple[int, ..
         kind = "pairs of positive numbers" if columns else "positive numbers"
         raise ValueError(f"{function}: `{name}` must be {kind}, at least one, got {values!r}")
     return array
+
+
+def _numpy_of(array: Any) -> ModuleType:
+    return jnp if isinstance(array, jax.Array) else np

@@ -1,9 +1,11 @@
 """Boxes are corners `[y1, x1, y2, x2]`, normalised to the image's height and width."""
 
+import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
-from jaxssd.ops._arrays import ArrayLike, as_float, check_shapes
+from jaxssd.ops._arrays import ArrayLike, as_arrays, as_floats
 
 
 def box_area(boxes: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch"]:
@@ -22,9 +24,9 @@ def box_area(boxes: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch"]:
         >>> box_area(jnp.array([[0.0, 0.0, 0.5, 0.5], [0.2, 0.2, 0.1, 0.9]]))
         Array([0.25, 0.  ], dtype=float32)
     """
-    check_shapes("box_area", boxes=(boxes, "... 4"))
-    y1, x1, y2, x2 = jnp.moveaxis(as_float(boxes), -1, 0)
-    return jnp.maximum(y2 - y1, 0) * jnp.maximum(x2 - x1, 0)
+    (boxes,) = as_floats(*as_arrays("box_area", boxes=(boxes, "... 4")))
+    height, width = _sides(boxes)
+    return height * width
 
 
 def box_iou(a: Float[ArrayLike, "N 4"], b: Float[ArrayLike, "M 4"]) -> Float[Array, "N M"]:
@@ -35,7 +37,8 @@ def box_iou(a: Float[ArrayLike, "N 4"], b: Float[ArrayLike, "M 4"]) -> Float[Arr
         b: corners `[M, 4]`.
 
     Returns:
-        `[N, M]` in `[0, 1]`; 0 where both boxes have no area. Gradients are finite everywhere.
+        `[N, M]` in `[0, 1]`; 0 where both boxes have no area, NaN where a coordinate is. Sides may be as short as
+        1e-20, though their product is no float32; gradients are finite for such boxes and for those without area.
 
     Raises:
         ValueError: if either argument is not `[boxes, 4]`.
@@ -44,10 +47,8 @@ def box_iou(a: Float[ArrayLike, "N 4"], b: Float[ArrayLike, "M 4"]) -> Float[Arr
         >>> box_iou(jnp.array([[0.0, 0.0, 1.0, 0.5]]), jnp.array([[0.0, 0.0, 1.0, 1.0], [0.0, 0.5, 1.0, 1.0]]))
         Array([[0.5, 0. ]], dtype=float32)
     """
-    check_shapes("box_iou", a=(a, "N 4"), b=(b, "M 4"))
-    a, b = as_float(a), as_float(b)
-    intersection, union = _intersection_and_union(a, b)
-    return _ratio(intersection, union)
+    a, b = as_floats(*as_arrays("box_iou", a=(a, "N 4"), b=(b, "M 4")))
+    return _iou(a, b)
 
 
 def generalized_box_iou(a: Float[ArrayLike, "N 4"], b: Float[ArrayLike, "M 4"]) -> Float[Array, "N M"]:
@@ -60,7 +61,7 @@ def generalized_box_iou(a: Float[ArrayLike, "N 4"], b: Float[ArrayLike, "M 4"]) 
         b: corners `[M, 4]`.
 
     Returns:
-        `[N, M]` in `[-1, 1]`; 0 where even the hull has no area.
+        `[N, M]` in `[-1, 1]`; 0 where even the hull has no area, NaN where a coordinate is. Gradients as of `box_iou`.
 
     Raises:
         ValueError: if either argument is not `[boxes, 4]`.
@@ -69,13 +70,14 @@ def generalized_box_iou(a: Float[ArrayLike, "N 4"], b: Float[ArrayLike, "M 4"]) 
         >>> generalized_box_iou(jnp.array([[0.0, 0.0, 1.0, 0.25]]), jnp.array([[0.0, 0.75, 1.0, 1.0]]))
         Array([[-0.5]], dtype=float32)
     """
-    check_shapes("generalized_box_iou", a=(a, "N 4"), b=(b, "M 4"))
-    a, b = as_float(a), as_float(b)
-    intersection, union = _intersection_and_union(a, b)
+    a, b = as_floats(*as_arrays("generalized_box_iou", a=(a, "N 4"), b=(b, "M 4")))
     near = jnp.minimum(a[:, None, :2], b[None, :, :2])
     far = jnp.maximum(a[:, None, 2:], b[None, :, 2:])
-    hull = box_area(jnp.concatenate([near, far], axis=-1))
-    return _ratio(intersection, union) - _ratio(hull - union, hull)
+    height, width = _sides(jnp.concatenate([near, far], axis=-1))
+    units = _unit(height), _unit(width)
+    _, union = _intersection_and_union(a, b, *units)
+    hull = (height * units[0]) * (width * units[1])
+    return _iou(a, b) - _ratio(hull - union, hull)
 
 
 def to_corners(center_size: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
@@ -94,8 +96,8 @@ def to_corners(center_size: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batc
         >>> to_corners(jnp.array([0.5, 0.5, 1.0, 0.5]))
         Array([0.  , 0.25, 1.  , 0.75], dtype=float32)
     """
-    check_shapes("to_corners", center_size=(center_size, "... 4"))
-    center, size = jnp.split(as_float(center_size), 2, axis=-1)
+    (center_size,) = as_floats(*as_arrays("to_corners", center_size=(center_size, "... 4")))
+    center, size = jnp.split(center_size, 2, axis=-1)
     return jnp.concatenate([center - size / 2, center + size / 2], axis=-1)
 
 
@@ -115,8 +117,8 @@ def to_center_size(corners: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batc
         >>> to_center_size(jnp.array([0.0, 0.25, 1.0, 0.75]))
         Array([0.5, 0.5, 1. , 0.5], dtype=float32)
     """
-    check_shapes("to_center_size", corners=(corners, "... 4"))
-    near, far = jnp.split(as_float(corners), 2, axis=-1)
+    (corners,) = as_floats(*as_arrays("to_center_size", corners=(corners, "... 4")))
+    near, far = jnp.split(corners, 2, axis=-1)
     return jnp.concatenate([(near + far) / 2, far - near], axis=-1)
 
 
@@ -136,22 +138,66 @@ def clip_boxes(boxes: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
         >>> clip_boxes(jnp.array([-0.5, 0.25, 0.5, 1.5]))
         Array([0.  , 0.25, 0.5 , 1.  ], dtype=float32)
     """
-    check_shapes("clip_boxes", boxes=(boxes, "... 4"))
-    return jnp.clip(as_float(boxes), 0, 1)
+    (boxes,) = as_floats(*as_arrays("clip_boxes", boxes=(boxes, "... 4")))
+    return jnp.clip(boxes, 0, 1)
 
 
-def _intersection_and_union(a: Array, b: Array) -> tuple[Array, Array]:
-    """In single coordinates: XLA computes these inside a reduction that follows, and would store a `[N, M, 4]`."""
+def raw_iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
+    """IoU for comparisons, not for gradients: one product an area, and 0 for what no comparison can rank, such as NaN.
+
+    In single coordinates: XLA computes these inside a reduction that follows, and would store a `[N, M, 4]`.
+    """
+    intersection, union = _intersection_and_union(a, b)
+    return jnp.where(union > 0, intersection / jnp.where(union > 0, union, 1), 0)
+
+
+def _iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
+    """In units of the longer side of each pair, in height and in width: areas neither vanish nor overflow."""
+    y_unit, x_unit = (
+        jnp.minimum(of_a[:, None], of_b[None, :])
+        for of_a, of_b in zip(map(_unit, _sides(a)), map(_unit, _sides(b)), strict=True)
+    )
+    return _ratio(*_intersection_and_union(a, b, y_unit, x_unit))
+
+
+def _intersection_and_union(
+    a: Float[Array, "N 4"], b: Float[Array, "M 4"], y_unit: Array | float = 1.0, x_unit: Array | float = 1.0
+) -> tuple[Float[Array, "N M"], Float[Array, "N M"]]:
+    """Areas of each pair, its heights times `y_unit` and its widths times `x_unit`."""
     a_y1, a_x1, a_y2, a_x2 = a.T[:, :, None]
     b_y1, b_x1, b_y2, b_x2 = b.T[:, None, :]
-    height = jnp.minimum(a_y2, b_y2) - jnp.maximum(a_y1, b_y1)
-    width = jnp.minimum(a_x2, b_x2) - jnp.maximum(a_x1, b_x1)
-    intersection = jnp.maximum(height, 0) * jnp.maximum(width, 0)
-    union = box_area(a)[:, None] + box_area(b)[None, :] - intersection
-    return intersection, union
+
+    def area(y1, x1, y2, x2):
+        return (jnp.maximum(y2 - y1, 0) * y_unit) * (jnp.maximum(x2 - x1, 0) * x_unit)
+
+    intersection = area(
+        jnp.maximum(a_y1, b_y1), jnp.maximum(a_x1, b_x1), jnp.minimum(a_y2, b_y2), jnp.minimum(a_x2, b_x2)
+    )
+    return intersection, area(a_y1, a_x1, a_y2, a_x2) + area(b_y1, b_x1, b_y2, b_x2) - intersection
 
 
+def _sides(boxes: Float[Array, "*batch 4"]) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+    """Height and width of each box, 0 where the corners are swapped."""
+    y1, x1, y2, x2 = jnp.moveaxis(boxes, -1, 0)
+    return jnp.maximum(y2 - y1, 0), jnp.maximum(x2 - x1, 0)
+
+
+def _unit(side: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """The power of two that brings a length to between 1/2 and 1, so that no product with it is rounded."""
+    side = lax.stop_gradient(side)  # a ratio of areas does not depend on the unit
+    exponent = jnp.where(side > 0, jnp.frexp(side)[1], -125)
+    return jnp.ldexp(jnp.ones_like(side), -jnp.clip(exponent, -125, 125))
+
+
+@jax.custom_jvp
 def _ratio(numerator: Array, denominator: Array) -> Array:
-    """0 where the denominator is 0; the inner `where` keeps the gradient of the branch not taken finite."""
-    positive = denominator > 0
-    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)
+    """0 where the denominator is 0, and NaN where it is NaN."""
+    zero = denominator == 0
+    return jnp.where(zero, 0, numerator / jnp.where(zero, 1, denominator))
+
+
+@_ratio.defjvp
+def _ratio_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    """Without the square of the denominator, which vanishes long before the denominator does."""
+    ratio = _ratio(*primals)
+    return ratio, _ratio(tangents[0] - ratio * tangents[1], primals[1])

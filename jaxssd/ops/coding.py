@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxssd.ops._arrays import ArrayLike, as_float, check_shapes
-from jaxssd.ops.anchors import Anchors
+from jaxssd.ops._arrays import ArrayLike, Number, as_arrays, concrete
+from jaxssd.ops.anchors import Anchors, with_anchors
 from jaxssd.ops.boxes import to_center_size, to_corners
 
 SMALLEST_SIZE = 1e-6  # what a box without height or width is encoded as: its logarithm stays finite
@@ -39,27 +39,28 @@ def decode_tanh(activations: Float[ArrayLike, "A 4"], anchors: Anchors) -> Float
         >>> decode_tanh(jnp.array([[0.0, 100.0, 0.0, -100.0]]), anchors)
         Array([[0.  , 0.75, 1.  , 1.25]], dtype=float32)
     """
-    check_shapes("decode_tanh", activations=(activations, "A 4"), anchors=(anchors.corners, "A 4"))
-    move, grow = jnp.split(jnp.tanh(as_float(activations)) / 2, 2, axis=-1)
-    center, size = jnp.split(as_float(anchors.center_size), 2, axis=-1)
+    anchors, (activations,) = with_anchors("decode_tanh", anchors, activations=(activations, "A 4"))
+    move, grow = jnp.split(jnp.tanh(activations) / 2, 2, axis=-1)
+    center, size = jnp.split(anchors.center_size, 2, axis=-1)
     return to_corners(jnp.concatenate([center + move * anchors.cell_size, (1 + grow) * size], axis=-1))
 
 
 def encode_offsets(
-    boxes: Float[ArrayLike, "A 4"], anchors: Anchors, *, scales: Sequence[float] = (10.0, 10.0, 5.0, 5.0)
+    boxes: Float[ArrayLike, "A 4"], anchors: Anchors, *, scales: Sequence[Number] | ArrayLike = (10.0, 10.0, 5.0, 5.0)
 ) -> Float[Array, "A 4"]:
     """Offsets of each box from its anchor a: `[dy / h_a, dx / w_a, log(h / h_a), log(w / w_a)] x scales`.
 
     Args:
         boxes: corners `[A, 4]`, one for each anchor.
         anchors: of `make_anchors` or `ssd300_anchors`.
-        scales: factors that bring the four offsets to about unit variance, one over SSD's "prior variances".
+        scales: factors that bring the four offsets to about unit variance, one over SSD's "prior variances"; may be
+            traced.
 
     Returns:
         `[A, 4]`; finite also for boxes without area, whose sides count as 1e-6.
 
     Raises:
-        ValueError: if `boxes` is not `[A, 4]` or `scales` are not four.
+        ValueError: if `boxes` is not `[A, 4]` or `scales` are not four numbers above 0.
 
     Source:
         Faster R-CNN (Ren et al. 2015, arXiv:1506.01497, eq. 2); SSD (arXiv:1512.02325, eq. 2) and its published scales.
@@ -70,17 +71,17 @@ def encode_offsets(
         >>> encode_offsets(jnp.array([[0.25, 0.0, 1.25, 1.0]]), anchors)
         Array([[2.5, 0. , 0. , 0. ]], dtype=float32)
     """
-    check_shapes("encode_offsets", boxes=(boxes, "A 4"), anchors=(anchors.corners, "A 4"))
-    factors = _factors("encode_offsets", scales)
+    anchors, (boxes,) = with_anchors("encode_offsets", anchors, boxes=(boxes, "A 4"))
+    factors = _factors("encode_offsets", scales).astype(boxes.dtype)
     center, size = jnp.split(to_center_size(boxes), 2, axis=-1)
-    anchor_center, anchor_size = jnp.split(as_float(anchors.center_size), 2, axis=-1)
+    anchor_center, anchor_size = jnp.split(anchors.center_size, 2, axis=-1)
     move = (center - anchor_center) / anchor_size
     grow = jnp.log(jnp.maximum(size, SMALLEST_SIZE) / anchor_size)
     return jnp.concatenate([move, grow], axis=-1) * factors
 
 
 def decode_offsets(
-    offsets: Float[ArrayLike, "A 4"], anchors: Anchors, *, scales: Sequence[float] = (10.0, 10.0, 5.0, 5.0)
+    offsets: Float[ArrayLike, "A 4"], anchors: Anchors, *, scales: Sequence[Number] | ArrayLike = (10.0, 10.0, 5.0, 5.0)
 ) -> Float[Array, "A 4"]:
     """Boxes from their offsets, the inverse of `encode_offsets`.
 
@@ -96,7 +97,7 @@ def decode_offsets(
         Corners `[A, 4]`, not clipped; zero offsets give the anchors themselves.
 
     Raises:
-        ValueError: if `offsets` is not `[A, 4]` or `scales` are not four.
+        ValueError: if `offsets` is not `[A, 4]` or `scales` are not four numbers above 0.
 
     Source:
         Faster R-CNN (arXiv:1506.01497, eq. 2); the bound from `torchvision.models.detection`.
@@ -107,15 +108,17 @@ def decode_offsets(
         >>> decode_offsets(jnp.array([[2.5, 0.0, 0.0, 0.0]]), anchors)
         Array([[0.25, 0.  , 1.25, 1.  ]], dtype=float32)
     """
-    check_shapes("decode_offsets", offsets=(offsets, "A 4"), anchors=(anchors.corners, "A 4"))
-    factors = _factors("decode_offsets", scales)
-    move, grow = jnp.split(as_float(offsets) / factors, 2, axis=-1)
-    center, size = jnp.split(as_float(anchors.center_size), 2, axis=-1)
+    anchors, (offsets,) = with_anchors("decode_offsets", anchors, offsets=(offsets, "A 4"))
+    factors = _factors("decode_offsets", scales).astype(offsets.dtype)
+    move, grow = jnp.split(offsets / factors, 2, axis=-1)
+    center, size = jnp.split(anchors.center_size, 2, axis=-1)
     growth = jnp.exp(jnp.minimum(grow, LARGEST_LOG_RATIO))
     return to_corners(jnp.concatenate([center + move * size, growth * size], axis=-1))
 
 
-def _factors(function: str, scales: Sequence[float]) -> Array:
-    factors = np.asarray(scales, np.float32)
-    check_shapes(function, scales=(factors, "4"))
-    return jnp.asarray(factors)[None, :]
+def _factors(function: str, scales: Sequence[Number] | ArrayLike) -> Float[Array, "1 4"]:
+    (factors,) = as_arrays(function, scales=(scales, "4"))
+    known = concrete(scales)
+    if known is not None and not (np.isfinite(known).all() and (known > 0).all()):
+        raise ValueError(f"{function}: `scales` are {scales}, expected four numbers above 0")
+    return factors[None, :]

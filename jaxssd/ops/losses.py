@@ -1,11 +1,11 @@
 """Classification losses, elementwise and unreduced, and the choice of the hardest negatives."""
 
+import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from jaxssd.ops._arrays import ArrayLike, as_float, check_shapes
+from jaxssd.ops._arrays import ArrayLike, Number, as_arrays, as_floats, as_mask, check_setting, concrete
 
 
 def bce_loss(logits: Float[ArrayLike, "*shape"], targets: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
@@ -22,18 +22,21 @@ def bce_loss(logits: Float[ArrayLike, "*shape"], targets: Shaped[ArrayLike, "*sh
         ValueError: if the shapes differ.
 
     Source:
-        `optax.sigmoid_binary_cross_entropy`.
+        The formula of `optax.sigmoid_binary_cross_entropy`, with one logarithm a logit in place of two.
 
     Example:
         >>> bce_loss(jnp.array([0.0, 1000.0]), jnp.array([True, True]))
         Array([0.6931472, 0.       ], dtype=float32)
     """
-    _check_same_shape("bce_loss", logits, targets)
-    return optax.sigmoid_binary_cross_entropy(as_float(logits), as_float(targets))
+    return _cross_entropy(*_wrong_logits(*_same_shape("bce_loss", logits, targets)))
 
 
 def focal_loss(
-    logits: Float[ArrayLike, "*shape"], targets: Shaped[ArrayLike, "*shape"], *, alpha: float = 0.25, gamma: float = 2.0
+    logits: Float[ArrayLike, "*shape"],
+    targets: Shaped[ArrayLike, "*shape"],
+    *,
+    alpha: Number | None = 0.25,
+    gamma: Number = 2.0,
 ) -> Float[Array, "*shape"]:
     """Focal loss of each logit: alpha_t (1 - p_t)^gamma x binary cross entropy; what is already right weighs little.
 
@@ -44,42 +47,50 @@ def focal_loss(
     Args:
         logits: `[...]`.
         targets: `[...]`, 0 or 1 or between; bool, integer or float.
-        alpha: weight of target 1.
-        gamma: how fast the weight falls; 0 leaves the cross entropy, weighted by alpha_t.
+        alpha: weight of target 1, in `[0, 1]`; None weighs both targets with 1. May be traced.
+        gamma: how fast the weight falls, 0 or more; 0 leaves the cross entropy, weighted by alpha_t. May be traced.
 
     Returns:
-        `[...]`; value and gradient are finite for any finite logit.
+        `[...]`; value and gradient are finite for any finite logit and any `gamma`.
 
     Raises:
-        ValueError: if the shapes differ.
+        ValueError: if the shapes differ, `alpha` lies outside `[0, 1]` or `gamma` is negative or not finite.
 
     Source:
-        Lin et al. 2017, arXiv:1708.02002, eq. 5; `optax.sigmoid_focal_loss`.
+        Lin et al. 2017, arXiv:1708.02002, eq. 5; the numbers of `optax.sigmoid_focal_loss`.
 
     Example:
         >>> focal_loss(jnp.array([0.0, 1000.0]), jnp.array([True, True]))
         Array([0.0433217, 0.       ], dtype=float32)
     """
-    _check_same_shape("focal_loss", logits, targets)
-    return optax.sigmoid_focal_loss(as_float(logits), as_float(targets), alpha=alpha, gamma=gamma)
+    if alpha is not None:
+        check_setting("focal_loss", "alpha", alpha, lambda x: 0 <= x <= 1, "a weight in [0, 1], or None for no weights")
+    check_setting("focal_loss", "gamma", gamma, lambda x: 0 <= x < float("inf"), "0 or more")
+    logits, targets = _same_shape("focal_loss", logits, targets)
+    wrong, soft = _wrong_logits(logits, targets)
+    loss = _focal_weight(wrong, soft, gamma) * _cross_entropy(wrong, soft)
+    if alpha is None:
+        return loss
+    alpha = jnp.asarray(alpha, loss.dtype)
+    return (alpha * targets + (1 - alpha) * (1 - targets)) * loss
 
 
 def hard_negative_mask(
-    loss: Float[ArrayLike, " A"], positive: Bool[ArrayLike, " A"], *, ratio: int = 3
+    loss: Float[ArrayLike, " A"], positive: Shaped[ArrayLike, " A"], *, ratio: Number = 3
 ) -> Bool[Array, " A"]:
     """The negatives with the highest loss, `ratio` for each positive; the other negatives are left out of the loss.
 
     Args:
         loss: `[A]`, classification loss of each anchor.
-        positive: `[A]`, which anchors have an object.
-        ratio: negatives for each positive.
+        positive: `[A]`, which anchors have an object; bool, or not zero for True.
+        ratio: negatives for each positive, 0 or more; may be traced.
 
     Returns:
-        `[A]`, exactly `ratio x positives` negatives, or all of them if there are fewer; ties go to the lowest index, a
-        NaN counts as the lowest loss. Without a positive none are selected.
+        `[A]`, exactly `ratio x positives` negatives, rounded down, or all of them if there are fewer; ties go to the
+        lowest index, a NaN counts as the lowest loss. Without a positive none are selected.
 
     Raises:
-        ValueError: if a shape does not fit.
+        ValueError: if a shape does not fit or `ratio` is negative.
 
     Source:
         SSD (Liu et al. 2016, arXiv:1512.02325, section 2.2, "hard negative mining").
@@ -88,15 +99,18 @@ def hard_negative_mask(
         >>> hard_negative_mask(jnp.array([9.0, 1.0, 3.0, 2.0]), jnp.array([True, False, False, False]), ratio=2)
         Array([False, False,  True,  True], dtype=bool)
     """
-    check_shapes("hard_negative_mask", loss=(loss, "A"), positive=(positive, "A"))
-    loss, positive = lax.stop_gradient(as_float(loss)), jnp.asarray(positive)
-    if len(loss) == 0:
+    loss, positive = as_arrays("hard_negative_mask", loss=(loss, "A"), positive=(positive, "A"))
+    check_setting("hard_negative_mask", "ratio", ratio, lambda x: x >= 0, "0 or more")
+    (loss,), positive = lax.stop_gradient(as_floats(loss)), as_mask(positive)
+    if loss.shape[0] == 0:
         return positive
     rank = _hardest_first(loss, positive)
-    count = jnp.minimum(ratio * jnp.sum(positive), jnp.sum(~positive))
+    # In float32, where a product of two counts cannot overflow; up to 2^24 it is exact, and beyond, all are meant.
+    positives, negatives = (jnp.sum(mask, dtype=jnp.int32).astype(jnp.float32) for mask in (positive, ~positive))
+    count = jnp.minimum(jnp.asarray(ratio, jnp.float32) * positives, negatives).astype(jnp.int32)
     last = jnp.sort(rank)[jnp.maximum(count - 1, 0)]
     harder, tied = rank < last, rank == last
-    return harder | (tied & (jnp.cumsum(tied) <= count - jnp.sum(harder)))
+    return harder | (tied & (jnp.cumsum(tied, dtype=jnp.int32) <= count - jnp.sum(harder, dtype=jnp.int32)))
 
 
 def _hardest_first(loss: Float[Array, " A"], positive: Bool[Array, " A"]) -> Int[Array, " A"]:
@@ -112,7 +126,44 @@ def _hardest_first(loss: Float[Array, " A"], positive: Bool[Array, " A"]) -> Int
     return jnp.where(positive, last, jnp.where(jnp.isnan(loss), last - 1, rank))
 
 
-def _check_same_shape(function: str, logits: ArrayLike, targets: ArrayLike) -> None:
-    """Broadcasting would hide a transposed or forgotten axis."""
+def _same_shape(
+    function: str, logits: ArrayLike, targets: ArrayLike
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """Both as floats; broadcasting would hide a transposed or forgotten axis."""
+    logits, targets = as_arrays(function, logits=(logits, "..."), targets=(targets, "..."))
     if logits.shape != targets.shape:
         raise ValueError(f"{function}: `targets` has shape {targets.shape}, expected {logits.shape} as `logits`")
+    (logits,) = as_floats(logits)
+    return logits, targets.astype(logits.dtype)
+
+
+def _wrong_logits(
+    logits: Float[Array, "*shape"], targets: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+    """The logit z of what is not the target, and the distance of the target from 0 or 1, whichever is nearer.
+
+    z = -x for target 1 and z = x for target 0. For such targets the cross entropy is log(1 + e^z) and 1 - p_t is
+    sigmoid(z): smooth, and nothing cancels.
+    """
+    near_one = targets > 0.5
+    return jnp.where(near_one, -logits, logits), jnp.where(near_one, 1 - targets, targets)
+
+
+def _cross_entropy(wrong: Float[Array, "*shape"], soft: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """-t log p - (1 - t) log(1 - p) = log(1 + e^z) - soft z."""
+    return jax.nn.softplus(wrong) - soft * wrong
+
+
+def _focal_weight(wrong: Float[Array, "*shape"], soft: Float[Array, "*shape"], gamma: Number) -> Float[Array, "*shape"]:
+    """(1 - p_t)^gamma with 1 - p_t = sigmoid(z) (1 - 2 soft) + soft.
+
+    As a product where `gamma` is a small whole number, otherwise by the logarithm. That is z - log(1 + e^z) where the
+    first vanishes: the gradient of the power itself would be 0 x inf there for gamma < 1.
+    """
+    miss = jax.nn.sigmoid(wrong) * (1 - 2 * soft) + soft
+    known = concrete(gamma)
+    if known is not None and known in range(9):
+        return lax.integer_pow(miss, int(known))
+    tiny = miss < 1e-20
+    log_miss = jnp.where(tiny, wrong - jax.nn.softplus(wrong), jnp.log(jnp.where(tiny, 1, miss)))
+    return jnp.exp(jnp.asarray(gamma, wrong.dtype) * log_miss)

@@ -4,17 +4,27 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jax import core, lax
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from jaxssd.ops._arrays import ArrayLike, as_float, check_shapes
-from jaxssd.ops.boxes import box_iou
+from jaxssd.ops._arrays import (
+    ArrayLike,
+    Number,
+    as_arrays,
+    as_floats,
+    as_mask,
+    check_setting,
+    exportable,
+    take_rows,
+)
+from jaxssd.ops.boxes import raw_iou
 
 RULES = ("best_iou", "lesson")
 FORCED_OVERLAP = 1.99  # the lesson's mark of a forced match: above any threshold
 NO_OVERLAP = -1.0  # below what any real ground truth has
 
 
+@exportable
 class Match(NamedTuple):
     """The ground truth of each anchor.
 
@@ -30,20 +40,20 @@ class Match(NamedTuple):
 
 
 class _Standing(NamedTuple):
-    """Where each ground truth stands in deferred acceptance: with the anchor it has, or that last refused it."""
+    """Where each ground truth stands in deferred acceptance: with the anchor it holds, or that last refused it."""
 
     anchor: Int[Array, " G"]
     overlap: Float[Array, " G"]
+    holds: Bool[Array, " G"]
     seeking: Bool[Array, " G"]
-    accepted: Bool[Array, " G"]
 
 
 def match_anchors(
     anchor_corners: Float[ArrayLike, "A 4"],
     gt_boxes: Float[ArrayLike, "G 4"],
-    gt_valid: Bool[ArrayLike, " G"],
+    gt_valid: Shaped[ArrayLike, " G"],
     *,
-    threshold: float = 0.4,
+    threshold: Number = 0.4,
     rule: str = "best_iou",
 ) -> Match:
     """Match anchors to ground truths: those that overlap enough, and at least one for every ground truth.
@@ -58,23 +68,26 @@ def match_anchors(
     - `"lesson"`: the anchor that a ground truth overlaps most is its own. If several share a best anchor the last
       one has it, and the others own none. Ties go to the lowest anchor.
 
-    Memory grows with `A + G`, not with their product: the IoUs of all pairs are never stored.
+    Memory grows with `A + G`, not with their product: the IoUs of all pairs are never stored. Time grows with their
+    product, a few times over where many objects want the same anchors; identical ones are served together, and so are
+    those that overlap no anchor.
 
     Rows that are not valid take no part, whatever their coordinates. With no valid row every `gt_index` is 0, every
-    `overlap` 0 and nothing is positive. No gradient flows through a match.
+    `overlap` 0 and nothing is positive. A valid box with a NaN coordinate overlaps nothing. No gradient flows through a
+    match.
 
     Args:
         anchor_corners: corners `[A, 4]`.
         gt_boxes: corners `[G, 4]`, padded; `G` may be 0.
-        gt_valid: `[G]`, which rows are real.
-        threshold: IoU that makes an anchor positive when exceeded.
+        gt_valid: `[G]`, which rows are real; bool, or not zero for True.
+        threshold: IoU that makes an anchor positive when exceeded; may be traced.
         rule: `"best_iou"` or `"lesson"`.
 
     Returns:
         `Match(gt_index, overlap, positive)`, each `[A]`.
 
     Raises:
-        ValueError: if the rule is unknown or a shape does not fit.
+        ValueError: if the rule is unknown, `threshold` is NaN or a shape does not fit.
 
     Source:
         `"lesson"`: fast.ai 2018, lesson 9, `map_to_ground_truth`. `"best_iou"`: the bipartite step of SSD
@@ -89,40 +102,39 @@ def match_anchors(
         >>> match_anchors(anchors, boxes, jnp.array([True, True]), rule="lesson").gt_index
         Array([1, 0], dtype=int32)
     """
-    check_shapes(
+    anchors, boxes, valid = as_arrays(
         "match_anchors", anchor_corners=(anchor_corners, "A 4"), gt_boxes=(gt_boxes, "G 4"), gt_valid=(gt_valid, "G")
     )
     if rule not in RULES:
         raise ValueError(f"match_anchors: `rule` is {rule!r}, expected one of {', '.join(map(repr, RULES))}")
-    num_anchors, num_gt = len(anchor_corners), len(gt_boxes)
-    if num_gt == 0:
-        nothing = jnp.zeros(num_anchors)
+    check_setting("match_anchors", "threshold", threshold, lambda x: x == x, "a number")
+    valid = as_mask(valid)
+    anchors, boxes = lax.stop_gradient(as_floats(anchors, jnp.where(valid[:, None], boxes, 0)))
+    if 0 in (boxes.shape[0], anchors.shape[0]):
+        nothing = jnp.zeros_like(anchors[:, 0])
         return Match(nothing.astype(jnp.int32), nothing, nothing > 0)
 
-    valid = jnp.asarray(gt_valid)
-    boxes = jnp.where(valid[:, None], as_float(gt_boxes), 0)
-    order = jnp.lexsort(boxes.T[::-1]) if rule == "best_iou" else jnp.arange(num_gt)
-    boxes, valid, anchors = lax.stop_gradient((boxes[order], valid[order], as_float(anchor_corners)))
-
+    order = _rows(boxes)
+    if rule == "best_iou":
+        order = jnp.lexsort(boxes.T[::-1]).astype(jnp.int32)
+        boxes, valid = take_rows(boxes, order), take_rows(valid, order)
     owner, owned_overlap = _owners(boxes, valid, anchors) if rule == "best_iou" else _last_best(boxes, valid, anchors)
-    overlap, row = _highest(jnp.where(valid[:, None], box_iou(boxes, anchors), NO_OVERLAP), axis=0)
+    iou, row = _highest(jnp.where(valid[:, None], raw_iou(boxes, anchors), NO_OVERLAP), axis=0)
     forced = owner >= 0
     return Match(
-        gt_index=order[jnp.where(forced, owner, row)].astype(jnp.int32),
-        overlap=jnp.maximum(jnp.where(forced, owned_overlap, overlap), 0),
-        positive=forced | (overlap > threshold),
+        gt_index=take_rows(order, jnp.where(forced, owner, row)),
+        overlap=jnp.maximum(jnp.where(forced, owned_overlap, iou), 0),
+        positive=forced | (iou > jnp.asarray(threshold, iou.dtype)),
     )
 
 
 def _last_best(
     boxes: Float[Array, "G 4"], valid: Bool[Array, " G"], anchors: Float[Array, "A 4"]
 ) -> tuple[Int[Array, " A"], float]:
-    """The last ground truth whose best anchor this is, or -1; a maximum, since a scatter's last write is undefined."""
-    rows = jnp.arange(len(boxes), dtype=jnp.int32)
+    """The last ground truth whose best anchor this is, or -1."""
     boxes = lax.optimization_barrier(boxes)  # else XLA stores the IoUs, to use them again where it reduces over rows
-    _, best = _highest(box_iou(boxes, anchors), axis=1)
-    owner = jnp.full(len(anchors), -1, jnp.int32).at[jnp.where(valid, best, len(anchors))].max(rows, mode="drop")
-    return owner, FORCED_OVERLAP
+    _, best = _highest(raw_iou(boxes, anchors), axis=1)
+    return _owner_of(jnp.where(valid, best, anchors.shape[0]), anchors), FORCED_OVERLAP
 
 
 def _owners(
@@ -130,41 +142,95 @@ def _owners(
 ) -> tuple[Int[Array, " A"], Float[Array, " A"]]:
     """The ground truth that owns each anchor, or -1, and their IoU: greedy by IoU, then anchor, then row.
 
-    Deferred acceptance: in each round every ground truth without an anchor proposes to the best one that would take it,
-    and each anchor keeps the best that it has been offered. An anchor only ever changes to a better ground truth, so
-    this ends; typically after a handful of rounds, where greedy choice takes one for each ground truth.
+    Deferred acceptance, among pairs that overlap: every ground truth without an anchor proposes to the best one that
+    would take it, and each anchor keeps the best that it has been offered. An anchor only ever changes to a better
+    ground truth, so this ends, and who proposes when makes no difference. First come rounds in which all propose at
+    once, but of identical boxes, which are neighbours here, only the first; typically a handful, where greedy choice
+    takes one for each ground truth. Then identical boxes propose together, each to another anchor.
+
+    Whoever is left overlaps no free anchor. Such pairs are all equal, so that they are taken in the order of both.
 
     IoUs are computed anew in each round, inside the reduction that looks for the best offer, and compared with those
-    that this same reduction found before. Elsewhere they may differ in the last bit.
+    that such a reduction found before. Elsewhere they may differ in the last bit.
     """
-    num_anchors, rows = len(anchors), jnp.arange(len(boxes), dtype=jnp.int32)
+    # The first round starts from the boxes and not from constants, so that the loops carry what varies as these do.
+    apart = lax.optimization_barrier(boxes)
+    offer, anchor = _highest(raw_iou(jnp.where(valid[:, None], apart, 0), anchors), axis=1)
+    overlapping = valid & (offer > 0)
+    copy = jnp.all(boxes == jnp.roll(boxes, 1, axis=0), axis=1) & (_rows(boxes) > 0)
+    nobody = overlapping & False
+    first_round = _settle(_Standing(anchor, offer, nobody, nobody), overlapping & ~copy, anchor, offer)
 
-    def owners(state: _Standing) -> tuple[Array, Array]:
-        holds = ~state.seeking & (state.overlap >= 0)
-        owner = jnp.full(num_anchors, -1, jnp.int32)
-        owner = owner.at[jnp.where(holds, state.anchor, num_anchors)].set(rows, mode="drop")
-        return owner, jnp.where(owner >= 0, state.overlap[owner], NO_OVERLAP)
-
-    def play_round(state: _Standing) -> _Standing:
-        owner, owned = owners(state)
+    def play_round(standing: _Standing) -> _Standing:
+        owner, owned = _held(standing, anchors)
         # Boxes that do not seek are hidden: so the IoUs change in each round, and XLA cannot store them for the loop.
-        iou = box_iou(jnp.where(state.seeking[:, None], boxes, 0), anchors)
-        accepted = (iou > owned[None, :]) | ((iou == owned[None, :]) & (rows[:, None] < owner[None, :]))
-        offer, target = _highest(jnp.where(accepted & state.seeking[:, None], iou, NO_OVERLAP), axis=1)
-        anchor = jnp.where(state.seeking, target, state.anchor)
-        overlap = jnp.where(state.seeking, offer, state.overlap)
+        iou = raw_iou(jnp.where(standing.seeking[:, None], boxes, 0), anchors)
+        accepted = (iou > owned[None, :]) | ((iou == owned[None, :]) & (_rows(boxes)[:, None] < owner[None, :]))
+        offer, target = _highest(jnp.where(accepted, iou, NO_OVERLAP), axis=1)
+        return _settle(standing, standing.seeking, target, offer)
 
-        better = (overlap[None, :] > overlap[:, None]) | (
-            (overlap[None, :] == overlap[:, None]) & (rows[None, :] < rows[:, None])
-        )
-        beaten = jnp.any(better & (anchor[None, :] == anchor[:, None]), axis=1)
-        return _Standing(anchor, overlap, seeking=beaten & (overlap >= 0), accepted=state.seeking & ~beaten)
+    def serve_copies(standing: _Standing) -> _Standing:
+        rows, (owner, owned) = _rows(boxes), _held(standing, anchors)
+        first = jnp.argmax(standing.seeking).astype(jnp.int32)
+        box = jnp.sum(jnp.where((rows == first)[:, None], boxes, 0), axis=0)
+        copies = standing.seeking & jnp.all(boxes == box[None, :], axis=1)
+        iou = raw_iou(box[None, :], anchors)[0]
+        accepted = (iou > owned) | ((iou == owned) & (first < owner))
+        most = core.min_dim(boxes.shape[0], anchors.shape[0])
+        offers, targets = lax.top_k(jnp.where(accepted, iou, NO_OVERLAP), most)  # ties to the lowest anchor
+        rank = jnp.cumsum(copies, dtype=jnp.int32) - 1
+        offer = jnp.where(rank < most, offers[jnp.clip(rank, 0, most - 1)], NO_OVERLAP)
+        return _settle(standing, copies, targets[jnp.clip(rank, 0, most - 1)], offer)
 
-    def unsettled(state: _Standing) -> Array:
-        return jnp.any(state.seeking) & jnp.any(state.accepted)  # somebody always is; to ask makes the end certain
+    def somebody_seeks(standing: _Standing) -> Bool[Array, ""]:
+        return jnp.any(standing.seeking)
 
-    nowhere = jnp.full(len(boxes), NO_OVERLAP, jnp.result_type(boxes, anchors))
-    return owners(lax.while_loop(unsettled, play_round, _Standing(jnp.zeros_like(rows), nowhere, valid, valid)))
+    originals = lax.while_loop(somebody_seeks, play_round, first_round)
+    with_copies = originals._replace(seeking=overlapping & copy)
+    return _with_the_rest(lax.while_loop(somebody_seeks, serve_copies, with_copies), valid, anchors)
+
+
+def _settle(
+    standing: _Standing, proposing: Bool[Array, " G"], target: Int[Array, " G"], offer: Float[Array, " G"]
+) -> _Standing:
+    """Each anchor keeps the best of who holds it and who proposes to it; the others seek on, but without an offer."""
+    rows = _rows(offer)
+    anchor = jnp.where(proposing, target, standing.anchor)
+    overlap = jnp.where(proposing, offer, standing.overlap)
+    rivals = standing.holds | (proposing & (offer > 0))
+    better = (overlap[None, :] > overlap[:, None]) | (
+        (overlap[None, :] == overlap[:, None]) & (rows[None, :] < rows[:, None])
+    )
+    beaten = jnp.any(better & rivals[None, :] & (anchor[None, :] == anchor[:, None]), axis=1)
+    seeking = (standing.seeking & ~proposing) | (rivals & beaten)
+    return _Standing(anchor, overlap, holds=rivals & ~beaten, seeking=seeking)
+
+
+def _held(standing: _Standing, anchors: Float[Array, "A 4"]) -> tuple[Int[Array, " A"], Float[Array, " A"]]:
+    """Who holds each anchor, or -1, and with which IoU, or 0."""
+    owner = _owner_of(jnp.where(standing.holds, standing.anchor, anchors.shape[0]), anchors)
+    return owner, jnp.where(owner >= 0, standing.overlap[jnp.maximum(owner, 0)], 0)
+
+
+def _with_the_rest(
+    standing: _Standing, valid: Bool[Array, " G"], anchors: Float[Array, "A 4"]
+) -> tuple[Int[Array, " A"], Float[Array, " A"]]:
+    """The same, once the ground truths that are left have taken the anchors that are free, both in their order."""
+    owner, owned = _held(standing, anchors)
+    left, free = valid & ~standing.holds, owner < 0
+    first_left_first = jnp.argsort(~left, stable=True).astype(jnp.int32)
+    place = jnp.where(free, jnp.cumsum(free, dtype=jnp.int32) - 1, 0)
+    taken = free & (place < jnp.sum(left, dtype=jnp.int32))
+    return jnp.where(taken, first_left_first[jnp.where(taken, place, 0)], owner), owned
+
+
+def _owner_of(anchor: Int[Array, " G"], anchors: Float[Array, "A 4"]) -> Int[Array, " A"]:
+    """The last row that has each anchor, or -1; a maximum, since a scatter's last write is undefined."""
+    return jnp.full(anchors.shape[0], -1, jnp.int32).at[anchor].max(_rows(anchor), mode="drop")
+
+
+def _rows(of: Array) -> Int[Array, " G"]:
+    return jnp.arange(of.shape[0], dtype=jnp.int32)
 
 
 def _highest(values: Float[Array, "G A"], axis: int) -> tuple[Float[Array, " n"], Int[Array, " n"]]:
@@ -175,5 +241,5 @@ def _highest(values: Float[Array, "G A"], axis: int) -> tuple[Float[Array, " n"]
         return jnp.where(first, a[0], b[0]), jnp.where(first, a[1], b[1])
 
     indices = lax.broadcasted_iota(jnp.int32, values.shape, axis)
-    nothing = np.array(-np.inf, values.dtype), np.array(values.shape[axis], np.int32)
+    nothing = np.array(-np.inf, values.dtype), np.array(np.iinfo(np.int32).max, np.int32)
     return lax.reduce((values, indices), nothing, better, (axis,))
