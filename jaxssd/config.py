@@ -45,6 +45,8 @@ class Config:
     """Height and width in pixels of the square that every image becomes."""
     aspect: Literal["squash", "letterbox", "crop"] = "squash"
     """How: change its shape, as the lesson does, add margins, or take the middle square."""
+    exif: Literal["auto", "apply", "ignore"] = "auto"
+    """EXIF orientation of photographs: apply it, ignore it, or find out which picture the boxes were drawn on."""
     max_objects: int = 100
     """Objects an image may hold; of more, the largest are kept, and the loading report says so."""
 

@@ -58,6 +58,8 @@ class Command:
     """Side of the network's input in pixels."""
     aspect: Literal["squash", "letterbox", "crop"] | None = None
     """How an image becomes a square."""
+    exif: Literal["auto", "apply", "ignore"] | None = None
+    """EXIF orientation of photographs: apply it, ignore it, or find out which picture the boxes were drawn on."""
     grids: tuple[int, ...] | None = None
     """Side lengths of the anchor grids."""
     zooms: tuple[float, ...] | None = None
@@ -66,7 +68,7 @@ class Command:
     """Shapes of the anchors, (height, width) relative to their zoom."""
 
 
-OF_A_RUN = ("images", "train_split", "val_split", "classes", "image_size", "aspect", "grids", "zooms", "ratios")
+OF_A_RUN = ("images", "train_split", "val_split", "classes", "image_size", "aspect", "exif", "grids", "zooms", "ratios")
 """The options that are settings of a run."""
 
 

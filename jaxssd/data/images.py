@@ -1,9 +1,9 @@
 """Image files to square uint8 RGB arrays.
 
-Only JPEG and PNG are read, told apart by their first bytes whatever the file is called. A camera's EXIF orientation is
-applied if the boxes refer to the picture as a person sees it, and not if they refer to the pixels as they are stored,
-as PASCAL VOC's do. Files are decoded by threads, since Pillow gives up the interpreter's lock while it decodes and
-resizes; processes were no faster and cannot share the output array.
+`image_formats` has the formats, told apart by their first bytes whatever the file is called. A camera's EXIF
+orientation is applied if the boxes refer to the picture as a person sees it, and not if they refer to the pixels as
+they are stored, as PASCAL VOC's do. Files are decoded by threads, since Pillow gives up the interpreter's lock while it
+decodes and resizes; processes were no faster and cannot share the output array.
 """
 
 import io
@@ -12,15 +12,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import BinaryIO, Literal, Protocol, runtime_checkable
+from typing import BinaryIO, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from tqdm import tqdm
 
+from jaxssd.data import image_formats
 from jaxssd.data.placement import Aspect, from_canvas, place_images
 
 MAX_PIXELS = 64_000_000
@@ -39,13 +38,28 @@ MAX_READS = 300_000
 """Pieces in which a file is read: 64 kB of pixels, but also each comment, and each byte that belongs to no part of a
 JPEG. A photograph needs a thousand, a PNG of `MAX_PIXELS` in parts of 8 kB seventy thousand."""
 
-# Opening by class rather than with `Image.open` leaves Pillow's own limit, a warning that depends on global state, out.
-_FORMATS = {b"\xff\xd8\xff": JpegImageFile, b"\x89PNG\r\n\x1a\n": PngImageFile}
+
+class Drawn(NamedTuple):
+    """What the boxes of an image say about the picture they were drawn on.
+
+    Attributes:
+        stated_size: (height, width) of it, if the annotation says.
+        reach: largest y and x of the boxes in pixels; None where they are no pixels.
+    """
+
+    stated_size: tuple[int, int] | None
+    reach: tuple[float, float] | None
 
 
-Upright = bool | tuple[int, int]
-"""Whether to apply the EXIF orientation; given a (height, width), whether that is the size which the image then has and
-which it does not have as it is stored."""
+Upright = bool | Drawn
+"""Whether to apply the EXIF orientation; or what is known of the boxes, which shows whether they were drawn on the
+picture as it is stored or as it is shown."""
+
+Fit = Literal["stored", "shown", "either"]
+"""The picture on which boxes were drawn: as it is stored, as EXIF turns it, or nothing tells."""
+
+_SLACK = 1.0
+"""Pixels by which a box may cross the edge of the picture it was drawn on."""
 
 MARGIN = (124, 116, 104)
 """Colour of a letterbox's margins: ImageNet's mean, which is about zero once normalised."""
@@ -57,6 +71,22 @@ class ImageFile(Protocol):
 
     def open(self, mode: Literal["rb"]) -> BinaryIO:
         """The encoded image, from its start."""
+
+
+class Decoded(NamedTuple):
+    """What is known of an image once it is decoded.
+
+    Attributes:
+        size: (height, width).
+        fit: the picture that the boxes fit, of an image that EXIF turns by a quarter; else None.
+        turned: whether it was turned because the boxes show it.
+        notes: what was odd about its pixels, each of the form `kind: detail`.
+    """
+
+    size: tuple[int, int]
+    fit: Fit | None = None
+    turned: bool = False
+    notes: tuple[str, ...] = ()
 
 
 class UnreadableImage(ValueError):
@@ -74,31 +104,59 @@ class UnreadableImage(ValueError):
 
 def decode(
     file: ImageFile, size: int, aspect: Aspect = "squash", *, upright: Upright = False
-) -> tuple[UInt8[np.ndarray, "size size 3"], tuple[int, int]]:
+) -> tuple[UInt8[np.ndarray, "size size 3"], Decoded]:
     """Read one image and make it a square.
 
-    Transparent pixels show white; 16-bit grey keeps its upper 8 bits.
+    Transparent pixels show white. Of 16 bits the upper 8 of those in use are kept. A JPEG whose last bytes are missing
+    is read if half of its rows are there.
 
     Args:
-        file: a JPEG or PNG file.
+        file: of one of the formats of `image_formats`.
         size: height and width of the result in pixels.
         aspect: how an image that is no square becomes one; the default changes its shape, as the lesson does.
         upright: whether to apply the EXIF orientation.
 
     Returns:
-        `[size, size, 3]` and the image's own (height, width).
+        `[size, size, 3]` and what is known of the image, its own (height, width) above all.
 
     Raises:
-        UnreadableImage: if the file is missing, is not a whole JPEG or PNG, or is beyond one of the limits above.
+        UnreadableImage: if the file is missing, damaged, of another format, or beyond one of the limits above.
     """
-    with _opened(file) as image:
-        width, height = image.size
-        turned = _turns(image, upright)
-        image.draft("RGB", (2 * size, 2 * size))  # JPEG only: skips detail that the resize would average away
-        original = (width, height) if turned and _swaps_sides(image) else (height, width)
+    with _opened(file) as (image, reader):
+        stored = image.height, image.width
+        quarter = _swaps_sides(image) and not image_formats.turns_itself(image)
+        fit = find_fit(stored, upright) if quarter and not isinstance(upright, bool) else None
+        turned = fit == "shown" or upright is True
+        image, notes = image_formats.load(image, reader, draft=(2 * size, 2 * size))
+        original = stored[::-1] if turned and quarter else stored
         if turned:
             ImageOps.exif_transpose(image, in_place=True)  # a copy would take as much memory again
-        return _square(image, size, aspect, original), original
+        return _square(image, size, aspect, original), Decoded(original, fit, fit == "shown", tuple(notes))
+
+
+def find_fit(stored: tuple[int, int], drawn: Drawn) -> Fit:
+    """The picture that boxes were drawn on, if its EXIF orientation is a quarter turn.
+
+    Args:
+        stored: (height, width) of the pixels as they are stored.
+        drawn: what is known of the boxes.
+
+    Returns:
+        By what the annotation states, where that is the size of one of the two; then by where the boxes lie.
+
+    Example:
+        >>> find_fit((100, 200), Drawn(stated_size=None, reach=(180.0, 50.0)))
+        'shown'
+    """
+    shown = stored[::-1]
+    if drawn.stated_size == shown != stored:
+        return "shown"
+    if drawn.reach is None:
+        return "either"
+    in_stored, in_shown = (
+        all(far <= side + _SLACK for far, side in zip(drawn.reach, size, strict=True)) for size in (stored, shown)
+    )
+    return "either" if in_stored == in_shown else "stored" if in_stored else "shown"
 
 
 def stored_size(file: ImageFile) -> tuple[int, int]:
@@ -114,7 +172,7 @@ def decode_photograph(
     """Read one photograph as a person sees it, with the EXIF orientation applied.
 
     Args:
-        file: a JPEG or PNG file.
+        file: of one of the formats of `image_formats`.
         size: height and width of the square copy in pixels.
         aspect: how the photograph becomes a square.
 
@@ -124,8 +182,9 @@ def decode_photograph(
     Raises:
         UnreadableImage: as `decode` does.
     """
-    with _opened(file) as image, warnings.catch_warnings():
+    with _opened(file) as (image, reader), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on metadata
+        image, _ = image_formats.load(image, reader, draft=None)
         ImageOps.exif_transpose(image, in_place=True)
         photograph = np.asarray(_resize(image, image.size))
         return _square(image, size, aspect, photograph.shape[:2]), photograph
@@ -139,7 +198,7 @@ def decode_all(
     upright: Sequence[Upright] = (),
     workers: int | None = None,
     progress: bool = True,
-) -> list[tuple[int, int] | UnreadableImage]:
+) -> list[Decoded | UnreadableImage]:
     """`decode` each file into its row of `out`, several at a time.
 
     Memory on top of `out` is that of one full image for each worker.
@@ -153,16 +212,16 @@ def decode_all(
         progress: show a bar, if standard error is a terminal.
 
     Returns:
-        For each file its (height, width), or why it cannot be read.
+        For each file what is known of it, or why it cannot be read.
     """
 
-    def decode_row(row: int) -> tuple[int, int] | UnreadableImage:
+    def decode_row(row: int) -> Decoded | UnreadableImage:
         try:
             turn = upright[row] if upright else False
-            out[row], size = decode(files[row], out.shape[1], aspect, upright=turn)
+            out[row], decoded = decode(files[row], out.shape[1], aspect, upright=turn)
         except UnreadableImage as error:
             return error
-        return size
+        return decoded
 
     with warnings.catch_warnings(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         warnings.simplefilter("ignore")  # Pillow's remarks on metadata; set here because filters are not thread-safe
@@ -171,20 +230,23 @@ def decode_all(
 
 
 @contextmanager
-def _opened(file: ImageFile) -> Iterator[Image.Image]:
-    """An image whose header is read and whose size is bearable; whatever goes wrong with it is an `UnreadableImage`."""
+def _opened(file: ImageFile) -> Iterator[tuple[Image.Image, BinaryIO]]:
+    """An image whose header is read and whose size is bearable, and its file; what goes wrong is `UnreadableImage`."""
     try:
         with file.open("rb") as content, _PatientReader(content) as reader:  # type: ignore[arg-type]
-            if (length := reader.seek(0, os.SEEK_END)) > MAX_BYTES:
-                raise UnreadableImage("oversized", f"{length:,} bytes, the limit is {MAX_BYTES:,}")
-            image = _open(reader)
+            reader.length = reader.seek(0, os.SEEK_END)
+            if reader.length > MAX_BYTES:
+                raise UnreadableImage("oversized", f"{reader.length:,} bytes, the limit is {MAX_BYTES:,}")
+            reader.seek(0)
+            start = reader.read(image_formats.START_BYTES)
+            reader.seek(0)
+            _require_bearable(*image_formats.claimed_size(start))
+            image = image_formats.image_class(start)(reader)
             reader.in_header = False
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise UnreadableImage("oversized", f"{width}x{height} pixels, the limit is {MAX_PIXELS:,}")
-            if max(width, height) > MAX_SIDE:
-                raise UnreadableImage("oversized", f"{width}x{height} pixels, the limit for a side is {MAX_SIDE:,}")
-            yield image
+            _require_bearable(*image.size)
+            if (tile := image_formats.tile_pixels(image)) > MAX_PIXELS:
+                raise UnreadableImage("oversized", f"tiles of {tile:,} pixels, the limit is {MAX_PIXELS:,}")
+            yield image, reader
     except FileNotFoundError as error:
         raise UnreadableImage("missing", "no such file") from error
     except (UnreadableImage, MemoryError):
@@ -193,40 +255,36 @@ def _opened(file: ImageFile) -> Iterator[Image.Image]:
         raise UnreadableImage("broken", f"{type(error).__name__}: {error}") from error
 
 
+def _require_bearable(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise UnreadableImage("oversized", f"{width}x{height} pixels, the limit is {MAX_PIXELS:,}")
+    if max(width, height) > MAX_SIDE:
+        raise UnreadableImage("oversized", f"{width}x{height} pixels, the limit for a side is {MAX_SIDE:,}")
+
+
 class _PatientReader(io.BufferedReader):
     """A file whose header is to be short, and that is not read in any number of pieces."""
 
     in_header = True
+    length = 0
     _reads = 0
+    _read_bytes = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._reads += 1
         if self._reads > MAX_READS:
             raise UnreadableImage("oversized", f"it is in more than {MAX_READS:,} pieces")
-        if self.in_header and self.tell() > MAX_HEADER_BYTES:
+        if self.in_header and self._read_bytes > MAX_HEADER_BYTES:
             raise UnreadableImage("oversized", f"before its pixels are more than {MAX_HEADER_BYTES:,} bytes")
-        return super().read(size)
-
-
-def _open(file: io.BufferedReader) -> Image.Image:
-    file.seek(0)
-    start = file.read(8)
-    file.seek(0)
-    for signature, image_class in _FORMATS.items():
-        if start.startswith(signature):
-            return image_class(file)
-    raise ValueError("neither JPEG nor PNG")
+        left = max(self.length - self.tell(), 0)  # room is made for what is asked for, so it is not more than there is
+        data = super().read(left if size is None or size < 0 else min(size, left))
+        self._read_bytes += len(data)
+        return data
 
 
 def _swaps_sides(image: Image.Image) -> bool:
     """Whether the EXIF orientation is a quarter turn, with or without a mirror."""
     return image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-
-
-def _turns(image: Image.Image, upright: Upright) -> bool:
-    if isinstance(upright, bool):
-        return upright
-    return upright == image.size and upright != image.size[::-1] and _swaps_sides(image)
 
 
 def _square(
@@ -248,8 +306,6 @@ def _resize(
     image: Image.Image, size: tuple[int, int], part: tuple[float, float, float, float] | None = None
 ) -> Image.Image:
     """The image, or a part of it, as RGB of this (width, height)."""
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow's own conversion clips to 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         canvas = Image.new("RGBA", size, "white")
         canvas.alpha_composite(_resample(image.convert("RGBA"), size, part))

@@ -7,7 +7,7 @@ from jaxssd.data.cache import cached, fingerprint
 from jaxssd.data.class_filter import merge_other_classes
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.placement import Aspect
-from jaxssd.data.records import Allocate, read_records
+from jaxssd.data.records import Allocate, Exif, read_records
 from jaxssd.data.source import Source
 
 
@@ -18,6 +18,7 @@ def read(
     image_size: int,
     class_names: Sequence[str],
     aspect: Aspect = "squash",
+    exif: Exif = "auto",
     max_objects: int = 100,
     cache_dir: str | Path | None = None,
     workers: int | None = None,
@@ -32,6 +33,7 @@ def read(
         class_names: label 0, label 1 and so on; `source.class_names(ids)` of the training ids, say. Objects of other
             classes are left out and counted.
         aspect: how an image that is no square becomes one.
+        exif: whether EXIF orientations are applied; `auto` asks which picture the boxes were drawn on.
         max_objects: objects an image may have; where there are more the largest are kept.
         cache_dir: where to keep the decoded set, such as `cache.default_cache_dir()`; None keeps nothing.
         workers: threads that decode; None for one a core.
@@ -52,6 +54,7 @@ def read(
         "reader": type(source).__name__,
         "image_size": image_size,
         "aspect": aspect,
+        "exif": exif,
         "class_names": class_names,
         "max_objects": max_objects,
         "ids": ids,
@@ -65,6 +68,7 @@ def read(
             merge_other_classes(problems),
             image_size=image_size,
             aspect=aspect,
+            exif=exif,
             class_names=class_names,
             max_objects=max_objects,
             allocate=allocate,

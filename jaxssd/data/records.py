@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from jaxssd.data.dataset import Dataset, Examples, pad_objects
-from jaxssd.data.images import UnreadableImage, decode_all
+from jaxssd.data.images import MAX_SIDE, Decoded, Drawn, ImageFile, UnreadableImage, Upright, decode_all
 from jaxssd.data.placement import Aspect, place_images, to_canvas
 from jaxssd.data.report import LoadReport, Problem
 from jaxssd.data.source import Record
 
 Allocate = Callable[[tuple[int, ...]], UInt8[np.ndarray, "..."]]
 """Shape -> a new uint8 array, in memory or in a file."""
+
+Exif = Literal["auto", "apply", "ignore"]
 
 TOLERANCE = 1.0
 """Pixels by which a box may cross the edge unreported: some annotators count from 0 and some from 1."""
@@ -30,6 +33,7 @@ def read_records(
     *,
     image_size: int,
     aspect: Aspect,
+    exif: Exif,
     class_names: tuple[str, ...],
     max_objects: int,
     allocate: Allocate,
@@ -44,6 +48,7 @@ def read_records(
         problems: what the source has met already; the report begins with these.
         image_size: height and width of the decoded images.
         aspect: how an image becomes a square.
+        exif: whether EXIF orientations are applied; `auto` asks which picture the boxes were drawn on.
         class_names: name of each label.
         max_objects: objects an image may have.
         allocate: gives the array for the images.
@@ -59,17 +64,23 @@ def read_records(
     problems = list(problems)
     images = allocate((len(records), image_size, image_size, 3)) if records else np.empty((0, 1, 1, 3), np.uint8)
     files = [record.image for record in records]
-    upright = [record.upright or record.stated_size or False for record in records]
-    sizes = decode_all(files, images, aspect=aspect, upright=upright, workers=workers, progress=progress)
+    upright = [_upright(record, exif) for record in records]
+    decoded = decode_all(files, images, aspect=aspect, upright=upright, workers=workers, progress=progress)
+    _turn_undecided(files, images, decoded, aspect)
 
     kept: list[Record] = []
     kept_sizes: list[tuple[int, int]] = []
     kept_boxes, kept_labels, kept_difficult = [], [], []
-    for row, (record, size) in enumerate(zip(records, sizes, strict=True)):
-        if isinstance(size, UnreadableImage):
-            problems.append(Problem(record.image_name, "skipped", size.kind, str(size)))
+    for row, (record, image) in enumerate(zip(records, decoded, strict=True)):
+        if isinstance(image, UnreadableImage):
+            problems.append(Problem(record.image_name, "skipped", image.kind, str(image)))
+            continue
+        size = image.size
+        if (misfit := _other_picture(record, size)) is not None:
+            problems.append(misfit)
             continue
         boxes, inside, remarks = _check(record, size, max_objects)
+        remarks = [*_odd_pixels(record, image), *remarks]
         boxes, visible = _place(boxes, place_images(np.array(size), image_size, aspect))
         if outside := int((inside & (visible == 0)).sum()):
             detail = f"{outside} objects of which nothing lies in the middle square"
@@ -103,19 +114,94 @@ def read_records(
     )
 
 
+def _upright(record: Record, exif: Exif) -> Upright:
+    """Whether the orientation is applied, or what shows it."""
+    if exif != "auto":
+        return exif == "apply"
+    if record.upright:
+        return True
+    pixels = None if record.normalised or not len(record.boxes) else record.boxes[:, 2:].max(axis=0).tolist()
+    return Drawn(record.stated_size, None if pixels is None else (pixels[0], pixels[1]))
+
+
+def _turn_undecided(
+    files: Sequence[ImageFile],
+    images: UInt8[np.ndarray, "..."],
+    decoded: list[Decoded | UnreadableImage],
+    aspect: Aspect,
+) -> None:
+    """Turn the images whose boxes fit both pictures as well, where all others of the data set were drawn turned."""
+    fits = [image.fit if isinstance(image, Decoded) else None for image in decoded]
+    if "shown" not in fits or "stored" in fits:
+        return
+    for row in (row for row, fit in enumerate(fits) if fit == "either"):
+        out = images[row : row + 1]
+        (image,) = decode_all([files[row]], out, aspect=aspect, upright=[True], workers=1, progress=False)
+        decoded[row] = image._replace(fit="either", turned=True) if isinstance(image, Decoded) else image
+
+
+def _odd_pixels(record: Record, image: Decoded) -> list[Problem]:
+    """What decoding an image had to do."""
+    problems = []
+    if image.turned:
+        why = "its boxes fit the picture turned" if image.fit == "shown" else "so are the others of the data set"
+        problems.append(
+            Problem(record.image_name, "noted", "turned as its EXIF says", f"{why}; --exif ignore leaves it")
+        )
+    for kind, _, detail in (note.partition(": ") for note in image.notes):
+        problems.append(Problem(record.image_name, "noted", kind, detail))
+    return problems
+
+
+def _other_picture(record: Record, size: tuple[int, int]) -> Problem | None:
+    """Why an image cannot be the one that was annotated: it has another shape, and boxes that may lie anywhere in it.
+
+    Sides that are merely exchanged are a common mistake of exporters; there the boxes must lie in the image.
+    """
+    stated = record.stated_size
+    if stated is None or record.normalised or not all(1 <= side <= MAX_SIDE for side in stated):
+        return None  # says nothing, or nothing that makes sense
+    if _scale(stated, size) is not None:
+        return None
+    inside = len(record.boxes) == 0 or bool((record.boxes[:, 2:] <= np.array(size) + TOLERANCE).all())
+    if stated == size[::-1] and inside:
+        return None
+    detail = f"{_says(stated, size)}: another picture? Correct the size, or remove it if the boxes are right"
+    return Problem(record.annotation_name, "skipped", "of another shape than annotated", detail)
+
+
+def _scale(stated: tuple[int, int], size: tuple[int, int]) -> float | None:
+    """Factor from the annotated size to the image's, if their shapes are the same to rounding.
+
+    Example:
+        >>> _scale((480, 640), (240, 320)), _scale((480, 640), (640, 480))
+        (0.5, None)
+    """
+    if not all(1 <= side <= MAX_SIDE for side in stated):
+        return None
+    factor = max(size) / max(stated)
+    errors = [abs(side * factor - actual) for side, actual in zip(stated, size, strict=True)]
+    return factor if max(errors) <= max(TOLERANCE, factor * TOLERANCE) else None
+
+
+def _says(stated: tuple[int, int], size: tuple[int, int]) -> str:
+    return f"says {stated[1]}x{stated[0]} (width x height) but the image has {size[1]}x{size[0]}"
+
+
 def _check(
     record: Record, size: tuple[int, int], max_objects: int
 ) -> tuple[Float32[np.ndarray, "n 4"], Bool[np.ndarray, " n"], list[Problem]]:
     """Normalised boxes clipped to the image, which of them have any part in it, and what there is to report."""
     height, width = size
     file, problems = record.annotation_name, []
-    if record.stated_size not in (None, size):
-        stated = "{1}x{0}".format(*record.stated_size)
-        detail = f"says {stated} (width x height) but the image has {width}x{height}"
-        problems.append(Problem(file, "noted", "of another size than annotated", detail))
-
     extent = np.array([height, width, height, width], np.float64)
     pixels = record.boxes * extent if record.normalised else record.boxes
+    stated = record.stated_size
+    if stated is not None and stated != size:
+        problems.append(Problem(file, "noted", "of another size than annotated", _says(stated, size)))
+        close = np.abs(np.subtract(stated, size)).max() <= TOLERANCE  # somebody counted from 0
+        if not (record.normalised or close) and _scale(stated, size) is not None:
+            pixels = pixels * (extent / np.tile(stated, 2))
     clipped = np.clip(pixels, 0, extent)
     boxes = (clipped / extent).astype(np.float32)
     inside = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
@@ -127,6 +213,14 @@ def _check(
             problems.append(Problem(file, "dropped", "outside the image", where))
         elif excess > TOLERANCE:
             problems.append(Problem(file, "clipped", "beyond the image's edge", where))
+
+    rows = np.column_stack([pixels, record.labels, record.difficult])
+    first = np.zeros(len(rows), bool)
+    first[np.unique(rows, axis=0, return_index=True)[1]] = True
+    if repeated := int((inside & ~first).sum()):
+        detail = "the same box and class as another row of the image"
+        problems.append(Problem(file, "dropped", "repeated", detail, repeated))
+        inside &= first
 
     count = int(inside.sum())
     if count == 0:

@@ -92,6 +92,7 @@ def load_split(config: Config, split: str) -> Dataset:
         image_size=config.image_size,
         class_names=config.classes,
         aspect=config.aspect,
+        exif=config.exif,
         max_objects=config.max_objects,
         cache_dir=default_cache_dir(),
     )

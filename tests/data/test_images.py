@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from PIL import Image
 
-from jaxssd.data.images import MAX_PIXELS, UnreadableImage, decode, decode_all
+from jaxssd.data.images import MAX_PIXELS, Decoded, Drawn, UnreadableImage, decode, decode_all, find_fit
 
 RED = (200, 30, 10)
 
@@ -43,8 +43,8 @@ def claimed_size(image_format, width, height):
 def test_squashes_and_gives_the_original_size(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(encoded(corners(), "JPEG" if "j" in name.lower() else "PNG"))
-    pixels, size = decode(path, 8)
-    assert size == (20, 40)
+    pixels, decoded = decode(path, 8)
+    assert decoded.size == (20, 40)
     assert pixels.shape == (8, 8, 3)
     assert pixels.dtype == np.uint8
     for (y, x), value in {(1, 1): 40, (1, 6): 90, (6, 1): 150, (6, 6): 220}.items():
@@ -70,8 +70,8 @@ def test_the_fast_path_for_large_jpegs_costs_no_quality(tmp_path):
     image = Image.fromarray(rng.integers(0, 256, (30, 40, 3), np.uint8)).resize((800, 600), Image.Resampling.BICUBIC)
     (tmp_path / "a.jpg").write_bytes(encoded(image, "JPEG", quality=95))
     full = Image.open(tmp_path / "a.jpg").resize((64, 64), Image.Resampling.BILINEAR)
-    pixels, size = decode(tmp_path / "a.jpg", 64)
-    assert size == (600, 800)
+    pixels, decoded = decode(tmp_path / "a.jpg", 64)
+    assert decoded.size == (600, 800)
     assert np.abs(pixels.astype(int) - np.asarray(full)).mean() < 2
 
 
@@ -113,9 +113,13 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path, image, image_format, expected
     [
         (False, (20, 40), 90),
         (True, (40, 20), 40),
-        ((20, 40), (20, 40), 90),  # as it is stored
-        ((40, 20), (40, 20), 40),  # as it is when it is turned
-        ((7, 9), (20, 40), 90),  # neither
+        (Drawn((20, 40), None), (20, 40), 90),  # as it is stored
+        (Drawn((40, 20), None), (40, 20), 40),  # as it is when it is turned
+        (Drawn((7, 9), None), (20, 40), 90),  # neither
+        (Drawn(None, (39.0, 20.0)), (40, 20), 40),  # boxes that the stored picture does not hold
+        (Drawn(None, (20.0, 39.0)), (20, 40), 90),  # boxes that the turned one does not hold
+        (Drawn((20, 40), (39.0, 19.0)), (40, 20), 40),  # the stored size, with boxes of the turned picture
+        (Drawn(None, (10.0, 10.0)), (20, 40), 90),  # boxes that both hold
     ],
 )
 @pytest.mark.parametrize("scale", [1, 16])
@@ -123,9 +127,11 @@ def test_exif_orientation_is_applied_if_the_boxes_are_upright(tmp_path, upright,
     exif = Image.Exif()
     exif[0x0112] = 6  # "turn a quarter clockwise to show"
     (tmp_path / "a.jpg").write_bytes(encoded(corners(40 * scale, 20 * scale), "JPEG", exif=exif))
-    told = upright if isinstance(upright, bool) else tuple(scale * side for side in upright)
-    pixels, found = decode(tmp_path / "a.jpg", 8, upright=told)
-    assert found == tuple(scale * side for side in size)
+    if not isinstance(upright, bool):
+        stated, reach = (value and tuple(scale * side for side in value) for value in upright)
+        upright = Drawn(stated, reach)
+    pixels, found = decode(tmp_path / "a.jpg", 8, upright=upright)
+    assert found.size == tuple(scale * side for side in size)
     np.testing.assert_allclose(pixels[1, 6], top_right, atol=4)
 
 
@@ -134,7 +140,7 @@ def test_a_square_is_not_turned_by_its_stated_size(tmp_path):
     exif[0x0112] = 6
     (tmp_path / "a.jpg").write_bytes(encoded(corners(20, 20), "JPEG", exif=exif))
     np.testing.assert_array_equal(
-        decode(tmp_path / "a.jpg", 8, upright=(20, 20))[0], decode(tmp_path / "a.jpg", 8, upright=False)[0]
+        decode(tmp_path / "a.jpg", 8, upright=Drawn((20, 20), None))[0], decode(tmp_path / "a.jpg", 8, upright=False)[0]
     )
 
 
@@ -145,8 +151,8 @@ def test_a_square_is_not_turned_by_its_stated_size(tmp_path):
         b"hello",
         b"\xff\xd8\xff",
         b"\x89PNG\r\n\x1a\n",
-        encoded(corners(), "GIF"),
-        encoded(corners(200, 200), "JPEG")[:-300],
+        encoded(corners(), "PCX"),
+        encoded(Image.effect_noise((99, 99), 50), "JPEG")[:-3000],
         encoded(Image.effect_noise((99, 99), 50), "PNG")[:-900],
         encoded(corners(), "PNG").replace(b"IDAT", b"IDAX"),
     ],
@@ -173,7 +179,7 @@ def test_too_many_pixels_are_refused_by_the_header(tmp_path, image_format, shape
     assert raised.value.kind == "oversized"
 
 
-SMALL_FILES = {name: encoded(corners(), name) for name in ("PNG", "JPEG")}
+SMALL_FILES = {name: encoded(corners(), name) for name in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")}
 
 
 @given(
@@ -187,8 +193,8 @@ def test_damage_gives_an_image_or_our_error(tmp_path_factory, image_format, chan
     path = tmp_path_factory.getbasetemp() / "damaged"
     path.write_bytes(data)
     out = np.zeros((1, 8, 8, 3), np.uint8)
-    (size,) = decode_all([path], out, workers=1, progress=False)
-    assert isinstance(size, UnreadableImage) or (len(size) == 2 and min(size) > 0)
+    (found,) = decode_all([path], out, workers=1, progress=False)
+    assert isinstance(found, UnreadableImage) or min(found.size) > 0
 
 
 @pytest.mark.parametrize("workers", [1, 4, None])
@@ -200,7 +206,7 @@ def test_decode_all_fills_the_rows_in_order(tmp_path, workers):
     out = np.full((20, 4, 4, 3), 250, np.uint8)
     sizes = decode_all(paths, out, workers=workers, progress=True)
     assert isinstance(sizes.pop(7), UnreadableImage)
-    assert sizes == [(5, 10 + i) for i in range(20) if i != 7]
+    assert sizes == [Decoded((5, 10 + i)) for i in range(20) if i != 7]
     np.testing.assert_array_equal(out, np.where(np.arange(20) == 7, 250, np.arange(20))[:, None, None, None] + 0 * out)
 
 
@@ -213,6 +219,140 @@ def test_remarks_on_metadata_stay_inside(tmp_path):
         Image.open(tmp_path / "a.jpg").load()
     filters = list(warnings.filters)
     with warnings.catch_warnings(record=True) as seen:
-        assert decode_all([tmp_path / "a.jpg"], np.zeros((1, 8, 8, 3), np.uint8), progress=False) == [(20, 40)]
+        assert decode_all([tmp_path / "a.jpg"], np.zeros((1, 8, 8, 3), np.uint8), progress=False) == [Decoded((20, 40))]
     assert not seen
     assert list(warnings.filters) == filters
+
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "MPO")
+
+
+@pytest.mark.parametrize("image_format", FORMATS)
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+def test_the_content_tells_the_format(tmp_path, image_format, name):
+    options = {"save_all": True, "append_images": [Image.new("RGB", (40, 20))]} if image_format == "MPO" else {}
+    (tmp_path / name).write_bytes(encoded(corners(), image_format, **options))
+    pixels, decoded = decode(tmp_path / name, 8)
+    assert decoded == Decoded((20, 40))
+    for (y, x), value in {(1, 1): 40, (1, 6): 90, (6, 1): 150, (6, 6): 220}.items():
+        np.testing.assert_allclose(pixels[y, x], value, atol=6)
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "TIFF", "WEBP", "PNG"])
+def test_the_first_picture_of_several_is_taken(tmp_path, image_format):
+    first, *others = (Image.new("RGB", (8, 8), (value, value, value)) for value in (10, 120, 250))
+    (tmp_path / "a").write_bytes(encoded(first, image_format, save_all=True, append_images=others))
+    np.testing.assert_allclose(decode(tmp_path / "a", 8)[0], 10, atol=2)
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_deflate", "jpeg"])
+def test_tiff_by_any_compression_turned_as_it_says(tmp_path, compression):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for turn, size, top_right in ((None, (20, 40), 90), (exif, (40, 20), 40)):
+        options = {"exif": turn} if turn else {}
+        (tmp_path / "a.tif").write_bytes(encoded(corners(), "TIFF", compression=compression, **options))
+        pixels, decoded = decode(tmp_path / "a.tif", 8, upright=bool(turn))
+        assert decoded.size == size
+        np.testing.assert_allclose(pixels[1, 6], top_right, atol=6)
+
+
+@pytest.mark.parametrize("share", [0.98, 0.7])
+@pytest.mark.parametrize("size", [8, 400])  # with and without the fast path
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_without_its_last_bytes_is_repaired(tmp_path, share, size, progressive):
+    image = Image.effect_noise((320, 320), 80).convert("RGB")
+    data = encoded(image, "JPEG", quality=95, progressive=progressive)
+    (tmp_path / "a.jpg").write_bytes(data)
+    whole, decoded = decode(tmp_path / "a.jpg", size)
+    assert decoded.notes == ()
+    (tmp_path / "a.jpg").write_bytes(data[: int(share * len(data))])
+    pixels, decoded = decode(tmp_path / "a.jpg", size)
+    (note,) = decoded.notes
+    assert note.startswith("repaired: the JPEG ends early, ")
+    if not progressive:
+        there = int(share * size) - size // 10
+        np.testing.assert_allclose(pixels[:there], whole[:there], atol=1)
+        assert abs(int(note.split()[5].rstrip("%")) / 100 - share) < 0.1
+
+
+def test_a_jpeg_of_which_less_than_half_is_there_is_broken(tmp_path):
+    data = encoded(Image.effect_noise((320, 320), 80), "JPEG", quality=95)
+    (tmp_path / "a.jpg").write_bytes(data[: int(0.4 * len(data))])
+    with pytest.raises(UnreadableImage, match="truncated") as raised:
+        decode(tmp_path / "a.jpg", 8)
+    assert raised.value.kind == "broken"
+
+
+def deep_png(values):
+    """16 bits a channel, `[H, W, channels]`, which Pillow does not write: by hand, without filters."""
+    height, width, channels = values.shape
+    lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(("bits", "kind"), [(8, "of 8 bits in 16"), (10, "of 10 bits in 16"), (12, "of 12 bits in 16")])
+def test_few_bits_in_sixteen_are_not_black(tmp_path, channels, bits, kind):
+    values = np.full((8, 8, channels), (1 << bits) - 1, np.uint16)
+    values[:4, :, :3] //= 2
+    (tmp_path / "a.png").write_bytes(deep_png(values))
+    pixels, decoded = decode(tmp_path / "a.png", 8)
+    np.testing.assert_allclose(pixels[4:], 255, atol=1)
+    np.testing.assert_allclose(pixels[:4], 127, atol=1)
+    assert [note.split(":")[0] for note in decoded.notes] == [kind]
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sixteen_bits_keep_their_upper_eight(tmp_path, channels):
+    values = np.full((8, 8, channels), 0xFFFF, np.uint16)
+    values[:4, :, :3] = 0x40FF
+    (tmp_path / "a.png").write_bytes(deep_png(values))
+    pixels, decoded = decode(tmp_path / "a.png", 8)
+    np.testing.assert_array_equal(pixels[0], np.full((8, 3), 0x40))
+    np.testing.assert_array_equal(pixels[7], np.full((8, 3), 255))
+    assert decoded.notes == ()
+
+
+def test_a_dark_picture_of_eight_bits_stays_dark(tmp_path):
+    for mode, color in (("RGB", (9, 3, 12)), ("L", 9)):
+        (tmp_path / "a.png").write_bytes(encoded(Image.new(mode, (8, 8), color), "PNG"))
+        pixels, decoded = decode(tmp_path / "a.png", 8)
+        np.testing.assert_array_equal(pixels[0, 0], np.broadcast_to(color, 3))
+        assert decoded.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.float32([[0, 0.5, 1.0, np.nan]]), [0, 127, 255, 0]),
+        (np.float32([[0, 100, 200, np.inf]]), [0, 100, 200, 0]),
+        (np.float32([[0, 500, 1000, -3]]), [0, 127, 255, 0]),
+        (np.int32([[0, 500_000, 1_000_000, -3]]), [0, 127, 255, 0]),
+        (np.int32([[0, 0x80FF, 0xFFFF, -3]]), [0, 0x80, 255, 0]),
+    ],
+)
+def test_numbers_of_tiff_are_scaled_by_what_is_there(tmp_path, values, expected):
+    (tmp_path / "a.tif").write_bytes(encoded(Image.fromarray(np.repeat(values, 4, axis=0)), "TIFF"))
+    pixels, _ = decode(tmp_path / "a.tif", 4)
+    np.testing.assert_allclose(pixels[0, :, 0], expected, atol=1)
+
+
+def test_a_png_with_a_large_profile_and_much_text_is_read(tmp_path):
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("notes", "x" * 3_000_000, zip=True)
+    profile = np.random.default_rng(0).bytes(2_000_000)
+    (tmp_path / "a.png").write_bytes(encoded(corners(), "PNG", pnginfo=info, icc_profile=profile))
+    assert decode(tmp_path / "a.png", 8)[1].size == (20, 40)
+
+
+def test_nothing_tells_of_numbers_that_are_no_pixels():
+    assert find_fit((10, 20), Drawn(None, None)) == "either"
+    assert find_fit((10, 20), Drawn((20, 10), (5.0, 20.0))) == "shown"  # the annotation's word comes first
+    assert find_fit((10, 20), Drawn(None, (10.5, 20.9))) == "stored"  # a pixel beyond the edge is careless drawing

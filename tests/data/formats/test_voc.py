@@ -531,7 +531,7 @@ def test_the_cache_sees_what_changed(folder, tmp_path):
     assert folder.read("a", "b", **cache).report.objects == 1
     folder.add("b", object_xml(), grey=20)
     assert folder.read("a", "b", **cache).report.objects == 2
-    folder.add("b", object_xml(), object_xml(), grey=20)
+    folder.add("b", object_xml(), object_xml(box=(1, 1, 9, 9)), grey=20)
     assert folder.read("a", "b", **cache).report.objects == 3
     assert folder.read("b", "a", **cache).ids == ("b", "a")
     assert folder.read("b", "a", image_size=4, **cache).examples.images.shape == (2, 4, 4, 3)

@@ -1,0 +1,190 @@
+"""Formats of image files: told by their first bytes, and opened by Pillow's class for that format alone.
+
+Nothing here depends on the file's ending. Formats that run other programs (EPS) or that hold no pixels are not opened.
+"""
+
+import io
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+START_BYTES = 30
+"""Bytes from which the format is told, and the size of a WebP."""
+
+NAMES = "JPEG, PNG, WebP, BMP, TIFF or GIF"
+
+_CLASSES: dict[bytes, type[ImageFile]] = {
+    b"\xff\xd8\xff": JpegImageFile,
+    b"\x89PNG\r\n\x1a\n": PngImageFile,
+    b"GIF87a": GifImageFile,
+    b"GIF89a": GifImageFile,
+    b"II*\0": TiffImageFile,
+    b"MM\0*": TiffImageFile,
+    b"II+\0": TiffImageFile,
+    b"MM\0+": TiffImageFile,
+    b"BM": BmpImageFile,
+}
+
+# Colour profiles and texts are thrown away here, but Pillow unpacks them, and refuses a whole PNG for a profile of more
+# than 1 MB. The file's own limits bound the packed bytes; these bound the unpacked ones.
+PngImagePlugin.MAX_TEXT_CHUNK = 32_000_000
+PngImagePlugin.MAX_TEXT_MEMORY = 64_000_000
+
+_LEAST_SHARE = 0.5
+"""Share of a JPEG's rows that must be there for the rest to be done without."""
+
+_TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF's tags
+
+_END_OF_JPEG = b"\xff\xd9"
+
+
+def image_class(start: bytes) -> type[ImageFile]:
+    """Pillow's class for a file that begins so.
+
+    Args:
+        start: the first `START_BYTES` of the file.
+
+    Raises:
+        ValueError: if it is of none of these formats.
+
+    Example:
+        >>> image_class(b"GIF89a...").__name__
+        'GifImageFile'
+    """
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return WebPImageFile
+    for signature, found in _CLASSES.items():
+        if start.startswith(signature):
+            return found
+    raise ValueError(f"neither {NAMES}")
+
+
+def claimed_size(start: bytes) -> tuple[int, int]:
+    """(width, height) of a WebP by its header; Pillow makes room for it while it opens the file.
+
+    Args:
+        start: the first `START_BYTES` of the file.
+
+    Returns:
+        (0, 0) for another format, whose size Pillow tells before it makes room.
+    """
+    if image_class(start) is not WebPImageFile:
+        return 0, 0
+    kind = start[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(start[24:27], "little"), 1 + int.from_bytes(start[27:30], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(start[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return int.from_bytes(start[26:28], "little") & 0x3FFF, int.from_bytes(start[28:30], "little") & 0x3FFF
+
+
+def tile_pixels(image: Image.Image) -> int:
+    """Pixels of a TIFF's tile, for which room is made whatever the size of the image; 0 without tiles."""
+    if not isinstance(image, TiffImageFile):
+        return 0
+    return int(image.tag_v2.get(_TILE_WIDTH, 0)) * int(image.tag_v2.get(_TILE_LENGTH, 0))
+
+
+def turns_itself(image: Image.Image) -> bool:
+    """Whether Pillow applies the orientation by itself, as it does to a TIFF."""
+    return isinstance(image, TiffImageFile)
+
+
+def load(image: Image.Image, file: BinaryIO, draft: tuple[int, int] | None) -> tuple[Image.Image, list[str]]:
+    """Decode the pixels.
+
+    A JPEG whose last bytes are missing is kept if at least half of its rows are there.
+
+    Args:
+        image: opened, not yet decoded.
+        file: that it was opened from.
+        draft: (width, height) that is enough of a JPEG, which skips detail that a resize would average away.
+
+    Returns:
+        The decoded image, of 8 bits a channel, and notes: what was odd about it, each a few words and a detail.
+
+    Raises:
+        OSError: if it is damaged.
+    """
+    notes: list[str] = []
+    if draft:
+        image.draft("RGB", draft)
+    try:
+        image.load()
+    except OSError as error:
+        if not isinstance(image, JpegImageFile) or "truncated" not in str(error):
+            raise
+        image, share = _load_cut_jpeg(file, draft)
+        if share < _LEAST_SHARE:
+            raise
+        notes.append(f"repaired: the JPEG ends early, {share:.0%} of its rows are there")
+    image, note = _to_eight_bits(image, file)
+    return image, notes + ([note] if note else [])
+
+
+def _load_cut_jpeg(file: BinaryIO, draft: tuple[int, int] | None) -> tuple[Image.Image, float]:
+    """Decode what is there, and tell the share of its rows: the decoder fills the others with one colour."""
+    file.seek(0)
+    image = JpegImageFile(io.BytesIO(file.read() + _END_OF_JPEG))
+    if draft:
+        image.draft("RGB", draft)
+    image.load()
+    pixels = np.asarray(image).reshape(image.height, image.width, -1)
+    flat = (pixels == pixels[-1, -1]).all(axis=(1, 2))
+    missing = image.height if flat.all() else int(flat[::-1].argmin())
+    return image, 1 - missing / image.height
+
+
+def _to_eight_bits(image: Image.Image, file: BinaryIO) -> tuple[Image.Image, str | None]:
+    """Numbers of more than 8 bits, of which Pillow's own conversion would leave black or white."""
+    if image.mode == "F":
+        values = np.nan_to_num(np.asarray(image), nan=0, posinf=0, neginf=0).clip(0)
+        peak = float(values.max(initial=0))
+        factor = 255 if peak <= 1 else 1 if peak <= 255 else 255 / peak
+        return Image.fromarray((values * factor).astype(np.uint8)), f"of floating-point numbers: up to {peak:.6g}"
+    if image.mode.startswith("I"):
+        grey, note = _shift(np.asarray(image))
+        return Image.fromarray(grey), note
+    if isinstance(image, PngImageFile) and image.mode in ("RGB", "RGBA"):
+        return _low_bits_of_colour(image, file)
+    return image, None
+
+
+def _shift(values: np.ndarray) -> tuple[np.ndarray, str | None]:
+    """The upper 8 of the bits that are in use: cameras store 10 or 12 in 16."""
+    peak = int(values.max(initial=0))
+    if peak >= 1 << 16:
+        return (values.clip(0) * (255 / peak)).astype(np.uint8), f"of more than 16 bits: up to {peak:,}"
+    bits = next(bits for bits in (8, 10, 12, 16) if peak < 1 << bits)
+    note = f"of {bits} bits in 16: up to {peak}" if peak > 0 and bits < 16 else None
+    return (values.clip(0) >> (bits - 8)).astype(np.uint8), note
+
+
+def _low_bits_of_colour(image: PngImageFile, file: BinaryIO) -> tuple[Image.Image, str | None]:
+    """A colour PNG of 16 bits, of which Pillow keeps the upper 8, if nothing reaches the upper 4 of these."""
+    highest = np.array(image.getextrema())[:3, 1]
+    if "transparency" in image.info or highest.max() > 15:
+        return image, None
+    file.seek(0)
+    low = PngImageFile(file)
+    deep = [tile._replace(args=f"{image.mode};16L") for tile in low.tile if str(tile.args).endswith(";16B")]
+    if not deep:
+        return image, None  # it has 8 bits and is dark
+    low.tile = deep  # read as if the lower byte came last, so that this byte is kept
+    low.load()
+    values = np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)
+    colour, note = _shift(values[..., :3])
+    if image.mode == "RGB":
+        return Image.fromarray(colour), note
+    alpha = values[..., 3:]
+    eight = _shift(alpha)[0] if alpha.max() < 1 << 12 else (alpha >> 8).astype(np.uint8)
+    return Image.fromarray(np.concatenate([colour, eight], axis=-1)), note

@@ -1,0 +1,126 @@
+"""What the layer between formats and arrays finds: units, sizes, turned pictures, rows that are there twice."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxssd.data.records import read_records
+from jaxssd.data.source import Record
+
+HEIGHT, WIDTH = 20, 40
+
+
+def picture(path, *, size=(WIDTH, HEIGHT), orientation=None):
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    Image.new("RGB", size, (9, 9, 9)).save(path, "JPEG", exif=exif)
+    return path
+
+
+def record(path, *boxes, labels=None, **fields):
+    count = len(boxes)
+    labels = np.zeros(count, np.int32) if labels is None else np.array(labels, np.int32)
+    boxes = np.array(boxes, np.float64).reshape(count, 4)
+    return Record(path.stem, path, path.name, f"{path.stem}.xml", boxes, labels, np.zeros(count, bool), **fields)
+
+
+def load(*records, exif="auto"):
+    return read_records(
+        records[0].image.parent,
+        records,
+        (),
+        image_size=8,
+        aspect="squash",
+        exif=exif,
+        class_names=("a", "b"),
+        max_objects=10,
+        allocate=lambda shape: np.empty(shape, np.uint8),
+        workers=1,
+        progress=False,
+    )
+
+
+def found(dataset):
+    """Boxes in pixels of each image, and what is reported."""
+    e = dataset.examples
+    boxes = [
+        (b[v] * np.tile(size, 2)).round(3).tolist() for b, v, size in zip(e.boxes, e.valid, dataset.sizes, strict=True)
+    ]
+    return boxes, [(p.action, p.kind, p.count) for p in dataset.report.problems]
+
+
+def test_rows_that_are_there_twice_are_dropped_and_counted(tmp_path):
+    a, b = [1, 2, 10, 20], [0, 0, 5, 5]
+    image = picture(tmp_path / "a.jpg")
+    boxes, problems = found(load(record(image, a, b, a, a, b, labels=[0, 0, 0, 1, 0])))
+    assert boxes == [[a, b, a]]  # the fourth row is of another class
+    assert problems == [("dropped", "repeated", 2)]
+
+
+OTHER = ("noted", "of another size than annotated", 1)
+
+
+@pytest.mark.parametrize(
+    ("stated", "box", "expected", "problems"),
+    [
+        (None, [1, 2, 10, 20], [1, 2, 10, 20], []),
+        ((20, 40), [1, 2, 10, 20], [1, 2, 10, 20], []),
+        ((40, 80), [2, 4, 20, 40], [1, 2, 10, 20], [OTHER]),  # twice the size: boxes are scaled
+        ((10, 20), [1, 2, 10, 20], [2, 4, 20, 40], [OTHER]),
+        ((201, 400), [10, 20, 100, 200], [0.995, 2, 9.95, 20], [OTHER]),  # to rounding
+        ((21, 40), [1, 2, 10, 20], [1, 2, 10, 20], [OTHER]),  # somebody counted from 0
+        ((40, 20), [1, 2, 10, 20], [1, 2, 10, 20], [OTHER]),  # sides exchanged, boxes inside
+    ],
+)
+def test_boxes_of_another_size_are_scaled(tmp_path, stated, box, expected, problems):
+    image = picture(tmp_path / "a.jpg")
+    assert found(load(record(image, box, stated_size=stated))) == ([[expected]], problems)
+
+
+@pytest.mark.parametrize(("stated", "box"), [((30, 40), [1, 2, 10, 20]), ((40, 20), [1, 2, 30, 20])])
+def test_an_image_of_another_shape_is_skipped(tmp_path, stated, box):
+    right = record(picture(tmp_path / "a.jpg"), [1, 2, 10, 20])
+    dataset = load(right, record(picture(tmp_path / "b.jpg"), box, stated_size=stated))
+    assert found(dataset) == ([[[1, 2, 10, 20]]], [("skipped", "of another shape than annotated", 1)])
+    assert f"says {stated[1]}x{stated[0]} (width x height) but the image has 40x20" in dataset.report.problems[0].detail
+
+
+TURNED = ("noted", "turned as its EXIF says", 1)
+LOW = [20, 5, 38, 15]  # fits 40 x 20 (height x width), which is what EXIF shows, and not 20 x 40
+WIDE = [5, 20, 15, 38]  # fits the pixels as they are stored
+SMALL = [2, 2, 12, 12]  # fits both
+
+
+@pytest.mark.parametrize(
+    ("boxes", "turned"),
+    [
+        ([LOW], [True]),
+        ([WIDE], [False]),
+        ([SMALL], [False]),
+        ([LOW, SMALL], [True, True]),  # as the others of the data set
+        ([WIDE, SMALL], [False, False]),
+        ([LOW, WIDE, SMALL], [True, False, False]),
+    ],
+)
+def test_boxes_show_whether_a_picture_is_turned(tmp_path, boxes, turned):
+    records = [record(picture(tmp_path / f"{n}.jpg", orientation=6), box) for n, box in enumerate(boxes)]
+    dataset = load(*records)
+    assert dataset.sizes.tolist() == [[WIDTH, HEIGHT] if turn else [HEIGHT, WIDTH] for turn in turned]
+    assert found(dataset) == ([[box] for box in boxes], [TURNED] * sum(turned))
+
+
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize(("exif", "size"), [("apply", [WIDTH, HEIGHT]), ("ignore", [HEIGHT, WIDTH])])
+def test_exif_can_be_applied_or_ignored(tmp_path, exif, size, upright):
+    image = picture(tmp_path / "a.jpg", orientation=6)
+    assert load(record(image, SMALL, upright=upright), exif=exif).sizes.tolist() == [size]
+
+
+def test_notes_about_pixels_are_reported(tmp_path):
+    image = tmp_path / "a.png"
+    Image.fromarray(np.full((8, 8), 1000, np.uint16)).save(image)
+    dataset = load(record(image, [1, 2, 3, 4]))
+    (problem,) = dataset.report.problems
+    assert (problem.file, problem.action, problem.kind) == ("a.png", "noted", "of 10 bits in 16")
+    assert problem.detail == "up to 1000"
