@@ -146,6 +146,13 @@ def test_an_outline_stands_in_for_a_bbox(bbox):
     assert instances([annotation]).boxes(1)[0] == [((5, 10, 35, 20), 2, False, True)]
 
 
+def test_outlines_are_never_corners():
+    """Hulls beyond the image are only that, though as corners they would fit it."""
+    outline = [[30, 20, 75, 20, 75, 58]]
+    rows = [{"id": n, "image_id": 1, "category_id": 2, "segmentation": outline} for n in range(4)]
+    assert [item.box for item in instances(rows).boxes(1)[0]] == [(20, 30, 58, 75)] * 4
+
+
 def test_a_mask_stands_in_for_a_bbox():
     mask = {"size": [3, 4], "counts": [4, 2, 1, 1, 4]}
     annotation = {"image_id": 1, "category_id": 2, "segmentation": mask, "iscrowd": 1}
