@@ -81,5 +81,10 @@ def _keep_known(entry: dict[str, Any]) -> dict[str, Any]:
 
 def four_numbers(bbox: object) -> tuple[float, float, float, float] | None:
     """The numbers of a bbox; None if they are not four, so that an outline is needed."""
-    numbers = as_numbers(bbox) if isinstance(bbox, list) and len(bbox) == 4 else None
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        return None
+    a, b, c, d = bbox
+    if type(a) is type(b) is type(c) is type(d) is float:
+        return a, b, c, d  # nearly all are, and files have millions
+    numbers = as_numbers(bbox)
     return (numbers[0], numbers[1], numbers[2], numbers[3]) if numbers else None

@@ -21,6 +21,8 @@ def as_id(value: object) -> Id | None:
         >>> as_id(7), as_id(7.0), as_id("7"), as_id("cat-7"), as_id(True), as_id(7.5), as_id(2**64)
         (7, 7, 7, 'cat-7', None, None, '18446744073709551616')
     """
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value  # nearly all are, and files have millions
     if isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer():

@@ -364,6 +364,16 @@ def test_other_formats_are_not_taken_for_coco(tmp_path):
     assert find_coco_files(tmp_path / "nowhere") == ()
 
 
+def test_files_of_captions_are_no_splits(tmp_path):
+    files = {
+        "train.json": instances("a.png"),
+        "captions_train.json": '{"info": {}}',
+        "image_info_test.json": '{"images": []}',
+    }
+    found = find_coco_files(write_tree(tmp_path / "data", files))
+    assert [(file.path.name, file.split) for file in found] == [("train.json", "train")]
+
+
 def test_the_first_words_tell_a_file(tmp_path):
     heads = {
         "a.json": '\ufeff {\n "info": {}}',

@@ -82,6 +82,12 @@ def test_case_accents_and_endings_that_another_system_wrote(tmp_path):
     assert images.find("img_1.png") == images.find("v1") == images.find("") == ()
 
 
+def test_the_exact_name_comes_before_one_of_another_case(tmp_path):
+    images = index(tmp_path, "below/both.png", "below/BOTH.png")
+    assert images.find("both.png") == ("below/both.png",)
+    assert images.find("BOTH.png") == ("below/BOTH.png",)
+
+
 def test_two_paths_of_one_file_are_no_riddle(tmp_path):
     images = index(tmp_path, "one/a.png", "two/b.png")
     (tmp_path / "two/a.png").symlink_to("../one/a.png")
