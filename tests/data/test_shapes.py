@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from jaxssd import box_iou
-from jaxssd.data import shapes
+from jaxssd.config import Config
+from jaxssd.data import shapes, sources
 from jaxssd.data.shapes import CLASS_NAMES, MAX_OBJECTS, make_shapes
 
 SIZE = 48
@@ -108,3 +109,10 @@ def test_bad_arguments_are_named(arguments):
     name = next(name for name, value in arguments.items() if value == 0)
     with pytest.raises(ValueError, match=name):
         make_shapes(**arguments)
+
+
+def test_no_picture_is_in_two_splits(monkeypatch):
+    monkeypatch.setattr(sources, "SHAPES_IMAGES", {"train": 2, "val": 2, "test": 2})
+    config = Config(image_size=16, classes=CLASS_NAMES)
+    pictures = [sources.load_split(config, split).examples.images for split in ("train", "val", "test")]
+    assert len({picture.tobytes() for images in pictures for picture in images}) == 6

@@ -43,7 +43,7 @@ PLANTED = (
         "chosen.train if split ==",
         "chosen.val if split ==",
         "trained on what is validated on",
-        f"{OPTIONS}[val_split]",
+        f"{OPTIONS}[train_split]",
     ),
     Mutant(
         SOURCES,
@@ -57,6 +57,7 @@ PLANTED = (
         "seed = list(SHAPES_IMAGES).index(split)",
         "seed = 0",
         "splits of Shapes share pictures",
+        "tests/data/test_shapes.py::test_no_picture_is_in_two_splits",
     ),
     Mutant(
         "jaxssd/data/results.py", "np.array([1, 1, 0, 0])", "np.array([1, 1, 1, 1])", "VOC's corners a pixel too far"
