@@ -32,7 +32,7 @@ PLANTED = (
         "tests/ops/test_ssd300_loss.py",
     ),
     Mutant(SSD, "box_loss / jnp.maximum(num_positive, 1)", "box_loss / len(logits)", "a mean over all anchors"),
-    Mutant(NMS, "jnp.triu(overlap, k=1)", "jnp.triu(overlap, k=0)", "every box suppresses itself"),
+    Mutant(NMS, "jnp.triu(overlap, k=1)", "jnp.triu(overlap, k=2)", "the next best box is never suppressed"),
     Mutant(NMS, "& (labels[:, None] == labels[None, :])", "", "classes suppress each other"),
     Mutant(NMS, "best > score_threshold", "best >= score_threshold", "exactly the score threshold is kept"),
     Mutant(NMS, "box_iou(ranked, ranked) > iou", "box_iou(ranked, ranked) >= iou", "exactly the threshold suppresses"),
