@@ -1,6 +1,7 @@
 """Decoded data sets on disk, each in a folder named by a fingerprint of all it was made from.
 
-A folder holds `images.npy`, which is memory-mapped when read, `arrays.npz` with the small arrays, and `meta.json`.
+A folder holds `images.npy`, which is memory-mapped when read, `arrays.npz` with the small arrays, and `meta.json` with
+checksums of the images and of itself; NumPy's `.npz` has its own.
 It is written under another name and renamed when whole, so that neither a killed run nor two at a time can leave half
 of one. Nothing in it is pickled. Any of it may be deleted at any time; nothing else ever deletes it.
 """
@@ -14,9 +15,13 @@ import shutil
 import time
 import uuid
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 from jaxtyping import UInt8
@@ -26,33 +31,82 @@ from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.records import Allocate
 from jaxssd.data.report import LoadReport, Problem
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Part of every fingerprint; to be raised when decoding or the files change."""
+
+ANNOTATIONS = {".xml", ".json", ".txt", ".yaml", ".yml", ".csv", ".names", ".data", ".gz"}
+"""Endings of files that say what is in the pictures: all of their bytes count."""
+
+SAMPLE_BYTES = 4096
+"""Read from the middle and from the end of every other file; pictures differ from their first pixels on."""
+
+BLOCK_BYTES = 1 << 24
+"""Of the images, for each checksum."""
+
+_WAY_OUT = "name a folder that can be written with the environment variable JAXSSD_CACHE"
 
 _ABANDONED = 24 * 3600  # seconds after which an unfinished folder is taken for a killed run's
 
 
 def default_cache_dir() -> Path:
-    """`$JAXSSD_CACHE`, else `$XDG_CACHE_HOME/jaxssd`, else `~/.cache/jaxssd`."""
+    """`$JAXSSD_CACHE`, else `$XDG_CACHE_HOME/jaxssd`, else `~/.cache/jaxssd`.
+
+    Raises:
+        OSError: if none of them is set and there is no home folder.
+    """
     if chosen := os.environ.get("JAXSSD_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxssd"
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen) / "jaxssd"
+    try:
+        return Path.home() / ".cache" / "jaxssd"
+    except RuntimeError as error:
+        raise OSError(f"no home folder to keep decoded images in: {_WAY_OUT}") from error
 
 
 def fingerprint(settings: Mapping[str, object], files: Iterable[Path | None]) -> str:
-    """A name for what a reader would give, without reading the files.
+    """A name for what a reader would give, without decoding a picture.
+
+    Two versions of a data set may have files of equal names, sizes and times, as an archive unpacks them. So the
+    annotations count as a whole, and a part of each picture.
 
     Args:
         settings: all that decides how the files are read; anything JSON can hold.
-        files: every input file in order; each adds its name, size and time of last change. None stands for a file
-            that is missing.
+        files: every input file in order; each adds its place, size, time of last change, and bytes. None stands for a
+            file that is missing.
 
     Returns:
         64 hexadecimal digits.
     """
-    stats = ((file, file.stat()) if file else None for file in files)
-    inputs = [found and (found[0].name, found[1].st_size, found[1].st_mtime_ns) for found in stats]
-    return hashlib.sha256(json.dumps([FORMAT_VERSION, settings, inputs], sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([FORMAT_VERSION, settings], sort_keys=True).encode())
+    real = cache(os.path.realpath)  # a call for each folder, not for each file
+    for file in files:
+        if file is None:
+            digest.update(b"missing")
+            continue
+        folder, name = os.path.split(file)
+        place = os.fsencode(os.path.join(real(folder), name))
+        stat = file.stat()
+        digest.update(b"%d %d %d %b" % (len(place), stat.st_size, stat.st_mtime_ns, place))
+        digest.update(_content(file, stat))
+    return digest.hexdigest()
+
+
+def _content(file: Path, stat: os.stat_result) -> bytes:
+    """What tells a file from another one of its size: a hash of an annotation, a sample of anything else."""
+    if not S_ISREG(stat.st_mode):
+        return b"no file"  # opening a pipe would wait
+    try:
+        with open(file, "rb", buffering=0) as content:
+            if file.suffix.lower() in ANNOTATIONS:
+                return hashlib.file_digest(content, "sha256").digest()
+            parts = []
+            for at in (stat.st_size // 2, max(stat.st_size - SAMPLE_BYTES, 0)):
+                content.seek(at)
+                parts.append(content.read(SAMPLE_BYTES))
+            return b"".join(parts)
+    except PermissionError:
+        return b"closed"
 
 
 def cached(cache_dir: Path | None, key: str, build: Callable[[Allocate], Dataset]) -> Dataset:
@@ -74,14 +128,18 @@ def cached(cache_dir: Path | None, key: str, build: Callable[[Allocate], Dataset
     folder = cache_dir / key
     if folder.exists():
         try:
-            return _load(folder)
+            return _load(folder, verify=True)
         except Exception as error:  # a damaged file can make NumPy, zipfile or json raise nearly anything
             warnings.warn(f"the cache {folder} is damaged ({error}) and is made again", stacklevel=2)
             shutil.rmtree(folder, ignore_errors=True)
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(cache_dir)
     staging = cache_dir / f"{key}.{uuid.uuid4().hex}.unfinished"
-    staging.mkdir()
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(cache_dir)
+        staging.mkdir()
+    except OSError as error:
+        detail = f"{error.strerror}: decoded images cannot be kept there; {_WAY_OUT}"
+        raise OSError(error.errno, detail, str(cache_dir)) from error
     UNFINISHED.add(staging)
     try:
         _save(staging, build(lambda shape: _allocate(staging / "images.npy", shape)))
@@ -89,7 +147,7 @@ def cached(cache_dir: Path | None, key: str, build: Callable[[Allocate], Dataset
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         UNFINISHED.discard(staging)
-    return _load(folder)
+    return _load(folder, verify=False)  # just written
 
 
 def _allocate(path: Path, shape: tuple[int, ...]) -> UInt8[np.memmap, "..."]:
@@ -123,17 +181,24 @@ def _save(folder: Path, dataset: Dataset) -> None:
         "class_names": dataset.class_names,
         "ids": dataset.ids,
         "report": asdict(dataset.report),
+        "checksums": checksums(images),
     }
-    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    text = json.dumps(meta)
+    (folder / "meta.json").write_text(json.dumps({"checksum": zlib.crc32(text.encode()), "meta": text}))
 
 
-def _load(folder: Path) -> Dataset:
-    meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+def _load(folder: Path, *, verify: bool) -> Dataset:
+    whole = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    if zlib.crc32(whole["meta"].encode()) != whole["checksum"]:
+        raise ValueError("meta.json has another checksum")
+    meta = json.loads(whole["meta"])
     with np.load(folder / "arrays.npz", allow_pickle=False) as file:
         arrays = dict(file)
     arrays["images"] = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
     if _forms(arrays) != meta["arrays"]:
         raise ValueError(f"arrays are {_forms(arrays)}, expected {meta['arrays']}")
+    if verify and checksums(arrays["images"]) != meta["checksums"]:
+        raise ValueError("images.npy has another checksum")
     report = meta["report"]
     problems = tuple(Problem(**problem) for problem in report["problems"])
     return Dataset(
@@ -144,6 +209,19 @@ def _load(folder: Path) -> Dataset:
         placements=arrays["placements"],
         report=LoadReport(report["images"], report["objects"], problems),
     )
+
+
+def checksums(images: UInt8[np.ndarray, "..."]) -> list[int]:
+    """CRC-32 of each block of an array's bytes, several at a time.
+
+    Example:
+        >>> checksums(np.zeros((2, 3), np.uint8)), checksums(np.zeros((0,), np.uint8))
+        ([2982322595], [])
+    """
+    flat = np.ascontiguousarray(images).reshape(-1)
+    blocks = [flat[at : at + BLOCK_BYTES] for at in range(0, flat.size, BLOCK_BYTES)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(zlib.crc32, blocks))
 
 
 def _arrays(dataset: Dataset) -> dict[str, np.ndarray]:

@@ -38,6 +38,9 @@ _CLASSES: dict[bytes, type[ImageFile]] = {
 PngImagePlugin.MAX_TEXT_CHUNK = 32_000_000
 PngImagePlugin.MAX_TEXT_MEMORY = 64_000_000
 
+EXIF_KEYS = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
+"""Where Pillow keeps what may state an orientation."""
+
 _LEAST_SHARE = 0.5
 """Share of a JPEG's rows that must be there for the rest to be done without."""
 

@@ -161,7 +161,7 @@ def find_fit(stored: tuple[int, int], drawn: Drawn) -> Fit:
 
 def stored_size(file: ImageFile) -> tuple[int, int]:
     """(height, width) of an image as it is stored, by its header alone; raises as `decode` does."""
-    with _opened(file) as image:
+    with _opened(file) as (image, _):
         width, height = image.size
         return height, width
 
@@ -284,6 +284,8 @@ class _PatientReader(io.BufferedReader):
 
 def _swaps_sides(image: Image.Image) -> bool:
     """Whether the EXIF orientation is a quarter turn, with or without a mirror."""
+    if image_formats.EXIF_KEYS.isdisjoint(image.info) and not image_formats.turns_itself(image):
+        return False  # asked first, because it is so of most, and to look for the orientation takes time
     return image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
 
 

@@ -214,9 +214,9 @@ def _check(
         elif excess > TOLERANCE:
             problems.append(Problem(file, "clipped", "beyond the image's edge", where))
 
-    rows = np.column_stack([pixels, record.labels, record.difficult])
-    first = np.zeros(len(rows), bool)
-    first[np.unique(rows, axis=0, return_index=True)[1]] = True
+    rows = [*zip(*pixels.T.tolist(), record.labels.tolist(), record.difficult.tolist(), strict=True)]
+    seen = dict(zip(reversed(rows), range(len(rows) - 1, -1, -1), strict=True))  # row -> where it comes first
+    first = np.isin(np.arange(len(rows)), list(seen.values()))
     if repeated := int((inside & ~first).sum()):
         detail = "the same box and class as another row of the image"
         problems.append(Problem(file, "dropped", "repeated", detail, repeated))

@@ -3,11 +3,13 @@ import json
 import os
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from jaxssd.data import cache
 from jaxssd.data.cache import cached, default_cache_dir, fingerprint
 from jaxssd.data.dataset import Dataset, Examples, LoadReport, Problem
 
@@ -90,10 +92,18 @@ def damage_bit(folder):
     (folder / "arrays.npz").write_bytes(data)
 
 
-def edit_meta(folder, change):
-    meta = json.loads((folder / "meta.json").read_text())
+def edit_meta(folder, change, checksum=True):
+    meta = json.loads(json.loads((folder / "meta.json").read_text())["meta"])
     change(meta)
-    (folder / "meta.json").write_text(json.dumps(meta))
+    text = json.dumps(meta)
+    record = {"checksum": zlib.crc32(text.encode()) if checksum else 0, "meta": text}
+    (folder / "meta.json").write_text(json.dumps(record))
+
+
+def flip(folder, name, position):
+    data = bytearray((folder / name).read_bytes())
+    data[position] ^= 4
+    (folder / name).write_bytes(data)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +114,10 @@ def edit_meta(folder, change):
         lambda folder: (folder / "meta.json").write_text("[1]"),
         lambda folder: (folder / "meta.json").write_bytes(b"\xff\x00"),
         lambda folder: edit_meta(folder, lambda meta: meta.pop("ids")),
+        lambda folder: edit_meta(folder, lambda meta: None, checksum=False),
+        lambda folder: flip(folder, "meta.json", -20),
+        lambda folder: flip(folder, "images.npy", -1),
+        lambda folder: flip(folder, "images.npy", 128 + 50),
         lambda folder: edit_meta(folder, lambda meta: meta["report"].update(problems=[{"file": "x"}])),
         lambda folder: (folder / "images.npy").write_bytes((folder / "images.npy").read_bytes()[:-1]),
         lambda folder: (folder / "images.npy").write_bytes(b""),
@@ -201,6 +215,55 @@ def test_fingerprint_sees_settings_and_files(tmp_path):
     assert len(set(different)) == len(different)
 
 
+def test_two_versions_that_one_archive_unpacks_are_two(tmp_path):
+    """Names, sizes and times of the files are equal: the place, the labels and the pixels' bytes tell them apart."""
+
+    def version(folder, label=b"<name>cat</name>", picture=bytes(20_000)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        files = [tmp_path / folder / "a.xml", tmp_path / folder / "a.jpg"]
+        for file, content in zip(files, (label, picture), strict=True):
+            file.write_bytes(content)
+            os.utime(file, ns=(0, 123_456_789))
+        return fingerprint({}, files)
+
+    first = version("one")
+    assert version("one") == first
+    middle, end = bytearray(20_000), bytearray(20_000)
+    middle[10_100], end[-2] = 1, 1
+    others = [
+        version("one", label=b"<name>dog</name>"),
+        version("one", picture=bytes(middle)),
+        version("one", picture=bytes(end)),
+        version("two"),
+    ]
+    assert len({first, *others}) == 5
+    (tmp_path / "link").symlink_to(tmp_path / "two")
+    assert version("link") == others[-1]  # another way to the same place
+
+
+def test_all_of_a_large_annotation_counts(tmp_path):
+    file, seen = tmp_path / "instances.json", set()
+    for at in (0, 30_000, 99_999):
+        content = bytearray(100_000)
+        content[at] = 1
+        file.write_bytes(content)
+        os.utime(file, ns=(0, 1))
+        seen.add(fingerprint({}, [file]))
+    assert len(seen) == 3
+
+
+def test_every_block_has_a_checksum(monkeypatch):
+    monkeypatch.setattr(cache, "BLOCK_BYTES", 100)
+    images = np.arange(240, dtype=np.uint8).reshape(4, 4, 5, 3)
+    before = cache.checksums(images)
+    assert len(before) == 3
+    for block in range(3):
+        changed = images.copy()
+        changed.reshape(-1)[100 * block + 7] ^= 1
+        differs = [a != b for a, b in zip(before, cache.checksums(changed), strict=True)]
+        assert differs == [number == block for number in range(3)]
+
+
 def test_default_cache_dir(monkeypatch):
     monkeypatch.setenv("JAXSSD_CACHE", "/chosen")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
@@ -209,3 +272,16 @@ def test_default_cache_dir(monkeypatch):
     assert default_cache_dir() == Path("/xdg/jaxssd")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert default_cache_dir() == Path.home() / ".cache" / "jaxssd"
+
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(OSError, match=r"no home folder.*JAXSSD_CACHE"):
+        default_cache_dir()
+
+
+def test_a_cache_that_cannot_be_written_names_the_way_out(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match=r"decoded images cannot be kept there.*JAXSSD_CACHE.*file"):
+        cached(tmp_path / "file" / "cache", KEY, Builder())

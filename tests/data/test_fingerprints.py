@@ -17,6 +17,7 @@ CHANGES = {
     "image_size": 16,
     "class_names": ("y", "x"),
     "aspect": "crop",
+    "exif": "ignore",
     "max_objects": 3,
 }
 """Of each argument of `read`, another value."""
