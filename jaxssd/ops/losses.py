@@ -1,5 +1,7 @@
 """Classification losses, elementwise and unreduced, and the choice of the hardest negatives."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -126,9 +128,7 @@ def _hardest_first(loss: Float[Array, " A"], positive: Bool[Array, " A"]) -> Int
     return jnp.where(positive, last, jnp.where(jnp.isnan(loss), last - 1, rank))
 
 
-def _same_shape(
-    function: str, logits: ArrayLike, targets: ArrayLike
-) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+def _same_shape(function: str, logits: Any, targets: Any) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """Both as floats; broadcasting would hide a transposed or forgotten axis."""
     logits, targets = as_arrays(function, logits=(logits, "..."), targets=(targets, "..."))
     if logits.shape != targets.shape:

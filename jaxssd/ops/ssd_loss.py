@@ -169,7 +169,7 @@ def ssd_loss(
 
 
 def _known_labels(
-    labels: Array, valid: Bool[Array, " G"], num_classes: int, *, given: tuple[Any, Any]
+    labels: Array, valid: Bool[Array, " G"], num_classes: Any, *, given: tuple[Any, Any]
 ) -> tuple[Int[Array, " G"], Bool[Array, ""]]:
     """Labels as int32, zero where not valid, and whether the others lie in `[0, C)`: an error where that is concrete.
 
@@ -196,7 +196,7 @@ def _known_labels(
     return labels.astype(jnp.int32), known
 
 
-def _checked(name: str, values: Any, shape: tuple[int, ...]) -> Array:
+def _checked(name: str, values: Any, shape: tuple) -> Array:
     """What a function given by the caller returned; a mean in place of losses would broadcast."""
     found = np.shape(values)
     if found != shape:

@@ -1,0 +1,283 @@
+"""Every public function under every transformation and every kind of input: one row a function, one test a promise.
+
+Sharding is in `two_devices.py`, which runs here in a process of its own.
+"""
+
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import checkify
+
+import jaxssd
+from jaxssd.ops.matching import RULES
+
+RNG = np.random.default_rng(0)
+ANCHORS = jaxssd.make_anchors((2,), (1.0,), ((1.0, 1.0),))
+NEAR = RNG.random((4, 2)) / 2
+BOXES = np.concatenate([NEAR, NEAR + 0.3], axis=-1).astype(np.float32)
+LOGITS, ACTIVATIONS = (RNG.normal(size=(4, n)).astype(np.float32) for n in (3, 4))
+LABELS, VALID = np.array([0, 2, 1, 0], np.int32), np.array([True, True, False, True])
+FEW = {"max_outputs": 3}
+
+
+class Row(NamedTuple):
+    """A function, its arguments, settings that can be traced, and keywords; which arguments have a gradient."""
+
+    function: Any
+    arguments: tuple
+    settings: Mapping = MappingProxyType({})
+    differentiable: bool = True
+    keywords: Mapping = MappingProxyType({})
+
+
+ROWS = {
+    "box_area": Row(jaxssd.box_area, (BOXES,)),
+    "box_iou": Row(jaxssd.box_iou, (BOXES, BOXES[::-1])),
+    "generalized_box_iou": Row(jaxssd.generalized_box_iou, (BOXES, BOXES[::-1])),
+    "clip_boxes": Row(jaxssd.clip_boxes, (BOXES,)),
+    "to_corners": Row(jaxssd.to_corners, (BOXES,)),
+    "to_center_size": Row(jaxssd.to_center_size, (BOXES,)),
+    "decode_tanh": Row(jaxssd.decode_tanh, (ACTIVATIONS, ANCHORS)),
+    "encode_offsets": Row(jaxssd.encode_offsets, (BOXES, ANCHORS), {"scales": (9.0, 9.0, 5.0, 4.0)}),
+    "decode_offsets": Row(jaxssd.decode_offsets, (ACTIVATIONS, ANCHORS), {"scales": (9.0, 9.0, 5.0, 4.0)}),
+    "bce_loss": Row(jaxssd.bce_loss, (LOGITS, LOGITS > 0)),
+    "focal_loss": Row(jaxssd.focal_loss, (LOGITS, LOGITS > 0), {"alpha": 0.3, "gamma": 1.5}),
+    "hard_negative_mask": Row(jaxssd.hard_negative_mask, (LOGITS[:, 0], VALID), {"ratio": 1}, differentiable=False),
+    "match_anchors": Row(
+        jaxssd.match_anchors, (ANCHORS.corners, BOXES, VALID), {"threshold": 0.3}, differentiable=False
+    ),
+    "ssd_loss": Row(
+        jaxssd.ssd_loss,
+        (LOGITS, ACTIVATIONS, BOXES, LABELS, VALID, ANCHORS),
+        {"negative_ratio": 2, "threshold": 0.3},
+    ),
+    "nms": Row(jaxssd.nms, (BOXES, LOGITS[:, 0], VALID), {"iou_threshold": 0.3}, False, FEW),
+    "multiclass_nms": Row(
+        jaxssd.multiclass_nms, (BOXES, LOGITS), {"iou_threshold": 0.3, "score_threshold": 0.1}, False, FEW
+    ),
+}
+# These make arrays of no array; or take random keys and images, and have tests of their own.
+WITHOUT_ROW = {
+    "make_anchors", "ssd300_anchors", "identity_augmentation", "sample_augmentation", "augment_image", "augment_boxes",
+    "average_precision",
+}  # fmt: skip
+EVERY = pytest.mark.parametrize("name", ROWS)
+
+
+def call(name, traced=True):
+    row = ROWS[name]
+    return partial(row.function, **row.keywords, **(row.settings if traced else {}))
+
+
+def same(got, expected):
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), got, expected)
+
+
+def first_float(output):
+    return sum(jnp.sum(x) for x in jax.tree.leaves(output) if jnp.issubdtype(x.dtype, jnp.floating))
+
+
+def test_every_public_function_has_a_row():
+    functions = {name for name in jaxssd.__all__ if inspect.isfunction(inspect.unwrap(getattr(jaxssd, name)))}
+    assert functions == set(ROWS) | WITHOUT_ROW
+
+
+@EVERY
+def test_jit_settings_vmap_scan_and_checkpoint_agree_with_eager(name):
+    row, function = ROWS[name], call(name)
+    expected = function(*row.arguments)
+    same(jax.jit(partial(row.function, **row.keywords))(*row.arguments, **row.settings), expected)
+    twice = jax.tree.map(lambda x: jnp.stack([x, x])[None], row.arguments)
+    same(jax.tree.map(lambda x: x[0, 1], jax.jit(jax.vmap(jax.vmap(function)))(*twice)), expected)
+    scanned = jax.jit(lambda xs: jax.lax.scan(lambda _, x: (0, jax.checkpoint(function)(*x)), 0, xs)[1])
+    same(jax.tree.map(lambda x: x[0], scanned(jax.tree.map(lambda x: x[0], twice))), expected)
+
+
+@pytest.mark.parametrize(("name", "setting"), [(name, setting) for name in ROWS for setting in ROWS[name].settings])
+def test_settings_are_swept_by_vmap(name, setting):
+    row = ROWS[name]
+    values = np.array([row.settings[setting]] * 2, np.float32)
+    swept = jax.vmap(lambda value: call(name, False)(*row.arguments, **(row.settings | {setting: value})))
+    same(jax.tree.map(lambda x: x[1], swept(values)), call(name)(*row.arguments))
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if ROWS[name].differentiable])
+def test_gradients_are_finite_and_the_same_under_checkpoint(name):
+    row = ROWS[name]
+
+    def total(x, wrap=lambda f: f):
+        return first_float(wrap(call(name))(x, *row.arguments[1:]))
+
+    gradient = jax.jit(jax.grad(total))(row.arguments[0])
+    assert np.isfinite(gradient).all()
+    same(jax.jit(jax.grad(partial(total, wrap=jax.checkpoint)))(row.arguments[0]), gradient)
+
+
+@EVERY
+def test_lists_masks_and_half_precision(name):
+    row, function = ROWS[name], partial(inspect.unwrap(ROWS[name].function), **ROWS[name].keywords)
+    expected = function(*row.arguments)
+    as_list = [x if isinstance(x, tuple) else np.asarray(x).tolist() for x in row.arguments]
+    same(function(*as_list), expected)
+    ints = [2 * x.astype(np.int32) if getattr(x, "dtype", None) in (bool,) and "loss" not in name else x
+            for x in row.arguments]  # fmt: skip
+    same(function(*ints), expected)
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16) if x.dtype == np.float32 else x, row.arguments)
+    floats = [x for x in jax.tree.leaves(function(*half)) if jnp.issubdtype(x.dtype, jnp.floating)]
+    assert all(x.dtype == jnp.float32 for x in floats)
+    if name != "ssd_loss":
+        same(function(*half), function(*jax.tree.map(lambda x: x.astype(jnp.float32), half[:1]), *half[1:]))
+
+
+@EVERY
+def test_what_is_no_array_names_function_and_argument(name):
+    row, function = ROWS[name], inspect.unwrap(ROWS[name].function)
+    argument = next(iter(inspect.signature(function).parameters))
+    for wrong in (None, "boxes", [[0.0], [1.0, 2.0]], np.array([1j]), object()):
+        with pytest.raises((TypeError, ValueError), match=f"^{name}: `{argument}`"):
+            function(wrong, *row.arguments[1:], **row.keywords)
+
+
+@EVERY
+def test_strict_promotion_in_x64(name):
+    row = ROWS[name]
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        wide = [np.float64(x) if getattr(x, "dtype", None) == np.float32 else x for x in row.arguments]
+        output = jax.jit(call(name))(*wide)
+    assert all(x.dtype != np.float32 for x in jax.tree.leaves(output))
+
+
+def test_zero_sizes():
+    none, row = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+    no_anchors = jaxssd.Anchors(none, none, none[:, :1])
+    assert inspect.unwrap(jaxssd.box_iou)([], BOXES).shape == (0, 4)
+    assert not inspect.unwrap(jaxssd.nms)([], [], **FEW).valid.any()
+    for rule in RULES:
+        assert jaxssd.match_anchors(none, BOXES, VALID, rule=rule).positive.shape == (0,)
+        assert not jaxssd.match_anchors(ANCHORS.corners, none, row > 0, rule=rule).positive.any()
+        assert jaxssd.ssd_loss(none[:, :3], none, BOXES, LABELS, VALID, no_anchors, rule=rule).total == 0
+    loss = inspect.unwrap(jaxssd.ssd_loss)(LOGITS, ACTIVATIONS, [], [], [], ANCHORS)
+    assert loss.localization == 0
+
+
+SYMBOLIC = {
+    "box_iou": ("N,4", "M,4"),
+    "generalized_box_iou": ("N,4", "M,4"),
+    "focal_loss": ("A,C", "A,C"),
+    "hard_negative_mask": ("A", "A"),
+    "match_anchors": ("A,4", "G,4", "G"),
+    "nms": ("K,4", "K", "K"),
+    "multiclass_nms": ("A,4", "A,C"),
+    "ssd_loss": ("A,C", "A,4", "G,4", "G", "G", ("A,4", "A,4", "A,1")),
+}
+
+
+@pytest.mark.parametrize("name", SYMBOLIC)
+def test_export_with_symbolic_sizes(name):
+    row, scope = ROWS[name], jax.export.SymbolicScope()
+
+    def shape(form, x):
+        if isinstance(form, tuple):
+            return type(x)(*map(shape, form, x))
+        return jax.ShapeDtypeStruct(jax.export.symbolic_shape(form, scope=scope), x.dtype)
+
+    exported = jax.export.export(jax.jit(call(name)))(*map(shape, SYMBOLIC[name], row.arguments))
+    found = exported.call(*row.arguments)
+    same(found, call(name)(*row.arguments))
+    assert type(found) is type(call(name)(*row.arguments))
+
+
+@pytest.mark.parametrize("name", ["Anchors", "Match", "SSDLoss", "NMSResult", "Detections"])
+def test_records_are_known_to_export(name):
+    """Writing itself needs a library that JAX does not bring along; a record is registered once."""
+    with pytest.raises(ValueError, match="uplicate"):
+        jax.export.register_namedtuple_serialization(getattr(jaxssd, name), serialized_name=f"again.{name}")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_padding_with_nan_does_not_stop_debug_nans(dtype):
+    boxes = np.where(VALID[:, None], BOXES, np.nan).astype(dtype)
+    with jax.debug_nans(True):
+        for rule in RULES:
+            jaxssd.match_anchors(ANCHORS.corners, boxes, VALID, rule=rule)
+            jax.grad(lambda x, rule=rule: jaxssd.ssd_loss(x, ACTIVATIONS, boxes, LABELS, VALID, ANCHORS, rule=rule)[0])(
+                jnp.asarray(LOGITS)
+            )
+        jaxssd.nms(boxes, np.where(VALID, LOGITS[:, 0], np.nan).astype(dtype), VALID, **FEW)
+        jaxssd.multiclass_nms(boxes, np.where(VALID[:, None], LOGITS, np.nan).astype(dtype), **FEW)
+
+
+@pytest.mark.parametrize("function", [jaxssd.box_iou, jaxssd.generalized_box_iou])
+def test_tiny_and_unknown_boxes(function):
+    for side in (1e-20, 1e-15, 1e-10, 1.0):
+        boxes = np.array([[0, 0, 1, 1], [0, 0, 0.5, 1], [0, 0.5, 1, 2], [3, 3, 4, 4]], np.float32) * np.float32(side)
+        mixed = np.array([[0, 0, side, 1], [0, 0, 1, side], [0, 0, side, side]], np.float32)
+        assert function(boxes, boxes)[0, 0] == 1
+        for a, b in ((boxes, boxes), (boxes, mixed), (mixed, mixed)):
+            assert all(np.isfinite(x).all() for x in jax.jacobian(function, argnums=(0, 1))(a, b))
+    assert np.isnan(function(np.full((1, 4), np.nan, np.float32), BOXES)).all()
+
+
+@pytest.mark.parametrize("keywords", [{}, {"encode": jaxssd.encode_offsets}, {"negative_ratio": 1}])
+@pytest.mark.parametrize("valid", [VALID, np.zeros(4, bool)])
+def test_a_nan_in_a_prediction_is_a_nan_in_the_loss(keywords, valid):
+    loss = jax.jit(partial(jaxssd.ssd_loss, **keywords))
+    assert np.isfinite(loss(LOGITS, ACTIVATIONS, BOXES, LABELS, valid, ANCHORS).total)
+    for anchor in range(4):
+        spoilt = LOGITS.copy(), ACTIVATIONS.copy()
+        spoilt[0][anchor, 1] = spoilt[1][anchor, 2] = np.nan
+        assert np.isnan(loss(spoilt[0], ACTIVATIONS, BOXES, LABELS, valid, ANCHORS).total)
+        assert np.isnan(loss(LOGITS, spoilt[1], BOXES, LABELS, valid, ANCHORS).total)
+
+
+@pytest.mark.parametrize("label", [-1, 3, 255])
+def test_a_label_of_no_class_is_never_background(label):
+    wrong = np.where(LABELS == 2, label, LABELS).astype(np.int32)
+    arguments = (LOGITS, ACTIVATIONS, BOXES, wrong, VALID, ANCHORS)
+    with pytest.raises(ValueError, match=f"ssd_loss: `gt_labels` has {label} in a valid row"):
+        jaxssd.ssd_loss(*arguments)
+    total = jax.jit(lambda *x: jaxssd.ssd_loss(*x).total)
+    assert np.isnan(total(*arguments))
+    assert np.isnan(jax.grad(total)(*arguments)).any()
+    assert "gt_labels" in checkify.checkify(total)(*arguments)[0].get()
+    assert checkify.checkify(total)(LOGITS, ACTIVATIONS, BOXES, LABELS, VALID, ANCHORS)[0].get() is None
+
+
+@pytest.mark.parametrize("name", ["class_loss", "decode", "encode"])
+def test_a_function_that_reduces_is_named(name):
+    with pytest.raises(ValueError, match=f"ssd_loss: `{name}` returned an array of shape"):
+        jaxssd.ssd_loss(*ROWS["ssd_loss"].arguments, **{name: lambda x, y: jnp.mean(x)})
+
+
+def test_settings_out_of_range_and_sizes_that_are_traced_are_named():
+    for setting, wrong in {"alpha": 1.5, "gamma": -1.0}.items():
+        with pytest.raises(ValueError, match=f"focal_loss: `{setting}` is"):
+            jaxssd.focal_loss(LOGITS, LOGITS > 0, **{setting: wrong})
+    weighted = (jaxssd.focal_loss(LOGITS, LOGITS > 0, alpha=a) for a in (None, 0.5))
+    np.testing.assert_allclose(next(weighted), 2 * next(weighted), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"box_iou.*expected one number|nms: `iou_threshold` has shape"):
+        jaxssd.nms(BOXES, LOGITS[:, 0], iou_threshold=jnp.array([0.5]))
+
+
+def test_anchors_of_traced_sizes():
+    same(jax.jit(lambda z, r: jaxssd.make_anchors((2, 1), z, r))((0.5, 1.0), ((1.0, 0.5),)),
+         jaxssd.make_anchors((2, 1), (0.5, 1.0), ((1.0, 0.5),)))  # fmt: skip
+
+
+def test_on_two_devices():
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/ops/two_devices.py"]
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    result = subprocess.run(command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
