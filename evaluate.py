@@ -39,7 +39,7 @@ class Command:
     export: bool = False
     """Also write every detection: as COCO results, with the truth they belong to, and as VOC's comp4 files."""
     images: tuple[Path, ...] = ()
-    """Photographs (JPEG or PNG) to detect on, instead of scoring."""
+    """Photographs to detect on, instead of scoring: files, folders or quoted patterns."""
     explain: bool = False
     """Draw the ideas of the lesson on images of the split, instead of scoring; of a detection run."""
     out: Path | None = None
@@ -165,6 +165,7 @@ def detect_images(command: Command) -> None:
 
     from jaxssd.atomic import write_json
     from jaxssd.data.images import UnreadableImage, decode_photograph
+    from jaxssd.data.photographs import find_photographs
     from jaxssd.data.placement import in_image, place_images
     from jaxssd.training import RunFolder, make_predict, map_batches, report_photograph, restore
     from jaxssd.training.run_folder import new_folder
@@ -175,7 +176,7 @@ def detect_images(command: Command) -> None:
     predict = make_predict(task)
     rows: list[dict] = []
     failures: list[str] = []
-    for file in tqdm(command.images, "detecting", unit=" images", disable=None):
+    for file in tqdm(find_photographs(command.images), "detecting", unit=" images", disable=None):
         try:
             image, photograph = decode_photograph(file, config.image_size, config.aspect)
         except UnreadableImage as error:

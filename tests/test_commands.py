@@ -201,13 +201,15 @@ def test_evaluation_on_other_data_and_split(trained, voc_folder, cache):
 def test_images(trained, voc_folder, cache, tmp_path):
     folder, _ = trained
     files = [voc_folder / "JPEGImages" / f"{name}.jpg" for name in ("000", "001")]
-    same_name = tmp_path / "000.jpg"
+    more = tmp_path / "more"
+    more.mkdir()
+    same_name = more / "000.jpg"
     Image.fromarray(np.full((40, 30, 3), 99, np.uint8)).save(same_name)
-    broken = tmp_path / "broken.jpg"
+    broken = more / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff nothing")
     out = tmp_path / "out"
     arguments = ("--threshold", "0.0", "--out", out)
-    result = run("evaluate.py", folder, "--images", *files, same_name, broken, *arguments, cache=cache)
+    result = run("evaluate.py", folder, "--images", *files, more, *arguments, cache=cache)
     assert result.returncode == 1
     assert str(broken) in result.stderr
     rows = json.loads((out / "detections.json").read_text())
