@@ -1,17 +1,24 @@
 """Random zoom, shift, rotation, flip and lighting of an image and its boxes: pure functions of sampled parameters."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, random
+from jax.experimental import checkify
 from jax.scipy.ndimage import map_coordinates
-from jaxtyping import Bool, Float, PRNGKeyArray
+from jaxtyping import Bool, Float, PRNGKeyArray, Real, Shaped
 
-from jaxssd.ops._arrays import ArrayLike, as_float, check_shapes
-from jaxssd.ops.boxes import box_area, clip_boxes, to_center_size, to_corners
+from jaxssd.ops._arrays import ArrayLike, Number, as_arrays, as_floats, as_mask, check_setting, concrete
+from jaxssd.ops.boxes import box_area, clip_boxes, to_center_size
+from jaxssd.ops.rotation import rotate_points, rotated_boxes
+
+_FAR_BELOW, _FAR_ABOVE = -0.5, 1.5  # no rounding or sharpening brings an image in [0, 1] there
+_ROUNDING = 1e-5  # of the area of a turned box in view
 
 
 class Augmentation(NamedTuple):
@@ -54,15 +61,15 @@ def identity_augmentation() -> Augmentation:
 def sample_augmentation(
     key: PRNGKeyArray,
     *,
-    flip: float = 0.5,
-    rotation: float = 0.0,
-    rotation_probability: float = 0.5,
-    scale: tuple[float, float] = (2 / 3, 3 / 2),
-    aspect: tuple[float, float] = (4 / 5, 5 / 4),
-    brightness: float = 0.05,
-    contrast: float = 0.05,
+    flip: Number = 0.5,
+    rotation: Number = 0.0,
+    rotation_probability: Number = 0.5,
+    scale: tuple[Number, Number] | Sequence[Number] | Real[ArrayLike, "2"] = (2 / 3, 3 / 2),
+    aspect: tuple[Number, Number] | Sequence[Number] | Real[ArrayLike, "2"] = (4 / 5, 5 / 4),
+    brightness: Number = 0.05,
+    contrast: Number = 0.05,
 ) -> Augmentation:
-    """Draw an augmentation; the same key always gives the same one.
+    """Draw an augmentation; the same key always gives the same one. Settings may be traced.
 
     The shift has no range of its own. Along each axis it is uniform over all the places where a zoomed-in view stays
     inside the image, or a zoomed-out image inside the canvas: wider would only show more of the fill colour.
@@ -71,7 +78,7 @@ def sample_augmentation(
         key: a key of `jax.random`.
         flip: probability of a left-right mirror.
         rotation: greatest angle either way, in degrees, uniform (the lesson's 3); at 0 `angle` is None, and the other
-            fields do not depend on it.
+            fields do not depend on it. A traced one always gives an angle.
         rotation_probability: how often there is a rotation at all (the lesson's 0.5).
         scale: range of the zoom factor, log-uniform; below 1 the image shrinks, above 1 it is cropped.
         aspect: range of the factor by which height grows over width at equal area, log-uniform.
@@ -83,44 +90,43 @@ def sample_augmentation(
 
     Raises:
         ValueError: if a probability lies outside `[0, 1]`, `rotation` outside `[0, 180]`, a range is empty or not
-            positive, or a lighting limit is negative.
+            positive, or a lighting limit is negative, as far as they are known while tracing.
 
     Example:
         >>> sampled = sample_augmentation(random.key(0), scale=(1.0, 1.0), aspect=(1.0, 1.0))
         >>> sampled.scale, sampled.translation
         (Array([1., 1.], dtype=float32), Array([0., 0.], dtype=float32))
     """
+    function = "sample_augmentation"
     for name, probability in {"flip": flip, "rotation_probability": rotation_probability}.items():
-        if not 0 <= probability <= 1:
-            raise ValueError(f"sample_augmentation: `{name}` is {probability}, expected a probability in [0, 1]")
-    if not 0 <= rotation <= 180:
-        raise ValueError(f"sample_augmentation: `rotation` is {rotation}, expected degrees in [0, 180]")
-    for name, (low, high) in {"scale": scale, "aspect": aspect}.items():
-        if not 0 < low <= high < math.inf:
-            raise ValueError(f"sample_augmentation: `{name}` is {(low, high)}, expected 0 < low <= high")
+        check_setting(function, name, probability, lambda x: 0 <= x <= 1, "a probability in [0, 1]")
+    check_setting(function, "rotation", rotation, lambda x: 0 <= x <= 180, "degrees in [0, 180]")
     for name, limit in {"brightness": brightness, "contrast": contrast}.items():
-        if not 0 <= limit < math.inf:
-            raise ValueError(f"sample_augmentation: `{name}` is {limit}, expected 0 or more")
+        check_setting(function, name, limit, lambda x: 0 <= x < math.inf, "0 or more")
+    zooms, aspects = (_checked_range(function, name, limits) for name, limits in (("scale", scale), ("aspect", aspect)))
+    known_rotation = concrete(rotation)
     flip_key, scale_key, aspect_key, shift_key, brightness_key, contrast_key = random.split(key, 6)
-    zoom = _log_uniform(scale_key, *scale)
-    stretch = jnp.sqrt(_log_uniform(aspect_key, *aspect))
+    zoom = _log_uniform(scale_key, zooms)
+    stretch = jnp.sqrt(_log_uniform(aspect_key, aspects))
     axis_scale = jnp.stack([zoom * stretch, zoom / stretch])
     return Augmentation(
-        flip=random.bernoulli(flip_key, flip),
+        flip=_happens(flip_key, flip),
         scale=axis_scale,
         translation=random.uniform(shift_key, (2,), jnp.float32) * (1 - axis_scale),
-        brightness=random.uniform(brightness_key, (), jnp.float32, -brightness, brightness),
-        contrast=random.uniform(contrast_key, (), jnp.float32, -contrast, contrast),
+        brightness=_up_or_down(brightness_key, brightness),
+        contrast=_up_or_down(contrast_key, contrast),
         # A key of its own, so that the other draws stay what they are without rotation.
-        angle=_sample_angle(random.fold_in(key, 6), rotation, rotation_probability) if rotation else None,
+        angle=None
+        if known_rotation is not None and known_rotation == 0
+        else _sample_angle(random.fold_in(key, 6), rotation, rotation_probability),
     )
 
 
 def augment_image(
-    image: Float[ArrayLike, "H W 3"],
+    image: Shaped[ArrayLike, "H W 3"] | Sequence[Any],
     augmentation: Augmentation,
     *,
-    fill: tuple[float, float, float] = (0.485, 0.456, 0.406),
+    fill: Sequence[Number] | Real[ArrayLike, "3"] = (0.485, 0.456, 0.406),
 ) -> Float[Array, "H W 3"]:
     """Light, zoom, shift, rotate and mirror one image, in a single resampling.
 
@@ -136,15 +142,19 @@ def augment_image(
     trainer the squares. At the lesson's 3 degrees that moves no point of a 4:3 photograph by more than 1.1 % of a side.
 
     Args:
-        image: `[H, W, 3]` in `[0, 1]`.
+        image: `[H, W, 3]` in `[0, 1]`, floats: pixels of a photograph divided by 255, not yet normalised.
         augmentation: as sampled, for this image.
-        fill: colour around the image, in `[0, 1]`; the default is ImageNet's mean, which normalises to zero.
+        fill: colour around the image, in `[0, 1]`; the default is ImageNet's mean, which normalises to zero. May be
+            traced.
 
     Returns:
         `[H, W, 3]`, in `[0, 1]` up to rounding.
 
     Raises:
-        ValueError: if a shape is wrong or `fill` is not three values in `[0, 1]`.
+        TypeError: if an argument is no array of numbers.
+        ValueError: if a shape is wrong, the image holds integers or values far outside `[0, 1]`, a scale is not
+            positive, or `fill` is not three values in `[0, 1]`. Of a traced image `jax.experimental.checkify` finds it,
+            but on a mesh with Explicit axes.
 
     Example:
         >>> image = jnp.array([[[0.0] * 3, [1.0] * 3]])
@@ -152,45 +162,49 @@ def augment_image(
         >>> augment_image(image, mirror)[0, :, 0].round(5)
         Array([1., 0.], dtype=float32)
     """
-    check_shapes("augment_image", image=(image, "H W 3"), **_map_shapes(augmentation))
-    if len(fill) != 3 or not all(0 <= level <= 1 for level in fill):
+    (image,) = as_arrays("augment_image", image=(image, "H W 3"))
+    _check_levels("augment_image", image)
+    levels = None if len(fill) != 3 else concrete(list(fill))
+    if len(fill) != 3 or (levels is not None and not ((levels >= 0) & (levels <= 1)).all()):
         raise ValueError(f"augment_image: `fill` is {fill}, expected three values in [0, 1]")
-    colour = jnp.array(fill, jnp.float32)[None, None, :]
-    lit = _light(as_float(image), augmentation)
+    image, augmentation = _with_arrays("augment_image", image, augmentation)
+    colour = jnp.stack([jnp.asarray(level).astype(image.dtype) for level in fill])[None, None, :]
+    lit = _light(image, augmentation)
     if augmentation.angle is None:
         return _scale_and_translate(lit, augmentation, colour)
-    return _warp(lit, augmentation, as_float(augmentation.angle), colour)
+    return _warp(lit, augmentation, augmentation.angle, colour)
 
 
 def augment_boxes(
-    boxes: Float[ArrayLike, "G 4"],
-    valid: Bool[ArrayLike, "G"],
+    boxes: Real[ArrayLike, "G 4"] | Sequence[Any],
+    valid: Shaped[ArrayLike, "G"] | Sequence[Any],
     augmentation: Augmentation,
     *,
-    min_visible: float = 0.3,
-    image_size: tuple[int, int] | None = None,
+    min_visible: Number = 0.3,
+    image_size: Sequence[Any] | Real[ArrayLike, "2"] | None = None,
 ) -> tuple[Float[Array, "G 4"], Bool[Array, "G"]]:
     """Move boxes with their image, and drop those of which too little is left in view.
 
     A box that crosses the edge, before or after, is clipped and kept; only the share of its area in view decides.
 
-    A rotated box becomes the hull of its corners, upright again. That holds the object, but is larger than the box
-    around it would be, and the more so the larger the angle: at 45 degrees a square's hull has twice its area. The
-    lesson warns of it, and rotates by 3 degrees at most.
+    A rotated box is clipped as it is turned, and becomes the upright hull of what is left of it. That holds the object,
+    but is larger than the box around it would be, and the more so the larger the angle: at 45 degrees a square's hull
+    has twice its area. The lesson warns of it, and rotates by 3 degrees at most.
 
     Args:
         boxes: corners `[G, 4]`; invalid rows may hold anything, NaN included.
-        valid: `[G]`, the rows that hold a box.
+        valid: `[G]`, the rows that hold a box; bool, or not zero for True.
         augmentation: the one given to `augment_image`.
-        min_visible: smallest share of a moved box's area that must lie in the image, in `[0, 1]`.
+        min_visible: smallest share of the moved box's area that must lie in the image, in `[0, 1]`. May be traced.
         image_size: height and width of the image, `image.shape[:2]`; only a rotation needs it.
 
     Returns:
         `(boxes[G, 4], valid[G])`: valid boxes lie in `[0, 1]` and have an area; all other rows are zero.
 
     Raises:
-        ValueError: if shapes disagree, `min_visible` lies outside `[0, 1]`, or `image_size` is missing or not
-            positive where the augmentation has an angle.
+        TypeError: if an argument is no array of numbers.
+        ValueError: if shapes disagree, `min_visible` lies outside `[0, 1]`, a scale is not positive, or `image_size` is
+            missing or not positive where the augmentation has an angle.
 
     Example:
         >>> boxes = jnp.array([[0.0, 0.0, 0.5, 0.5], [0.4, 0.4, 0.8, 0.8]])
@@ -199,38 +213,111 @@ def augment_boxes(
         Array([[0. , 0. , 0. , 0. ],
                [0.4, 0. , 0.8, 0.3]], dtype=float32)
     """
-    check_shapes("augment_boxes", boxes=(boxes, "G 4"), valid=(valid, "G"), **_map_shapes(augmentation))
-    if not 0 <= min_visible <= 1:
-        raise ValueError(f"augment_boxes: `min_visible` is {min_visible}, expected a value in [0, 1]")
-    boxes = as_float(boxes)
+    boxes, valid = as_arrays("augment_boxes", boxes=(boxes, "G 4"), valid=(valid, "G"))
+    check_setting("augment_boxes", "min_visible", min_visible, lambda x: 0 <= x <= 1, "a value in [0, 1]")
+    valid = as_mask(valid)
+    # Masked first: what the other rows hold, NaN for example, reaches no arithmetic.
+    boxes, augmentation = _with_arrays("augment_boxes", jnp.where(valid[:, None], boxes, 0), augmentation)
     moved = boxes * jnp.tile(augmentation.scale, 2)[None, :] + jnp.tile(augmentation.translation, 2)[None, :]
-    if augmentation.angle is not None:
-        if image_size is None or not all(side > 0 for side in image_size):
-            raise ValueError(f"augment_boxes: `image_size` is {image_size}, expected (height, width) for the rotation")
-        moved = _rotated_hulls(moved, as_float(augmentation.angle), image_size)
-    y1, x1, y2, x2 = jnp.moveaxis(moved, -1, 0)
-    moved = jnp.where(augmentation.flip, jnp.stack([y1, 1 - x2, y2, 1 - x1], axis=-1), moved)
-    clipped = clip_boxes(moved)
-    visible = box_area(clipped)
-    has_area = box_area(boxes) > 0  # asked first: the hull of a rotated line has an area
-    kept = jnp.asarray(valid) & has_area & (visible > 0) & (visible >= min_visible * box_area(moved))
+    if augmentation.angle is None:
+        moved = _mirror(moved, augmentation.flip)
+        clipped, area = clip_boxes(moved), box_area(moved)
+        visible = box_area(clipped)
+    else:
+        pixels = _checked_size("augment_boxes", image_size, boxes.dtype)
+        scale = jnp.tile(pixels, 2)[None, :]
+        hulls, visible = rotated_boxes(to_center_size(moved * scale), augmentation.angle, pixels)
+        clipped, area = _mirror(hulls / scale, augmentation.flip), box_area(moved)
+        visible = visible * (1 + _ROUNDING) / pixels.prod()
+    in_view = (visible > 0) & (box_area(clipped) > 0) & (visible >= jnp.asarray(min_visible, area.dtype) * area)
+    kept = valid & (box_area(boxes) > 0) & in_view
     return jnp.where(kept[:, None], clipped, 0), kept
 
 
-def _log_uniform(key: PRNGKeyArray, low: float, high: float) -> Float[Array, ""]:
-    return jnp.exp(random.uniform(key, (), jnp.float32, math.log(low), math.log(high)))
+def _mirror(boxes: Float[Array, "G 4"], flip: Bool[Array, ""]) -> Float[Array, "G 4"]:
+    y1, x1, y2, x2 = jnp.moveaxis(boxes, -1, 0)
+    return jnp.where(flip, jnp.stack([y1, 1 - x2, y2, 1 - x1], axis=-1), boxes)
 
 
-def _sample_angle(key: PRNGKeyArray, rotation: float, probability: float) -> Float[Array, ""]:
+def _log_uniform(key: PRNGKeyArray, limits: Sequence[Number]) -> Float[Array, ""]:
+    low, high = (
+        jnp.log(jnp.asarray(limit, jnp.float32)) if (known := concrete(limit)) is None else math.log(known)
+        for limit in limits
+    )
+    return jnp.exp(random.uniform(key, (), jnp.float32, low, high))
+
+
+def _up_or_down(key: PRNGKeyArray, limit: Number) -> Float[Array, ""]:
+    return random.uniform(key, (), jnp.float32, -limit, limit)
+
+
+def _happens(key: PRNGKeyArray, probability: Number) -> Bool[Array, ""]:
+    return random.bernoulli(key, jnp.asarray(probability, jnp.float32))
+
+
+def _sample_angle(key: PRNGKeyArray, rotation: Number, probability: Number) -> Float[Array, ""]:
     angle_key, rotated_key = random.split(key)
-    limit = math.radians(rotation)
-    angle = random.uniform(angle_key, (), jnp.float32, -limit, limit)
-    return jnp.where(random.bernoulli(rotated_key, probability), angle, 0)
+    return jnp.where(_happens(rotated_key, probability), _up_or_down(angle_key, rotation * (math.pi / 180)), 0)
 
 
-def _map_shapes(augmentation: Augmentation) -> dict[str, tuple[ArrayLike, str]]:
-    """A batched `Augmentation` would broadcast against one image: the shapes name the missing `vmap`."""
-    return {"scale": (augmentation.scale, "2"), "translation": (augmentation.translation, "2")}
+def _checked_range(function: str, name: str, limits: Any) -> Sequence[Number]:
+    """Two numbers, or tracers of them."""
+    if np.shape(limits)[:1] != (2,) if not isinstance(limits, (list, tuple)) else len(limits) != 2:
+        raise ValueError(f"{function}: `{name}` is {limits}, expected two numbers, 0 < low <= high")
+    low, high = limits
+    known_low, known_high = concrete(low), concrete(high)
+    in_order = known_low is None or known_high is None or known_low <= known_high
+    positive = all(known is None or 0 < known < math.inf for known in (known_low, known_high))
+    if not (in_order and positive):
+        raise ValueError(f"{function}: `{name}` is {(low, high)}, expected 0 < low <= high")
+    return low, high
+
+
+def _checked_size(function: str, image_size: Any, dtype: Any) -> Float[Array, "2"]:
+    """Height and width as an array; in `jax.export` they may be symbols."""
+    if (
+        image_size is None
+        or len(image_size) != 2
+        or not all(isinstance(side, jax.core.Tracer) or side > 0 for side in image_size)
+    ):
+        raise ValueError(f"{function}: `image_size` is {image_size}, expected (height, width) for the rotation")
+    return jnp.stack([jnp.asarray(side).astype(dtype) for side in image_size])
+
+
+def _check_levels(function: str, image: Array) -> None:
+    """Pixels from 0 to 255 would all become white, and normalised ones would be cut off at 0 and 1."""
+    found = f"{function}: `image` has "
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise ValueError(f"{found}dtype {image.dtype}, expected floats in [0, 1]: image.astype(jnp.float32) / 255")
+    if image.size == 0:
+        return
+    least, most = image.min(), image.max()
+    expected = "expected values in [0, 1]: divide pixels by 255, and normalise after the augmentation"
+    if concrete(image) is None:
+        # The check of a batch would sort along the batch, which a mesh with Explicit axes refuses.
+        if jax.sharding.AxisType.Explicit not in jax.typeof(most).sharding.mesh.axis_types:
+            near = ~((least < _FAR_BELOW) | (most > _FAR_ABOVE))
+            checkify.debug_check(near, found + "values from {least} to {most}, " + expected, least=least, most=most)
+    elif least < _FAR_BELOW or most > _FAR_ABOVE:
+        raise ValueError(f"{found}values from {least:g} to {most:g}, {expected}")
+
+
+def _with_arrays(function: str, array: Array, augmentation: Augmentation) -> tuple[Array, Augmentation]:
+    """An array and the fields in one float dtype, the flip as bool.
+
+    A batched `Augmentation` would broadcast against one image: the shapes of its fields name the missing `vmap`.
+    """
+    if not isinstance(augmentation, Augmentation):
+        found = type(augmentation).__name__
+        raise TypeError(f"{function}: `augmentation` is a {found}, expected an `Augmentation`")
+    forms = {"flip": "", "scale": "2", "translation": "2", "brightness": "", "contrast": "", "angle": ""}
+    fields = {name: value for name, value in augmentation._asdict().items() if value is not None}
+    flip, *others = as_arrays(function, **{name: (value, forms[name]) for name, value in fields.items()})
+    scale = concrete(others[0])
+    if scale is not None and not (scale > 0).all():
+        raise ValueError(f"{function}: `scale` is {scale.tolist()}, expected positive factors")
+    array, *others = as_floats(array, *others)
+    return array, Augmentation(as_mask(flip), *others)
 
 
 def _light(image: Float[Array, "H W 3"], augmentation: Augmentation) -> Float[Array, "H W 3"]:
@@ -243,7 +330,6 @@ def _light(image: Float[Array, "H W 3"], augmentation: Augmentation) -> Float[Ar
 def _scale_and_translate(
     image: Float[Array, "H W 3"], augmentation: Augmentation, colour: Float[Array, "1 1 3"]
 ) -> Float[Array, "H W 3"]:
-    height, width, _ = image.shape
     # Resampling puts zeros around the image: as a difference from the fill colour, zero is the fill colour.
     # Antialiasing costs nothing here (the weights are a dense matrix either way), does nothing when zooming in, and
     # when zooming out gives the averaged pixels that the resized images of the evaluation have.
@@ -252,7 +338,7 @@ def _scale_and_translate(
         image.shape,
         spatial_dims=(0, 1),
         scale=augmentation.scale,
-        translation=augmentation.translation * jnp.array([height, width], jnp.float32),
+        translation=augmentation.translation * _size_of(image),
         method="linear",
         antialias=True,
     )
@@ -265,10 +351,11 @@ def _warp(
     image: Float[Array, "H W 3"], augmentation: Augmentation, angle: Float[Array, ""], colour: Float[Array, "1 1 3"]
 ) -> Float[Array, "H W 3"]:
     """Look up where each pixel comes from: the mirror, the rotation, the shift and the zoom, each undone in turn."""
-    height, width, _ = image.shape
-    y, x = jnp.meshgrid(jnp.arange(height) + 0.5, jnp.arange(width) + 0.5, indexing="ij")  # centres, in pixels
+    height, width = _size_of(image)
+    rows, columns = (jnp.arange(side, dtype=image.dtype) + 0.5 for side in image.shape[:2])  # centres, in pixels
+    y, x = jnp.meshgrid(rows, columns, indexing="ij")
     x = jnp.where(augmentation.flip, width - x, x)
-    y, x = _rotate(y, x, -angle, (height, width))
+    y, x = rotate_points(y, x, -angle, _size_of(image))
     y = (y - augmentation.translation[0] * height) / augmentation.scale[0]
     x = (x - augmentation.translation[1] * width) / augmentation.scale[1]
     inside = (y >= 0) & (y <= height) & (x >= 0) & (x <= width)
@@ -276,23 +363,6 @@ def _warp(
     return jnp.where(inside[..., None], look_up(image, [y - 0.5, x - 0.5]), colour)
 
 
-def _rotated_hulls(
-    boxes: Float[Array, "G 4"], angle: Float[Array, ""], image_size: tuple[int, int]
-) -> Float[Array, "G 4"]:
-    """The centre turns; what a turned height and width span along each axis adds up to the size of the hull."""
-    pixels = jnp.tile(jnp.array(image_size, jnp.float32), 2)
-    y, x, height, width = jnp.moveaxis(to_center_size(boxes * pixels[None, :]), -1, 0)
-    y, x = _rotate(y, x, angle, image_size)
-    cos, sin = jnp.abs(jnp.cos(angle)), jnp.abs(jnp.sin(angle))
-    hulls = jnp.stack([y, x, cos * height + sin * width, sin * height + cos * width], axis=-1)
-    return to_corners(hulls) / pixels[None, :]
-
-
-def _rotate(
-    y: Float[Array, "*points"], x: Float[Array, "*points"], angle: Float[Array, ""], image_size: tuple[int, int]
-) -> tuple[Float[Array, "*points"], Float[Array, "*points"]]:
-    """Points in pixels, about the image's centre, counter-clockwise: y points down."""
-    height, width = image_size
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
-    y, x = y - height / 2, x - width / 2
-    return cos * y - sin * x + height / 2, sin * y + cos * x + width / 2
+def _size_of(image: Float[Array, "H W 3"]) -> Float[Array, "2"]:
+    """Height and width in pixels, of the image's dtype; in `jax.export` they may be symbols."""
+    return jnp.stack([jnp.asarray(side).astype(image.dtype) for side in image.shape[:2]])

@@ -153,6 +153,25 @@ def warp_twin(image, a, fill):
     return out
 
 
+def clip_polygon(points, width, height):
+    """Sutherland and Hodgman: what is left of a polygon on one side of a line, for each border of the image in turn."""
+    for axis, border, sign in ((0, 0, 1), (0, width, -1), (1, 0, 1), (1, height, -1)):
+        inside = [sign * (point[axis] - border) >= 0 for point in points]
+        kept = []
+        for k, (point, is_inside) in enumerate(zip(points, inside, strict=True)):
+            before = points[k - 1]
+            if is_inside != inside[k - 1]:
+                kept.append(before + (border - before[axis]) / (point[axis] - before[axis]) * (point - before))
+            if is_inside:
+                kept.append(point)
+        points = kept
+    return points
+
+
+def area_of(points):
+    return abs(sum(p[0] * q[1] - q[0] * p[1] for p, q in zip(points, points[1:] + points[:1], strict=True))) / 2
+
+
 def boxes_twin(boxes, valid, a, min_visible, image_size=SQUARE):
     height, width = image_size
     forward = pixel_matrix(a, height, width)
@@ -160,13 +179,13 @@ def boxes_twin(boxes, valid, a, min_visible, image_size=SQUARE):
     for i, (y1, x1, y2, x2) in enumerate(boxes.astype(np.float64)):
         if not valid[i] or y2 <= y1 or x2 <= x1:
             continue
-        xs, ys, _ = np.transpose([forward @ (x * width, y * height, 1) for x in (x1, x2) for y in (y1, y2)])
-        y1, x1, y2, x2 = ys.min() / height, xs.min() / width, ys.max() / height, xs.max() / width
-        inside = np.clip([y1, x1, y2, x2], 0, 1)
-        share = (inside[2] - inside[0]) * (inside[3] - inside[1]) / ((y2 - y1) * (x2 - x1))
+        turned = [(forward @ (x * width, y * height, 1))[:2] for y, x in ((y1, x1), (y1, x2), (y2, x2), (y2, x1))]
+        left = clip_polygon(turned, width, height)
+        share = area_of(left) / area_of(turned)
         assume(abs(share - min_visible) > 1e-4)  # rounding may decide either way
         if share > min_visible:
-            moved[i], kept[i] = inside, True
+            (x1, y1), (x2, y2) = np.min(left, axis=0), np.max(left, axis=0)
+            moved[i], kept[i] = (y1 / height, x1 / width, y2 / height, x2 / width), True
     return moved, kept
 
 

@@ -1,0 +1,306 @@
+"""Augmentation in other people's programs: meshes, traced settings, dtypes, symbols, masks, images of other kinds."""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental import checkify
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxssd.ops import Augmentation, augment_boxes, augment_image, identity_augmentation, sample_augmentation
+from jaxssd.ops.rotation import rotated_boxes
+
+B, G, H, W = 2, 3, 6, 8
+IMAGES = np.random.default_rng(0).random((B, H, W, 3), np.float32)
+NEAR = np.random.default_rng(1).uniform(-0.2, 0.6, (B, G, 2))
+BOXES = np.concatenate([NEAR, NEAR + 0.4], axis=-1).astype(np.float32)
+VALID = np.array([[True, True, False], [False, True, True]])
+KEYS = jax.random.split(jax.random.key(0), B)
+ROTATED = identity_augmentation()._replace(angle=jnp.float32(0.3), flip=jnp.array(True))
+
+
+def sample_and_apply(key, image, boxes, valid):
+    augmentation = sample_augmentation(key, rotation=30.0, rotation_probability=1.0)
+    return augment_image(image, augmentation), *augment_boxes(boxes, valid, augmentation, image_size=(H, W))
+
+
+def total(image, boxes, key, valid):
+    image, boxes, _ = sample_and_apply(key, image, boxes, valid)
+    return (image**2).sum() + (boxes**2).sum()
+
+
+def assert_close(one, other):
+    jax.tree.map(partial(np.testing.assert_allclose, atol=2e-5), one, other)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    values = [sample_and_apply(*row) for row in zip(KEYS, IMAGES, BOXES, VALID, strict=True)]
+    gradients = jax.vmap(jax.grad(total, argnums=(0, 1)))(IMAGES, BOXES, KEYS, VALID)
+    return [np.stack(arrays) for arrays in zip(*values, strict=True)], gradients
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+def test_on_a_mesh_values_and_gradients_are_those_of_one_device(kind, expected):
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(kind,))
+    with jax.set_mesh(mesh):
+        keys, *arrays = jax.device_put((KEYS, IMAGES, BOXES, VALID), NamedSharding(mesh, P("data")))
+        assert_close(list(jax.jit(jax.vmap(sample_and_apply))(keys, *arrays)), expected[0])
+        of_one_key = jax.jit(jax.vmap(sample_and_apply, in_axes=(None, 0, 0, 0)))(KEYS[0], *arrays)
+        assert_close(of_one_key[0][0], expected[0][0][0])
+        shared = jax.jit(jax.vmap(sample_and_apply, in_axes=(0, None, None, None)))(
+            keys, *(x[0] for x in (IMAGES, BOXES, VALID))
+        )
+        assert_close([array[0] for array in shared], [array[0] for array in expected[0]])
+        images, boxes, valid = arrays
+        assert_close(jax.jit(jax.vmap(jax.grad(total, argnums=(0, 1))))(images, boxes, keys, valid), expected[1])
+
+
+def test_in_shard_map_values_and_gradients_are_those_of_one_device(expected):
+    mesh = jax.make_mesh((1,), ("data",))
+    sharded = partial(jax.shard_map, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
+    assert_close(list(jax.jit(sharded(jax.vmap(sample_and_apply)))(KEYS, IMAGES, BOXES, VALID)), expected[0])
+    of_each = sharded(jax.vmap(jax.grad(total, argnums=(0, 1))))
+    assert_close(jax.jit(of_each)(IMAGES, BOXES, KEYS, VALID), expected[1])
+
+
+def test_scan_checkpoint_and_nested_vmap(expected):
+    rows = (KEYS, IMAGES, BOXES, VALID)
+    scanned = jax.jit(lambda rows: jax.lax.scan(lambda _, row: (None, sample_and_apply(*row)), None, rows)[1])(rows)
+    assert_close(list(scanned), expected[0])
+    nested = jax.jit(jax.vmap(jax.vmap(sample_and_apply)))(*(x[None] for x in rows))
+    assert_close([array[0] for array in nested], expected[0])
+    again = jax.jit(jax.grad(jax.checkpoint(total), argnums=(0, 1)))(IMAGES[0], BOXES[0], KEYS[0], VALID[0])
+    assert_close(again, jax.tree.map(lambda x: x[0], expected[1]))
+
+
+# Settings
+
+
+SETTINGS = {
+    "flip": 0.25, "rotation": 20.0, "rotation_probability": 0.5, "scale": (0.5, 1.5), "aspect": (0.75, 1.25),
+    "brightness": 0.1, "contrast": 0.2,
+}  # fmt: skip
+
+
+def test_traced_settings_draw_what_constants_draw():
+    traced = jax.jit(lambda key, settings: sample_augmentation(key, **settings))
+    for seed in range(3):
+        assert_close(traced(jax.random.key(seed), SETTINGS), sample_augmentation(jax.random.key(seed), **SETTINGS))
+
+
+def test_settings_are_swept_by_vmap():
+    sweep = {
+        name: jnp.stack([jnp.asarray(value)] * 3) for name, value in SETTINGS.items() if name not in ("scale", "flip")
+    }
+    sweep |= {"scale": jnp.array([[1.0, 1.0], [0.5, 0.5], [2.0, 2.0]]), "flip": jnp.array([0.0, 1.0, 1])}
+    sampled = jax.vmap(lambda settings: sample_augmentation(jax.random.key(0), **settings))(sweep)
+    np.testing.assert_array_equal(sampled.flip, [False, True, True])
+    np.testing.assert_allclose(sampled.scale.prod(axis=-1), [1, 0.25, 4], rtol=1e-5)
+
+
+def test_a_traced_rotation_of_nothing_gives_an_angle_of_zero():
+    assert jax.jit(lambda limit: sample_augmentation(KEYS[0], rotation=limit))(0.0).angle == 0
+
+
+def test_integers_and_numpys_numbers_are_settings():
+    certain = sample_augmentation(
+        KEYS[0], flip=1, scale=[1, 1], aspect=np.ones(2), brightness=np.float64(0), contrast=0
+    )
+    assert certain.flip
+    np.testing.assert_array_equal(certain.scale, [1, 1])
+
+
+def test_min_visible_and_fill_may_be_traced_and_swept():
+    left = identity_augmentation()._replace(translation=jnp.array([0.0, -0.5]))
+    box, valid = np.array([[0.0, 0.25, 1.0, 0.75]], np.float32), np.array([True])  # half of it stays
+    keep = jax.jit(lambda least: augment_boxes(box, valid, left, min_visible=least)[1])
+    assert [bool(keep(least)[0]) for least in (0.0, 0.5, 0.51, 1)] == [True, True, False, False]
+    swept = jax.vmap(lambda least: augment_boxes(box, valid, left, min_visible=least)[1])(jnp.array([0.5, 0.75]))
+    np.testing.assert_array_equal(swept[:, 0], [True, False])
+    out = jax.jit(lambda fill: augment_image(IMAGES[0], left, fill=fill))((0.1, 0.2, 0.3))
+    np.testing.assert_allclose(out[0, -1], [0.1, 0.2, 0.3], atol=1e-6)
+    greys = jax.vmap(lambda grey: augment_image(IMAGES[0], left, fill=(grey, grey, 0.5)))(jnp.array([0.0, 0.75]))
+    np.testing.assert_allclose(greys[:, 0, -1], [[0, 0, 0.5], [0.75, 0.75, 0.5]], atol=1e-6)
+    as_array = augment_image(IMAGES[0], left, fill=np.array([0.1, 0.2, 0.3]))
+    np.testing.assert_array_equal(as_array, augment_image(IMAGES[0], left, fill=[0.1, 0.2, 0.3]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"scale": (1.0, 2.0, 3.0)}, "scale"), ({"aspect": 1.0}, "aspect"), ({"flip": [0.5, 0.5]}, "flip")],
+)
+def test_settings_of_a_wrong_shape_are_named(settings, name):
+    with pytest.raises(Exception, match=name):
+        sample_augmentation(KEYS[0], **settings)
+
+
+# Masks, images and lists
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint8, np.float32, lambda mask: 2 * mask.astype(int), np.ndarray.tolist])
+def test_masks_of_any_dtype_are_the_mask(kind):
+    moved, kept = augment_boxes(BOXES[0], kind(VALID[0]), identity_augmentation())
+    expected, expected_kept = augment_boxes(BOXES[0], VALID[0], identity_augmentation())
+    assert kept.dtype == bool
+    np.testing.assert_array_equal(kept, expected_kept)
+    np.testing.assert_array_equal(moved, expected)
+    assert expected_kept.any()
+
+
+def test_fields_may_be_numbers_and_a_flip_any_mask():
+    given = Augmentation(2, [1.0, 1.0], (0.0, 0.0), 0, 0, 0.3)
+    assert_close(augment_image(IMAGES[0], given), augment_image(IMAGES[0], ROTATED))
+
+
+def test_lists_are_taken():
+    moved, kept = augment_boxes(BOXES[0].tolist(), VALID[0].tolist(), ROTATED, image_size=[H, W])
+    assert_close((moved, kept), augment_boxes(BOXES[0], VALID[0], ROTATED, image_size=(H, W)))
+    assert_close(augment_image(IMAGES[0].tolist(), ROTATED), augment_image(IMAGES[0], ROTATED))
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.uint8(255 * IMAGES[0]), r"`image` has dtype uint8, .* image\.astype\(jnp\.float32\) / 255"),
+        (IMAGES[0] > 0.5, "`image` has dtype bool"),
+        (255 * IMAGES[0], r"`image` has values from .* expected values in \[0, 1\]: divide pixels by 255"),
+        ((IMAGES[0] - 0.45) / 0.225, "`image` has values from -1.* normalise after the augmentation"),
+    ],
+)
+def test_an_image_of_other_values_is_an_error(image, words):
+    with pytest.raises(ValueError, match=f"augment_image: {words}"):
+        augment_image(image, identity_augmentation())
+
+
+def test_what_resizing_does_to_an_image_is_none():
+    augment_image(1.2 * IMAGES[0] - 0.1, identity_augmentation())
+    assert augment_image(np.zeros((0, 4, 3), np.float32), identity_augmentation()).shape == (0, 4, 3)
+
+
+def test_a_traced_image_of_other_values_is_found_by_checkify():
+    checked = jax.jit(checkify.checkify(jax.vmap(lambda image: augment_image(image, identity_augmentation()))))
+    assert checked(IMAGES)[0].get() is None
+    for wrong in (255 * IMAGES, IMAGES - 0.75):
+        assert "`image` has values from" in checked(wrong)[0].get()
+
+
+def test_an_integer_image_is_an_error_under_jit_too():
+    with pytest.raises(ValueError, match="dtype uint8"):
+        jax.jit(augment_image)(np.uint8(255 * IMAGES[0]), identity_augmentation())
+
+
+@pytest.mark.parametrize("name", Augmentation._fields)
+@pytest.mark.parametrize("of_images", [True, False])
+def test_a_batched_field_names_itself(name, of_images):
+    batched = ROTATED._replace(**{name: jnp.ones((5, *getattr(ROTATED, name).shape))})
+    boxes = partial(augment_boxes, BOXES[0], VALID[0], image_size=(H, W))
+    with pytest.raises(ValueError, match=rf"`{name}` has shape \(5"):
+        (partial(augment_image, IMAGES[0]) if of_images else boxes)(batched)
+
+
+@pytest.mark.parametrize("scale", [(0.0, 1.0), (1.0, -1.0), (np.nan, 1.0)])
+def test_a_scale_that_is_not_positive_is_named(scale):
+    with pytest.raises(ValueError, match=r"augment_boxes: `scale` is .*, expected positive factors"):
+        augment_boxes(BOXES[0], VALID[0], identity_augmentation()._replace(scale=np.float32(scale)))
+
+
+# Dtypes
+
+
+def test_strict_promotion_of_ranks_and_dtypes():
+    with jax.numpy_dtype_promotion("strict"):
+        strict = sample_and_apply(KEYS[0], IMAGES[0], BOXES[0], VALID[0])
+        half = augment_boxes(jnp.asarray(BOXES[0], jnp.bfloat16), VALID[0].astype(int), ROTATED, image_size=(H, W))
+        augment_image(jnp.asarray(IMAGES[0], jnp.bfloat16), ROTATED, fill=(0, 1, 0.5))
+        augment_image(IMAGES[0], identity_augmentation(), fill=np.array([0, 1, 0.5]))
+    assert_close(strict, sample_and_apply(KEYS[0], IMAGES[0], BOXES[0], VALID[0]))
+    assert half[0].dtype == jnp.float32
+
+
+def test_float64_stays_and_float32_too():
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        wide = augment_boxes(BOXES[0].astype(np.float64), VALID[0], ROTATED, image_size=(H, W))[0]
+        narrow = augment_boxes(jnp.asarray(BOXES[0]), VALID[0], ROTATED, image_size=(H, W))[0]
+        sampled = sample_augmentation(KEYS[0], **SETTINGS)
+    assert (wide.dtype, narrow.dtype) == (jnp.float64, jnp.float32)
+    assert_close(wide, narrow)
+    assert_close(sampled, sample_augmentation(KEYS[0], **SETTINGS))
+
+
+@pytest.mark.parametrize("augmentation", [ROTATED, identity_augmentation()])
+def test_nan_in_padding_computes_no_nan(augmentation):
+    boxes = jnp.asarray(np.where(VALID[0][:, None], BOXES[0], np.nan))
+    expected = augment_boxes(np.where(VALID[0][:, None], BOXES[0], 9), VALID[0], augmentation, image_size=(H, W))
+    gradient_of = jax.grad(lambda boxes: augment_boxes(boxes, VALID[0], augmentation, image_size=(H, W))[0].sum())
+    with jax.debug_nans(True):
+        assert_close(augment_boxes(boxes, VALID[0], augmentation, image_size=(H, W)), expected)
+        assert np.isfinite(gradient_of(boxes)).all()
+
+
+@pytest.mark.parametrize("angle", [None, 0.3])
+def test_sizes_may_be_symbols(angle):
+    augmentation = identity_augmentation()._replace(angle=angle, flip=True)
+    height, width, count = jax.export.symbolic_shape("h, w, g")
+
+    def augment(image, boxes, valid):
+        moved = augment_boxes(boxes, valid, augmentation, image_size=image.shape[:2])
+        return augment_image(image, augmentation), *moved
+
+    shapes = [((height, width, 3), jnp.float32), ((count, 4), jnp.float32), ((count,), bool)]
+    exported = jax.export.export(jax.jit(augment))(*(jax.ShapeDtypeStruct(*shape) for shape in shapes))
+    assert_close(exported.call(IMAGES[0], BOXES[0], VALID[0]), augment(IMAGES[0], BOXES[0], VALID[0]))
+
+
+def test_no_boxes():
+    moved, kept = augment_boxes(np.zeros((0, 4), np.float32), np.zeros(0, bool), ROTATED, image_size=(H, W))
+    assert (moved.shape, kept.shape) == ((0, 4), (0,))
+
+
+# What of a turned box is in the image
+
+
+def turned(box, angle, **options):
+    augmentation = identity_augmentation()._replace(angle=jnp.float32(angle))
+    moved, kept = augment_boxes(np.float32([box]), np.array([True]), augmentation, image_size=(100, 100), **options)
+    return np.asarray(moved[0]) * 100, bool(kept[0])
+
+
+def test_at_45_degrees_the_tip_of_a_square_is_what_is_left():
+    """A square of 20 pixels in the corner: its centre turns to the left border and 6.57 pixels beyond."""
+    out = 40 * math.sqrt(2) - 50
+    tip = 10 * math.sqrt(2) - out  # how far the corner of the square reaches into the image: 7.57 pixels
+    moved, kept = turned((0.0, 0.0, 0.2, 0.2), math.pi / 4, min_visible=0.1)
+    assert kept
+    np.testing.assert_allclose(moved, [50 - tip, 0, 50 + tip, tip], atol=1e-3)
+    share = tip * tip / 400  # 14 %; of the hull 27 % would be in view
+    assert turned((0.0, 0.0, 0.2, 0.2), math.pi / 4, min_visible=share - 1e-3)[1]
+    assert not turned((0.0, 0.0, 0.2, 0.2), math.pi / 4, min_visible=share + 1e-3)[1]
+
+
+def test_at_45_degrees_a_whole_image_loses_four_corners():
+    moved, kept = turned((0.0, 0.0, 1.0, 1.0), math.pi / 4, min_visible=0.828)
+    np.testing.assert_allclose(moved, [0, 0, 100, 100], atol=1e-3)
+    assert kept
+    assert not turned((0.0, 0.0, 1.0, 1.0), math.pi / 4, min_visible=0.829)[1]
+
+
+@pytest.mark.parametrize("quarters", [-2, -1, 1, 2])
+def test_quarter_turns_lose_nothing_of_boxes_on_the_border(quarters):
+    box, angle = (0.0, 0.0, 0.5, 0.25), quarters * math.pi / 2
+    moved, kept = turned(box, angle, min_visible=1.0)
+    assert kept
+    expected = {-1: (0, 50, 25, 100), 1: (75, 0, 100, 50)}.get(quarters, (50, 75, 100, 100))
+    np.testing.assert_allclose(moved, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-8, 1e-4, math.pi / 2, -1.0])
+def test_gradients_of_turned_boxes_are_finite(angle):
+    boxes = jnp.array([[0.0, 0.0, 1.0, 1.0], [0.2, 0.2, 0.2, 0.4], [-0.5, 0.1, 0.3, 0.3], [2.0, 2.0, 3.0, 3.0]])
+    of_all = jax.jit(jax.grad(lambda *x: sum(array.sum() for array in rotated_boxes(*x)), argnums=(0, 1, 2)))
+    gradients = of_all(100 * boxes, jnp.float32(angle), jnp.array([100.0, 60.0]))
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
