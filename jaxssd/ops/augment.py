@@ -13,7 +13,7 @@ from jax.experimental import checkify
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Bool, Float, PRNGKeyArray, Real, Shaped
 
-from jaxssd.ops._arrays import ArrayLike, Number, as_arrays, as_floats, as_mask, check_setting, concrete
+from jaxssd.ops._arrays import ArrayLike, Number, as_arrays, as_floats, as_mask, check_setting, concrete, exportable
 from jaxssd.ops.boxes import box_area, clip_boxes, to_center_size
 from jaxssd.ops.rotation import rotate_points, rotated_boxes
 
@@ -21,6 +21,7 @@ _FAR_BELOW, _FAR_ABOVE = -0.5, 1.5  # no rounding or sharpening brings an image 
 _ROUNDING = 1e-5  # of the area of a turned box in view
 
 
+@exportable
 class Augmentation(NamedTuple):
     """One sampled change of one image: `point * scale + translation`, the rotation, then the mirror; and the lighting.
 

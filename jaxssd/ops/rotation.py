@@ -107,7 +107,7 @@ def _clipped_area(y: Float[Array, "4 G"], x: Float[Array, "4 G"], image_size: Fl
     cuts = [_crossing(y, to_y, 0 * rows), _crossing(y, to_y, rows), _crossing(x, to_x, 0 * columns)]
     pieces = jnp.sort(jnp.stack([0 * y, *cuts, _crossing(x, to_x, columns)], axis=1), axis=1)  # [4 edges, 5 ends, G]
     path_y = jnp.clip(y[:, None] + pieces * to_y[:, None], 0, rows).reshape(20, y.shape[1])
-    path_x = jnp.clip(x[:, None] + pieces * to_x[:, None], 0, columns).reshape(-1, x.shape[1])
+    path_x = jnp.clip(x[:, None] + pieces * to_x[:, None], 0, columns).reshape(20, x.shape[1])
     path_y, path_x = path_y - path_y[:1], path_x - path_x[:1]  # near 0, for the sake of rounding
     return jnp.maximum((path_x * _next(path_y) - _next(path_x) * path_y).sum(axis=0) / 2, 0)
 

@@ -61,7 +61,7 @@ def test_on_a_mesh_values_and_gradients_are_those_of_one_device(kind, expected):
 
 
 def test_in_shard_map_values_and_gradients_are_those_of_one_device(expected):
-    mesh = jax.make_mesh((1,), ("data",))
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,))
     sharded = partial(jax.shard_map, mesh=mesh, in_specs=P("data"), out_specs=P("data"))
     assert_close(list(jax.jit(sharded(jax.vmap(sample_and_apply)))(KEYS, IMAGES, BOXES, VALID)), expected[0])
     of_each = sharded(jax.vmap(jax.grad(total, argnums=(0, 1))))
