@@ -10,13 +10,14 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1]
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 # Compiling takes a third less time without the optimisation of each kernel, which changes no more than a last bit.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-OPTIMIZED = {"metrics", "models", "ops"}
-"""Folders whose tests are about numbers: there programs are compiled as they are for everybody."""
 
 import hypothesis
 import jax
 import pytest
 from jaxtyping import install_import_hook
+
+OPTIMIZED = {"metrics", "models", "ops"}
+"""Folders whose tests are about numbers: there programs are compiled as they are for everybody."""
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook("jaxssd", "beartype.beartype")  # before the first import of jaxssd
