@@ -17,6 +17,9 @@ image's height and width. Coordinates may have decimals. <part> annotations are 
 An object without <bndbox> may have a <robndbox>, the box (cx, cy, w, h) turned by an angle about its middle, or a
 <polygon>. Their points are edges counted from 0, and the box is their hull.
 
+Coordinates that are fractions of the image are told by the fact that no number of the whole split is above 1.5; they are
+read as such, nothing is subtracted, and it is noted.
+
 Links are followed as the file system does, folders and files alike, so that sets can be put together from links; but
 an id is only ever looked up among the names in its folder and never becomes part of a path.
 
@@ -40,6 +43,7 @@ What is not as it should be is counted in the report together with its file, and
 | more than `max_objects` objects | smallest boxes dropped | `over max_objects` |
 | box more than one pixel beyond the image's edge | box clipped | `beyond the image's edge` |
 | turned boxes or polygons alone | their hulls taken | `with outlines` |
+| coordinates that are fractions | read as such | `with boxes in fractions` |
 | a.jpg beside a.png | the earlier ending taken | `one of several of its name` |
 | <filename> names another image, which has no annotation itself | the one of the XML's name taken | `named otherwise` |
 | no object, or none left | image kept | `without objects` |
@@ -68,7 +72,7 @@ from jaxssd.data.formats.voc_files import (
     role_folders,
 )
 from jaxssd.data.formats.voc_images import VOCImages
-from jaxssd.data.formats.voc_xml import Annotation, UnreadableAnnotation, parse_annotation, take_sound
+from jaxssd.data.formats.voc_xml import Annotation, UnreadableAnnotation, in_fractions, parse_annotation, take_sound
 from jaxssd.data.report import Problem
 from jaxssd.data.source import Record, Source
 
@@ -190,7 +194,14 @@ class VOCFolder(Source):
             ValueError: if an id is not a plain name.
         """
         problems: list[Problem] = []
-        records = [self._record(name, class_names, problems) for name in ids]
+        for name in ids:
+            self._check_id(name)
+        read = [self._annotation_or_why(name) for name in ids]
+        fractions = in_fractions(item for item in read if isinstance(item, Annotation))
+        records = [
+            self._record(name, annotation, class_names, fractions, problems)
+            for name, annotation in zip(ids, read, strict=True)
+        ]
         return [record for record in records if record], problems
 
     def inputs(self, ids: Sequence[str]) -> list[Path | None]:
@@ -239,14 +250,24 @@ class VOCFolder(Source):
         except OSError as error:
             raise UnreadableAnnotation("malformed annotation", str(error)) from error
 
-    def _record(self, name: str, class_names: tuple[str, ...], problems: list[Problem]) -> Record | None:
-        """What is known of one image before it is decoded; None, and a problem more, if that is not enough."""
-        self._check_id(name)
-        file = self._annotation_name(name)
+    def _annotation_or_why(self, name: str) -> Annotation | UnreadableAnnotation:
         try:
-            annotation = self._annotation(name)
+            return self._annotation(name)
         except UnreadableAnnotation as error:
-            problems.append(Problem(file, "skipped", error.kind, str(error)))
+            return error
+
+    def _record(
+        self,
+        name: str,
+        annotation: Annotation | UnreadableAnnotation,
+        class_names: tuple[str, ...],
+        fractions: bool,
+        problems: list[Problem],
+    ) -> Record | None:
+        """What is known of one image before it is decoded; None, and a problem more, if that is not enough."""
+        file = self._annotation_name(name)
+        if isinstance(annotation, UnreadableAnnotation):
+            problems.append(Problem(file, "skipped", annotation.kind, str(annotation)))
             return None
         image = self._images.of(name)
         if image is None:
@@ -259,8 +280,14 @@ class VOCFolder(Source):
         if annotation.hulls:
             detail = f"of {annotation.hulls} turned boxes or polygons the hull is taken"
             problems.append(Problem(file, "noted", "with outlines", detail))
+        if fractions and annotation.objects:
+            problems.append(
+                Problem(file, "noted", "with boxes in fractions", "as all boxes of the split show together")
+            )
         problems.extend(Problem(file, "dropped", "incomplete", detail) for detail in annotation.incomplete)
-        boxes, labels, difficult = take_sound(annotation.objects, class_names, file=file, problems=problems)
+        boxes, labels, difficult = take_sound(
+            annotation.objects, class_names, file=file, problems=problems, fractions=fractions
+        )
         return Record(
             id=name,
             image=self.root / image,
@@ -270,6 +297,7 @@ class VOCFolder(Source):
             labels=labels,
             difficult=difficult,
             stated_size=annotation.size,
+            normalised=fractions,
         )
 
     def _check_id(self, name: str) -> None:

@@ -33,7 +33,7 @@ class AnnotatedObject(NamedTuple):
         name: its class.
         box: (xmin, ymin, xmax, ymax), any numbers.
         difficult: False where the annotation does not say.
-        is_hull: whether the box is that around a turned box or a polygon.
+        is_hull: whether the box is that around a turned box or a polygon, whose points are edges counted from 0.
     """
 
     name: str
@@ -71,8 +71,41 @@ class Annotation(NamedTuple):
     hulls: int = 0
 
 
+_FRACTION = 1.5
+"""Largest number of annotations whose boxes are fractions. In pixels all their boxes would be dots in one corner."""
+
+
+def in_fractions(annotations: Iterable[Annotation]) -> bool:
+    """Whether boxes are shares of their images' width and height, by all boxes that are read together.
+
+    Args:
+        annotations: of a whole split, since a single box of one pixel says nothing.
+
+    Returns:
+        False if there is no box.
+
+    Example:
+        >>> car = AnnotatedObject("car", (0.25, 0.5, 0.75, 1.0), difficult=False)
+        >>> in_fractions([Annotation((480, 640), [car], [])]), in_fractions([])
+        (True, False)
+    """
+    found = False
+    for annotation in annotations:
+        for item in annotation.objects:
+            largest = max((abs(number) for number in item.box if math.isfinite(number)), default=0.0)
+            if largest > _FRACTION:
+                return False
+            found = found or largest > 0
+    return found
+
+
 def take_sound(
-    objects: Iterable[AnnotatedObject], class_names: Sequence[str], *, file: str, problems: list[Problem]
+    objects: Iterable[AnnotatedObject],
+    class_names: Sequence[str],
+    *,
+    file: str,
+    problems: list[Problem],
+    fractions: bool = False,
 ) -> tuple[Float64[np.ndarray, "n 4"], Int32[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """Boxes in this package's convention, without those that are useless in any image.
 
@@ -81,9 +114,10 @@ def take_sound(
         class_names: name of each label.
         file: where they are written, for the report.
         problems: is extended by what is left out.
+        fractions: whether the boxes are shares of the image's width and height, which nobody counts from 1.
 
     Returns:
-        Corners `[y1, x1, y2, x2]` in pixels, labels, and which are difficult.
+        Corners `[y1, x1, y2, x2]` in pixels or shares, labels, and which are difficult.
     """
     label_of = {name: label for label, name in enumerate(class_names)}
     sound = []
@@ -96,8 +130,9 @@ def take_sound(
         else:
             sound.append(item)
     xmin, ymin, xmax, ymax = np.array([item.box for item in sound], np.float64).reshape(-1, 4).T
+    first = np.array([0 if fractions or item.is_hull else 1 for item in sound], np.float64)
     return (
-        np.stack([ymin - 1, xmin - 1, ymax, xmax], axis=-1),
+        np.stack([ymin - first, xmin - first, ymax, xmax], axis=-1),
         np.array([label_of[item.name] for item in sound], np.int32),
         np.array([item.difficult for item in sound], bool),
     )
@@ -168,13 +203,13 @@ def _bndbox(element: Element) -> tuple[float, float, float, float] | None:
 
 
 def _hull(element: Element) -> tuple[float, float, float, float] | None:
-    """The box around a turned box or a polygon, whose points are edges, as VOC counts pixels."""
+    """The box around a turned box or a polygon."""
     turned, outline = element.find("robndbox"), element.find("polygon")
     for shape in (turned, outline, element.find("points")):
         points = _turned_corners(shape) or _points(shape) if shape is not None else []
         if points:
             xs, ys = zip(*points, strict=True)
-            return min(xs) + 1, min(ys) + 1, max(xs), max(ys)
+            return min(xs), min(ys), max(xs), max(ys)
     return None
 
 

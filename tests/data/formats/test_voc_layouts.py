@@ -461,3 +461,44 @@ def test_cvats_own_format_is_named(tmp_path):
         ValueError, match=r"1 annotations asked for hold no object; 1 cannot be read, .*CVAT's own format\? Exp"
     ):
         with_classes(Config(data=str(write_tree(tmp_path, files))))
+
+
+# ---- units ----
+
+
+def read_all(root):
+    source = VOCFolder(root)
+    return read(source, source.all_ids(), image_size=8, class_names=("car",), progress=False)
+
+
+def notes(dataset, kind):
+    return [problem.file for problem in dataset.report.problems if problem.kind == kind]
+
+
+HULL_IN_FRACTIONS = (
+    "<name>car</name><polygon><x1>0.25</x1><y1>0.5</y1><x2>0.75</x2><y2>0.375</y2><x3>0.5</x3><y3>0.625</y3></polygon>"
+)
+
+
+@pytest.mark.parametrize("size", [(50, 40), None, (1, 1), (100, 80)])
+@pytest.mark.parametrize("item", [("car", 0.25, 0.375, 0.75, 0.625), HULL_IN_FRACTIONS])
+def test_fractions_are_read_as_such(item, size, tmp_path):
+    whole = voc_xml(("car", 0, 0, 1, 1), size=size)
+    root = write_tree(
+        tmp_path, {**voc("a", "b", xml=voc_xml(item, size=size)), **voc("c", xml=whole), **voc("d", xml=voc_xml())}
+    )
+    dataset = read_all(root)
+    assert dataset.examples.boxes[:, 0].tolist() == [BOX, BOX, [0, 0, 1, 1], [0, 0, 0, 0]]
+    assert notes(dataset, "with boxes in fractions") == [f"Annotations/{name}.xml" for name in "abc"]
+
+
+def test_one_tiny_box_among_others_is_in_pixels(tmp_path):
+    tiny = voc_xml(("car", 1, 0.5, 1.5, 1))
+    dataset = read_all(write_tree(tmp_path, {**voc("a", xml=tiny), **voc("b")}))
+    np.testing.assert_allclose(dataset.examples.boxes[:, 0], [[0, 0, 1 / 40, 1.5 / 50], BOX], rtol=1e-6)
+    assert not notes(dataset, "with boxes in fractions")
+
+
+def test_without_a_finite_number_there_is_nothing_to_tell_fractions_by(tmp_path):
+    dataset = read_all(write_tree(tmp_path, voc("a", xml=voc_xml(("car", math.nan, math.inf, 0, 0)))))
+    assert not notes(dataset, "with boxes in fractions")
