@@ -138,6 +138,7 @@ def explain(command: Command) -> None:
 def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config", str, "Dataset"]:
     """The settings with the data that the command asks for, its split, and that split."""
     from jaxssd.data.class_filter import notes_on_classes
+    from jaxssd.data.doubts import notes_on_doubts
     from jaxssd.data.sources import default_split, load_split, notes_on_splits
 
     if command.data_images is not None and not command.data:
@@ -152,7 +153,7 @@ def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config"
     if not command.data:
         run.require_same_data({split: dataset.fingerprint})
     print(f"{split}: {dataset.report.summary()}")
-    for line in notes_on_classes(split, dataset):
+    for line in [*notes_on_classes(split, dataset), *notes_on_doubts(split, dataset)]:
         print(line)
     return config, split, dataset
 

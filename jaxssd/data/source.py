@@ -182,6 +182,8 @@ def choose_splits(
         )
     else:
         ids = source.all_ids()
+    if not ids:
+        raise ValueError(f"{source.path}: no annotated image was found")
 
     if val_split:
         val = source.split_ids(val_split)

@@ -9,6 +9,7 @@ from pathlib import Path
 from jaxssd.config import Config
 from jaxssd.data.class_filter import notes_on_classes
 from jaxssd.data.dataset import Dataset
+from jaxssd.data.doubts import notes_on_doubts, why_untrainable
 from jaxssd.data.sources import NAMES, load_split, notes_on_splits, with_classes
 from jaxssd.tasks import Task, make_task
 from jaxssd.training.backbone import pretrained_backbone
@@ -72,6 +73,8 @@ def find_rate(config: Config, folder: Path) -> None:
         print(line)
     train_set = load_split(config, "train")
     print(f"train: {train_set.report.summary()}")
+    for line in notes_on_doubts("train", train_set):
+        print(line)
     _require_objects(config, train_set)
     sweep = find_learning_rate(config, train_set)
     if leads():
@@ -105,15 +108,16 @@ def _load(config: Config) -> tuple[Dataset, Dataset]:
         print(line)
     train_set, val_set = (load_split(config, split) for split in ("train", "val"))
     print(f"train: {train_set.report.summary()}\nval: {val_set.report.summary()}")
-    for line in [*notes_on_classes("train", train_set, trained_on=True), *notes_on_classes("val", val_set)]:
+    lines = [*notes_on_classes("train", train_set, trained_on=True), *notes_on_classes("val", val_set)]
+    for line in [*lines, *notes_on_doubts("train", train_set), *notes_on_doubts("val", val_set)]:
         print(line)
     _require_objects(config, train_set)
     return train_set, val_set
 
 
 def _require_objects(config: Config, train_set: Dataset) -> None:
-    if not (train_set.examples.valid & ~train_set.examples.difficult).any():
-        raise ValueError(f"{config.data}: no image to train on has an object that is trained on (not difficult)")
+    if why := why_untrainable(train_set):
+        raise ValueError(f"{config.data}: no image to train on has an object that is trained on: {why}")
 
 
 def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) -> None:

@@ -17,8 +17,8 @@ image's height and width. Coordinates may have decimals. <part> annotations are 
 An object without <bndbox> may have a <robndbox>, the box (cx, cy, w, h) turned by an angle about its middle, or a
 <polygon>. Their points are edges counted from 0, and the box is their hull.
 
-Coordinates that are fractions of the image are told by the fact that no number of the whole split is above 1.5; they are
-read as such, nothing is subtracted, and it is noted.
+Coordinates that are fractions of the image are told by the fact that no number of the whole split is above 1.5; they
+are read as such, nothing is subtracted, and it is noted.
 
 Links are followed as the file system does, folders and files alike, so that sets can be put together from links; but
 an id is only ever looked up among the names in its folder and never becomes part of a path.
@@ -164,10 +164,13 @@ class VOCFolder(Source):
         """
         found: dict[str, str] = {}
         unread: dict[str, str] = {}
+        incomplete: list[str] = []
         ids = tuple(ids)
         for name in ids:
             try:
-                found.update({item.name: name for item in self._annotation(name).objects})
+                annotation = self._annotation(name)
+                found.update({item.name: name for item in annotation.objects})
+                incomplete += [f"{self._annotation_name(name)}: {flaw}" for flaw in annotation.incomplete]
             except UnreadableAnnotation as error:
                 if name in self._files.annotations:
                     unread[name] = f"{self._annotation_name(name)}: {error}"
@@ -179,6 +182,7 @@ class VOCFolder(Source):
                     f"{self._annotation_name(ids[0])}; the folder has {len(self._files.annotations):,} annotations"
                 )
             first = f"; {len(unread):,} cannot be read, the first {next(iter(unread.values()))}" if unread else ""
+            first += f"; {len(incomplete):,} are incomplete, the first {incomplete[0]}" if incomplete else ""
             raise ValueError(f"{self.root}: the {known:,} annotations asked for hold no object{first}")
         for class_name, name in found.items():
             try:

@@ -62,7 +62,7 @@ from jaxssd.data.class_filter import other_class
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, contents, read_annotation
 from jaxssd.data.formats.split_names import find_split, split_folders, split_name
 from jaxssd.data.formats.yolo_describe import Description, describe, read_names
-from jaxssd.data.formats.yolo_files import NAMES_FILES, Pair, list_yolo, looks_like_yolo, of_layout
+from jaxssd.data.formats.yolo_files import NAMES_FILES, Pair, label_places, list_yolo, looks_like_yolo, of_layout
 from jaxssd.data.formats.yolo_splits import Splits, data_folder, listed_splits, stated_splits
 from jaxssd.data.formats.yolo_text import Labels, UnreadableLabels, parse_labels
 from jaxssd.data.report import Problem
@@ -242,7 +242,10 @@ class YOLOFolder(Source):
             problems.append(Problem(path or name, "skipped", error.kind, str(error)))
             return None
         if path is None:
-            problems.append(Problem(image, "noted", "without label file", "kept as an image without objects"))
+            detail = (
+                f"kept as an image without objects; looked for {next(label_places(image))}.txt and where else they lie"
+            )
+            problems.append(Problem(image, "noted", "without label file", detail))
         else:
             problems.extend(Problem(path, "dropped", kind, detail) for kind, detail in labels.flaws)
         if others:

@@ -56,6 +56,7 @@ def inspection_record(inspection: Inspection, coverage: Coverage, advice: Advice
     return {
         "image_size": size,
         "match_threshold": threshold,
+        "doubts": list(inspection.doubts),
         "splits": splits,
         "classes": classes,
         "reach": reached[-1],

@@ -4,7 +4,7 @@ import os
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from PIL import Image
 
 from jaxssd.data.formats.coco import COCOJson
@@ -207,8 +207,9 @@ def test_extensions_in_any_case_and_the_earlier_one_first(folder):
 
 
 def test_marks_and_line_ends_of_other_systems(folder):
-    folder.add("a", labels=b"\xef\xbb\xbf" + f"{LINE}\r\n\r\n{LINE}\r\n".encode())
-    folder.add("b", labels=f"{LINE}\r{LINE}\r")
+    other = "1" + LINE[1:]
+    folder.add("a", labels=b"\xef\xbb\xbf" + f"{LINE}\r\n\r\n{other}\r\n".encode())
+    folder.add("b", labels=f"{LINE}\r{other}\r")
     assert folder.read().report.summary() == "2 images, 4 objects"
 
 
@@ -687,6 +688,7 @@ CENTERS = st.tuples(st.floats(0.3, 0.7), st.floats(0.3, 0.7), st.floats(0.01, 0.
 
 @given(st.lists(st.lists(st.tuples(st.integers(0, 1), CENTERS), max_size=3), min_size=1, max_size=3))
 def test_what_was_written_is_read(tmp_path_factory, images):
+    assume(all(len(set(objects)) == len(objects) for objects in images))  # the same object twice is counted once
     folder = Folder(tmp_path_factory.mktemp("data") / "yolo")
     for row, objects in enumerate(images):
         folder.add(str(row), *(" ".join(map(str, (label, *numbers))) for label, numbers in objects))

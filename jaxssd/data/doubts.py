@@ -1,0 +1,166 @@
+"""Doubts about a data set: what its numbers alone say may be wrong, in lines for the beginning of a run.
+
+Training on such data works, and learns less than was meant: boxes too small to be seen, objects that are not trained
+on, files that were left out. A data set without such has no line.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxssd.data.class_filter import OTHER_CLASS, listing
+from jaxssd.data.dataset import Dataset
+from jaxssd.data.report import Problem
+
+SMALLEST = 2.0
+"""Pixels of the network's input; a box with a shorter side is hardly more than noise there."""
+
+FAULTY, MEANT = 0.05, 0.1
+"""Share from which there is a line: of what is a fault of the data, and of what may be meant."""
+
+_REPEATED, _OVER_MAX, _CROPPED, _EMPTY = "repeated", "over max_objects", "outside the crop", "without objects"
+_UNLABELLED = "without label file"
+"""Kinds of problems in a report that are told by themselves."""
+
+
+class _Doubt(NamedTuple):
+    """One line.
+
+    Attributes:
+        noun: what is counted.
+        number: of those in doubt.
+        total: of all.
+        advice: what it means or what to do.
+        limit: share from which it is told.
+        kinds: what they are, with the number of each.
+    """
+
+    noun: str
+    number: int
+    total: int
+    advice: str
+    limit: float = FAULTY
+    kinds: Counter[str] | None = None
+
+    def line(self, split: str) -> str:
+        share = f"{self.number:,} of {self.total:,} ({100 * self.number / self.total:.0f} %)"
+        kinds = f", {_counts(self.kinds)}" if self.kinds else ""
+        return f"{split}: {self.noun}: {share}{kinds}; {self.advice}"
+
+
+def notes_on_doubts(split: str, dataset: Dataset) -> list[str]:
+    """Lines for the log about a split's small, difficult, repeated, clipped and dropped boxes, and its images.
+
+    Args:
+        split: its name.
+        dataset: the split.
+
+    Returns:
+        A line for each thing whose share is suspicious: noun, count, share, and what to do.
+    """
+    examples, problems = dataset.examples, dataset.report.problems
+    valid = np.asarray(examples.valid)
+    objects, images = int(valid.sum()), len(dataset.ids)
+    size = examples.images.shape[1]
+    boxes = np.asarray(examples.boxes)[valid].astype(np.float64)
+    small = int(((boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) * size < SMALLEST).sum())
+    difficult = int(np.asarray(examples.difficult)[valid].sum())
+    of_others = any(problem.kind == OTHER_CLASS for problem in problems)  # the run's classes are told elsewhere
+    empty = 0 if of_others else int((~valid.any(axis=1)).sum())
+
+    skipped = _kinds(problems, lambda problem: problem.action == "skipped")
+    clipped = _kinds(problems, lambda problem: problem.action == "clipped")
+    dropped = _kinds(problems, lambda problem: problem.action == "dropped" and problem.kind != OTHER_CLASS)
+    written = objects + dropped.total()
+    repeated, over, cropped = (dropped.pop(kind, 0) for kind in (_REPEATED, _OVER_MAX, _CROPPED))
+    doubts = [
+        _Doubt(
+            f"boxes with a side below {SMALLEST:g} pixels at the network's input of {size} x {size}",
+            small,
+            objects,
+            "correct their coordinates if they are too small in the files, else raise --image-size",
+        ),
+        _Doubt(
+            "objects that are difficult, crowds or cut by the crop",
+            difficult,
+            objects,
+            "they are neither trained on nor scored; unset difficult, iscrowd or ignore of those to learn",
+            MEANT,
+        ),
+        _Doubt("boxes beyond the picture", clipped.total(), objects, "clipped; compare them with the pictures' sizes"),
+        _Doubt("boxes dropped", dropped.total(), written, "correct them in the annotations", kinds=dropped),
+        _Doubt("boxes repeated", repeated, written, "dropped; remove rows that are there twice"),
+        _Doubt("boxes above --max-objects", over, written, "dropped; raise it to keep them"),
+        _Doubt("boxes outside the crop", cropped, written, "dropped; --aspect squash or letterbox keeps them", MEANT),
+        _Doubt(
+            "images without objects",
+            empty,
+            images,
+            "they show what is not an object; look for their labels if that is not meant",
+            MEANT,
+        ),
+        _Doubt("images skipped", skipped.total(), images + skipped.total(), "restore or re-encode them", kinds=skipped),
+    ]
+    return [doubt.line(split) for doubt in doubts if doubt.total and doubt.number >= max(1, doubt.limit * doubt.total)]
+
+
+def why_untrainable(dataset: Dataset) -> str | None:
+    """Why no object of a data set can be trained on.
+
+    Args:
+        dataset: the split to train on.
+
+    Returns:
+        What there is in place of objects, and what to do; None if there is one that is trained on.
+    """
+    examples, problems = dataset.examples, dataset.report.problems
+    valid = np.asarray(examples.valid)
+    if (valid & ~np.asarray(examples.difficult)).any():
+        return None
+    if objects := int(valid.sum()):
+        return (
+            f"all {objects:,} objects are difficult, crowds or cut by the crop, which are not trained on; unset "
+            "difficult, iscrowd or ignore of those to learn"
+        )
+    dropped = _kinds(problems, lambda problem: problem.action == "dropped" and problem.kind != OTHER_CLASS)
+    others = {problem.detail: problem.count for problem in problems if problem.kind == OTHER_CLASS}
+    found = []
+    if dropped:
+        first = next(problem for problem in problems if problem.action == "dropped" and problem.kind != OTHER_CLASS)
+        found.append(
+            f"all {dropped.total():,} boxes of its classes were dropped ({_counts(dropped)}), the first in "
+            f"{first.file}: {first.detail}"
+        )
+    if others:
+        names = listing([f"{name} ({count:,})" for name, count in sorted(others.items(), key=lambda item: -item[1])])
+        asked = listing(dataset.class_names)
+        found.append(
+            f"its objects are of other classes: {names}; the classes asked for are {asked}: name others with --classes"
+        )
+    return "; ".join(found) or _where_looked(dataset)
+
+
+def _where_looked(dataset: Dataset) -> str:
+    """For images without any entry, where one was looked for."""
+    images, problems = len(dataset.ids), dataset.report.problems
+    unlabelled = [problem for problem in problems if problem.kind == _UNLABELLED]
+    if len(unlabelled) == images:
+        return f"none of the {images:,} images has a label file, the first {unlabelled[0].file}: {unlabelled[0].detail}"
+    places = list(dict.fromkeys(problem.file for problem in problems if problem.kind == _EMPTY))
+    where = f"; looked in {listing(places, 2)}" if places else ""
+    return f"none of the {images:,} images has an object annotated{where}"
+
+
+def _kinds(problems: tuple[Problem, ...], are_meant: Callable[[Problem], bool]) -> Counter[str]:
+    """Number of problems of each kind."""
+    kinds: Counter[str] = Counter()
+    for problem in problems:
+        if are_meant(problem):
+            kinds[problem.kind] += problem.count
+    return kinds
+
+
+def _counts(kinds: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
