@@ -65,7 +65,8 @@ def notes_on_doubts(split: str, dataset: Dataset) -> list[str]:
     objects, images = int(valid.sum()), len(dataset.ids)
     size = examples.images.shape[1]
     boxes = np.asarray(examples.boxes)[valid].astype(np.float64)
-    small = int(((boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) * size < SMALLEST).sum())
+    shortest = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) * size
+    small = int((shortest.round(3) < SMALLEST).sum())  # boxes are float32
     difficult = int(np.asarray(examples.difficult)[valid].sum())
     of_others = any(problem.kind == OTHER_CLASS for problem in problems)  # the run's classes are told elsewhere
     empty = 0 if of_others else int((~valid.any(axis=1)).sum())

@@ -29,8 +29,8 @@ class Record(NamedTuple):
         difficult: as in `Examples`.
         stated_size: (height, width) according to the annotation, if it says.
         normalised: whether `boxes` are shares of the image's height and width instead of pixels.
-        upright: whether they refer to the image turned as its EXIF orientation says. Otherwise they do only if
-            `stated_size` is the size that it then has.
+        upright: whether they refer to the image turned as its EXIF orientation says. Otherwise `stated_size` and the
+            boxes show it: `images.find_fit`.
     """
 
     id: str

@@ -12,8 +12,9 @@ from jaxssd.data.placement import place_images
 from jaxssd.data.report import LoadReport, Problem
 from jaxssd.data.shapes import make_shapes
 from jaxssd.data.sources import load_split, with_classes
-from jaxssd.training import job
+from jaxssd.training import RunFolder, job
 from tests.data.trees import voc_xml, write_tree
+from tests.test_formats import EVALUATE
 
 SIZE = 100
 SOUND = (0.1, 0.1, 0.5, 0.5)
@@ -195,7 +196,7 @@ def test_why_nothing_can_be_trained_on(make, classes, message, tmp_path, monkeyp
         job._load(with_classes(config))
 
 
-def test_a_run_begins_with_the_doubts(tmp_path, monkeypatch, capsys):
+def test_runs_and_scoring_begin_with_the_doubts(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("JAXSSD_CACHE", str(tmp_path / "cache"))
     config = with_classes(Config(data=str(voc(tmp_path / "data", "car", DIFFICULT)), image_size=32))
     job._load(config)
@@ -204,3 +205,5 @@ def test_a_run_begins_with_the_doubts(tmp_path, monkeypatch, capsys):
         (line,) = notes_on_doubts(split, load_split(config, split))
         assert line in lines
         assert "(50 %); they are neither trained on nor scored" in line
+    EVALUATE.load(EVALUATE.Command(run=tmp_path, data=config.data), config, RunFolder(tmp_path))
+    assert "all: objects that are difficult, crowds or cut by the crop: 3 of 6 (50 %)" in capsys.readouterr().out

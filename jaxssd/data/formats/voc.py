@@ -27,7 +27,7 @@ What is not as it should be is counted in the report together with its file, and
 
 | found | done | counted as |
 |---|---|---|
-| image damaged, cut short, or of no known kind | image skipped | `broken` |
+| image damaged, or of no format that is read | image skipped | `broken` |
 | no image of that id, and none that <filename> names | image skipped | `missing` |
 | an image that several annotations name, or several images that one does | image skipped | `ambiguous` |
 | beyond a limit of `images`, such as `MAX_PIXELS` | image skipped | `oversized` |
@@ -47,7 +47,9 @@ What is not as it should be is counted in the report together with its file, and
 | a.jpg beside a.png | the earlier ending taken | `one of several of its name` |
 | <filename> names another image, which has no annotation itself | the one of the XML's name taken | `named otherwise` |
 | no object, or none left | image kept | `without objects` |
-| <size> differs from the image's | image kept, its own size used | `of another size than annotated` |
+| <size> differs from the image's, in the same shape | boxes scaled to the image | `of another size than annotated` |
+| <size> of another shape, its sides not just exchanged | image skipped | `of another shape than annotated` |
+| box and class of another row of the image | box dropped | `repeated` |
 
 Up to one pixel beyond the edge is clipped without a word: many tools count from 0. What would need a guess is an error
 instead: a class with a name that cannot be printed, an id that is neither a name nor a path within the data set, one in

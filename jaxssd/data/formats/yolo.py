@@ -27,7 +27,7 @@ What is not as it should be is counted in the report together with its file, and
 
 | found | done | counted as |
 |---|---|---|
-| image damaged, cut short, or of no known kind | image skipped | `broken` |
+| image damaged, or of no format that is read | image skipped | `broken` |
 | no image for a .txt file, or for a line of a list | image skipped | `missing` |
 | beyond a limit of `images`, such as `MAX_PIXELS` | image skipped | `oversized` |
 | .txt file is not UTF-8, has more than 10 MB, or cannot be read | image skipped | `malformed annotation` |

@@ -68,6 +68,16 @@ def told(datasets, given=GIVEN, finer=None):
     return report_text(inspection, coverage, advice, 0.4), json.loads(json.dumps(record, allow_nan=False))
 
 
+def test_doubts_of_all_splits_are_told():
+    text, record = told({"train": TRAIN, "val": VAL})
+    assert [line.partition(" (")[0] for line in record["doubts"]] == [
+        "train: objects that are difficult, crowds or cut by the crop: 1 of 6",
+        "train: images without objects: 1 of 3",
+    ]
+    assert all(f"\n  {line}\n" in text for line in record["doubts"])
+    assert told({"val": VAL})[1]["doubts"] == []
+
+
 def test_a_larger_input_is_pointed_to_where_it_reaches_more():
     """Anchors of the whole image reach none of these small objects, those of a fine grid do."""
     small = make_set([((0.25, 0.25, 0.375, 0.375), 1), ((0.5, 0.75, 0.625, 0.875), 0)])
