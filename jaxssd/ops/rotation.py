@@ -43,7 +43,7 @@ def rotated_boxes(
 
     Example:
         >>> box = jnp.array([[50.0, 50.0, 100.0, 100.0]])  # a whole image; what is cut off are four triangles
-        >>> _, area = rotated_boxes(box, jnp.pi / 4, jnp.array([100.0, 100.0]))
+        >>> _, area = rotated_boxes(box, jnp.float32(jnp.pi / 4), jnp.array([100.0, 100.0]))
         >>> area.round(1)
         Array([8284.3], dtype=float32)
     """

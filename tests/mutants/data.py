@@ -75,4 +75,37 @@ PLANTED = (
         "crowds are objects",
         "tests/data/formats/test_coco.py",
     ),
+    Mutant(
+        "jaxssd/data/formats/voc_xml.py",
+        "0 if fractions or item.is_hull else 1",
+        "0 if item.is_hull else 1",
+        "VOC's minus 1 from fractions",
+        "tests/data/formats/test_voc_layouts.py",
+    ),
+    Mutant(
+        "jaxssd/data/formats/voc_xml.py",
+        "                return False\n            found",
+        "                continue\n            found",
+        "one tiny box makes fractions of all",
+        "tests/data/formats/test_voc_layouts.py",
+    ),
+    Mutant(
+        "jaxssd/data/doubts.py", ".min(axis=1, initial=np.inf)", ".max(axis=1, initial=0)", "the longer side is small"
+    ),
+    Mutant(
+        "jaxssd/data/doubts.py",
+        "np.asarray(examples.difficult)[valid].sum()",
+        "np.asarray(examples.difficult).any(axis=1).sum()",
+        "images for difficult objects",
+    ),
+    Mutant(
+        "jaxssd/data/doubts.py", "kinds[problem.kind] += problem.count", "kinds[problem.kind] += 1", "entries for boxes"
+    ),
+    Mutant(
+        "jaxssd/training/job.py",
+        ', *notes_on_doubts("val", val_set)]',
+        "]",
+        "doubts of val are not said",
+        "tests/data/test_doubts.py",
+    ),
 )
