@@ -38,7 +38,7 @@ ANNOTATIONS = {".xml", ".json", ".txt", ".yaml", ".yml", ".csv", ".names", ".dat
 """Endings of files that say what is in the pictures: all of their bytes count."""
 
 SAMPLE_BYTES = 4096
-"""Read from the middle and from the end of every other file; pictures differ from their first pixels on."""
+"""Read from the start, where EXIF may be edited in place, the middle and the end of every other file."""
 
 BLOCK_BYTES = 1 << 24
 """Of the images, for each checksum."""
@@ -100,8 +100,10 @@ def _content(file: Path, stat: os.stat_result) -> bytes:
         with open(file, "rb", buffering=0) as content:
             if file.suffix.lower() in ANNOTATIONS:
                 return hashlib.file_digest(content, "sha256").digest()
-            parts = []
-            for at in (stat.st_size // 2, max(stat.st_size - SAMPLE_BYTES, 0)):
+            if stat.st_size <= 3 * SAMPLE_BYTES:
+                return content.read(3 * SAMPLE_BYTES)
+            parts = [content.read(SAMPLE_BYTES)]
+            for at in (stat.st_size // 2, stat.st_size - SAMPLE_BYTES):
                 content.seek(at)
                 parts.append(content.read(SAMPLE_BYTES))
             return b"".join(parts)
@@ -126,12 +128,12 @@ def cached(cache_dir: Path | None, key: str, build: Callable[[Allocate], Dataset
     if cache_dir is None:
         return build(lambda shape: np.empty(shape, np.uint8))
     folder = cache_dir / key
-    if folder.exists():
+    if folder.exists() or folder.is_symlink():
         try:
             return _load(folder, verify=True)
         except Exception as error:  # a damaged file can make NumPy, zipfile or json raise nearly anything
             warnings.warn(f"the cache {folder} is damaged ({error}) and is made again", stacklevel=2)
-            shutil.rmtree(folder, ignore_errors=True)
+            _discard(folder)
     staging = cache_dir / f"{key}.{uuid.uuid4().hex}.unfinished"
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
@@ -239,6 +241,17 @@ def _publish(staging: Path, folder: Path) -> None:
         if not folder.is_dir():
             raise
         # Another process was first, and has stored the same.
+
+
+def _discard(entry: Path) -> None:
+    """Remove a folder, or whatever has its name; it makes room even where its files cannot be removed."""
+    aside = entry.with_name(f"{entry.name}.{uuid.uuid4().hex}.unfinished")
+    with contextlib.suppress(OSError):  # another process was first, or nothing can be written: told by who writes
+        entry.rename(aside)
+        if aside.is_dir():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            aside.unlink()
 
 
 def _remove_abandoned(cache_dir: Path) -> None:

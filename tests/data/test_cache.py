@@ -140,6 +140,27 @@ def test_a_damaged_cache_is_made_again_with_a_message(tmp_path, damage):
     assert build.calls == 2
 
 
+@pytest.mark.parametrize("kind", ["file", "dead link"])
+def test_what_is_no_folder_makes_room(tmp_path, kind):
+    if kind == "file":
+        (tmp_path / KEY).write_text("something else")
+    else:
+        (tmp_path / KEY).symlink_to(tmp_path / "nowhere")
+    with pytest.warns(UserWarning, match=f"the cache .*{KEY} is damaged"):
+        assert_equal(cached(tmp_path, KEY, Builder()), EXPECTED)
+    assert [path.name for path in tmp_path.iterdir()] == [KEY]
+
+
+def test_a_damaged_cache_whose_files_stay_is_not_read(tmp_path, monkeypatch):
+    """As in a folder of somebody else's: its files cannot be removed, but it can be renamed."""
+    build = Builder()
+    cached(tmp_path, KEY, build)
+    flip(tmp_path / KEY, "images.npy", -1)
+    monkeypatch.setattr(cache.shutil, "rmtree", lambda folder, ignore_errors: None)
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert_equal(cached(tmp_path, KEY, build), EXPECTED)
+
+
 def test_a_failed_build_leaves_nothing(tmp_path):
     def interrupt():
         raise KeyboardInterrupt
@@ -228,17 +249,29 @@ def test_two_versions_that_one_archive_unpacks_are_two(tmp_path):
 
     first = version("one")
     assert version("one") == first
-    middle, end = bytearray(20_000), bytearray(20_000)
-    middle[10_100], end[-2] = 1, 1
+    start, middle, end = bytearray(20_000), bytearray(20_000), bytearray(20_000)
+    start[30], middle[10_100], end[-2] = 1, 1, 1  # the first as a tool that edits EXIF in place
     others = [
         version("one", label=b"<name>dog</name>"),
+        version("one", picture=bytes(start)),
         version("one", picture=bytes(middle)),
         version("one", picture=bytes(end)),
         version("two"),
     ]
-    assert len({first, *others}) == 5
+    assert len({first, *others}) == 6
     (tmp_path / "link").symlink_to(tmp_path / "two")
     assert version("link") == others[-1]  # another way to the same place
+
+
+def test_all_of_a_small_picture_counts(tmp_path):
+    file, seen = tmp_path / "a.png", set()
+    for at in (0, 5_000, 7_999, 11_999):
+        content = bytearray(12_000)
+        content[at] = 1
+        file.write_bytes(content)
+        os.utime(file, ns=(0, 1))
+        seen.add(fingerprint({}, [file]))
+    assert len(seen) == 4
 
 
 def test_all_of_a_large_annotation_counts(tmp_path):

@@ -19,6 +19,9 @@ PLANTED = (
     Mutant(READ, '        "image_size": image_size,\n', "", "the cache's key without the size", KEYS),
     Mutant(READ, '        "ids": ids,\n', "", "the cache's key without the ids", KEYS),
     Mutant(READ, '        "class_names": class_names,\n', "", "the cache's key without the classes", KEYS),
+    Mutant(CACHE, "[content.read(SAMPLE_BYTES)]", "[]", "the cache's key without the start of pictures"),
+    Mutant(CACHE, "            _discard(folder)\n", "", "a damaged cache that stays"),
+    Mutant(CACHE, "content.read(3 * SAMPLE_BYTES)", "content.read(SAMPLE_BYTES)", "small pictures by their start"),
     Mutant(
         DATASET, "(self.sizes, *self.examples[1:])", "(self.sizes, *self.examples[1:4])", "difficult not pinned", KEYS
     ),
