@@ -11,7 +11,7 @@ def sealed(record: dict[str, Any]) -> dict[str, Any]:
 
     Example:
         >>> sealed({"train": "ab"})
-        {'train': 'ab', 'sha256': '3ee0ddc1f0e5ddcc'}
+        {'train': 'ab', 'sha256': '6fde24581bb097fb'}
     """
     return {**record, "sha256": _seal(record)}
 

@@ -26,10 +26,10 @@ hypothesis.settings.register_profile("jaxssd", deadline=None, max_examples=50, p
 hypothesis.settings.load_profile("jaxssd")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def optimization(request):
+@pytest.hookimpl(tryfirst=True)  # before fixtures of any scope
+def pytest_runtest_setup(item):
     """Compile as the folder's tests want it; what was compiled the other way is forgotten."""
-    disabled = request.path.parent.name not in OPTIMIZED
+    disabled = item.path.parent.name not in OPTIMIZED
     if jax.config.read("jax_disable_most_optimizations") != disabled:
         jax.config.update("jax_disable_most_optimizations", disabled)
         jax.clear_caches()

@@ -173,6 +173,7 @@ ROWS = {
     "classes": Row(("dog",), partial(of_train, per_image), [1, 1, 1], PHOTOGRAPHS),
     "image_size": Row(16, partial(of_train, lambda data: data.examples.images.shape), (3, 16, 16, 3), PHOTOGRAPHS),
     "aspect": Row("letterbox", partial(of_train, place_of_first), [0.25, 0, 0.75, 1], PHOTOGRAPHS),
+    "exif": Row("apply", partial(of_train, lambda data: data.sizes[0].tolist()), [40, 20], PHOTOGRAPHS),
     "max_objects": Row(1, partial(of_train, lambda data: data.examples.valid.shape), (3, 1), PHOTOGRAPHS),
     "mean": Row((0.5, 0.25, 0.0), white, [1.0, 3.0, 4.0], {"std": (0.5, 0.25, 0.25)}),
     "std": Row((0.5, 0.25, 0.125), white, [1.0, 2.0, 4.0], {"mean": (0.5, 0.5, 0.5)}),
@@ -229,7 +230,12 @@ def place(tmp_path_factory):
         for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
             (root / name / folder).mkdir(parents=True)
         for number in range(count):
-            Image.new("RGB", (40, 20), (number * 20,) * 3).save(root / name / "JPEGImages" / f"{number}.jpg")
+            exif = Image.Exif()
+            exif[0x0112] = (
+                6 if (name, number) == ("voc", 0) else 1
+            )  # "turn a quarter"; nothing shows that boxes were drawn so
+            picture = Image.new("RGB", (40, 20), (number * 20,) * 3)
+            picture.save(root / name / "JPEGImages" / f"{number}.jpg", exif=exif)
             (root / name / "Annotations" / f"{number}.xml").write_text(f"<annotation>{dog}{cat}</annotation>")
     for split, names in (("train", "012"), ("val", "34"), ("test", "5")):
         (root / "voc/ImageSets/Main" / f"{split}.txt").write_text("\n".join(names))
@@ -427,6 +433,7 @@ GIVEN = {
     "classes": ("a",),
     "image_size": 256,
     "aspect": "crop",
+    "exif": "ignore",
     "grids": (4,),
     "zooms": (1.1,),
     "ratios": ((1.0, 2.0),),

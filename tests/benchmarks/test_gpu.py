@@ -3,6 +3,7 @@
 import importlib
 import json
 import time
+from pathlib import Path
 
 import gpu
 import pytest
@@ -42,7 +43,7 @@ def run(tmp_path, monkeypatch):
 
 def is_running(pid):
     try:
-        return "Z" not in open(f"/proc/{pid}/stat").read().split(")")[1].split()[0]
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0]
     except FileNotFoundError:
         return False
 

@@ -50,7 +50,8 @@ def test_a_painted_box_lies_where_the_placed_box_is(tmp_path, aspect, size, suff
     y1, x1, y2, x2 = np.round(box * np.tile([height, width], 2)).astype(int)
     pixels[y1:y2, x1:x2] = 255
     Image.fromarray(pixels).save(tmp_path / f"a.{suffix}")
-    canvas, original = decode(tmp_path / f"a.{suffix}", 40, aspect)
+    canvas, decoded = decode(tmp_path / f"a.{suffix}", 40, aspect)
+    original = decoded.size
     assert original == (height, width)
     placed = to_canvas(box, place_images(np.array(original), 40, aspect)) * 40
     rows, columns = np.nonzero((canvas > 127).all(axis=-1) & (np.abs(canvas.astype(int) - MARGIN).max(axis=-1) > 8))

@@ -611,7 +611,8 @@ def test_any_four_numbers_give_a_sound_box_or_none(tmp_path_factory, corners):
         assert 0 <= x1 < x2 <= 1
     else:
         assert (y1, x1, y2, x2) == (0, 0, 0, 0)
-        assert [problem.action for problem in dataset.report.problems] == ["dropped", "noted"]
+        actions = [problem.action for problem in dataset.report.problems if "fractions" not in problem.kind]
+        assert actions == ["dropped", "noted"]
 
 
 def test_deep_nesting_does_not_exhaust_the_stack():
