@@ -105,12 +105,7 @@ def work(command: Command, run: RunFolder) -> None:
             say(f"{interrupted}{_go_on(run)}")
         sys.exit(interrupted.status)
     except (NonFiniteLossError, DivergedError, RunInUseError, WorkersKeepDying, OSError, ValueError) as error:
-        full = (
-            f" ({free_space(Path(error.filename or run.path))} free){_go_on(run)}"
-            if isinstance(error, OSError) and is_full(error)
-            else ""
-        )
-        sys.exit(f"train.py: {error}{full}")
+        sys.exit(f"train.py: {error}{_room(error, run)}")
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -140,8 +140,9 @@ def cached(cache_dir: Path | None, key: str, build: Callable[[Allocate], Dataset
         _remove_abandoned(cache_dir)
         staging.mkdir()
     except OSError as error:
-        detail = f"{error.strerror}: decoded images cannot be kept there; {_WAY_OUT}"
-        raise OSError(error.errno, detail, str(cache_dir)) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # a full disk is told of by whoever knows what to go on with
+        raise OSError(f"decoded images cannot be kept in {cache_dir}: {error.strerror}; {_WAY_OUT}") from error
     UNFINISHED.add(staging)
     try:
         _save(staging, build(lambda shape: _allocate(staging / "images.npy", shape)))

@@ -150,7 +150,10 @@ class PyramidHead(nn.Module):
         grids, pyramid = tuple(self.grids), pyramid_grids(features.shape[1])
         if not grids or grids != tuple(grid for grid in pyramid if grid in grids):
             size = f"{pyramid[0]}x{pyramid[0]}"
-            raise ValueError(f"PyramidHead: `grids` is {grids}; {size} features offer {pyramid}, taken largest first")
+            raise ValueError(
+                f"PyramidHead: `grids` is {grids}; {size} features offer {pyramid}, taken largest first: "
+                f"--grids {' '.join(map(str, pyramid))} takes all, and a larger --image-size offers larger ones"
+            )
         outputs, settings = [], (self.dropout, self.dtype, self.reformulated)
         x = nn.Dropout(self.input_dropout, deterministic=not train)(nn.relu(features))
         for level, grid in enumerate(pyramid[: pyramid.index(grids[-1]) + 1]):

@@ -146,11 +146,16 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
         about = {"checkpoint": "best", "data": config.data, "split": "val"}
         report_scores(run.path, task, val_set, result, "val", about)
     print(f"figures   {run.figures}")
-    command = shlex.join([sys.executable, str(Path(sys.argv[0]).with_name("evaluate.py")), str(run)])
+    command = _evaluate_command(run)
     print(f"score it  {command}")
     print(f"use it    {command} --images FILE...")
     if leads() and (warning := compare_ends(run.rows("train"))):
         print(f"warning   {warning}")
+
+
+def _evaluate_command(run: RunFolder) -> str:
+    """What scores a run, ready to be pasted into a shell."""
+    return shlex.join([sys.executable, str(Path(sys.argv[0]).with_name("evaluate.py")), str(run.path)])
 
 
 def _draw_training(run: RunFolder, task: Task) -> None:

@@ -1,6 +1,8 @@
 """The job around a network of a few numbers: which data trains, which validates, which checkpoint is scored."""
 
+import shlex
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -106,3 +108,8 @@ def test_a_sweep_is_of_the_first_phase_and_of_the_training_split(monkeypatch, tm
     np.testing.assert_array_equal(np.sort(shown), np.sort(TRAIN.examples.images[:, 0, 0, 0]))
     assert not np.array_equal(shown, TRAIN.examples.images[:, 0, 0, 0])  # in another order than on the disk
     assert len(set(given["order"][:3].ravel().tolist())) == 12
+
+
+def test_the_command_that_is_printed_names_any_folder():
+    path = "runs/proj [2024] it's"
+    assert shlex.split(job._evaluate_command(RunFolder(Path(path))))[-1] == path

@@ -239,7 +239,7 @@ def test_a_path_that_is_there_is_followed_and_said(tmp_path):
         ),
         ("train: images/train\nval: absolute.txt\n", r"absolute\.txt, line 1: '/.*z\.jpg' is not a plain .* move them"),
         ("train: images/train\nval: images/train\n", r"in both splits train and val: 2 images, the first 'train/a'"),
-        ("train: images\nval: images/val\n", r"in both splits train and val: 1 images, the first 'val/c'"),
+        ("train: images\nval: images/val\n", r"in both splits train and val: 1 image, the first 'val/c'"),
         ("train: {{a: b}}\nval: images/val\n", r"data\.yaml has train: that is neither a path nor a list of paths"),
     ],
 )
