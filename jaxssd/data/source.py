@@ -190,8 +190,8 @@ def choose_splits(
         shared = sorted(set(ids) & set(val))
         if shared and (train_split or (chosen != "trainval" and chosen)):
             raise ValueError(
-                f"{source.path}: in both splits {chosen} and {val_split}: {len(shared)} image{'s' * (len(shared) > 1)}, the first "
-                f"{shared[0]!r}; name another one with --val-split, or no longer state {val_split}, and a share of "
+                f"{source.path}: in both splits {chosen} and {val_split}: "
+                f"{len(shared)} image{'s' * (len(shared) > 1)}, the first {shared[0]!r}; name another one with --val-split, or no longer state {val_split}, and a share of "
                 f"{chosen} is held out at random"
             )
         if shared:
