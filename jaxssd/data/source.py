@@ -191,8 +191,8 @@ def choose_splits(
         if shared and (train_split or (chosen != "trainval" and chosen)):
             raise ValueError(
                 f"{source.path}: in both splits {chosen} and {val_split}: "
-                f"{len(shared)} image{'s' * (len(shared) > 1)}, the first {shared[0]!r}; name another one with --val-split, or no longer state {val_split}, and a share of "
-                f"{chosen} is held out at random"
+                f"{len(shared)} image{'s' * (len(shared) > 1)}, the first {shared[0]!r}; name another one with "
+                f"--val-split, or no longer state {val_split}, and a share of {chosen} is held out at random"
             )
         if shared:
             notes.append(f"{len(shared):,} images of {val_split} are left out of {chosen or 'all images'} to train on")
