@@ -31,7 +31,8 @@ COORDINATOR = {"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_NUM_PROCESSES": "2", "J
 def test_eight_devices():
     """All of `eight_devices.py`, in a process that has so many."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/training/eight_devices.py"]
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    flags = f"--xla_force_host_platform_device_count=8 {os.environ.get('XLA_FLAGS', '')}"
+    environment = os.environ | {"XLA_FLAGS": flags}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     assert " passed" in result.stdout
