@@ -13,9 +13,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # And a third of what is left without XLA's newer generator of CPU code. XLA stops at a flag that it does not know, so
 # it is named only to versions that have been seen to know it.
-OLD_GENERATOR = version("jax").startswith("0.10.")
-if OLD_GENERATOR:
-    os.environ["XLA_FLAGS"] = f"--xla_cpu_use_fusion_emitters=false {os.environ.get('XLA_FLAGS', '')}"
+os.environ["XLA_FLAGS"] = " ".join(
+    [os.environ.get("XLA_FLAGS", ""), *["--xla_cpu_use_fusion_emitters=false"] * version("jax").startswith("0.10.")]
+)
 
 import hypothesis
 import jax
@@ -51,5 +51,5 @@ def _options_as_configured(*args, get=compiler.get_compile_options, **kwargs):
     return get(*args, **kwargs)
 
 
-if OLD_GENERATOR:
+if "xla_cpu_use_fusion_emitters" in os.environ["XLA_FLAGS"]:
     compiler.get_compile_options = _options_as_configured
