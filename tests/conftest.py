@@ -26,6 +26,9 @@ from jaxtyping import install_import_hook
 OPTIMIZED = {"metrics", "models", "ops"}
 """Folders whose tests are about numbers: there programs are compiled as they are for everybody."""
 
+ABOUT_TRANSFORMATIONS = {"test_transforms", "test_augment_transforms", "two_devices"}
+"""Files in those folders that compile hundreds of programs, and compare each with another one."""
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook("jaxssd", "beartype.beartype")  # before the first import of jaxssd
 
@@ -36,7 +39,7 @@ hypothesis.settings.load_profile("jaxssd")
 @pytest.hookimpl(tryfirst=True)  # before fixtures of any scope
 def pytest_runtest_setup(item):
     """Compile as the folder's tests want it; what was compiled the other way is forgotten."""
-    disabled = item.path.parent.name not in OPTIMIZED
+    disabled = item.path.parent.name not in OPTIMIZED or item.path.stem in ABOUT_TRANSFORMATIONS
     if jax.config.read("jax_disable_most_optimizations") != disabled:
         jax.config.update("jax_disable_most_optimizations", disabled)
         jax.clear_caches()

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Real, Shaped
 
+from jaxssd.ops._arrays import is_traced
+
 Nested = Sequence[Any]
 """Lists of lists of numbers, in place of an array."""
 
@@ -145,6 +147,7 @@ def as_numbers(function: str, name: str, values: Any) -> np.ndarray:
         The same numbers, or truth values; extended types such as bfloat16 as float32.
 
     Raises:
+        TypeError: naming function and argument, if they are traced.
         ValueError: naming function and argument, if they are no rectangle of numbers.
 
     Example:
@@ -153,6 +156,8 @@ def as_numbers(function: str, name: str, values: Any) -> np.ndarray:
         ...
         ValueError: f: `x` is not an array of numbers: its rows differ in length, or hold something else
     """
+    if is_traced(values):
+        raise TypeError(f"{function}: `{name}` is traced, expected numbers: NumPy computes scores, outside of jit")
     try:
         array = np.asarray(values)
     except ValueError:

@@ -127,10 +127,12 @@ def ssd300_anchors(sizes: Sequence[Number] | ArrayLike = (30.0, 60.0, 111.0, 162
 def _one_grid(cells: int, step: float, sizes: Any) -> Any:
     """`[cells * cells * k, 5]`: centre, size and cell size of `k` sizes `[k, 2]` in every cell, row by row."""
     xp = _numpy_of(sizes)
-    centers = xp.asarray((np.arange(cells) + 0.5) * step, sizes.dtype)
-    cy, cx, box = xp.meshgrid(centers, centers, np.arange(len(sizes)), indexing="ij")
-    columns = [cy, cx, *xp.moveaxis(sizes[box], -1, 0), xp.full_like(cy, step)]
-    return xp.stack(columns, axis=-1).reshape(-1, 5)
+    centers = (np.arange(cells) + 0.5) * step
+    cy, cx, _ = np.meshgrid(centers, centers, np.arange(len(sizes)), indexing="ij")
+    nothing = np.zeros_like(cy)
+    fixed = np.stack([cy, cx, nothing, nothing, np.full_like(cy, step)], axis=-1).reshape(-1, 5)
+    # A sum, since a mesh with Explicit axes stacks nothing fixed with what is mapped.
+    return xp.asarray(fixed, sizes.dtype) + xp.pad(xp.tile(sizes, (cells * cells, 1)), ((0, 0), (2, 1)))
 
 
 def _anchors(grids: list) -> Anchors:
@@ -146,7 +148,7 @@ def _positive(function: str, name: str, values: Any, columns: tuple[int, ...] = 
     if is_traced(values):
         return as_floats(*as_arrays(function, **{name: (values, " ".join(["n", *map(str, columns)]))}))[0]
     try:
-        array = np.array(values, np.float64)
+        array = np.empty(0) if np.iscomplexobj(values) else np.array(values, np.float64)
     except (TypeError, ValueError):  # ragged, or not numbers at all
         array = np.empty(0)
     form = array.size > 0 and array.ndim > 0 and array.shape[1:] == columns

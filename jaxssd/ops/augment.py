@@ -90,6 +90,7 @@ def sample_augmentation(
         `Augmentation` for one image; `vmap` over keys for a batch.
 
     Raises:
+        TypeError: if `key` is not one key.
         ValueError: if a probability lies outside `[0, 1]`, `rotation` outside `[0, 180]`, a range is empty or not
             positive, or a lighting limit is negative, as far as they are known while tracing.
 
@@ -106,7 +107,7 @@ def sample_augmentation(
         check_setting(function, name, limit, lambda x: 0 <= x < math.inf, "0 or more")
     zooms, aspects = (_checked_range(function, name, limits) for name, limits in (("scale", scale), ("aspect", aspect)))
     known_rotation = concrete(rotation)
-    flip_key, scale_key, aspect_key, shift_key, brightness_key, contrast_key = random.split(key, 6)
+    flip_key, scale_key, aspect_key, shift_key, brightness_key, contrast_key = _split_key(function, key)
     zoom = _log_uniform(scale_key, zooms)
     stretch = jnp.sqrt(_log_uniform(aspect_key, aspects))
     axis_scale = jnp.stack([zoom * stretch, zoom / stretch])
@@ -233,6 +234,15 @@ def augment_boxes(
     in_view = (visible > 0) & (box_area(clipped) > 0) & (visible >= jnp.asarray(min_visible, area.dtype) * area)
     kept = valid & (box_area(boxes) > 0) & in_view
     return jnp.where(kept[:, None], clipped, 0), kept
+
+
+def _split_key(function: str, key: Any) -> Array:
+    try:
+        return random.split(key, 6)
+    except (TypeError, ValueError) as error:
+        found = f"has shape {key.shape}" if isinstance(key, jax.Array) else f"is a {type(key).__name__}"
+        expected = "one key, such as jax.random.key(0); vmap over several"
+        raise TypeError(f"{function}: `key` {found}, expected {expected}") from error
 
 
 def _mirror(boxes: Float[Array, "G 4"], flip: Bool[Array, ""]) -> Float[Array, "G 4"]:

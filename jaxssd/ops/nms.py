@@ -151,17 +151,20 @@ def _best_pairs(scores: Float[Array, "A C"], count: int) -> tuple[Float[Array, "
     pair of each of these ranks before every pair of any other anchor, by a higher score or else by a lower anchor. So a
     pair of another anchor has `count` pairs before it. In rising order of the anchors, ties remain as they were.
     """
-    num_anchors, num_classes = scores.shape
+    num_anchors = scores.shape[0]
     if not isinstance(num_anchors, int):  # a symbol of `jax.export`: as many rows more as `top_k` may need
         scores = jnp.pad(scores, ((0, count), (0, 0)), constant_values=-jnp.inf)
         num_anchors += count
-    anchors = jnp.arange(num_anchors)
-    if num_anchors > count:
-        anchors = jnp.sort(lax.top_k(jnp.max(scores, axis=1), count)[1])
-        scores = scores[anchors]
-    best, pair = lax.top_k(scores.reshape(-1), min(count, scores.size))
-    position, labels = jnp.divmod(pair, num_classes)
+    if num_anchors <= count:
+        return _best_of_all(scores, count)
+    anchors = jnp.sort(lax.top_k(jnp.max(scores, axis=1), count)[1])
+    best, position, labels = _best_of_all(scores[anchors], count)
     return best, anchors[position], labels
+
+
+def _best_of_all(scores: Float[Array, "A C"], count: int) -> tuple[Array, Array, Array]:
+    best, pair = lax.top_k(scores.reshape(-1), min(count, scores.size))
+    return best, *jnp.divmod(pair, scores.shape[1])
 
 
 def _overlaps(boxes: Float[Array, "K 4"], iou_threshold: Number) -> Bool[Array, "K K"]:

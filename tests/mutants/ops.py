@@ -11,7 +11,7 @@ PLANTED = (
     Mutant(BOXES, "(near + far) / 2, far - near]", "(near + far) / 2, near - far]", "sizes are negative"),
     Mutant(BOXES, "[center - size / 2, center + size / 2]", "[center - size, center + size]", "twice the size"),
     Mutant(ANCHORS, "(np.arange(cells) + 0.5) * step", "np.arange(cells) * step", "centres are corners of cells"),
-    Mutant(ANCHORS, "columns = [cy, cx, *", "columns = [cx, cy, *", "columns before rows"),
+    Mutant(ANCHORS, "np.stack([cy, cx, nothing", "np.stack([cx, cy, nothing", "columns before rows"),
     Mutant(ANCHORS, "xp.sqrt(s[k] * s[k + 1])", "(s[k] + s[k + 1]) / 2", "an arithmetic for a geometric mean"),
     Mutant(MATCHING, "(a[0] == b[0]) & (a[1] < b[1])", "(a[0] == b[0]) & (a[1] > b[1])", "ties go to the highest"),
     Mutant(MATCHING, "& (rows[None, :] < rows[:, None])", "& (rows[None, :] > rows[:, None])", "ties of owners turned"),

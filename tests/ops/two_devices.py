@@ -1,65 +1,75 @@
-"""Pure functions in `shard_map` and on both kinds of mesh. `test_transforms.py` runs this file with two devices."""
+"""The table of public functions in `shard_map` and on both kinds of mesh. `test_transforms.py` runs this file.
+
+Where a function does not fit, JAX says so while tracing, so every case is traced; values are compared for the cases in
+which a batch has its own of everything, and for the loss with shared boxes and anchors.
+"""
 
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxssd import box_iou, generalized_box_iou, hard_negative_mask, make_anchors, match_anchors, multiclass_nms, nms
-from jaxssd.ops.matching import RULES
-from jaxssd.ops.ssd_loss import ssd_loss
+from tests.ops.rows import ROWS
 
-RNG = np.random.default_rng(0)
-ANCHORS = make_anchors((2,), (1.0,), ((1.0, 1.0),))
-NEAR = RNG.random((4, 3, 2)) / 2
-BOXES = np.concatenate([NEAR, NEAR + 0.3], axis=-1).astype(np.float32)
-LABELS, VALID = RNG.integers(0, 3, (4, 3)).astype(np.int32), np.array([[True, True, False]] * 4)
-LOGITS, ACTIVATIONS = (RNG.normal(size=(4, 4, n)).astype(np.float32) for n in (3, 4))
-MESHES = {"explicit": (AxisType.Explicit,), "auto": (AxisType.Auto,)}
+WHOLE = [(name, "1" * len(row.arguments)) for name, row in ROWS.items()]
+SHARED = [(name, mapped) for name, row in ROWS.items() for mapped in row.shared]
 
 
-def value_and_gradient(rule, *image):
-    def total(logits, activations):
-        return ssd_loss(logits, activations, *image[2:], ANCHORS, rule=rule, negative_ratio=2).total
+def of_batch(name, mapped):
+    """The row's function of a batch of two, and its arguments; gradients of those that each image has of its own.
 
-    return jax.value_and_grad(total, argnums=(0, 1))(*image[:2])
+    Of what all images share, `shard_map` makes the gradient a sum over devices.
+    """
+    row, own = ROWS[name], [flag == "1" for flag in mapped]
+    function = row._replace(gradients=tuple(place for place in row.gradients if own[place])).value_and_gradients()
+    batch = [jax.tree.map(with_another, x) if yes else x for x, yes in zip(row.arguments, own, strict=True)]
+    return jax.vmap(function, in_axes=tuple(0 if yes else None for yes in own)), batch
 
 
-LOSS = (LOGITS, ACTIVATIONS, BOXES, LABELS, VALID)
-MATCH = (ANCHORS.corners, BOXES, VALID)
-# Function, arguments, and which of them are mapped and sharded: the others are shared.
-CASES = [
-    *[(partial(value_and_gradient, rule), LOSS, mapped) for rule in RULES for mapped in ("11111", "11000", "11001")],
-    *[(partial(match_anchors, rule=rule), MATCH, mapped) for rule in RULES for mapped in ("011", "001")],
-    *[(partial(nms, max_outputs=3), (BOXES, LOGITS[:, :3, 0]), mapped) for mapped in ("11", "01", "10")],
-    *[(partial(multiclass_nms, max_outputs=3, max_candidates=2), (BOXES, LOGITS[:, :3]), m) for m in ("11", "01")],
-    (hard_negative_mask, (LOGITS[:, :3, 0], VALID), "11"),
-    (jax.jacobian(generalized_box_iou), (BOXES, BOXES), "10"),
-    (jax.jacobian(box_iou), (BOXES, BOXES), "11"),
-]
+def with_another(x):
+    """A second image with the first one's rows in another order; for a key another key."""
+    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return jnp.stack([x, jax.random.fold_in(x, 1)])
+    return np.stack([x, np.roll(x, 1, axis=0)]) if np.ndim(x) else np.stack([x, x])
+
+
+def on_mesh(kind, mapped, batch):
+    """A mesh of two devices, where the arguments are to lie, and the arguments there."""
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(kind,))
+    specs = tuple(P("data") if flag == "1" else P() for flag in mapped)
+    return mesh, specs, [jax.device_put(x, NamedSharding(mesh, spec)) for x, spec in zip(batch, specs, strict=True)]
 
 
 def test_there_are_two_devices():
     assert len(jax.devices()) == 2
 
 
-@pytest.mark.parametrize("kind", MESHES)
-@pytest.mark.parametrize(("function", "arguments", "mapped"), CASES)
-def test_a_sharded_batch_gives_what_one_device_gives(kind, function, arguments, mapped):
-    is_mapped = [flag == "1" for flag in mapped]
-    arguments = [
-        x[0] if not yes and x is not ANCHORS.corners else x for x, yes in zip(arguments, is_mapped, strict=True)
-    ]
-    batched = jax.vmap(function, in_axes=tuple(0 if yes else None for yes in is_mapped))
-    expected = jax.jit(batched)(*arguments)
-    mesh = jax.make_mesh((2,), ("data",), axis_types=MESHES[kind])
-    specs = tuple(P("data") if yes else P() for yes in is_mapped)
-    placed = [jax.device_put(x, NamedSharding(mesh, spec)) for x, spec in zip(arguments, specs, strict=True)]
+@pytest.mark.parametrize(("name", "mapped"), WHOLE + SHARED)
+def test_what_is_mapped_and_what_is_shared(name, mapped):
+    function, batch = of_batch(name, mapped)
+    mesh, specs, placed = on_mesh(AxisType.Explicit, mapped, batch)
+    in_parts = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=P("data"))
     with jax.set_mesh(mesh):
-        found = jax.jit(batched)(*placed)
-        mapped_found = jax.jit(jax.shard_map(batched, in_specs=specs, out_specs=P("data")))(*placed)
-    for got in (found, mapped_found):
-        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), got, expected)
+        for found in (jax.eval_shape(function, *placed), jax.eval_shape(in_parts, *placed)):
+            assert shapes(found) == shapes(jax.eval_shape(function, *batch))
+
+
+def shapes(tree):
+    return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+
+@pytest.mark.parametrize(("name", "mapped"), [*WHOLE, ("ssd_loss, the lesson's rule", "110000")])
+def test_values_and_gradients_are_those_of_one_device(name, mapped):
+    function, batch = of_batch(name, mapped)
+    expected = jax.jit(function)(*batch)
+    for kind in (AxisType.Explicit, AxisType.Auto):
+        mesh, specs, placed = on_mesh(kind, mapped, batch)
+        with jax.set_mesh(mesh):
+            whole = jax.jit(function)(*placed)
+            jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=2e-5), whole, expected)
+    in_parts = jax.jit(jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=P("data")))(*placed)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=2e-5), in_parts, expected)

@@ -1,0 +1,210 @@
+"""Every public function, once: what it takes, what may be traced, and what has a gradient."""
+
+import inspect
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxssd
+
+RNG = np.random.default_rng(0)
+ANCHORS = jaxssd.make_anchors((2,), (1.0,), ((1.0, 1.0),))
+NEAR = RNG.random((4, 2)) / 2
+BOXES = np.concatenate([NEAR, NEAR + 0.3], axis=-1).astype(np.float32)
+LOGITS, ACTIVATIONS = (RNG.normal(size=(4, n)).astype(np.float32) for n in (3, 4))
+LABELS, VALID = np.array([0, 2, 1, 0], np.int32), np.array([True, True, False, True])
+IMAGE = RNG.random((6, 8, 3), np.float32)
+FEW = {"max_outputs": 3}
+SCALES = (9.0, 9.0, 5.0, 4.0)
+TURN = jaxssd.Augmentation(
+    flip=np.array(True),
+    scale=np.float32([1.1, 0.9]),
+    translation=np.float32([0.0, 0.1]),
+    brightness=np.float32(0.1),
+    contrast=np.float32(0.2),
+    angle=np.float32(0.3),
+)
+
+
+class Row(NamedTuple):
+    """A function and how to call it.
+
+    Attributes:
+        function: takes `arguments`, which can be mapped by `vmap`, and names that can be traced or not.
+        arguments: arrays, or tuples of them.
+        settings: names and values that can be traced.
+        keywords: names and values that cannot.
+        gradients: places of the arguments that have a gradient.
+        sizes: symbols for the shape of each argument, where a size may be one.
+        shared: strings such as `"110"`, of which arguments a batch has one an image; the others it shares.
+        keeps_float64: whether float64 stays float64.
+    """
+
+    function: Any
+    arguments: tuple
+    settings: Mapping[str, Any] = MappingProxyType({})
+    keywords: Mapping[str, Any] = MappingProxyType({})
+    gradients: tuple[int, ...] = ()
+    sizes: tuple = ()
+    shared: tuple[str, ...] = ()
+    keeps_float64: bool = True
+
+    def with_settings(self) -> Any:
+        return partial(self.function, **self.keywords, **self.settings)
+
+    def value_and_gradients(self) -> Any:
+        """Of the arguments: what the function returns, and the gradients of its sum."""
+        function = self.with_settings()
+
+        def total(arguments):
+            value = function(*arguments)
+            floats = [x for x in jax.tree.leaves(value) if jnp.issubdtype(x.dtype, jnp.floating)]
+            return sum(map(jnp.sum, floats), jnp.float32(0)), value
+
+        def both(*arguments):
+            def of_some(some):
+                return total([some.get(place, x) for place, x in enumerate(arguments)])
+
+            gradients, value = jax.grad(of_some, has_aux=True)({i: arguments[i] for i in self.gradients})
+            return value, gradients
+
+        return both if self.gradients else function
+
+
+def lesson_anchors(zooms, ratios):
+    return inspect.unwrap(jaxssd.make_anchors)((2, 1), zooms, ratios)
+
+
+ROWS = {
+    "box_area": Row(jaxssd.box_area, (BOXES,), gradients=(0,), sizes=("N,4",)),
+    "box_iou": Row(jaxssd.box_iou, (BOXES, BOXES[::-1]), gradients=(0, 1), sizes=("N,4", "M,4"), shared=("10",)),
+    "generalized_box_iou": Row(
+        jaxssd.generalized_box_iou, (BOXES, BOXES[::-1]), gradients=(0, 1), sizes=("N,4", "M,4"), shared=("01",)
+    ),
+    "clip_boxes": Row(jaxssd.clip_boxes, (BOXES,), gradients=(0,), sizes=("N,4",)),
+    "to_corners": Row(jaxssd.to_corners, (BOXES,), gradients=(0,), sizes=("N,4",)),
+    "to_center_size": Row(jaxssd.to_center_size, (BOXES,), gradients=(0,), sizes=("N,4",)),
+    "decode_tanh": Row(
+        jaxssd.decode_tanh, (ACTIVATIONS, ANCHORS), gradients=(0,), sizes=("A,4", ("A,4", "A,4", "A,1")), shared=("10",)
+    ),
+    "encode_offsets": Row(
+        jaxssd.encode_offsets,
+        (BOXES, ANCHORS),
+        {"scales": SCALES},
+        gradients=(0,),
+        sizes=("A,4", ("A,4", "A,4", "A,1")),
+        shared=("10",),
+    ),
+    "decode_offsets": Row(
+        jaxssd.decode_offsets,
+        (ACTIVATIONS, ANCHORS),
+        {"scales": SCALES},
+        gradients=(0,),
+        sizes=("A,4", ("A,4", "A,4", "A,1")),
+        shared=("10",),
+    ),
+    "bce_loss": Row(jaxssd.bce_loss, (LOGITS, LOGITS > 0), gradients=(0,), sizes=("A,C", "A,C"), shared=("10",)),
+    "focal_loss": Row(
+        jaxssd.focal_loss,
+        (LOGITS, LOGITS > 0),
+        {"alpha": 0.3, "gamma": 1.5},
+        gradients=(0,),
+        sizes=("A,C", "A,C"),
+        shared=("10",),
+    ),
+    "hard_negative_mask": Row(
+        jaxssd.hard_negative_mask, (LOGITS[:, 0], VALID), {"ratio": 1}, sizes=("A", "A"), shared=("10",)
+    ),
+    "match_anchors": Row(
+        jaxssd.match_anchors,
+        (ANCHORS.corners, BOXES, VALID),
+        {"threshold": 0.3},
+        sizes=("A,4", "G,4", "G"),
+        shared=("011", "001"),
+    ),
+    "match_anchors, the lesson's rule": Row(
+        jaxssd.match_anchors,
+        (ANCHORS.corners, BOXES, VALID),
+        {"threshold": 0.3},
+        {"rule": "lesson"},
+        sizes=("A,4", "G,4", "G"),
+        shared=("011", "001"),
+    ),
+    "ssd_loss": Row(
+        jaxssd.ssd_loss,
+        (LOGITS, ACTIVATIONS, BOXES, LABELS, VALID, ANCHORS),
+        {"negative_ratio": 2, "threshold": 0.3},
+        gradients=(0, 1),
+        sizes=("A,C", "A,4", "G,4", "G", "G", ("A,4", "A,4", "A,1")),
+        shared=("111110", "110000", "110010"),
+    ),
+    "ssd_loss, the lesson's rule": Row(
+        jaxssd.ssd_loss,
+        (LOGITS, ACTIVATIONS, BOXES, LABELS, VALID, ANCHORS),
+        {"threshold": 0.3},
+        {"rule": "lesson"},
+        gradients=(0, 1),
+        sizes=("A,C", "A,4", "G,4", "G", "G", ("A,4", "A,4", "A,1")),
+        shared=("111110", "110000", "110010"),
+    ),
+    "nms": Row(
+        jaxssd.nms,
+        (BOXES, LOGITS[:, 0], VALID),
+        {"iou_threshold": 0.3},
+        FEW,
+        sizes=("K,4", "K", "K"),
+        shared=("011", "100"),
+    ),
+    "multiclass_nms": Row(
+        jaxssd.multiclass_nms,
+        (BOXES, LOGITS),
+        {"iou_threshold": 0.3, "score_threshold": 0.1},
+        FEW,
+        sizes=("A,4", "A,C"),
+        shared=("01", "10"),
+    ),
+    "multiclass_nms, of fewer candidates than anchors": Row(
+        jaxssd.multiclass_nms,
+        (BOXES, LOGITS),
+        {"iou_threshold": 0.3, "score_threshold": 0.1},
+        FEW | {"max_candidates": 2},
+        sizes=("A,4", "A,C"),
+        shared=("01", "10"),
+    ),
+    "make_anchors": Row(
+        lesson_anchors,
+        (np.float32([0.5, 1.0]), np.float32([[1.0, 0.5], [0.5, 1.0]])),
+        gradients=(0, 1),
+        keeps_float64=False,
+    ),
+    "ssd300_anchors": Row(jaxssd.ssd300_anchors, (np.float32([9, 30, 60, 90, 120, 150, 180]),), keeps_float64=False),
+    "sample_augmentation": Row(
+        jaxssd.sample_augmentation,
+        (jax.random.key(0),),
+        {"flip": 1.0, "rotation": 20.0, "rotation_probability": 1.0, "scale": (0.5, 1.5), "aspect": (0.75, 1.25),
+         "brightness": 0.1, "contrast": 0.2},
+        keeps_float64=False,
+    ),
+    "augment_image": Row(
+        jaxssd.augment_image,
+        (IMAGE, TURN),
+        {"fill": (0.1, 0.2, 0.3)},
+        gradients=(0,),
+        sizes=("H,W,3", None),
+        shared=("10", "01"),
+    ),
+    "augment_boxes": Row(
+        jaxssd.augment_boxes,
+        (BOXES, VALID, TURN),
+        {"min_visible": 0.2},
+        {"image_size": (6, 8)},
+        gradients=(0,),
+        sizes=("G,4", "G", None),
+        shared=("110", "001"),
+    ),
+}  # fmt: skip
