@@ -17,9 +17,8 @@ import uuid
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from stat import S_ISREG
 
@@ -31,7 +30,7 @@ from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.records import Allocate
 from jaxssd.data.report import LoadReport, Problem
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Part of every fingerprint; to be raised when decoding or the files change."""
 
 ANNOTATIONS = {".xml", ".json", ".txt", ".yaml", ".yml", ".csv", ".names", ".data", ".gz"}
@@ -40,10 +39,12 @@ ANNOTATIONS = {".xml", ".json", ".txt", ".yaml", ".yml", ".csv", ".names", ".dat
 SAMPLE_BYTES = 4096
 """Read from the start, where EXIF may be edited in place, the middle and the end of every other file."""
 
-BLOCK_BYTES = 1 << 24
+BLOCK_BYTES = 1 << 20
 """Of the images, for each checksum."""
 
 _WAY_OUT = "name a folder that can be written with the environment variable JAXSSD_CACHE"
+
+_FOR_READING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would wait
 
 _ABANDONED = 24 * 3600  # seconds after which an unfinished folder is taken for a killed run's
 
@@ -86,29 +87,36 @@ def fingerprint(settings: Mapping[str, object], files: Iterable[Path | None]) ->
             continue
         folder, name = os.path.split(file)
         place = os.fsencode(os.path.join(real(folder), name))
-        stat = file.stat()
-        digest.update(b"%d %d %d %b" % (len(place), stat.st_size, stat.st_mtime_ns, place))
-        digest.update(_content(file, stat))
+        size, changed, content = _look_into(file)
+        digest.update(b"%d %d %d %b" % (len(place), size, changed, place))
+        for part in content:
+            digest.update(part)
     return digest.hexdigest()
 
 
-def _content(file: Path, stat: os.stat_result) -> bytes:
-    """What tells a file from another one of its size: a hash of an annotation, a sample of anything else."""
-    if not S_ISREG(stat.st_mode):
-        return b"no file"  # opening a pipe would wait
+def _look_into(file: Path) -> tuple[int, int, Iterable[bytes]]:
+    """Size and time of a file; and what tells it from another one of its size: an annotation's bytes, or a checksum."""
     try:
-        with open(file, "rb", buffering=0) as content:
-            if file.suffix.lower() in ANNOTATIONS:
-                return hashlib.file_digest(content, "sha256").digest()
-            if stat.st_size <= 3 * SAMPLE_BYTES:
-                return content.read(3 * SAMPLE_BYTES)
-            parts = [content.read(SAMPLE_BYTES)]
-            for at in (stat.st_size // 2, stat.st_size - SAMPLE_BYTES):
-                content.seek(at)
-                parts.append(content.read(SAMPLE_BYTES))
-            return b"".join(parts)
+        descriptor = os.open(file, _FOR_READING)
     except PermissionError:
-        return b"closed"
+        stat = os.stat(file)
+        return stat.st_size, stat.st_mtime_ns, [b"closed"]
+    try:
+        stat = os.fstat(descriptor)
+        size = stat.st_size
+        if not S_ISREG(stat.st_mode):
+            content = [b"no file"]
+        elif file.suffix.lower() in ANNOTATIONS or size <= 3 * SAMPLE_BYTES:
+            content = list(iter(partial(os.read, descriptor, BLOCK_BYTES), b""))
+        else:
+            checksum = zlib.crc32(os.read(descriptor, SAMPLE_BYTES))
+            for start in (size // 2, size - SAMPLE_BYTES):
+                os.lseek(descriptor, start, os.SEEK_SET)
+                checksum = zlib.crc32(os.read(descriptor, SAMPLE_BYTES), checksum)
+            content = [b"%d" % checksum]
+    finally:
+        os.close(descriptor)
+    return size, stat.st_mtime_ns, content
 
 
 def cached(cache_dir: Path | None, key: str, build: Callable[[Allocate], Dataset]) -> Dataset:
@@ -215,16 +223,16 @@ def _load(folder: Path, *, verify: bool) -> Dataset:
 
 
 def checksums(images: UInt8[np.ndarray, "..."]) -> list[int]:
-    """CRC-32 of each block of an array's bytes, several at a time.
+    """Sum of each block's bytes, taken as numbers of eight bytes: as fast as they can be read.
 
     Example:
-        >>> checksums(np.zeros((2, 3), np.uint8)), checksums(np.zeros((0,), np.uint8))
-        ([2982322595], [])
+        >>> checksums(np.ones((2, 5), np.uint8)), checksums(np.zeros((0,), np.uint8))
+        ([72340172838076675], [])
     """
     flat = np.ascontiguousarray(images).reshape(-1)
-    blocks = [flat[at : at + BLOCK_BYTES] for at in range(0, flat.size, BLOCK_BYTES)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(zlib.crc32, blocks))
+    blocks = (flat[at : at + BLOCK_BYTES] for at in range(0, flat.size, BLOCK_BYTES))
+    sums = ((block[: block.size // 8 * 8].view(np.uint64), block[block.size // 8 * 8 :]) for block in blocks)
+    return [int(words.sum()) + int(rest.sum()) for words, rest in sums]
 
 
 def _arrays(dataset: Dataset) -> dict[str, np.ndarray]:

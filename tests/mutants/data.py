@@ -19,9 +19,14 @@ PLANTED = (
     Mutant(READ, '        "image_size": image_size,\n', "", "the cache's key without the size", KEYS),
     Mutant(READ, '        "ids": ids,\n', "", "the cache's key without the ids", KEYS),
     Mutant(READ, '        "class_names": class_names,\n', "", "the cache's key without the classes", KEYS),
-    Mutant(CACHE, "[content.read(SAMPLE_BYTES)]", "[]", "the cache's key without the start of pictures"),
+    Mutant(
+        CACHE,
+        "checksum = zlib.crc32(os.read(descriptor, SAMPLE_BYTES))",
+        "checksum = 0",
+        "the cache's key without the start of pictures",
+    ),
     Mutant(CACHE, "            _discard(folder)\n", "", "a damaged cache that stays"),
-    Mutant(CACHE, "content.read(3 * SAMPLE_BYTES)", "content.read(SAMPLE_BYTES)", "small pictures by their start"),
+    Mutant(CACHE, 'iter(partial(os.read, descriptor, BLOCK_BYTES), b"")', "[]", "annotations by their size alone"),
     Mutant(
         DATASET, "(self.sizes, *self.examples[1:])", "(self.sizes, *self.examples[1:4])", "difficult not pinned", KEYS
     ),

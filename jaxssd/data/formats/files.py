@@ -18,6 +18,8 @@ _NO_DATA = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "
 MAX_ANNOTATION_BYTES = 10_000_000
 """Of the file that has one image's boxes, enough for 30,000 of VOC's; parsed, it takes fifty times the memory."""
 
+_USUAL = 1 << 16
+
 
 def list_files(root: Path, suffixes: tuple[str, ...], *, first: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Regular files below a folder, at any depth.
@@ -47,13 +49,16 @@ def list_files(root: Path, suffixes: tuple[str, ...], *, first: tuple[str, ...] 
         if (status.st_dev, status.st_ino) in visited:
             continue
         visited.add((status.st_dev, status.st_ino))
-        inside = [entry for entry in inside if not is_hidden(entry.name)]
+        folders = []
         for entry in inside:
-            if os.path.splitext(entry.name)[1].lower() in suffixes and is_file(entry):
+            if is_hidden(entry.name):
+                continue
+            if is_folder(entry):
+                folders.append(entry.name)
+            elif entry.name.lower().endswith(suffixes) and is_file(entry):
                 found.append(folder + entry.name)
-        if first:
-            inside.sort(key=lambda entry: entry.name.lower() not in first)
-        pending.extend(f"{folder}{entry.name}/" for entry in reversed(inside) if is_folder(entry))
+        folders.sort(key=lambda name: name.lower() not in first)
+        pending.extend(f"{folder}{name}/" for name in reversed(folders))
     return tuple(sorted(found))
 
 
@@ -120,7 +125,9 @@ def read_annotation(path: str | Path) -> bytes:
         OSError: if it cannot be read, or has more than `MAX_ANNOTATION_BYTES`.
     """
     with open(path, "rb") as file:
-        content = file.read(MAX_ANNOTATION_BYTES + 1)
+        content = file.read(_USUAL)  # to make room for the limit takes longer than to read most files
+        if len(content) == _USUAL:
+            content += file.read(MAX_ANNOTATION_BYTES + 1 - _USUAL)
     if len(content) > MAX_ANNOTATION_BYTES:
         raise OSError(errno.EFBIG, f"it has more than {MAX_ANNOTATION_BYTES:,} bytes")
     return content

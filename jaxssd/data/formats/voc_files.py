@@ -46,7 +46,7 @@ def list_voc(root: Path) -> VOCFiles:
         images = [path for path in found if not path.lower().endswith(".xml")]
     return VOCFiles(
         _unique(_only_in(xmls, ANNOTATION_FOLDERS)),
-        _grouped(sorted(_only_in(images, IMAGE_FOLDERS), key=_order_of_endings)),
+        _grouped(_only_in(images, IMAGE_FOLDERS)),
     )
 
 
@@ -126,8 +126,11 @@ def _by_split(lists: list[Path]) -> dict[str, tuple[Path, ...]]:
 
 def _only_in(paths: list[str], folders: set[str]) -> list[str]:
     """Those below a folder of such a name, if there are any; otherwise all."""
-    inside = [path for path in paths if any(part.lower() in folders for part in path.split("/")[:-1])]
-    return inside or paths
+    inside: dict[str, bool] = {"": False}  # of few folders, but of many files
+    for path in paths:
+        if (folder := path.rpartition("/")[0]) not in inside:
+            inside[folder] = any(part.lower() in folders for part in folder.split("/"))
+    return [path for path in paths if inside[path.rpartition("/")[0]]] or paths
 
 
 def _ids(paths: list[str]) -> list[str]:
@@ -159,7 +162,7 @@ def _grouped(paths: list[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = defaultdict(list)
     for name, path in zip(_ids(paths), paths, strict=True):
         found[name].append(path)
-    return {name: tuple(group) for name, group in found.items()}
+    return {name: tuple(sorted(group, key=_order_of_endings)) for name, group in found.items()}
 
 
 def _order_of_endings(path: str) -> tuple[int, str]:
