@@ -348,7 +348,7 @@ def test_a_box_counts_before_other_shapes():
             r"Did you mean .*/VOC2007 or .*/VOC2012\?",
         ),
         ({f"kit/VOC2012/{path}": content for path, content in voc("a").items()}, r"Did you mean .*/kit/VOC2012\?"),
-        ({}, "has no Annotations and no JPEGImages, but nothing"),
+        ({}, "nor in any other that is read: it has nothing"),
         ({"images/a.jpg": 1}, "has no Annotations, but images/"),
     ],
 )
