@@ -323,8 +323,8 @@ def _require_layout(root: Path) -> None:
     have_annotations, have_images = role_folders(root)
     if not have_annotations and not have_images and not deeper:
         raise ValueError(
-            f"{root} is not in PASCAL VOC layout nor in any other that is read: it has {contents(root)}. Name the folder "
-            "that has Annotations/*.xml and JPEGImages/*.jpg, or data.yaml, or images/ and labels/; or a COCO file "
+            f"{root} is not in PASCAL VOC layout nor in any other that is read: it has {contents(root)}. Name the "
+            "folder that has Annotations/*.xml and JPEGImages/*.jpg, or data.yaml, or images/ and labels/; or a COCO file "
             "itself, --data instances.json. docs/data.md shows every layout."
         )
     missing = ["Annotations"] * (not have_annotations) + ["JPEGImages"] * (not have_images)
