@@ -324,8 +324,8 @@ def _require_layout(root: Path) -> None:
     if not have_annotations and not have_images and not deeper:
         raise ValueError(
             f"{root} is not in PASCAL VOC layout nor in any other that is read: it has {contents(root)}. Name the "
-            "folder that has Annotations/*.xml and JPEGImages/*.jpg, or data.yaml, or images/ and labels/; or a COCO file "
-            "itself, --data instances.json. docs/data.md shows every layout."
+            "folder that has Annotations/*.xml and JPEGImages/*.jpg, or data.yaml, or images/ and labels/; or a COCO "
+            "file itself, --data instances.json. docs/data.md shows every layout."
         )
     missing = ["Annotations"] * (not have_annotations) + ["JPEGImages"] * (not have_images)
     hint = f" Did you mean {' or '.join(map(str, deeper[:3]))}?" if deeper else ""
