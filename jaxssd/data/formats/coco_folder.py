@@ -224,4 +224,6 @@ def _begins_like_coco(path: Path) -> bool:
             head = zlib.decompressobj(wbits=31).decompress(head, 4096)
     except (OSError, zlib.error):
         return False
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        head = head.decode("utf-16", errors="ignore").encode()  # told what it is, once it is read
     return bool(_FIRST_KEY.match(head.removeprefix(b"\xef\xbb\xbf")))

@@ -13,7 +13,8 @@ _NAMES = {
 _NAME_OF = {word: name for name, words in _NAMES.items() for word in words}
 _WORDS = "|".join(sorted(_NAME_OF, key=len, reverse=True))
 _PATTERN = re.compile(
-    rf"(?:obj_|\d{{4}}_)?({_WORDS})[_-]?(?:\d{{4}}|list|data|set|split|images|imgs|files|ids|zip)?", re.IGNORECASE
+    rf"(?:obj_|autosplit_|\d{{4}}_)?({_WORDS})[_-]?(?:\d{{4}}|list|data|set|split|images|imgs|files|ids|zip)?",
+    re.IGNORECASE,
 )
 
 

@@ -17,7 +17,8 @@ splits, as in images/*.jpg with labels/*.txt.
 
 A line is `class center_x center_y width height`, in shares of the image's width and height, and becomes the box
 `[center_y - height/2, center_x - width/2, center_y + height/2, center_x + width/2]`. A line with more points is an
-outline, or a turned box's four corners, of which the hull is taken.
+outline, or a turned box's four corners, of which the hull is taken. Keypoints behind a box, whose number data.yaml
+states as `kpt_shape`, are left out.
 
 Boxes refer to the image turned as its EXIF orientation says, which is how OpenCV reads images and so YOLO's own tools.
 
@@ -221,7 +222,8 @@ class YOLOFolder(Source):
         if path is None:
             return Labels([], [], [])
         try:
-            return parse_labels(read_annotation(self._place[0] / path), len(self._names))
+            content = read_annotation(self._place[0] / path)
+            return parse_labels(content, len(self._names), self._description.stated.keypoints)
         except OSError as error:
             raise UnreadableLabels("malformed annotation", str(error)) from error
         except UnreadableLabels:

@@ -12,6 +12,9 @@ from jaxssd.data.formats.files import split_lines
 MAX_BYTES = 1_000_000
 """Of a file of names; a thousand classes need twenty thousand."""
 
+MAX_CLASSES = 10_000
+"""That have no names."""
+
 MAX_DEPTH = 20
 """Of lists and mappings in one another; data.yaml has two."""
 
@@ -60,12 +63,13 @@ class UnreadableLabels(ValueError):
         self.kind = kind
 
 
-def parse_labels(content: bytes, num_classes: int) -> Labels:
+def parse_labels(content: bytes, num_classes: int, behind: int = 0) -> Labels:
     """Parse the boxes of one image; whatever the bytes, it returns or raises the errors below.
 
     Args:
         content: lines `class center_x center_y width height`, or `class x y x y x y ...` with the points of an outline.
         num_classes: how many there are.
+        behind: numbers that follow a box, those of its keypoints, which are left out.
 
     Returns:
         The boxes and what else the lines hold.
@@ -84,6 +88,8 @@ def parse_labels(content: bytes, num_classes: int) -> Labels:
         raise UnreadableLabels("malformed annotation", f"not UTF-8: {error}") from error
     labels = Labels([], [], [])
     rows = [(number, fields) for number, line in enumerate(lines, start=1) if (fields := line.split())]
+    if behind:
+        rows = [(number, fields[:5] if len(fields) == 5 + behind else fields) for number, fields in rows]
     turned = any(_is_angle(fields) for _, fields in rows)
     for number, fields in rows:
         _parse_line(number, fields, num_classes, labels, turned)
@@ -169,6 +175,8 @@ def parse_names(content: bytes) -> tuple[str, ...]:
 def parse_names_yaml(content: bytes) -> tuple[str, ...]:
     """The `names` of a data.yaml, a list or a mapping from indices; nothing else in it is read but `nc`, their number.
 
+    Without `names` they are class_0, class_1 and so on, as Ultralytics calls them, if `nc` says how many there are.
+
     Names are taken as they are written: `no` is a name and not a truth value. Aliases are refused, since a few lines
     of them unfold into gigabytes, and nothing is ever constructed.
 
@@ -179,8 +187,8 @@ def parse_names_yaml(content: bytes) -> tuple[str, ...]:
         Name of class 0, of class 1 and so on.
 
     Raises:
-        ValueError: with what is wrong, if the content is too large, not YAML, has aliases or no `names`, if names are
-            missing or doubled, or `nc` is another number.
+        ValueError: with what is wrong, if the content is too large, not YAML, has aliases, neither `names` nor `nc`, if
+            names are missing or doubled, or `nc` is another number.
 
     Example:
         >>> parse_names_yaml(b"train: ../images\\nnames: {0: car, 1: no}")
@@ -191,15 +199,16 @@ def parse_names_yaml(content: bytes) -> tuple[str, ...]:
         raise ValueError("is not a mapping with the key names")
     keys = [key.value for key, _ in root.value if isinstance(key, yaml.ScalarNode)]
     found = {key.value: node for key, node in root.value if isinstance(key, yaml.ScalarNode)}
+    count = found.get("nc")
+    number = class_index(count.value) if isinstance(count, yaml.ScalarNode) else None
+    if "names" not in keys and number and number <= MAX_CLASSES:
+        return tuple(f"class_{index}" for index in range(number))
     if keys.count("names") != 1:
         raise ValueError("has no names" if "names" not in keys else "has names twice")
-    if "kpt_shape" in keys:
-        raise ValueError("has kpt_shape: its labels are keypoints, which are not read")
     names = _ordered(found["names"])
     check_class_names(names)
-    count = found.get("nc")
-    if isinstance(count, yaml.ScalarNode) and class_index(count.value) not in (None, len(names)):
-        raise ValueError(f"has nc: {_short(count.value)} but {len(names)} names")
+    if number not in (None, len(names)):
+        raise ValueError(f"has nc: {number} but {len(names)} names")
     return names
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import yaml
 
 from jaxssd.data.formats.split_names import split_name
-from jaxssd.data.formats.yolo_text import compose_yaml, decode_text
+from jaxssd.data.formats.yolo_text import class_index, compose_yaml, decode_text
 
 
 class Stated(NamedTuple):
@@ -21,12 +21,14 @@ class Stated(NamedTuple):
         splits: for each split the key, and one path or several.
         names: the file of names that obj.data states, or None.
         has_names: whether a data.yaml has `names`.
+        keypoints: how many numbers follow each box, as `kpt_shape` of a data.yaml says.
     """
 
     folder: str | None = None
     splits: Mapping[str, tuple[str, tuple[str, ...]]] = {}
     names: str | None = None
     has_names: bool = False
+    keypoints: int = 0
 
 
 def parse_data_yaml(content: bytes) -> Stated:
@@ -59,7 +61,18 @@ def parse_data_yaml(content: bytes) -> Stated:
             splits[split] = (key, paths)
     folder = values.get("path")
     folder_text = folder.value.strip() if isinstance(folder, yaml.ScalarNode) else ""
-    return Stated(_value(folder_text), splits, has_names="names" in values)
+    return Stated(_value(folder_text), splits, has_names="names" in values, keypoints=_keypoints(values))
+
+
+def _keypoints(values: Mapping[str, yaml.Node]) -> int:
+    """The product of `kpt_shape`, the number of keypoints and of numbers for each."""
+    if "kpt_shape" not in values:
+        return 0
+    shape = _paths("kpt_shape", values["kpt_shape"])
+    points, numbers = map(class_index, shape) if len(shape) == 2 else (None, None)
+    if points is None or numbers not in (2, 3):
+        raise ValueError(f"has kpt_shape: [{', '.join(shape)}], expected the number of keypoints, and 2 or 3")
+    return points * numbers
 
 
 def parse_obj_data(content: bytes) -> Stated:

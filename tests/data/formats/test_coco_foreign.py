@@ -138,3 +138,10 @@ def test_packed_files_that_are_damaged_or_archives(tmp_path):
     ):
         with pytest.raises(ValueError, match=rf"{name} .*({expected})"):
             open_source(Config(data=str(root / name))).all_ids()
+
+
+def test_a_file_of_a_folder_in_utf16_is_named(tmp_path):
+    text = '{"images": [], "annotations": [], "categories": []}'
+    root = write_tree(tmp_path / "data", {"train.json": text.encode("utf-16"), "val.json": text, "a.jpg": 1})
+    with pytest.raises(ValueError, match=r"train\.json is not UTF-8, but UTF-16: save it as UTF-8"):
+        open_source(Config(data=str(root))).all_ids()

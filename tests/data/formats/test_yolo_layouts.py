@@ -90,6 +90,12 @@ LAYOUTS = {
         "train.txt": "images/a.jpg\nimages/b.jpg\n",
         "Valid.txt": "images/c.jpg\n",
     },
+    "Ultralytics' autosplit": {
+        **labelled("images/{}", "labels/{}", "a", "b", "c"),
+        "classes.txt": TWO,
+        "autosplit_train.txt": "./images/a.jpg\n./images/b.jpg\n",
+        "autosplit_val.txt": "./images/c.jpg\n",
+    },
     "Roboflow": {**below("train/images", "valid/images"), "data.yaml": ROBOFLOW, "README.roboflow.txt": "cars"},
     "Roboflow, Darknet": {
         **pairs("train", "a", "b"),
@@ -170,6 +176,26 @@ def test_what_is_stated_is_followed(layout, tmp_path):
     assert dataset.report.summary() == "3 images, 3 objects"
     np.testing.assert_array_equal(dataset.examples.boxes, np.float32([[BOX]] * 3))
     assert all((source._place[0] / name).is_file() for name in source.file_names(source.all_ids()))
+
+
+def test_classes_without_names_are_numbered(tmp_path):
+    root = write_tree(tmp_path / "set", {**below(), "data.yaml": "nc: 2\ntrain: images/train\nval: images/val\n"})
+    assert YOLOFolder(root).class_names([]) == ("class_0", "class_1")
+    for count in ("0", "-1", "many", "999999999"):
+        (root / "data.yaml").write_text(f"nc: {count}\ntrain: images/train\nval: images/val\n")
+        with pytest.raises(ValueError, match=r"data\.yaml has no names"):
+            YOLOFolder(root).class_names([])
+
+
+@pytest.mark.parametrize(("shape", "behind"), [("[2, 3]", " 0.1 0.2 2 0.3 0.4 2"), ("[3, 2]", " 0 0 0.5 0.5 70 0")])
+def test_keypoints_behind_a_box_are_left_out(shape, behind, tmp_path):
+    files = {"images/a.jpg": 1, "labels/a.txt": f"{LINE.strip()}{behind}\n1 {LINE[2:]}"}
+    root = write_tree(tmp_path / "set", files)
+    (root / "data.yaml").write_text(f"{NAMES}kpt_shape: {shape}\n")
+    source = YOLOFolder(root)
+    dataset = read(source, source.all_ids(), image_size=8, class_names=("car", "horse"), progress=False, workers=1)
+    np.testing.assert_array_equal(dataset.examples.boxes, np.float32([[BOX, BOX]]))
+    assert dataset.report.summary() == "1 image, 2 objects"
 
 
 def test_label_studio_has_no_splits(tmp_path):
