@@ -38,8 +38,26 @@ _CLASSES: dict[bytes, type[ImageFile]] = {
 PngImagePlugin.MAX_TEXT_CHUNK = 32_000_000
 PngImagePlugin.MAX_TEXT_MEMORY = 64_000_000
 
+_OTHERS = {
+    b"version https://git-lfs": "a pointer of Git LFS, which `git lfs pull` replaces by the image",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"\0\0\1\0": "an icon",
+    b"%PDF": "a PDF",
+    b"%!PS": "PostScript",
+    b"P4": "PBM",
+    b"P5": "PGM",
+    b"P6": "PPM",
+    b"8BPS": "Photoshop's",
+    b"<": "text, such as the page that a failed download leaves",
+    b"{": "text, such as the answer of a server that has no such image",
+}
+"""What a file may be that is in the place of an image, for the message."""
+
 EXIF_KEYS = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
 """Where Pillow keeps what may state an orientation."""
+
+_HEIF = {b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1"}
 
 _LEAST_SHARE = 0.5
 """Share of a JPEG's rows that must be there for the rest to be done without."""
@@ -67,7 +85,17 @@ def image_class(start: bytes) -> type[ImageFile]:
     for signature, found in _CLASSES.items():
         if start.startswith(signature):
             return found
-    raise ValueError(f"neither {NAMES}")
+    raise ValueError(f"neither {NAMES}{_what_else(start)}")
+
+
+def _what_else(start: bytes) -> str:
+    """What a file looks like that is no image, as the end of a sentence."""
+    if not start:
+        return ": it is empty"
+    if start[4:8] == b"ftyp":
+        return f": it looks like {'HEIC or AVIF' if start[8:12] in _HEIF else 'a film'}"
+    other = next((name for signature, name in _OTHERS.items() if start.lstrip().startswith(signature)), None)
+    return f": it looks like {other}" if other else ""
 
 
 def claimed_size(start: bytes) -> tuple[int, int]:

@@ -238,6 +238,26 @@ def test_the_content_tells_the_format(tmp_path, image_format, name):
         np.testing.assert_allclose(pixels[y, x], value, atol=6)
 
 
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "it is empty"),
+        (b"\n<!DOCTYPE html><html>", "text, such as the page that a failed download leaves"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS, which `git lfs pull` replaces"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "HEIC or AVIF"),
+        (b"\0\0\0\x18ftypmp42", "a film"),
+        (b"P6 40 20 255\n", "PPM"),
+        (encoded(corners(), "JPEG2000"), "JPEG 2000"),
+    ],
+)
+def test_what_is_no_image_is_told_what_it_looks_like(tmp_path, content, expected):
+    (tmp_path / "a.jpg").write_bytes(content)
+    (found,) = decode_all([tmp_path / "a.jpg"], np.zeros((1, 8, 8, 3), np.uint8), progress=False)
+    assert isinstance(found, UnreadableImage)
+    assert found.kind == "broken"
+    assert expected in str(found)
+
+
 @pytest.mark.parametrize("image_format", ["GIF", "TIFF", "WEBP", "PNG"])
 def test_the_first_picture_of_several_is_taken(tmp_path, image_format):
     first, *others = (Image.new("RGB", (8, 8), (value, value, value)) for value in (10, 120, 250))
