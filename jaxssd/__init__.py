@@ -1,8 +1,8 @@
 """Single-shot object detection in JAX.
 
-What can be imported from here are pure functions: they jit, vmap, differentiate and shard like any other JAX code, and
-importing them loads neither Flax nor matplotlib. The trainer lives in `jaxssd.training`, the networks in
-`jaxssd.models`.
+What can be imported from here are pure functions: they jit, vmap, differentiate and shard like any other JAX code, but
+for `average_precision`, which is for the host. Importing them loads neither Flax nor matplotlib. The trainer lives in
+`jaxssd.training`, the networks in `jaxssd.models`.
 """
 
 from jaxssd import ops

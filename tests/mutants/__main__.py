@@ -6,8 +6,9 @@
 
 Each bug is planted in a temporary copy of the working tree; the tree itself is never touched. First the tests that are
 going to be asked must pass without a bug. What was found stands in `.pytest_cache/mutants.jsonl`, so that a sweep that
-was stopped goes on where it was, as long as no file has changed. Exit status 1 if a bug survives that is not marked as
-equivalent, or runs into the time limit; 2 if the list is stale or the tests do not pass without a bug.
+was stopped goes on where it was, as long as no file has changed. A bug by which tests go on for ever is noticed too, at
+the time limit. Exit status 1 if a bug survives that is not marked as equivalent; 2 if the list is stale or the tests do
+not pass without a bug.
 """
 
 import argparse
@@ -58,7 +59,7 @@ class Job:
         if not pid:
             if time.monotonic() > self.deadline:
                 kill(self)
-                return "time limit", float("nan")
+                return "endless", float("nan")
             return None
         code = os.waitstatus_to_exitcode(status)
         return VERDICTS.get(code, f"broken ({code})"), usage.ru_utime + usage.ru_stime
@@ -166,7 +167,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="only bugs with this in their file or description")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="copies of the tree in use at a time")
-    parser.add_argument("--limit", type=float, default=300, metavar="SECONDS", help="time limit of a bug's tests")
+    parser.add_argument("--limit", type=float, default=180, metavar="SECONDS", help="time limit of a bug's tests")
     parser.add_argument("--list", action="store_true", help="print the bugs and the tests that are asked")
     options = parser.parse_args(arguments)
     mutants = [mutant for mutant in all_planted() if options.only in str(mutant)]
@@ -213,10 +214,12 @@ def report(mutants: Sequence[Mutant], copies: Sequence[Path], limit: float) -> i
             verdicts[str(mutant)] = verdict
             bar.write(f"{verdict:10} {seconds:5.1f} s  {mutant}\n{'':20}{by}")
             bar.update()
-            if verdict in VERDICTS.values():
+            if verdict in (*VERDICTS.values(), "endless"):
                 file.write(json.dumps({"tree": tree, "mutant": str(mutant), "verdict": verdict}) + "\n")
                 file.flush()
-    lived = [mutant for mutant in mutants if not mutant.equivalent and verdicts[str(mutant)] != "caught"]
+    lived = [
+        mutant for mutant in mutants if not mutant.equivalent and verdicts[str(mutant)] not in ("caught", "endless")
+    ]
     same = [mutant for mutant in mutants if mutant.equivalent]
     print(
         f"\n{len(mutants) - len(lived) - len(same)} of {len(mutants)} caught, {len(same)} equivalent, {len(lived)} left"

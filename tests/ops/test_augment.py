@@ -521,6 +521,17 @@ def test_samples_fill_their_ranges(sampled):
     assert np.abs(np.corrcoef(drawn) - np.eye(5)).max() < 0.1  # one key each
 
 
+def test_aspect_is_height_over_width_at_equal_area():
+    sampled = sample_augmentation(jax.random.key(0), scale=(1.0, 1.0), aspect=(4.0, 4.0))
+    np.testing.assert_allclose(sampled.scale, [2, 0.5], rtol=1e-6)
+
+
+def test_axes_shift_independently():
+    keys = jax.random.split(jax.random.key(0), 100)
+    shifts = jax.vmap(partial(sample_augmentation, scale=(0.5, 0.5), aspect=(1.0, 1.0)))(keys).translation
+    assert abs(np.corrcoef(shifts.T)[0, 1]) < 0.3
+
+
 def test_the_view_stays_in_the_image_or_the_image_in_the_canvas(sampled):
     start, stop = sampled.translation, sampled.translation + sampled.scale
     zoomed_in = sampled.scale > 1
