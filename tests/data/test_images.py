@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from PIL import Image
 
-from jaxssd.data.images import MAX_PIXELS, Decoded, Drawn, UnreadableImage, decode, decode_all, find_fit
+from jaxssd.data import images
+from jaxssd.data.images import (
+    MAX_PIXELS,
+    Decoded,
+    Drawn,
+    UnreadableImage,
+    decode,
+    decode_all,
+    decode_photograph,
+    find_fit,
+)
 
 RED = (200, 30, 10)
 
@@ -65,14 +75,47 @@ def test_shrinking_averages(tmp_path, image_format):
     np.testing.assert_allclose(decode(tmp_path / "a", 8)[0], 127.5, atol=4)
 
 
-def test_the_fast_path_for_large_jpegs_costs_no_quality(tmp_path):
+@pytest.mark.parametrize("size", [64, 200])
+def test_the_fast_path_for_large_jpegs_costs_no_quality(tmp_path, size):
     rng = np.random.default_rng(1)
     image = Image.fromarray(rng.integers(0, 256, (30, 40, 3), np.uint8)).resize((800, 600), Image.Resampling.BICUBIC)
     (tmp_path / "a.jpg").write_bytes(encoded(image, "JPEG", quality=95))
-    full = Image.open(tmp_path / "a.jpg").resize((64, 64), Image.Resampling.BILINEAR)
-    pixels, decoded = decode(tmp_path / "a.jpg", 64)
+    full = Image.open(tmp_path / "a.jpg").resize((size, size), Image.Resampling.BILINEAR)
+    pixels, decoded = decode(tmp_path / "a.jpg", size)
     assert decoded.size == (600, 800)
     assert np.abs(pixels.astype(int) - np.asarray(full)).mean() < 2
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_crop_is_the_middle_square(tmp_path, turned):
+    pixels = np.full((20, 40, 3), 200, np.uint8)
+    pixels[:, 10:30], pixels[:, 10:20] = 100, 50
+    (tmp_path / "a.png").write_bytes(encoded(Image.fromarray(pixels.swapaxes(0, 1) if turned else pixels), "PNG"))
+    found = decode(tmp_path / "a.png", 20, "crop")[0]
+    np.testing.assert_array_equal(found.swapaxes(0, 1) if turned else found, pixels[:, 10:30])
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_a_photograph_is_seen_as_a_person_sees_it(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "a.png").write_bytes(encoded(corners(), "PNG", exif=exif))
+    square, photograph = decode_photograph(tmp_path / "a.png", 8)
+    pixels, decoded = decode(tmp_path / "a.png", 8, upright=True)
+    assert photograph.shape == (40, 20, 3)
+    assert decoded.size == (40, 20)
+    np.testing.assert_array_equal(square, pixels)
+    top_left = {5: 40, 6: 150, 7: 220, 8: 90}[orientation]  # by EXIF: which stored corner is the first one shown
+    np.testing.assert_array_equal(photograph[1, 1], top_left)
+    np.testing.assert_array_equal(square[1, 1], top_left)
+
+
+def test_a_file_of_too_many_bytes_is_not_opened(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(encoded(corners(), "PNG"))
+    monkeypatch.setattr(images, "MAX_BYTES", 50)
+    with pytest.raises(UnreadableImage, match="bytes, the limit is 50") as raised:
+        decode(tmp_path / "a.png", 8)
+    assert raised.value.kind == "oversized"
 
 
 def palette(transparent):

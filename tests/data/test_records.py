@@ -25,13 +25,13 @@ def record(path, *boxes, labels=None, **fields):
     return Record(path.stem, path, path.name, f"{path.stem}.xml", boxes, labels, np.zeros(count, bool), **fields)
 
 
-def load(*records, exif="auto"):
+def load(*records, exif="auto", aspect="squash"):
     return read_records(
         records[0].image.parent,
         records,
         (),
         image_size=8,
-        aspect="squash",
+        aspect=aspect,
         exif=exif,
         class_names=("a", "b"),
         max_objects=10,
@@ -56,6 +56,24 @@ def test_rows_that_are_there_twice_are_dropped_and_counted(tmp_path):
     boxes, problems = found(load(record(image, a, b, a, a, b, labels=[0, 0, 0, 1, 0])))
     assert boxes == [[a, b, a]]  # the fourth row is of another class
     assert problems == [("dropped", "repeated", 2)]
+
+
+def test_pictures_stay_with_their_boxes_where_one_is_skipped(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"")
+    for grey in (50, 150):
+        Image.new("RGB", (WIDTH, HEIGHT), (grey,) * 3).save(tmp_path / f"{grey}.png")
+    names = ["50.png", "broken.jpg", "150.png"]
+    dataset = load(*(record(tmp_path / name, [row, 0, 10, 10]) for row, name in enumerate(names)))
+    assert dataset.ids == ("50", "150")
+    assert dataset.examples.images[:, 4, 4, 0].tolist() == [50, 150]
+    assert found(dataset)[0] == [[[0, 0, 10, 10]], [[2, 0, 10, 10]]]
+
+
+def test_what_a_crop_leaves_little_of_is_difficult(tmp_path):
+    image = picture(tmp_path / "a.jpg")  # of which columns 10 to 30 are left
+    dataset = load(record(image, [0, 0, 10, 20], [0, 8, 10, 18], [0, 2, 10, 12]), aspect="crop")
+    assert dataset.examples.valid.tolist() == [[True, True, True]]
+    assert dataset.examples.difficult.tolist() == [[False, False, True]]
 
 
 OTHER = ("noted", "of another size than annotated", 1)

@@ -128,6 +128,13 @@ def test_pycocotools_gives_the_same_numbers(scene):
     np.testing.assert_allclose([*ours.summary().values()], official, rtol=0, atol=1e-12)
 
 
+def test_images_have_their_own_height_and_width():
+    truth = np.zeros((2, 1, 4)), np.zeros((2, 1), int), np.zeros((2, 1), bool), None
+    sizes = np.array([[10, 20], [30, 40]])
+    images = coco_instances(*truth, sizes, image_ids=[5, 6], category_ids=[1], class_names=["cat"])["images"]
+    assert [(image["id"], image["height"], image["width"]) for image in images] == [(5, 10, 20), (6, 30, 40)]
+
+
 def by_pycocotools(instances: dict, results: list) -> np.ndarray:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
