@@ -163,8 +163,7 @@ def _other_picture(record: Record, size: tuple[int, int]) -> Problem | None:
         return None  # says nothing, or nothing that makes sense
     if _scale(stated, size) is not None:
         return None
-    inside = len(record.boxes) == 0 or bool((record.boxes[:, 2:] <= np.array(size) + TOLERANCE).all())
-    if stated == size[::-1] and inside:
+    if stated == size[::-1] and _lie_in(record.boxes, size):
         return None
     detail = f"{_says(stated, size)}: another picture? Correct the size, or remove it if the boxes are right"
     return Problem(record.annotation_name, "skipped", "of another shape than annotated", detail)
@@ -184,6 +183,11 @@ def _scale(stated: tuple[int, int], size: tuple[int, int]) -> float | None:
     return factor if max(errors) <= max(TOLERANCE, factor * TOLERANCE) else None
 
 
+def _lie_in(boxes: Float64[np.ndarray, "n 4"], size: tuple[int, int]) -> bool:
+    """Whether boxes in pixels end within a picture of this (height, width)."""
+    return bool((boxes[:, 2:] <= np.array(size) + TOLERANCE).all())
+
+
 def _says(stated: tuple[int, int], size: tuple[int, int]) -> str:
     return f"says {stated[1]}x{stated[0]} (width x height) but the image has {size[1]}x{size[0]}"
 
@@ -198,10 +202,11 @@ def _check(
     pixels = record.boxes * extent if record.normalised else record.boxes
     stated = record.stated_size
     if stated is not None and stated != size:
-        problems.append(Problem(file, "noted", "of another size than annotated", _says(stated, size)))
         close = np.abs(np.subtract(stated, size)).max() <= TOLERANCE  # somebody counted from 0
-        if not (record.normalised or close) and _scale(stated, size) is not None:
+        drawn_here = not _lie_in(pixels, stated) and _lie_in(pixels, size)  # on this picture: the size is an old one
+        if not (record.normalised or close or drawn_here) and _scale(stated, size) is not None:
             pixels = pixels * (extent / np.tile(stated, 2))
+        problems.append(Problem(file, "noted", "of another size than annotated", _says(stated, size)))
     clipped = np.clip(pixels, 0, extent)
     boxes = (clipped / extent).astype(np.float32)
     inside = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)

@@ -77,6 +77,7 @@ def test_what_a_crop_leaves_little_of_is_difficult(tmp_path):
 
 
 OTHER = ("noted", "of another size than annotated", 1)
+CLIPPED = ("clipped", "beyond the image's edge", 1)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,11 @@ OTHER = ("noted", "of another size than annotated", 1)
         ((20, 40), [1, 2, 10, 20], [1, 2, 10, 20], []),
         ((40, 80), [2, 4, 20, 40], [1, 2, 10, 20], [OTHER]),  # twice the size: boxes are scaled
         ((10, 20), [1, 2, 10, 20], [2, 4, 20, 40], [OTHER]),
+        ((10, 20), [1, 2, 11, 20], [2, 4, 20, 40], [OTHER, CLIPPED]),  # carelessly drawn on the smaller one
+        ((10, 20), [12, 25, 18, 38], [12, 25, 18, 38], [OTHER]),  # a stale size: these boxes are the picture's
+        ((10, 20), [1, 2, 11.5, 20], [1, 2, 11.5, 20], [OTHER]),
+        ((10, 20), [1, 2, 10, 50], [2, 4, 20, 40], [OTHER, CLIPPED]),  # lies in neither
+        ((40, 80), [2, 4, 44, 40], [1, 2, 20, 20], [OTHER, CLIPPED]),
         ((201, 400), [10, 20, 100, 200], [0.995, 2, 9.95, 20], [OTHER]),  # to rounding
         ((21, 40), [1, 2, 10, 20], [1, 2, 10, 20], [OTHER]),  # somebody counted from 0
         ((40, 20), [1, 2, 10, 20], [1, 2, 10, 20], [OTHER]),  # sides exchanged, boxes inside
