@@ -63,7 +63,8 @@ from pathlib import Path
 
 from jaxssd.data.formats.class_names import check_class_names
 from jaxssd.data.formats.files import contents, read_annotation
-from jaxssd.data.formats.split_lists import leads_out, read_lines, resolve
+from jaxssd.data.formats.outside import ListedOutside
+from jaxssd.data.formats.split_lists import leads_out, read_lines, readings, resolve
 from jaxssd.data.formats.split_names import find_split, split_folders, split_name
 from jaxssd.data.formats.voc_files import (
     VOCFiles,
@@ -106,7 +107,7 @@ class VOCFolder(Source):
         return tuple(sorted(self._lists or self._folders))
 
     def remarks(self) -> tuple[str, ...]:
-        """Annotated images that are in none of the usual splits."""
+        """Copies that lists name, and annotated images that are in none of the usual splits."""
         used: set[str] = set()
         for split in filter(split_name, self.split_names()):
             try:
@@ -114,9 +115,8 @@ class VOCFolder(Source):
             except ValueError:
                 return ()  # an error of its own, once the split is asked for
         unused = self._files.annotations.keys() - used
-        if not used or not unused:
-            return ()
-        return (f"images that are in none of train, val and test: {len(unused):,}, such as {min(unused)}",)
+        left = f"images that are in none of train, val and test: {len(unused):,}, such as {min(unused, default='')}"
+        return (*self._copied.values(), *([left] if used and unused else []))
 
     def all_ids(self) -> tuple[str, ...]:
         """All images that have an annotation, in alphabetical order; without splits, those that have none as well.
@@ -152,9 +152,15 @@ class VOCFolder(Source):
             return self._folders[name]
         ids: dict[str, None] = {}  # an ordered set
         for path in self._lists[name]:
+            outside = ListedOutside(path, self.root)
             for number, line in read_lines(path):
-                found = resolve(line, f"{path}, line {number}", self._files.annotations, lambda: self._images.lookup)
+                where = f"{path}, line {number}"
+                found = resolve(line, where, self._files.annotations, lambda: self._images.lookup)
+                if found != line and leads_out(line):
+                    outside.check(line, where, self._beside(line, found))
                 ids[found] = None
+            if remark := outside.remark():
+                self._copied[path] = remark
         if not ids:
             raise ValueError(f"{' and '.join(map(str, self._lists[name]))} names no image")
         return tuple(ids)
@@ -226,6 +232,16 @@ class VOCFolder(Source):
     @cached_property
     def _lists(self) -> dict[str, tuple[Path, ...]]:
         return find_lists(self.root)
+
+    @cached_property
+    def _copied(self) -> dict[Path, str]:
+        """Remarks on lists whose lines name copies of this data set's files."""
+        return {}
+
+    def _beside(self, line: str, name: str) -> str | None:
+        """The file of an id that a line can mean: its annotation or its image."""
+        is_xml = any(reading.lower().endswith(".xml") for reading in readings(line))
+        return self._files.annotations.get(name) if is_xml else self._images.of(name)
 
     @cached_property
     def _folders(self) -> dict[str, tuple[str, ...]]:

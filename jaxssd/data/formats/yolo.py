@@ -184,7 +184,9 @@ class YOLOFolder(Source):
         if description.file:
             found = stated_splits(description.file, description.stated, folder, images)
         if not found.ids and not found.errors:
-            found.ids, found.errors = (listed := listed_splits(folder, images)).ids, listed.errors
+            listed = listed_splits(folder, images)
+            found.ids, found.errors = listed.ids, listed.errors
+            found.remarks += listed.remarks
         taken = {name for ids in found.ids.values() for name in ids}
         for split, ids in self._folders.items():
             stated = split in found.ids or split in found.errors or (taken and not split_name(split))

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxssd.data.formats.files import MAX_DEPTH, children, descend, plain_path
+from jaxssd.data.formats.outside import found_outside
 from jaxssd.data.formats.yolo_files import NAMES_FILES
 from jaxssd.data.formats.yolo_text import parse_names, parse_names_yaml
 from jaxssd.data.formats.yolo_yaml import Stated, parse_data_yaml, parse_obj_data
@@ -78,6 +79,12 @@ def _names_file(root: Path, file: Path | None, stated: Stated) -> Path | None:
     if stated.has_names:
         return file
     if stated.names and (found := _find(stated.names, root)):
+        outside = found_outside(stated.names, root, (root,))
+        if outside and not outside.samefile(found):
+            raise ValueError(
+                f"{file}, names: {stated.names} leads out of the data set's folder, and {found} is another file: state "
+                "the one that is meant by its path from the folder"
+            )
         return found
     texts = tuple(name[name.rindex(".") :] for name in NAMES_FILES if not name.endswith(_YAML))
     named = [root / name for name in _files(root) if name.lower().endswith(".names")]

@@ -2,7 +2,8 @@
 
 A path counts from the data set's folder: that of `path`, if it is there, or else that of the file itself. What stands
 before a folder that is there is left away: Roboflow's `../train/images`, Darknet's `data/train.txt`, another machine's
-`/content/set/train`; but never the name of a split. Images outside the data set's folder are not read.
+`/content/set/train`; but never the name of a split. Images outside the data set's folder are not read, and nothing
+that is there is mistaken for what has its name in the folder: `outside`.
 """
 
 import os
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxssd.data.formats.files import MAX_DEPTH, children, descend, plain_path
+from jaxssd.data.formats.outside import ListedOutside, found_outside
 from jaxssd.data.formats.split_lists import Lookup, leads_out, read_lines, resolve
 from jaxssd.data.formats.split_names import split_name
 from jaxssd.data.formats.yolo_files import IMAGE_FOLDERS
@@ -77,7 +79,7 @@ def stated_splits(file: Path, stated: Stated, folder: Path, images: Mapping[str,
         stale = 0
         for written in paths:
             try:
-                ids.update(dict.fromkeys(_images_at(file, key, written, folder, images, lookup)))
+                ids.update(dict.fromkeys(_images_at(file, key, written, folder, images, lookup, found.remarks)))
             except FileNotFoundError as error:
                 stale += leads_out(written)
                 found.errors.setdefault(split, str(error))
@@ -99,30 +101,36 @@ def listed_splits(root: Path, images: Mapping[str, str]) -> Splits:
         split = split_name(os.path.splitext(name)[0])
         if split and not is_folder and name.lower().endswith(".txt") and split not in found.ids:
             try:
-                found.ids[split] = _listed(root / name, root, images, lookup)
+                found.ids[split] = _listed(root / name, root, images, lookup, found.remarks)
             except ValueError as error:
                 found.errors[split] = str(error)
     return found
 
 
 def _images_at(
-    file: Path, key: str, written: str, folder: Path, images: Mapping[str, str], lookup: Lookup
+    file: Path,
+    key: str,
+    written: str,
+    folder: Path,
+    images: Mapping[str, str],
+    lookup: Lookup,
+    remarks: list[str],
 ) -> tuple[str, ...]:
     """The images of one path; FileNotFoundError if it leads nowhere."""
     place = f"{file}, {key}: {written}"
     target = _find(written, folder) or _find(written, file.parent)
+    outside = found_outside(written, folder, (folder,))
+    if outside and not (target and os.path.samefile(outside, target)):
+        raise ValueError(
+            f"{place} leads out of the data set's folder, {folder}, and is not followed: state a `path` that holds "
+            "all images, or move them"
+        )
     if target is None:
-        outside = Path(os.path.normpath(folder.absolute() / written.replace("\\", "/")))
-        if leads_out(written) and os.path.exists(outside):
-            raise ValueError(
-                f"{place} leads out of the data set's folder, {folder}, and is not followed: state a `path` that holds "
-                "all images, or move them"
-            )
         raise FileNotFoundError(
             f"{place} is not there; expected is a folder of images in {folder}, or a .txt list of them"
         )
     if target.is_file():
-        return _listed(target, folder, images, lookup)
+        return _listed(target, folder, images, lookup, remarks)
     inside = os.path.relpath(target, folder)
     prefix = "" if inside == "." else inside.replace(os.sep, "/") + "/"
     found = tuple(name for path, name in images.items() if path.startswith(prefix))
@@ -146,15 +154,24 @@ def _find(written: str, folder: Path) -> Path | None:
     return None
 
 
-def _listed(path: Path, folder: Path, images: Mapping[str, str], lookup: Lookup) -> tuple[str, ...]:
+def _listed(path: Path, folder: Path, images: Mapping[str, str], lookup: Lookup, remarks: list[str]) -> tuple[str, ...]:
     """The images of a list."""
     if path.suffix.lower() != ".txt":
         raise ValueError(f"{path} is neither a folder of images nor a .txt list of them")
     ids: dict[str, None] = {}  # an ordered set
     beside = os.path.relpath(path.parent, folder)
+    outside, files = ListedOutside(path, folder), _image_files(images)
     for number, line in read_lines(path):
         near = os.path.normpath(f"{beside}/{line}").replace(os.sep, "/")
-        ids[images.get(near) or resolve(line, f"{path}, line {number}", (), lambda: lookup)] = None
+        name = images.get(near) or resolve(line, f"{path}, line {number}", (), lambda: lookup)
+        outside.check(line, f"{path}, line {number}", files.get(name))
+        ids[name] = None
     if not ids:
         raise ValueError(f"{path} names no image")
+    remarks += filter(None, [outside.remark()])
     return tuple(ids)
+
+
+def _image_files(images: Mapping[str, str]) -> dict[str, str]:
+    """Images by id, without their labels."""
+    return {name: path for path, name in images.items() if not path.lower().endswith(".txt")}
