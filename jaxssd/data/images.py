@@ -142,7 +142,8 @@ def find_fit(stored: tuple[int, int], drawn: Drawn) -> Fit:
         drawn: what is known of the boxes.
 
     Returns:
-        By what the annotation states, where that is the size of one of the two; then by where the boxes lie.
+        By what the annotation states, where that is the size of one of the two; then by where the boxes lie. These
+        come first if they do not lie in the stored picture: some tools state its size and draw on the other.
 
     Example:
         >>> find_fit((100, 200), Drawn(stated_size=None, reach=(180.0, 50.0)))
@@ -151,11 +152,12 @@ def find_fit(stored: tuple[int, int], drawn: Drawn) -> Fit:
     shown = stored[::-1]
     if drawn.stated_size == shown != stored:
         return "shown"
-    if drawn.reach is None:
-        return "either"
     in_stored, in_shown = (
-        all(far <= side + _SLACK for far, side in zip(drawn.reach, size, strict=True)) for size in (stored, shown)
+        drawn.reach is None or all(far <= side + _SLACK for far, side in zip(drawn.reach, size, strict=True))
+        for size in (stored, shown)
     )
+    if in_stored and drawn.stated_size == stored != shown:
+        return "stored"
     return "either" if in_stored == in_shown else "stored" if in_stored else "shown"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from jaxssd.data.dataset import Dataset, Examples, pad_objects
-from jaxssd.data.images import MAX_SIDE, Decoded, Drawn, ImageFile, UnreadableImage, Upright, decode_all
+from jaxssd.data.images import MAX_SIDE, Decoded, Drawn, Fit, ImageFile, UnreadableImage, Upright, decode_all, find_fit
 from jaxssd.data.placement import Aspect, place_images, to_canvas
 from jaxssd.data.report import LoadReport, Problem
 from jaxssd.data.source import Record
@@ -66,7 +66,7 @@ def read_records(
     files = [record.image for record in records]
     upright = [_upright(record, exif) for record in records]
     decoded = decode_all(files, images, aspect=aspect, upright=upright, workers=workers, progress=progress)
-    _turn_undecided(files, images, decoded, aspect)
+    _turn_undecided(files, upright, images, decoded, aspect)
 
     kept: list[Record] = []
     kept_sizes: list[tuple[int, int]] = []
@@ -126,18 +126,40 @@ def _upright(record: Record, exif: Exif) -> Upright:
 
 def _turn_undecided(
     files: Sequence[ImageFile],
+    upright: Sequence[Upright],
     images: UInt8[np.ndarray, "..."],
     decoded: list[Decoded | UnreadableImage],
     aspect: Aspect,
 ) -> None:
     """Turn the images whose boxes fit both pictures as well, where all others of the data set were drawn turned."""
-    fits = [image.fit if isinstance(image, Decoded) else None for image in decoded]
+    fits = _fits(upright, decoded)
     if "shown" not in fits or "stored" in fits:
         return
     for row in (row for row, fit in enumerate(fits) if fit == "either"):
         out = images[row : row + 1]
         (image,) = decode_all([files[row]], out, aspect=aspect, upright=[True], workers=1, progress=False)
         decoded[row] = image._replace(fit="either", turned=True) if isinstance(image, Decoded) else image
+
+
+def _fits(upright: Sequence[Upright], decoded: Sequence[Decoded | UnreadableImage]) -> list[Fit | None]:
+    """The picture that the boxes of each image fit, None of those that EXIF does not turn.
+
+    Where boxes show that the tool states the stored size and draws on the other picture, stated sizes show nothing.
+    """
+    found = list(zip(upright, decoded, strict=True))
+    readable = [(drawn, image) for drawn, image in found if isinstance(drawn, Drawn) and isinstance(image, Decoded)]
+    misleading = any(
+        image.fit == "shown" and drawn.stated_size == image.size[::-1] != image.size for drawn, image in readable
+    )
+
+    def fit(drawn: Upright, image: Decoded | UnreadableImage) -> Fit | None:
+        if isinstance(image, UnreadableImage):
+            return None
+        if misleading and image.fit == "stored" and isinstance(drawn, Drawn):
+            return find_fit(image.size, drawn._replace(stated_size=None))
+        return image.fit
+
+    return [fit(drawn, image) for drawn, image in found]
 
 
 def _odd_pixels(record: Record, image: Decoded) -> list[Problem]:

@@ -418,4 +418,9 @@ def test_a_png_with_a_large_profile_and_much_text_is_read(tmp_path):
 def test_nothing_tells_of_numbers_that_are_no_pixels():
     assert find_fit((10, 20), Drawn(None, None)) == "either"
     assert find_fit((10, 20), Drawn((20, 10), (5.0, 20.0))) == "shown"  # the annotation's word comes first
+    assert find_fit((10, 20), Drawn((10, 20), (5.0, 9.0))) == "stored"
+    assert find_fit((10, 20), Drawn((10, 20), (15.0, 9.0))) == "shown"
+    assert find_fit((10, 20), Drawn((10, 20), None)) == "stored"
+    assert find_fit((10, 20), Drawn((7, 7), (5.0, 9.0))) == "either"
+    assert find_fit((10, 10), Drawn((10, 10), (5.0, 9.0))) == "either"
     assert find_fit((10, 20), Drawn(None, (10.5, 20.9))) == "stored"  # a pixel beyond the edge is careless drawing

@@ -134,6 +134,27 @@ def test_boxes_show_whether_a_picture_is_turned(tmp_path, boxes, turned):
     assert found(dataset) == ([[box] for box in boxes], [TURNED] * sum(turned))
 
 
+STORED, SHOWN = (HEIGHT, WIDTH), (WIDTH, HEIGHT)  # (height, width)
+
+
+@pytest.mark.parametrize(
+    ("stated", "boxes", "turned"),
+    [
+        ([SHOWN, STORED], [LOW, SMALL], [True, False]),  # each as it says
+        ([SHOWN, STORED], [LOW, LOW], [True, True]),  # the boxes do not lie in what it says
+        ([STORED, STORED], [LOW, SMALL], [True, True]),  # a tool that states one picture and draws on the other
+        ([STORED, STORED], [SMALL, SMALL], [False, False]),
+        ([STORED, STORED, None], [LOW, SMALL, WIDE], [True, False, False]),
+    ],
+)
+def test_stated_sizes_are_believed_unless_boxes_show_otherwise(tmp_path, stated, boxes, turned):
+    records = [
+        record(picture(tmp_path / f"{n}.jpg", orientation=6), box, stated_size=size)
+        for n, (size, box) in enumerate(zip(stated, boxes, strict=True))
+    ]
+    assert load(*records).sizes.tolist() == [list(SHOWN if turn else STORED) for turn in turned]
+
+
 @pytest.mark.parametrize("upright", [False, True])
 @pytest.mark.parametrize(("exif", "size"), [("apply", [WIDTH, HEIGHT]), ("ignore", [HEIGHT, WIDTH])])
 def test_exif_can_be_applied_or_ignored(tmp_path, exif, size, upright):
