@@ -78,7 +78,8 @@ class Decoded(NamedTuple):
 
     Attributes:
         size: (height, width).
-        fit: the picture that the boxes fit, of an image that EXIF turns by a quarter; else None.
+        fit: the picture that the boxes fit, of an image that EXIF turns or mirrors; else None. Its size tells only
+            quarter turns, so other ones fit either.
         turned: whether it was turned because the boxes show it.
         notes: what was odd about its pixels, each of the form `kind: detail`.
     """
@@ -124,8 +125,11 @@ def decode(
     """
     with _opened(file) as (image, reader):
         stored = image.height, image.width
-        quarter = _swaps_sides(image) and not image_formats.turns_itself(image)
-        fit = find_fit(stored, upright) if quarter and not isinstance(upright, bool) else None
+        orientation = _orientation(image)
+        quarter = orientation in (5, 6, 7, 8) and not image_formats.turns_itself(image)
+        fit: Fit | None = None
+        if orientation != 1 and not image_formats.turns_itself(image) and not isinstance(upright, bool):
+            fit = find_fit(stored, upright) if quarter else "either"
         turned = fit == "shown" or upright is True
         image, notes = image_formats.load(image, reader, draft=(2 * size, 2 * size))
         original = stored[::-1] if turned and quarter else stored
@@ -284,11 +288,12 @@ class _PatientReader(io.BufferedReader):
         return data
 
 
-def _swaps_sides(image: Image.Image) -> bool:
-    """Whether the EXIF orientation is a quarter turn, with or without a mirror."""
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, from 1 (shown as it is stored) to 8; from 5 on it exchanges the sides."""
     if image_formats.EXIF_KEYS.isdisjoint(image.info) and not image_formats.turns_itself(image):
-        return False  # asked first, because it is so of most, and to look for the orientation takes time
-    return image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        return 1  # asked first, because it is so of most, and to look for the orientation takes time
+    orientation = image.getexif().get(ExifTags.Base.Orientation)
+    return orientation if isinstance(orientation, int) and orientation in range(1, 9) else 1
 
 
 def _square(

@@ -155,6 +155,28 @@ def test_stated_sizes_are_believed_unless_boxes_show_otherwise(tmp_path, stated,
     assert load(*records).sizes.tolist() == [list(SHOWN if turn else STORED) for turn in turned]
 
 
+@pytest.mark.parametrize(("orientation", "corner"), [(2, (0, -1)), (3, (-1, -1)), (4, (-1, 0))])
+@pytest.mark.parametrize(
+    ("others", "turned"),
+    [([(SHOWN, SMALL)], True), ([(STORED, SMALL)], False), ([(None, LOW), (None, WIDE)], False), ([], False)],
+)
+def test_half_turns_and_mirrors_go_by_the_other_images(tmp_path, orientation, corner, others, turned):
+    bright = Image.new("L", (WIDTH, HEIGHT), 20)
+    bright.paste(220, (0, 0, WIDTH // 2, HEIGHT // 2))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    bright.save(tmp_path / "bright.jpg", exif=exif)
+    records = [
+        record(picture(tmp_path / f"{n}.jpg", orientation=6), box, stated_size=size)
+        for n, (size, box) in enumerate(others)
+    ]
+    dataset = load(record(tmp_path / "bright.jpg", SMALL, stated_size=STORED), *records)
+    image = dataset.examples.images[0]
+    assert image[corner][0] == pytest.approx(220 if turned else 20, abs=9)
+    assert image[0, 0, 0] == pytest.approx(20 if turned else 220, abs=9)
+    assert ("bright.jpg" in {p.file for p in dataset.report.problems if p.kind == TURNED[1]}) == turned
+
+
 @pytest.mark.parametrize("upright", [False, True])
 @pytest.mark.parametrize(("exif", "size"), [("apply", [WIDTH, HEIGHT]), ("ignore", [HEIGHT, WIDTH])])
 def test_exif_can_be_applied_or_ignored(tmp_path, exif, size, upright):
