@@ -1,7 +1,7 @@
 """What every format on disk can be asked: which splits and images there are, and what objects they hold."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -112,6 +112,10 @@ class Source(ABC):
     def file_names(self, ids: Sequence[str]) -> tuple[str, ...]:
         """The file of each image as a path within the data set, for tools that show images; the id if it has none."""
 
+    def identities(self, ids: Sequence[str]) -> Sequence[Hashable]:
+        """What tells each image's file from others, however it is reached; None where ids alone do."""
+        return [None] * len(ids)
+
     def image_ids(self, ids: Sequence[str]) -> tuple[int, ...]:
         """The number of each image in COCO's files: from 1 on, unless the format has numbers of its own."""
         return tuple(range(1, len(ids) + 1))
@@ -151,6 +155,9 @@ def choose_splits(
     with the ids in alphabetical order, the first `int(val_fraction * n)` (at least one) of NumPy's legacy permutation
     of `n` for `seed`. The defaults give the lesson's own 500 validation images from VOC 2007's `train`.
 
+    An image that is a link to another one is that image: in both splits it is an error, and what is held out is not
+    trained on under its other name either.
+
     Args:
         source: of any format.
         train_split: name of a split to train on.
@@ -187,11 +194,13 @@ def choose_splits(
 
     if val_split:
         val = source.split_ids(val_split)
-        shared = sorted(set(ids) & set(val))
+        links = _links(source, ids, val)
+        shared = sorted({*(set(ids) & set(val)), *links})
         if shared and (train_split or (chosen != "trainval" and chosen)):
+            also = f", which is a link to {links[shared[0]]!r} or the other way round" if shared[0] in links else ""
             raise ValueError(
                 f"{source.path}: in both splits {chosen} and {val_split}: "
-                f"{len(shared)} image{'s' * (len(shared) > 1)}, the first {shared[0]!r}; name another one with "
+                f"{len(shared)} image{'s' * (len(shared) > 1)}, the first {shared[0]!r}{also}; name another one with "
                 f"--val-split, or no longer state {val_split}, and a share of {chosen} is held out at random"
             )
         if shared:
@@ -210,7 +219,14 @@ def choose_splits(
         notes.append(
             f"no validation split found, {stated}: {share}, are held out at random (seed {seed}) and validated on"
         )
-    held_out = set(val)
+        links = _links(source, ids, val)
+        if links:
+            first = next(iter(links))
+            notes.append(
+                f"{len(links):,} images are links to such that are held out, or the other way round, and are not "
+                f"trained on either, such as {first}, which is {links[first]}"
+            )
+    held_out = {*val, *links}
     train = tuple(name for name in ids if name not in held_out)
     if not train:
         raise ValueError(f"{source.path}: of {len(ids)} image(s) none would be left to train on")
@@ -228,6 +244,17 @@ def train_val_ids(
     """Training ids and validation ids of `choose_splits`, without its notes."""
     chosen = choose_splits(source, train_split=train_split, val_split=val_split, val_fraction=val_fraction, seed=seed)
     return chosen.train, chosen.val
+
+
+def _links(source: Source, ids: Sequence[str], val: Sequence[str]) -> dict[str, str]:
+    """Images that are not among some others but have a file with one of them in common, and which one that is."""
+    others = set(val)
+    rest = [name for name in ids if name not in others]
+    files = source.identities([*val, *rest])
+    names = dict(zip(files, val, strict=False))
+    shared = names.keys() & set(files[len(val) :]) - {None}
+    pairs = zip(rest, files[len(val) :], strict=True) if shared else ()
+    return {name: names[file] for name, file in pairs if file in shared}
 
 
 def _without_class_lists(splits: Sequence[str]) -> list[str]:

@@ -3,6 +3,8 @@
 import errno
 import os
 import unicodedata
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -60,6 +62,33 @@ def list_files(root: Path, suffixes: tuple[str, ...], *, first: tuple[str, ...] 
         folders.sort(key=lambda name: name.lower() not in first)
         pending.extend(f"{folder}{name}/" for name in reversed(folders))
     return tuple(sorted(found))
+
+
+def identities(root: Path, paths: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """What tells files from each other, by whatever name or link they are reached: device and inode.
+
+    Args:
+        root: a folder.
+        paths: of files below it, with `/` between folders.
+
+    Returns:
+        By path, of all files that are in the folders of these.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths):
+        prefix = folder + "/" * bool(folder)
+        try:
+            device = os.stat(root / folder).st_dev
+            with os.scandir(root / folder) as entries:
+                for entry in entries:  # which knows its inode: to ask for each file's status takes much longer
+                    if entry.is_symlink():
+                        with suppress(OSError):
+                            found[prefix + entry.name] = (entry.stat().st_dev, entry.stat().st_ino)
+                    else:
+                        found[prefix + entry.name] = (device, entry.inode())
+        except OSError:
+            continue
+    return found
 
 
 def is_hidden(name: str) -> bool:

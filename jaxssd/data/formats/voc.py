@@ -56,13 +56,13 @@ instead: a class with a name that cannot be printed, an id that is neither a nam
 both the training and the validation split, a folder of another layout, or no readable image at all.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from jaxssd.data.formats.class_names import check_class_names
-from jaxssd.data.formats.files import contents, read_annotation
+from jaxssd.data.formats.files import contents, identities, read_annotation
 from jaxssd.data.formats.outside import ListedOutside
 from jaxssd.data.formats.split_lists import leads_out, read_lines, readings, resolve
 from jaxssd.data.formats.split_names import find_split, split_folders, split_name
@@ -220,6 +220,12 @@ class VOCFolder(Source):
         """Annotation and image of each."""
         found = [path for name in ids for path in (self._files.annotations.get(name), self._images.of(name))]
         return [self.root / path if path else None for path in found]
+
+    def identities(self, ids: Sequence[str]) -> Sequence[Hashable]:
+        """Device and inode of each image."""
+        paths = [self._images.of(name) or "" for name in ids]
+        found = identities(self.root, paths)
+        return [found.get(path) for path in paths]
 
     def file_names(self, ids: Sequence[str]) -> tuple[str, ...]:
         """Below `root`."""

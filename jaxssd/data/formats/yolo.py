@@ -52,7 +52,7 @@ that is stated and not there, images outside the data set's folder, not a single
 image at all.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -60,7 +60,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxssd.data.class_filter import other_class
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, contents, read_annotation
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, contents, identities, read_annotation
 from jaxssd.data.formats.split_names import find_split, split_folders, split_name
 from jaxssd.data.formats.yolo_describe import Description, describe, read_names
 from jaxssd.data.formats.yolo_files import NAMES_FILES, Pair, label_places, list_yolo, looks_like_yolo, of_layout
@@ -152,6 +152,12 @@ class YOLOFolder(Source):
         pairs = [self._pairs.get(name, Pair(None, None)) for name in ids]
         found = [self._place[0] / path if path else None for pair in pairs for path in (pair.labels, pair.image)]
         return [self._description.names, *found]
+
+    def identities(self, ids: Sequence[str]) -> Sequence[Hashable]:
+        """Device and inode of each image."""
+        paths = [self._pairs[name].image or "" if name in self._pairs else "" for name in ids]
+        found = identities(self._place[0], paths)
+        return [found.get(path) for path in paths]
 
     def file_names(self, ids: Sequence[str]) -> tuple[str, ...]:
         """Below the data set's folder."""

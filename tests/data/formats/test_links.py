@@ -1,0 +1,58 @@
+"""Links in a data set: one picture is one, by whatever name it is reached."""
+
+import os
+
+import pytest
+
+from jaxssd.config import Config
+from jaxssd.data.source import choose_splits
+from jaxssd.data.sources import notes_on_splits, open_source
+from tests.data.formats.test_yolo_layouts import NAMES, below, labelled
+from tests.data.trees import voc_xml, write_tree
+
+
+def opened(root):
+    return open_source(Config(data=str(root)))
+
+
+def replaced_by_link(root, kind, name, target):
+    """One of two kinds of links, in place of a picture."""
+    (root / name).unlink()
+    (os.link if kind == "hard" else os.symlink)(root / target, root / name)
+
+
+@pytest.mark.parametrize("kind", ["hard", "symbolic"])
+@pytest.mark.parametrize("layout", ["yolo", "voc"])
+def test_a_picture_in_two_splits_by_a_link(layout, kind, tmp_path):
+    if layout == "yolo":
+        files = {**below("images/train", "images/val"), "data.yaml": NAMES}
+    else:
+        files = {f"{split}/{name}.jpg": 1 for split, name in (("train", "a"), ("train", "b"), ("val", "c"))}
+        files |= {path.replace(".jpg", ".xml"): voc_xml("car") for path in files}
+    root = write_tree(tmp_path, files)
+    folder = "images/" if layout == "yolo" else ""
+    assert len(choose_splits(opened(root)).val) == 1
+    replaced_by_link(root, kind, f"{folder}val/c.jpg", f"{folder}train/b.jpg")
+    with pytest.raises(ValueError, match=r"in both splits train and val: 1 image, the first 'train/b', .* 'val/c' or"):
+        choose_splits(opened(root))
+
+
+@pytest.mark.parametrize("kind", ["hard", "symbolic"])
+@pytest.mark.parametrize("layout", ["yolo", "voc"])
+def test_links_to_what_is_held_out_are_not_trained_on(layout, kind, tmp_path):
+    """Of 12 pictures each is there twice, so that some are on both sides by chance."""
+    names = [f"{number:02}" for number in range(24)]
+    if layout == "yolo":
+        files = {**labelled("images/{}", "labels/{}", *names), "classes.txt": "car\n"}
+    else:
+        files = {f"images/{name}.jpg": 1 for name in names} | {f"annotations/{name}.xml": voc_xml() for name in names}
+    root = write_tree(tmp_path, files)
+    for one, other in zip(names[::2], names[1::2], strict=True):
+        replaced_by_link(root, kind, f"images/{one}.jpg", f"images/{other}.jpg")
+    chosen = choose_splits(opened(root))
+    pictures = [{int(name) // 2 for name in ids} for ids in chosen[:2]]
+    assert len(chosen.val) == 4
+    assert not pictures[0] & pictures[1]
+    assert len(pictures[0] | pictures[1]) == 12
+    (_, note) = notes_on_splits(Config(data=str(root)), "--val-split")
+    assert "images are links to such that are held out" in note
