@@ -62,7 +62,7 @@ _HEIF = {b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1"}
 _LEAST_SHARE = 0.5
 """Share of a JPEG's rows that must be there for the rest to be done without."""
 
-_TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF's tags
+_WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 322, 323  # TIFF's tags
 
 _END_OF_JPEG = b"\xff\xd9"
 
@@ -123,6 +123,13 @@ def tile_pixels(image: Image.Image) -> int:
     if not isinstance(image, TiffImageFile):
         return 0
     return int(image.tag_v2.get(_TILE_WIDTH, 0)) * int(image.tag_v2.get(_TILE_LENGTH, 0))
+
+
+def stored_size(image: Image.Image) -> tuple[int, int]:
+    """(height, width) of the pixels as they are stored, of an image that is not decoded yet."""
+    if isinstance(image, TiffImageFile):
+        return image.tag_v2[_LENGTH], image.tag_v2[_WIDTH]
+    return image.height, image.width
 
 
 def turns_itself(image: Image.Image) -> bool:

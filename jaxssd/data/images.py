@@ -61,6 +61,9 @@ Fit = Literal["stored", "shown", "either"]
 _SLACK = 1.0
 """Pixels by which a box may cross the edge of the picture it was drawn on."""
 
+_BACK = {6: 8, 8: 6}
+"""Orientation that undoes another; half turns and mirrors undo themselves."""
+
 MARGIN = (124, 116, 104)
 """Colour of a letterbox's margins: ImageNet's mean, which is about zero once normalised."""
 
@@ -124,17 +127,17 @@ def decode(
         UnreadableImage: if the file is missing, damaged, of another format, or beyond one of the limits above.
     """
     with _opened(file) as (image, reader):
-        stored = image.height, image.width
-        orientation = _orientation(image)
-        quarter = orientation in (5, 6, 7, 8) and not image_formats.turns_itself(image)
+        stored, orientation = image_formats.stored_size(image), _orientation(image)
+        quarter = orientation in (5, 6, 7, 8)
         fit: Fit | None = None
-        if orientation != 1 and not image_formats.turns_itself(image) and not isinstance(upright, bool):
+        if orientation != 1 and not isinstance(upright, bool):
             fit = find_fit(stored, upright) if quarter else "either"
         turned = fit == "shown" or upright is True
+        turns_itself = image_formats.turns_itself(image)
         image, notes = image_formats.load(image, reader, draft=(2 * size, 2 * size))
         original = stored[::-1] if turned and quarter else stored
-        if turned:
-            ImageOps.exif_transpose(image, in_place=True)  # a copy would take as much memory again
+        if turned != turns_itself:
+            _turn(image, orientation if turned else _BACK.get(orientation, orientation))
         return _square(image, size, aspect, original), Decoded(original, fit, fit == "shown", tuple(notes))
 
 
@@ -168,8 +171,7 @@ def find_fit(stored: tuple[int, int], drawn: Drawn) -> Fit:
 def stored_size(file: ImageFile) -> tuple[int, int]:
     """(height, width) of an image as it is stored, by its header alone; raises as `decode` does."""
     with _opened(file) as (image, _):
-        width, height = image.size
-        return height, width
+        return image_formats.stored_size(image)
 
 
 def decode_photograph(
@@ -190,8 +192,9 @@ def decode_photograph(
     """
     with _opened(file) as (image, reader), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on metadata
+        orientation = 1 if image_formats.turns_itself(image) else _orientation(image)
         image, _ = image_formats.load(image, reader, draft=None)
-        ImageOps.exif_transpose(image, in_place=True)
+        _turn(image, orientation)
         photograph = np.asarray(_resize(image, image.size))
         return _square(image, size, aspect, photograph.shape[:2]), photograph
 
@@ -294,6 +297,13 @@ def _orientation(image: Image.Image) -> int:
         return 1  # asked first, because it is so of most, and to look for the orientation takes time
     orientation = image.getexif().get(ExifTags.Base.Orientation)
     return orientation if isinstance(orientation, int) and orientation in range(1, 9) else 1
+
+
+def _turn(image: Image.Image, orientation: int) -> None:
+    """Turn a decoded image as this orientation says, whatever its own is; a copy would take as much memory again."""
+    if orientation != 1:
+        image.getexif()[ExifTags.Base.Orientation] = orientation
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _square(

@@ -19,6 +19,7 @@ from jaxssd.data.images import (
     decode_all,
     decode_photograph,
     find_fit,
+    stored_size,
 )
 
 RED = (200, 30, 10)
@@ -165,17 +166,37 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path, image, image_format, expected
         (Drawn(None, (10.0, 10.0)), (20, 40), 90),  # boxes that both hold
     ],
 )
-@pytest.mark.parametrize("scale", [1, 16])
-def test_exif_orientation_is_applied_if_the_boxes_are_upright(tmp_path, upright, size, top_right, scale):
+@pytest.mark.parametrize(("image_format", "scale"), [("JPEG", 1), ("JPEG", 16), ("TIFF", 1), ("PNG", 1)])
+def test_exif_orientation_is_applied_if_the_boxes_are_upright(tmp_path, upright, size, top_right, image_format, scale):
     exif = Image.Exif()
     exif[0x0112] = 6  # "turn a quarter clockwise to show"
-    (tmp_path / "a.jpg").write_bytes(encoded(corners(40 * scale, 20 * scale), "JPEG", exif=exif))
+    (tmp_path / "a.jpg").write_bytes(encoded(corners(40 * scale, 20 * scale), image_format, exif=exif))
     if not isinstance(upright, bool):
         stated, reach = (value and tuple(scale * side for side in value) for value in upright)
         upright = Drawn(stated, reach)
     pixels, found = decode(tmp_path / "a.jpg", 8, upright=upright)
     assert found.size == tuple(scale * side for side in size)
     np.testing.assert_allclose(pixels[1, 6], top_right, atol=4)
+
+
+@pytest.mark.parametrize("orientation", range(1, 10))
+@pytest.mark.parametrize("mode", ["RGB", "I;16"])
+def test_orientations_are_the_same_in_every_format(tmp_path, mode, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = corners()
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 256)
+    for image_format in ("PNG", "TIFF"):
+        (tmp_path / image_format).write_bytes(encoded(image, image_format, exif=exif))
+    assert stored_size(tmp_path / "TIFF") == (20, 40)
+    for upright in (False, True, Drawn(None, (39.0, 9.0)), Drawn(None, None)):
+        png, tiff = (decode(tmp_path / name, 8, upright=upright) for name in ("PNG", "TIFF"))
+        np.testing.assert_array_equal(png[0], tiff[0])
+        assert png[1] == tiff[1]
+        turned = upright is True or (orientation in (5, 6, 7, 8) and upright == Drawn(None, (39.0, 9.0)))
+        first = {2: 90, 3: 220, 4: 150, 6: 150, 7: 220, 8: 90}.get(orientation, 40)  # the corner that comes first
+        assert tiff[0][1, 1, 0] == (first if turned else 40)
 
 
 def test_a_square_is_not_turned_by_its_stated_size(tmp_path):

@@ -146,7 +146,7 @@ PLANTED = (
     ),
     Mutant(
         "jaxssd/data/images.py",
-        "ImageOps.exif_transpose(image, in_place=True)\n        photograph",
+        "_turn(image, orientation)\n        photograph",
         "photograph",
         "photographs lie on their side",
     ),
