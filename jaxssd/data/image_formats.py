@@ -4,7 +4,8 @@ Nothing here depends on the file's ending. Formats that run other programs (EPS)
 """
 
 import io
-from typing import BinaryIO
+import sys
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -63,6 +64,17 @@ _LEAST_SHARE = 0.5
 """Share of a JPEG's rows that must be there for the rest to be done without."""
 
 _WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 322, 323  # TIFF's tags
+
+_LOW_BYTES = {
+    "LA;16B": "RGBA",  # grey's bytes are read as red and green, and alpha's as blue and alpha
+    **{
+        f"{mode};16{order}": f"{mode};16{other}"
+        for mode in ("RGB", "RGBA", "RGBX")
+        for order, other in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
+    },
+}
+"""Pillow's layouts of 16 bits a channel, and those that keep the lower byte of it instead of the upper one: by reading
+it as if the bytes came in the other order."""
 
 _END_OF_JPEG = b"\xff\xd9"
 
@@ -192,7 +204,7 @@ def _to_eight_bits(image: Image.Image, file: BinaryIO) -> tuple[Image.Image, str
     if image.mode.startswith("I"):
         grey, note = _shift(np.asarray(image))
         return Image.fromarray(grey), note
-    if isinstance(image, PngImageFile) and image.mode in ("RGB", "RGBA"):
+    if isinstance(image, PngImageFile | TiffImageFile) and image.mode in ("RGB", "RGBA"):
         return _low_bits_of_colour(image, file)
     return image, None
 
@@ -207,22 +219,30 @@ def _shift(values: np.ndarray) -> tuple[np.ndarray, str | None]:
     return (values.clip(0) >> (bits - 8)).astype(np.uint8), note
 
 
-def _low_bits_of_colour(image: PngImageFile, file: BinaryIO) -> tuple[Image.Image, str | None]:
-    """A colour PNG of 16 bits, of which Pillow keeps the upper 8, if nothing reaches the upper 4 of these."""
-    highest = np.array(image.getextrema())[:3, 1]
-    if "transparency" in image.info or highest.max() > 15:
+def _low_bits_of_colour(image: PngImageFile | TiffImageFile, file: BinaryIO) -> tuple[Image.Image, str | None]:
+    """A colour image of 16 bits, of which Pillow keeps the upper 8, if nothing reaches the upper 4 of these."""
+    highest = np.array(image.getextrema())[:3, 1].max()
+    if "transparency" in image.info or highest > 15:
         return image, None
     file.seek(0)
-    low = PngImageFile(file)
-    deep = [tile._replace(args=f"{image.mode};16L") for tile in low.tile if str(tile.args).endswith(";16B")]
-    if not deep:
+    low = type(image)(file)
+    layouts = {str(tile.args[0] if isinstance(tile.args, tuple) else tile.args) for tile in low.tile}
+    if not any(";16" in layout for layout in layouts):
         return image, None  # it has 8 bits and is dark
-    low.tile = deep  # read as if the lower byte came last, so that this byte is kept
+    if not layouts <= _LOW_BYTES.keys():
+        return image, f"dark: of 16 bits the upper 8 reach {highest}, and the others cannot be read"
+    low.tile = [tile._replace(args=_with_low_bytes(tile.args)) for tile in low.tile]
     low.load()
-    values = np.asarray(image).astype(np.uint16) << 8 | np.asarray(low)
+    lower = np.asarray(low)[..., [1, 1, 1, 3] if "LA;16B" in layouts else slice(None)]
+    values = np.asarray(image).astype(np.uint16) << 8 | lower
     colour, note = _shift(values[..., :3])
     if image.mode == "RGB":
         return Image.fromarray(colour), note
     alpha = values[..., 3:]
     eight = _shift(alpha)[0] if alpha.max() < 1 << 12 else (alpha >> 8).astype(np.uint8)
     return Image.fromarray(np.concatenate([colour, eight], axis=-1)), note
+
+
+def _with_low_bytes(args: Any) -> Any:
+    """Arguments of a tile's decoder that keep the other byte of 16 bits."""
+    return (_LOW_BYTES[args[0]], *args[1:]) if isinstance(args, tuple) else _LOW_BYTES[args]

@@ -372,30 +372,71 @@ def deep_png(values):
     """16 bits a channel, `[H, W, channels]`, which Pillow does not write: by hand, without filters."""
     height, width, channels = values.shape
     lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    head = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 3: 2, 4: 6}[channels], 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
+def deep_tiff(values, order="<", compression=1, extra=2):
+    """The same as a TIFF, in either order of bytes; `extra` is what its fourth channel means."""
+    height, width, channels = values.shape
+    pixels = values.astype(f"{order}u2").tobytes()
+    pixels = zlib.compress(pixels) if compression == 8 else pixels
+    tags = [(256, width), (257, height), (258, 16), (259, compression), (262, 2), (273, 300), (274, 1)]
+    tags += [(277, channels), (278, height), (279, len(pixels))] + [(338, extra)] * (channels == 4)
+    entries = b"".join(
+        struct.pack(f"{order}HHII", tag, 3, channels, 200)  # its values stand below
+        if tag == 258
+        else struct.pack(f"{order}HHIHH", tag, 3, 1, value, 0)
+        for tag, value in tags
+    )
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(tags)) + entries
+    return (head.ljust(200, b"\0") + struct.pack(f"{order}H", 16) * channels).ljust(300, b"\0") + pixels
+
+
+DEEP = [(deep_png, channels, ()) for channels in (1, 2, 3, 4)]
+DEEP += [(deep_tiff, channels, (order, way)) for channels in (3, 4) for order in "<>" for way in (1, 8)]
+
+
+@pytest.mark.parametrize(("write", "channels", "options"), DEEP)
 @pytest.mark.parametrize(("bits", "kind"), [(8, "of 8 bits in 16"), (10, "of 10 bits in 16"), (12, "of 12 bits in 16")])
-def test_few_bits_in_sixteen_are_not_black(tmp_path, channels, bits, kind):
+def test_few_bits_in_sixteen_are_not_black(tmp_path, write, channels, options, bits, kind):
     values = np.full((8, 8, channels), (1 << bits) - 1, np.uint16)
-    values[:4, :, :3] //= 2
-    (tmp_path / "a.png").write_bytes(deep_png(values))
+    values[:4, :, : 1 if channels < 3 else 3] //= 2
+    (tmp_path / "a.png").write_bytes(write(values, *options))
     pixels, decoded = decode(tmp_path / "a.png", 8)
     np.testing.assert_allclose(pixels[4:], 255, atol=1)
     np.testing.assert_allclose(pixels[:4], 127, atol=1)
     assert [note.split(":")[0] for note in decoded.notes] == [kind]
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_sixteen_bits_keep_their_upper_eight(tmp_path, channels):
+@pytest.mark.parametrize(("write", "channels", "options"), [entry for entry in DEEP if entry[1] in (2, 4)])
+def test_transparency_of_few_bits_is_white(tmp_path, write, channels, options):
+    values = np.full((8, 8, channels), 1000, np.uint16)
+    for alpha, expected in ((65535, 1000 >> 2), (4095, 1000 >> 2), (0, 255)):
+        values[4:, :, -1] = alpha
+        values[:4, :, -1] = 65535 if alpha == 65535 else 4095
+        (tmp_path / "a").write_bytes(write(values, *options))
+        pixels, _ = decode(tmp_path / "a", 8)
+        np.testing.assert_allclose(pixels[4:], expected, atol=1)
+        np.testing.assert_allclose(pixels[:4], 1000 >> 2, atol=1)
+
+
+def test_what_stays_dark_is_said(tmp_path):
+    values = np.full((8, 8, 4), 4095, np.uint16)
+    values[..., 3] = 65535
+    (tmp_path / "a").write_bytes(deep_tiff(values, extra=1))  # colours multiplied by alpha
+    (note,) = decode(tmp_path / "a", 8)[1].notes
+    assert note.startswith("dark: of 16 bits")
+
+
+@pytest.mark.parametrize(("write", "channels", "options"), DEEP)
+def test_sixteen_bits_keep_their_upper_eight(tmp_path, write, channels, options):
     values = np.full((8, 8, channels), 0xFFFF, np.uint16)
-    values[:4, :, :3] = 0x40FF
-    (tmp_path / "a.png").write_bytes(deep_png(values))
+    values[:4, :, : 1 if channels < 3 else 3] = 0x40FF
+    (tmp_path / "a.png").write_bytes(write(values, *options))
     pixels, decoded = decode(tmp_path / "a.png", 8)
     np.testing.assert_array_equal(pixels[0], np.full((8, 3), 0x40))
     np.testing.assert_array_equal(pixels[7], np.full((8, 3), 255))
