@@ -34,7 +34,7 @@ What is not as it should be is counted in the report together with its file, and
 | .txt file is not UTF-8, has more than 10 MB, or cannot be read | image skipped | `malformed annotation` |
 | a number above 1.5: pixels | image skipped | `not normalised` |
 | no .txt file: an image without objects | image kept | `without label file` |
-| the only .txt file of the image's name lies in another folder | taken | `labels in another folder` |
+| a .txt file that can only be its own, in another folder but of no other split | taken | `labels in another folder` |
 | a.jpg beside a.png | the earlier ending taken | `one of several of its name` |
 | fewer than four numbers, or an odd number of them in an outline | box dropped | `incomplete` |
 | a fifth number, as detectors write their confidence | box dropped | `with confidence` |
@@ -48,8 +48,8 @@ What is not as it should be is counted in the report together with its file, and
 
 What would need a guess is an error instead: a class that is not an index of one of the names, names that are missing,
 empty, doubled or of another number than `nc`, several files of names that differ, a folder of another layout, a split
-that is stated and not there, images outside the data set's folder, not a single .txt file for an image, or no readable
-image at all.
+that is stated and not there, images outside the data set's folder, not a single .txt file for an image, objects in the
+.xml of an image without a .txt, or no readable image at all.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
@@ -63,7 +63,15 @@ from jaxssd.data.class_filter import other_class
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, contents, identities, read_annotation
 from jaxssd.data.formats.split_names import find_split, split_folders, split_name
 from jaxssd.data.formats.yolo_describe import Description, describe, read_names
-from jaxssd.data.formats.yolo_files import NAMES_FILES, Pair, label_places, list_yolo, looks_like_yolo, of_layout
+from jaxssd.data.formats.yolo_files import (
+    NAMES_FILES,
+    Pair,
+    boxes_in_xml,
+    label_places,
+    list_yolo,
+    looks_like_yolo,
+    of_layout,
+)
 from jaxssd.data.formats.yolo_splits import Splits, data_folder, listed_splits, stated_splits
 from jaxssd.data.formats.yolo_text import Labels, UnreadableLabels, parse_labels
 from jaxssd.data.report import Problem
@@ -105,6 +113,13 @@ class YOLOFolder(Source):
                 f"Expected are {_LAYOUTS}."
             )
         _ = self._names
+        if in_xml := boxes_in_xml(folder, self._pairs):
+            in_text = sum(bool(pair.image and pair.labels) for pair in self._pairs.values())
+            raise ValueError(
+                f"{folder} has boxes in two formats: {in_text:,} images have a .txt file, and {len(in_xml):,} have "
+                f"none but an .xml of their name, such as {in_xml[0]}. Convert one form to the other; or move all .txt "
+                "files away, and .xml is read, or all .xml files, and an image without .txt is one without objects"
+            )
 
     @property
     def path(self) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, fold, list_files, without_suffix
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, fold, list_files, read_annotation, without_suffix
 from jaxssd.data.formats.split_names import split_name
 from jaxssd.data.formats.voc_files import looks_like_voc
 
@@ -24,6 +24,9 @@ NAMES_FILES = (
     *("_darknet.labels", "names.txt", "class_names.txt", "predefined_classes.txt"),
 )
 """Where names of classes are looked for, in this order."""
+
+
+_MANY = 50  # files of one name that are compared with each other
 
 
 class Pair(NamedTuple):
@@ -45,7 +48,7 @@ class Pair(NamedTuple):
 def list_yolo(root: Path) -> dict[str, Pair]:
     """All images below a folder with their labels, and labels without an image, by id.
 
-    An image without labels takes those of its name in another folder, if both are the only ones of that name.
+    An image without labels takes those of its name in another folder, if they can be no other's.
     """
     found = list_files(root, (".txt", *IMAGE_SUFFIXES), first=(*IMAGE_FOLDERS, *LABEL_FOLDERS))
     images = [path for path in found if not path.lower().endswith(".txt")]
@@ -73,6 +76,33 @@ def list_yolo(root: Path) -> dict[str, Pair]:
     for stem, path in lonely.items():
         pairs.setdefault(_without_last(stem, LABEL_FOLDERS), Pair(None, path))
     return pairs
+
+
+def boxes_in_xml(root: Path, pairs: dict[str, Pair]) -> tuple[str, ...]:
+    """Images without labels of which an XML file of their name has objects: LabelImg writes either form.
+
+    Args:
+        root: the data set's folder.
+        pairs: what `list_yolo` found there.
+    """
+    without = [pair.image for pair in pairs.values() if pair.image and pair.labels is None]
+    if not without:
+        return ()
+    xmls: dict[str, list[str]] = defaultdict(list)
+    for path in list_files(root, (".xml",)):
+        xmls[_stem_of(path)].append(path)
+    return tuple(image for image in without if any(_has_object(root / path) for path in xmls[_stem_of(image)]))
+
+
+def _stem_of(path: str) -> str:
+    return os.path.splitext(path.rpartition("/")[2])[0]
+
+
+def _has_object(path: Path) -> bool:
+    try:
+        return b"<object" in read_annotation(path)
+    except OSError:
+        return False
 
 
 def of_layout(pairs: dict[str, Pair]) -> tuple[str, ...]:
@@ -132,15 +162,45 @@ def _is_label(path: str, with_images: set[str]) -> bool:
 
 
 def _same_name_elsewhere(pairs: dict[str, Pair], lonely: dict[str, str]) -> list[tuple[str, str]]:
-    """Images without labels and labels without an image that are each the only one of their name."""
+    """Images without labels and labels without an image that can only be each other's.
+
+    They have one name, are not in folders of different splits, and no others have as many last folders in common with
+    either: `train/0.jpg` and `labels/train/0.txt`, whatever `val/0.jpg` there is.
+    """
     images, texts = defaultdict(list), defaultdict(list)
     for name, pair in pairs.items():
         if pair.labels is None:
             images[name.rpartition("/")[2]].append(name)
     for stem in lonely:
         texts[stem.rpartition("/")[2]].append(stem)
-    alone = [name for name in images if len(images[name]) == 1 and len(texts.get(name, ())) == 1]
-    return [(images[name][0], texts[name][0]) for name in alone]
+    found = []
+    for last in images.keys() & texts.keys():
+        tails = {
+            (name, stem): _common_tail(name, _without_last(stem, LABEL_FOLDERS))
+            for name in images[last][:_MANY]
+            for stem in texts[last][:_MANY]
+            if not _in_different_splits(name, stem)
+        }
+        for (name, stem), tail in tails.items():
+            rivals = [other for pair, other in tails.items() if (pair[0] == name) != (pair[1] == stem)]
+            if tail > max(rivals, default=0):
+                found.append((name, stem))
+    return sorted(found)
+
+
+def _in_different_splits(one: str, other: str) -> bool:
+    found, others = _splits_of(one), _splits_of(other)
+    return bool(found and others) and found.isdisjoint(others)
+
+
+def _splits_of(path: str) -> set[str]:
+    return {split for part in path.split("/")[:-1] if (split := split_name(part))}
+
+
+def _common_tail(one: str, other: str) -> int:
+    """Number of last parts that are alike."""
+    same = [a == b for a, b in zip(reversed(one.split("/")), reversed(other.split("/")), strict=False)]
+    return same.index(False) if False in same else len(same)
 
 
 def _order_of_endings(path: str) -> tuple[int, str]:

@@ -579,3 +579,41 @@ def test_a_path_of_very_many_folders_takes_no_time(tmp_path):
     source = open_source(Config(data=str(write_tree(tmp_path, {**files, "classes.txt": TWO}))))
     with pytest.raises(ValueError, match="is not a plain file name"):
         source.split_ids("train")
+
+
+@pytest.mark.parametrize("texts", ["a", "abcdefghij"])
+def test_labelimgs_two_formats_in_one_folder(texts, tmp_path):
+    """What has boxes is no image without objects; an XML without any, or beside labels, is no matter."""
+    xmls = {f"{name}.{kind}": {"jpg": 1, "xml": voc_xml("car")}[kind] for name in "xyz" for kind in ("jpg", "xml")}
+    root = write_tree(tmp_path, {**labelled("{}", "{}", *texts), **xmls, "classes.txt": TWO})
+    with pytest.raises(ValueError, match=rf"{len(texts)} images have a \.txt .* 3 have none .* x\.jpg\. Convert"):
+        open_source(Config(data=str(root)))
+    (root / "x.xml").unlink()
+    (root / "y.xml").write_text(voc_xml())
+    (root / "z.txt").write_text(LINE)
+    assert open_source(Config(data=str(root))).all_ids() == (*texts, "x", "y", "z")
+    for path in root.glob("*.txt"):
+        path.unlink()
+    assert isinstance(open_source(Config(data=str(root))), VOCFolder)
+
+
+@pytest.mark.parametrize("image", ["images/train/q.jpg", "train/q.jpg", "train/images/q.jpg"])
+@pytest.mark.parametrize("labels", ["labels/val/q.txt", "labels/test/q.txt", "val/labels/q.txt"])
+def test_labels_of_another_split_are_not_taken(image, labels, tmp_path):
+    yaml = NAMES + "train: images/train\nval: images/val\n"
+    files = {**below(), image: 99, labels: "1 0.2 0.2 0.1 0.1\n", "data.yaml": yaml}
+    source = open_source(Config(data=str(write_tree(tmp_path, files))))
+    name = next(name for name, pair in source._pairs.items() if pair.image == image)
+    (record,), (problem,) = source.records([name], ("car", "horse"))
+    assert (len(record.boxes), problem.kind) == (0, "without label file")
+
+
+def test_labels_elsewhere_belong_to_the_image_with_the_same_last_folders(tmp_path):
+    """Labels lie in a folder that Ultralytics does not look into, and so does one whose image is gone."""
+    files = {f"{name}.jpg": 1 for name in ("train/0", "train/1", "val/0", "val/2")}
+    files |= {f"labels/{name}.txt": LINE for name in ("train/0", "train/1", "val/0", "train/2")}
+    files |= {**pairs("train", "x"), "classes.txt": TWO}
+    source = open_source(Config(data=str(write_tree(tmp_path, files))))
+    taken = {name: pair.labels for name, pair in source._pairs.items() if pair.elsewhere}
+    assert taken == {name: f"labels/{name}.txt" for name in ("train/0", "train/1", "val/0")}
+    assert source._pairs["val/2"].labels is None
