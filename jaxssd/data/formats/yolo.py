@@ -163,10 +163,11 @@ class YOLOFolder(Source):
         return [record for record in records if record], problems
 
     def inputs(self, ids: Sequence[str]) -> list[Path | None]:
-        """The file of names, and labels and image of each."""
+        """The file of names, the one that describes the data set, and labels and image of each."""
         pairs = [self._pairs.get(name, Pair(None, None)) for name in ids]
         found = [self._place[0] / path if path else None for pair in pairs for path in (pair.labels, pair.image)]
-        return [self._description.names, *found]
+        names, file, _ = self._description
+        return [names, *([file] if file not in (None, names) else []), *found]
 
     def identities(self, ids: Sequence[str]) -> Sequence[Hashable]:
         """Device and inode of each image."""

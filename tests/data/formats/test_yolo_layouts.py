@@ -617,3 +617,13 @@ def test_labels_elsewhere_belong_to_the_image_with_the_same_last_folders(tmp_pat
     taken = {name: pair.labels for name, pair in source._pairs.items() if pair.elsewhere}
     assert taken == {name: f"labels/{name}.txt" for name in ("train/0", "train/1", "val/0")}
     assert source._pairs["val/2"].labels is None
+
+
+@pytest.mark.parametrize("file", ["data.yaml", "obj.data"])
+def test_what_describes_a_set_is_one_of_its_inputs(file, tmp_path):
+    """The number of keypoints in a data.yaml changes boxes, wherever the names are."""
+    stated = "kpt_shape: [1, 2]\n" if file == "data.yaml" else "names = classes.txt\n"
+    root = write_tree(tmp_path, {**labelled("{}", "{}", "a"), "classes.txt": TWO, file: stated})
+    assert YOLOFolder(root).inputs(["a"]) == [root / name for name in ("classes.txt", file, "a.txt", "a.jpg")]
+    (root / "data.yaml").write_text(NAMES + stated * (file == "data.yaml"))
+    assert YOLOFolder(root).inputs(["a"]) == [root / name for name in ("data.yaml", "a.txt", "a.jpg")]
