@@ -53,7 +53,7 @@ def focal_loss(
         gamma: how fast the weight falls, 0 or more; 0 leaves the cross entropy, weighted by alpha_t. May be traced.
 
     Returns:
-        `[...]`; value and gradient are finite for any finite logit and any `gamma`.
+        `[...]`; value and gradient are finite for any logit up to 1e30 and any `gamma`.
 
     Raises:
         ValueError: if the shapes differ, `alpha` lies outside `[0, 1]` or `gamma` is negative or not finite.

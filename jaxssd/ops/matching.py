@@ -22,6 +22,7 @@ from jaxssd.ops.boxes import raw_iou
 RULES = ("best_iou", "lesson")
 FORCED_OVERLAP = 1.99  # the lesson's mark of a forced match: above any threshold
 NO_OVERLAP = -1.0  # below what any real ground truth has
+ROUNDS = 8  # in which all propose at once; few objects that want the same anchors need more
 
 
 @exportable
@@ -146,7 +147,8 @@ def _owners(
     would take it, and each anchor keeps the best that it has been offered. An anchor only ever changes to a better
     ground truth, so this ends, and who proposes when makes no difference. First come rounds in which all propose at
     once, but of identical boxes, which are neighbours here, only the first; typically a handful, where greedy choice
-    takes one for each ground truth. Then identical boxes propose together, each to another anchor.
+    takes one for each ground truth. Who is left then proposes one by one, the best offer first, since a round for one
+    costs a share of a round for all; identical boxes together, each to another anchor.
 
     Whoever is left overlaps no free anchor. Such pairs are all equal, so that they are taken in the order of both.
 
@@ -169,9 +171,9 @@ def _owners(
         offer, target = _highest(jnp.where(accepted, iou, NO_OVERLAP), axis=1)
         return _settle(standing, standing.seeking, target, offer)
 
-    def serve_copies(standing: _Standing) -> _Standing:
+    def serve_one(standing: _Standing) -> _Standing:
         rows, (owner, owned) = _rows(boxes), _held(standing, anchors)
-        first = jnp.argmax(standing.seeking).astype(jnp.int32)
+        first = jnp.argmax(jnp.where(standing.seeking, standing.overlap, NO_OVERLAP - 1)).astype(jnp.int32)
         box = jnp.sum(jnp.where((rows == first)[:, None], boxes, 0), axis=0)
         copies = standing.seeking & jnp.all(boxes == box[None, :], axis=1)
         iou = raw_iou(box[None, :], anchors)[0]
@@ -185,9 +187,13 @@ def _owners(
     def somebody_seeks(standing: _Standing) -> Bool[Array, ""]:
         return jnp.any(standing.seeking)
 
-    originals = lax.while_loop(somebody_seeks, play_round, first_round)
-    with_copies = originals._replace(seeking=overlapping & copy)
-    return _with_the_rest(lax.while_loop(somebody_seeks, serve_copies, with_copies), valid, anchors)
+    def rounds_go_on(state: tuple[_Standing, Int[Array, ""]]) -> Bool[Array, ""]:
+        return somebody_seeks(state[0]) & (state[1] < ROUNDS)
+
+    start = first_round, jnp.sum(nobody, dtype=jnp.int32)
+    standing, _ = lax.while_loop(rounds_go_on, lambda state: (play_round(state[0]), state[1] + 1), start)
+    standing = standing._replace(seeking=standing.seeking | (overlapping & copy))
+    return _with_the_rest(lax.while_loop(somebody_seeks, serve_one, standing), valid, anchors)
 
 
 def _settle(
@@ -225,8 +231,11 @@ def _with_the_rest(
 
 
 def _owner_of(anchor: Int[Array, " G"], anchors: Float[Array, "A 4"]) -> Int[Array, " A"]:
-    """The last row that has each anchor, or -1; a maximum, since a scatter's last write is undefined."""
-    return jnp.full(anchors.shape[0], -1, jnp.int32).at[anchor].max(_rows(anchor), mode="drop")
+    """The last row that has each anchor, or -1; a maximum, since a scatter's last write is undefined.
+
+    A row without an anchor has the number behind the last one.
+    """
+    return jnp.full(anchors.shape[0] + 1, -1, jnp.int32).at[anchor].max(_rows(anchor))[:-1]
 
 
 def _rows(of: Array) -> Int[Array, " G"]:

@@ -187,11 +187,12 @@ def _known_labels(
             raise ValueError(
                 f"ssd_loss: `gt_labels` has {wrong[0]} in a valid row, expected labels in [0, {num_classes})"
             )
-    labels = jnp.where(valid, labels, 0)
     labels = labels if labels.dtype.itemsize >= 4 else labels.astype(jnp.int32)
-    known = jnp.all((labels >= 0) & (labels < num_classes))
+    known = jnp.all(~valid | ((labels >= 0) & (labels < num_classes)))
+    labels = jnp.where(valid, labels, 0)
     # The check of a batch would sort along the batch, which a mesh with Explicit axes refuses.
-    if known_labels is None and jax.sharding.AxisType.Explicit not in jax.typeof(known).sharding.mesh.axis_types:
+    concrete_both = known_labels is not None and known_valid is not None
+    if not concrete_both and jax.sharding.AxisType.Explicit not in jax.typeof(known).sharding.mesh.axis_types:
         checkify.debug_check(known, f"ssd_loss: `gt_labels` has a label outside [0, {num_classes}) in a valid row")
     return labels.astype(jnp.int32), known
 
