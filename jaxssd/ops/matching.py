@@ -18,6 +18,7 @@ from jaxssd.ops._arrays import (
     take_rows,
 )
 from jaxssd.ops.boxes import raw_iou
+from jaxssd.ops.loops import repeat_until_settled
 
 RULES = ("best_iou", "lesson")
 FORCED_OVERLAP = 1.99  # the lesson's mark of a forced match: above any threshold
@@ -163,7 +164,7 @@ def _owners(
     nobody = overlapping & False
     first_round = _settle(_Standing(anchor, offer, nobody, nobody), overlapping & ~copy, anchor, offer)
 
-    def play_round(standing: _Standing) -> _Standing:
+    def play_round(standing: _Standing, boxes: Array, anchors: Array) -> _Standing:
         owner, owned = _held(standing, anchors)
         # Boxes that do not seek are hidden: so the IoUs change in each round, and XLA cannot store them for the loop.
         iou = raw_iou(jnp.where(standing.seeking[:, None], boxes, 0), anchors)
@@ -171,7 +172,7 @@ def _owners(
         offer, target = _highest(jnp.where(accepted, iou, NO_OVERLAP), axis=1)
         return _settle(standing, standing.seeking, target, offer)
 
-    def serve_one(standing: _Standing) -> _Standing:
+    def serve_one(standing: _Standing, boxes: Array, anchors: Array) -> _Standing:
         rows, (owner, owned) = _rows(boxes), _held(standing, anchors)
         first = jnp.argmax(jnp.where(standing.seeking, standing.overlap, NO_OVERLAP - 1)).astype(jnp.int32)
         box = jnp.sum(jnp.where((rows == first)[:, None], boxes, 0), axis=0)
@@ -190,10 +191,13 @@ def _owners(
     def rounds_go_on(state: tuple[_Standing, Int[Array, ""]]) -> Bool[Array, ""]:
         return somebody_seeks(state[0]) & (state[1] < ROUNDS)
 
+    def count_round(state: tuple[_Standing, Int[Array, ""]], *fixed: Array) -> tuple[_Standing, Int[Array, ""]]:
+        return play_round(state[0], *fixed), state[1] + 1
+
     start = first_round, jnp.sum(nobody, dtype=jnp.int32)
-    standing, _ = lax.while_loop(rounds_go_on, lambda state: (play_round(state[0]), state[1] + 1), start)
+    standing, _ = repeat_until_settled(rounds_go_on, count_round, start, boxes, anchors)
     standing = standing._replace(seeking=standing.seeking | (overlapping & copy))
-    return _with_the_rest(lax.while_loop(somebody_seeks, serve_one, standing), valid, anchors)
+    return _with_the_rest(repeat_until_settled(somebody_seeks, serve_one, standing, boxes, anchors), valid, anchors)
 
 
 def _settle(

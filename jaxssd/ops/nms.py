@@ -19,6 +19,7 @@ from jaxssd.ops._arrays import (
     take_rows,
 )
 from jaxssd.ops.boxes import box_iou
+from jaxssd.ops.loops import repeat_until_settled
 
 
 @exportable
@@ -185,16 +186,15 @@ def _sweep(overlap: Bool[Array, "K K"], valid: Bool[Array, "K"]) -> Bool[Array, 
     suppresses = jnp.triu(overlap, k=1)  # [better, worse]
     valid |= jnp.any(suppresses, axis=0) & False  # nothing, but the loop carries what varies as the boxes do
 
-    def step(state):
-        kept, _ = state
-        return valid & ~jnp.any(kept[:, None] & suppresses, axis=0), kept
-
-    def changed(state):
+    def changed(state: tuple[Array, Array]) -> Array:
         kept, previous = state
         return jnp.any(kept != previous)
 
-    kept, _ = lax.while_loop(changed, step, (valid, jnp.zeros_like(valid)))
-    return kept
+    def sweep(state: tuple[Array, Array], valid: Array, suppresses: Array) -> tuple[Array, Array]:
+        kept, _ = state
+        return valid & ~jnp.any(kept[:, None] & suppresses, axis=0), kept
+
+    return repeat_until_settled(changed, sweep, (valid, valid & False), valid, suppresses)[0]
 
 
 def _kept_first(rows: Rows, count: int) -> Rows:
