@@ -20,7 +20,6 @@ os.environ["XLA_FLAGS"] = " ".join(
 import hypothesis
 import jax
 import pytest
-from jax._src import compiler
 from jaxtyping import install_import_hook
 
 OPTIMIZED = {"metrics", "models", "ops"}
@@ -45,14 +44,14 @@ def pytest_runtest_setup(item):
         jax.clear_caches()
 
 
-def _options_as_configured(*args, get=compiler.get_compile_options, **kwargs):
-    """JAX's options of a compilation, with the newer generator where programs are compiled as for everybody."""
-    if not jax.config.read("jax_disable_most_optimizations"):
-        kwargs["env_options_overrides"] = {"xla_cpu_use_fusion_emitters": True} | (
-            kwargs.get("env_options_overrides") or {}
-        )
-    return get(*args, **kwargs)
-
-
 if "xla_cpu_use_fusion_emitters" in os.environ["XLA_FLAGS"]:
+    from jax._src import compiler  # where this version has the options of every compilation
+
+    def _options_as_configured(*args, get=compiler.get_compile_options, **kwargs):
+        """JAX's options, with the newer generator where programs are compiled as for everybody."""
+        if not jax.config.read("jax_disable_most_optimizations"):
+            overrides = kwargs.get("env_options_overrides") or {}
+            kwargs["env_options_overrides"] = {"xla_cpu_use_fusion_emitters": True} | overrides
+        return get(*args, **kwargs)
+
     compiler.get_compile_options = _options_as_configured

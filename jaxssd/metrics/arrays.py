@@ -121,8 +121,8 @@ def checked_truths(
             `[0, C)` or a coordinate that is not finite.
     """
     named = {"gt_boxes": boxes, "gt_labels": labels, "gt_valid": valid}
-    named["gt_difficult"] = np.zeros(np.shape(valid), bool) if difficult is None else difficult
-    boxes, labels, valid, difficult = (as_numbers(function, name, values) for name, values in named.items())
+    boxes, labels, valid = (as_numbers(function, name, values) for name, values in named.items())
+    difficult = np.zeros(valid.shape, bool) if difficult is None else as_numbers(function, "gt_difficult", difficult)
     check_shape(function, "gt_boxes", boxes, num_images, None, 4)
     for name, array in (("gt_labels", labels), ("gt_valid", valid), ("gt_difficult", difficult)):
         check_shape(function, name, array, *boxes.shape[:2])
@@ -169,6 +169,35 @@ def as_numbers(function: str, name: str, values: Any) -> np.ndarray:
             f"{function}: `{name}` is not an array of numbers: its rows differ in length, or hold something else"
         )
     return array
+
+
+def as_number(function: str, name: str, value: Any) -> float:
+    """A setting that is one real number.
+
+    Raises:
+        TypeError: if it is traced.
+        ValueError: naming function, setting and value, if it is anything else.
+
+    Example:
+        >>> as_number("f", "iou_threshold", None)
+        Traceback (most recent call last):
+        ...
+        ValueError: f: `iou_threshold` is None, expected one number
+    """
+    if is_traced(value):
+        raise TypeError(f"{function}: `{name}` is traced, expected a number: NumPy computes scores, outside of jit")
+    array = np.asarray(value)
+    if array.shape != () or array.dtype.kind not in "biuf":
+        raise ValueError(f"{function}: `{name}` is {value!r}, expected one number")
+    return float(array)
+
+
+def as_count(function: str, name: str, value: Any) -> int:
+    """A setting that is a whole number; raises as `as_number`."""
+    number = as_number(function, name, value)
+    if number != int(number):
+        raise ValueError(f"{function}: `{name}` is {value!r}, expected a whole number")
+    return int(number)
 
 
 def check_shape(function: str, name: str, array: np.ndarray, *expected: int | None) -> None:

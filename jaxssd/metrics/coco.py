@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Real, Shaped
 
-from jaxssd.metrics.arrays import DetectionArrays, Found, Nested, Truths, checked_detections, checked_truths
+from jaxssd.metrics.arrays import (
+    DetectionArrays,
+    Found,
+    Nested,
+    Truths,
+    as_count,
+    checked_detections,
+    checked_truths,
+)
 from jaxssd.metrics.coco_records import coco_instances, coco_results
 from jaxssd.metrics.pixels import checked_sizes
 from jaxssd.metrics.tables import name_column, none_if_nan, show
@@ -151,6 +159,7 @@ def coco_scores(
         >>> scores.ar100, round(scores.ap, 4)  # 51 of the 101 recalls 0, 0.01, ..., 1 are reached
         (0.5, 0.505)
     """
+    num_classes = as_count("coco_scores", "num_classes", num_classes)
     if num_classes < 1:
         raise ValueError(f"coco_scores: `num_classes` is {num_classes}, expected at least 1")
     found = checked_detections("coco_scores", detections, num_classes=num_classes)

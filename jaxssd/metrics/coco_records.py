@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Real, Shaped
 
-from jaxssd.metrics.arrays import DetectionArrays, Nested, checked_detections, checked_truths
+from jaxssd.metrics.arrays import DetectionArrays, Nested, as_numbers, checked_detections, checked_truths
 from jaxssd.metrics.pixels import PER_PIXEL, checked_sizes, thousandths
 
 
@@ -99,7 +99,7 @@ def coco_instances(
         [{'id': 1, 'image_id': 42, 'category_id': 17, 'bbox': [100.0, 25.0, 100.0, 50.0], 'area': 5000.0, 'iscrowd': 0}]
     """
     categories = _distinct_numbers("coco_instances", "category_ids", category_ids, len(category_ids))
-    num_images, num_classes = len(gt_boxes), len(categories)
+    num_images, num_classes = len(as_numbers("coco_instances", "gt_boxes", gt_boxes)), len(categories)
     truths = checked_truths(
         "coco_instances", gt_boxes, gt_labels, gt_valid, gt_difficult, num_images=num_images, num_classes=num_classes
     )

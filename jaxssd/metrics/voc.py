@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int, Real, Shaped
 
-from jaxssd.metrics.arrays import DetectionArrays, Nested, checked_detections, checked_truths
+from jaxssd.metrics.arrays import DetectionArrays, Nested, as_count, as_number, checked_detections, checked_truths
 from jaxssd.metrics.curve import Curve, average_precision
 from jaxssd.metrics.pixels import checked_sizes, thousandths
 from jaxssd.metrics.tables import name_column, none_if_nan, show
@@ -137,6 +137,8 @@ def voc_scores(
         >>> scores.mean_area
         0.5
     """
+    iou_threshold = as_number("voc_scores", "iou_threshold", iou_threshold)
+    num_classes = as_count("voc_scores", "num_classes", num_classes)
     if not 0 < iou_threshold <= 1:
         raise ValueError(f"voc_scores: `iou_threshold` is {iou_threshold}, expected in (0, 1]")
     found = checked_detections("voc_scores", detections, num_classes=num_classes)

@@ -13,7 +13,17 @@ from jax.experimental import checkify
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Bool, Float, PRNGKeyArray, Real, Shaped
 
-from jaxssd.ops._arrays import ArrayLike, Number, as_arrays, as_floats, as_mask, check_setting, concrete, exportable
+from jaxssd.ops._arrays import (
+    ArrayLike,
+    Number,
+    as_arrays,
+    as_floats,
+    as_mask,
+    check_setting,
+    concrete,
+    exportable,
+    is_traced,
+)
 from jaxssd.ops.boxes import box_area, clip_boxes, to_center_size
 from jaxssd.ops.rotation import rotate_points, rotated_boxes
 
@@ -166,11 +176,12 @@ def augment_image(
     """
     (image,) = as_arrays("augment_image", image=(image, "H W 3"))
     _check_levels("augment_image", image)
-    levels = None if len(fill) != 3 else concrete(list(fill))
-    if len(fill) != 3 or (levels is not None and not ((levels >= 0) & (levels <= 1)).all()):
+    (colour,) = as_arrays("augment_image", fill=(fill, "3"))
+    levels = concrete(fill)
+    if levels is not None and not ((levels >= 0) & (levels <= 1)).all():
         raise ValueError(f"augment_image: `fill` is {fill}, expected three values in [0, 1]")
     image, augmentation = _with_arrays("augment_image", image, augmentation)
-    colour = jnp.stack([jnp.asarray(level).astype(image.dtype) for level in fill])[None, None, :]
+    colour = colour.astype(image.dtype)[None, None, :]
     lit = _light(image, augmentation)
     if augmentation.angle is None:
         return _scale_and_translate(lit, augmentation, colour)
@@ -201,7 +212,8 @@ def augment_boxes(
         image_size: height and width of the image, `image.shape[:2]`; only a rotation needs it.
 
     Returns:
-        `(boxes[G, 4], valid[G])`: valid boxes lie in `[0, 1]` and have an area; all other rows are zero.
+        `(boxes[G, 4], valid[G])`: valid boxes lie in `[0, 1]` and have an area; all other rows are zero, those of a
+        box with a NaN coordinate among them.
 
     Raises:
         TypeError: if an argument is no array of numbers.
@@ -268,13 +280,16 @@ def _happens(key: PRNGKeyArray, probability: Number) -> Bool[Array, ""]:
 
 def _sample_angle(key: PRNGKeyArray, rotation: Number, probability: Number) -> Float[Array, ""]:
     angle_key, rotated_key = random.split(key)
-    return jnp.where(_happens(rotated_key, probability), _up_or_down(angle_key, rotation * (math.pi / 180)), 0)
+    return jnp.where(
+        _happens(rotated_key, probability),
+        _up_or_down(angle_key, jnp.asarray(rotation, jnp.float32) * (math.pi / 180)),
+        0,
+    )
 
 
 def _checked_range(function: str, name: str, limits: Any) -> Sequence[Number]:
     """Two numbers, or tracers of them."""
-    if np.shape(limits)[:1] != (2,) if not isinstance(limits, (list, tuple)) else len(limits) != 2:
-        raise ValueError(f"{function}: `{name}` is {limits}, expected two numbers, 0 < low <= high")
+    as_arrays(function, **{name: (limits, "2")})
     low, high = limits
     known_low, known_high = concrete(low), concrete(high)
     in_order = known_low is None or known_high is None or known_low <= known_high
@@ -286,13 +301,10 @@ def _checked_range(function: str, name: str, limits: Any) -> Sequence[Number]:
 
 def _checked_size(function: str, image_size: Any, dtype: Any) -> Float[Array, "2"]:
     """Height and width as an array; in `jax.export` they may be symbols."""
-    if (
-        image_size is None
-        or len(image_size) != 2
-        or not all(isinstance(side, jax.core.Tracer) or side > 0 for side in image_size)
-    ):
+    sides = tuple(image_size) if np.ndim(image_size) == 1 else ()  # type: ignore[arg-type]
+    if len(sides) != 2 or not all(isinstance(side, jax.core.Tracer) or side > 0 for side in sides):
         raise ValueError(f"{function}: `image_size` is {image_size}, expected (height, width) for the rotation")
-    return jnp.stack([jnp.asarray(side).astype(dtype) for side in image_size])
+    return jnp.stack([jnp.asarray(side).astype(dtype) for side in sides])
 
 
 def _check_levels(function: str, image: Array) -> None:
@@ -304,7 +316,7 @@ def _check_levels(function: str, image: Array) -> None:
         return
     least, most = image.min(), image.max()
     expected = "expected values in [0, 1]: divide pixels by 255, and normalise after the augmentation"
-    if concrete(image) is None:
+    if is_traced(image):  # to look at its values would copy them to the host
         # The check of a batch would sort along the batch, which a mesh with Explicit axes refuses.
         if jax.sharding.AxisType.Explicit not in jax.typeof(most).sharding.mesh.axis_types:
             near = ~((least < _FAR_BELOW) | (most > _FAR_ABOVE))

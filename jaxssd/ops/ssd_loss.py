@@ -159,7 +159,7 @@ def ssd_loss(
 
     label = jnp.where(match.positive, take_rows(jnp.pad(labels, (0, 1)), match.gt_index), -1)
     targets = (label[:, None] == jnp.arange(num_classes, dtype=jnp.int32)[None, :]).astype(logits.dtype)
-    losses = _checked("class_loss", class_loss(logits, targets), logits.shape)
+    losses = _checked("class_loss", class_loss(logits, targets), logits.shape).astype(logits.dtype)
     if negative_ratio is not None:
         hard = hard_negative_mask(jnp.sum(losses, axis=1), match.positive, ratio=negative_ratio)
         losses = jnp.where(positive | hard[:, None] | jnp.isnan(losses), losses, 0)

@@ -1,5 +1,6 @@
 """Augmentation in other people's programs: settings, masks, other images. `test_transforms.py` has more of it."""
 
+import inspect
 import math
 from functools import partial
 
@@ -84,11 +85,43 @@ def test_min_visible_and_fill_may_be_traced_and_swept():
 
 @pytest.mark.parametrize(
     ("settings", "name"),
-    [({"scale": (1.0, 2.0, 3.0)}, "scale"), ({"aspect": 1.0}, "aspect"), ({"flip": [0.5, 0.5]}, "flip")],
+    [
+        ({"scale": (1.0, 2.0, 3.0)}, "scale"),
+        ({"scale": ("small", "large")}, "scale"),
+        ({"scale": ((1, 2), (1, 2))}, "scale"),
+        ({"aspect": 1.0}, "aspect"),
+        ({"flip": [0.5, 0.5]}, "flip"),
+        ({"rotation": "3"}, "rotation"),
+    ],
 )
-def test_settings_of_a_wrong_shape_are_named(settings, name):
-    with pytest.raises(Exception, match=name):
-        sample_augmentation(KEYS[0], **settings)
+def test_settings_of_a_wrong_kind_are_named(settings, name):
+    with pytest.raises((TypeError, ValueError), match=f"^sample_augmentation: `{name}`"):
+        inspect.unwrap(sample_augmentation)(KEYS[0], **settings)
+
+
+@pytest.mark.parametrize("fill", [None, 0.5, ("red", "green", "blue"), np.zeros((3, 2)), (0, 0, 2), (0, 0)])
+def test_a_fill_of_a_wrong_kind_is_named(fill):
+    with pytest.raises((TypeError, ValueError), match=r"^augment_image: `fill`"):
+        inspect.unwrap(augment_image)(IMAGES[0], ROTATED, fill=fill)
+
+
+@pytest.mark.parametrize("image_size", [None, 5, "ab", (5,), (5, 0), ((1, 2), (3, 4))])
+def test_an_image_size_of_a_wrong_kind_is_named(image_size):
+    with pytest.raises((TypeError, ValueError), match=r"^augment_boxes: `image_size`"):
+        inspect.unwrap(augment_boxes)(BOXES[0], VALID[0], ROTATED, image_size=image_size)
+
+
+def test_a_whole_number_is_a_rotation_under_strict_promotion():
+    with jax.numpy_dtype_promotion("strict"):
+        sampled = jax.jit(lambda limit: sample_augmentation(KEYS[0], rotation=limit))(np.int32(20))
+    assert_close(sampled, sample_augmentation(KEYS[0], rotation=20))
+
+
+def test_an_image_is_not_copied_to_the_host_to_be_looked_at():
+    image = jnp.asarray(IMAGES[0])
+    augment_image(image, ROTATED)
+    with jax.transfer_guard_device_to_host("disallow"):
+        jax.block_until_ready(jax.jit(augment_image)(image, ROTATED))
 
 
 # Masks, images and lists
@@ -132,6 +165,12 @@ def test_an_image_of_other_values_is_an_error(image, words):
 def test_what_resizing_does_to_an_image_is_none():
     augment_image(1.2 * IMAGES[0] - 0.1, identity_augmentation())
     assert augment_image(np.zeros((0, 4, 3), np.float32), identity_augmentation()).shape == (0, 4, 3)
+
+
+@pytest.mark.parametrize("level", [1.6, -0.6])
+def test_values_just_beyond_what_resizing_makes_are_an_error(level):
+    with pytest.raises(ValueError, match="augment_image: `image` has values from"):
+        augment_image(np.full((4, 4, 3), level, np.float32), identity_augmentation())
 
 
 def test_a_traced_image_of_other_values_is_found_by_checkify():
