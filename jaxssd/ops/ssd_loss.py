@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.experimental import checkify
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Integer, Shaped
 
 from jaxssd.ops._arrays import (
     ArrayLike,
@@ -51,7 +51,7 @@ def ssd_loss(
     class_logits: Float[ArrayLike, "A C"],
     box_activations: Float[ArrayLike, "A 4"],
     gt_boxes: Float[ArrayLike, "G 4"],
-    gt_labels: Int[ArrayLike, " G"],
+    gt_labels: Integer[ArrayLike, " G"],
     gt_valid: Shaped[ArrayLike, " G"],
     anchors: Anchors,
     *,

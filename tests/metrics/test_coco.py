@@ -256,6 +256,14 @@ def test_the_same_normalised_box_is_of_another_size_in_another_image():
     assert score(found, truth, sizes=np.array([[4096, 4096]])).ap_large == pytest.approx(1.0)
 
 
+def test_the_ap_of_a_class_is_of_a_hundred_detections_as_the_ap_is():
+    box, elsewhere = (0, 0, 50, 50), (100, 100, 150, 150)
+    found = [[(elsewhere, 0.9 - row / 1000) for row in range(20)] + [(box, 0.1)]]
+    scores = score(*by_hand(found, [[(box, False)]]))
+    assert scores.class_ap[0] == pytest.approx(scores.ap)
+    assert scores.ap == pytest.approx(1 / 21)
+
+
 def test_only_the_hundred_best_of_a_class_in_an_image_count():
     box, elsewhere = (0, 0, 50, 50), (100, 100, 150, 150)
     found = [[(elsewhere, 0.9 - row / 1000) for row in range(100)] + [(box, 0.1)]]

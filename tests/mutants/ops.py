@@ -4,7 +4,8 @@ from tests.mutants.planted import Mutant
 
 BOXES, ANCHORS, MATCHING = "jaxssd/ops/boxes.py", "jaxssd/ops/anchors.py", "jaxssd/ops/matching.py"
 LOSSES, SSD, NMS, CODING = "jaxssd/ops/losses.py", "jaxssd/ops/ssd_loss.py", "jaxssd/ops/nms.py", "jaxssd/ops/coding.py"
-AUGMENT = "jaxssd/ops/augment.py"
+AUGMENT, ROTATION = "jaxssd/ops/augment.py", "jaxssd/ops/rotation.py"
+ABOUT = "tests/ops/test_augment.py tests/ops/test_augment_transforms.py"
 
 PLANTED = (
     Mutant(BOXES, "near = jnp.minimum(", "near = jnp.maximum(", "the hull is the overlap"),
@@ -17,8 +18,13 @@ PLANTED = (
     Mutant(MATCHING, "& (rows[None, :] < rows[:, None])", "& (rows[None, :] > rows[:, None])", "ties of owners turned"),
     Mutant(MATCHING, "positive=forced | (iou >", "positive=(iou >", "nothing is forced"),
     Mutant(MATCHING, "forced | (iou > jnp", "forced | (iou >= jnp", "exactly the threshold counts"),
+    Mutant(MATCHING, ".max(_rows(anchor))", ".min(_rows(anchor))", "the first object has the lesson's anchor"),
+    Mutant(MATCHING, "jnp.any(standing.seeking)", "jnp.all(standing.seeking)", "the last objects own no anchor"),
     Mutant(
-        MATCHING, ".max(_rows(anchor), mode=", ".min(_rows(anchor), mode=", "the first object has the lesson's anchor"
+        MATCHING,
+        "seeking=standing.seeking | (overlapping & copy)",
+        "seeking=overlapping & copy",
+        "who is left is not served",
     ),
     Mutant(LOSSES, "jnp.asarray(ratio, jnp.float32) * positives", "positives", "the ratio of negatives is 1"),
     Mutant(LOSSES, "jnp.int32) <= count", "jnp.int32) < count", "a negative too few on ties"),
@@ -120,4 +126,21 @@ PLANTED = (
         "tests/ops/test_augment_transforms.py",
     ),
     Mutant("jaxssd/ops/augment.py", "(math.pi / 180)", "(math.pi / 90)", "angles of twice the size"),
+    Mutant(SSD, "known = jnp.all(~valid | (", "known = jnp.all(valid | (", "padding must have a label"),
+    Mutant(
+        ROTATION, "jnp.where(inside, corner_v, jnp", "jnp.where(~inside, corner_v, jnp", "hulls of the whole box", ABOUT
+    ),
+    Mutant(ROTATION, "_swapped(down), _swapped(across)", "down, across", "columns by the sides of rows", ABOUT),
+    Mutant(
+        ROTATION, "(half - jnp.sign(a) * b * du)", "(half + jnp.sign(a) * b * du)", "the other end of a side", ABOUT
+    ),
+    Mutant(ROTATION, ".sum(axis=0) / 2, 0)", ".sum(axis=0), 0)", "twice the area in view", ABOUT),
+    Mutant(ROTATION, "_crossing(x, to_x, columns)]", "_crossing(x, to_x, rows)]", "the image is a square", ABOUT),
+    Mutant(
+        "jaxssd/ops/loops.py",
+        "jnp.any(jax.vmap(unsettled)",
+        "jnp.all(jax.vmap(unsettled)",
+        "a batch ends with its first image",
+        "tests/ops/test_nms.py",
+    ),
 )

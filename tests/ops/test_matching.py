@@ -53,6 +53,20 @@ def test_equals_the_slow_loop(rule, count, data):
     assert ours.overlap.dtype == jnp.float32
 
 
+@pytest.mark.parametrize("jitter", [1e-6, 1e-2])
+def test_objects_that_want_the_same_anchors_are_served_in_turn(jitter):
+    """More of them than the rounds in which all propose at once."""
+    rng = np.random.default_rng(0)
+    boxes = np.float32([0.3, 0.3, 0.5, 0.6] + jitter * rng.normal(size=(40, 4)))
+    low = rng.random((60, 2))
+    anchors = np.float32(np.concatenate([low / 2, low / 2 + 0.3], axis=1))
+    ours = match("best_iou", anchors, boxes, np.ones(40, bool))
+    slow = TWINS["best_iou"](anchors, boxes, np.ones(40, bool), threshold=0.4)
+    assert_same((ours.gt_index, ours.positive), (slow[0], slow[2]))
+    np.testing.assert_allclose(ours.overlap, slow[1], rtol=1e-6)
+    assert len(set(ours.gt_index[ours.positive])) == 40
+
+
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("seed", [0, 1])  # few, because eager compiles the loop anew for each
 def test_jit_and_eager_are_equal(rule, seed):

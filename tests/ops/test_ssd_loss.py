@@ -234,3 +234,13 @@ def test_predictions_for_other_anchors_are_refused():
         ValueError, match=r"ssd_loss: `class_logits` has shape \(16, 5\), expected \[A, C\] with A = 189"
     ):
         ssd_loss(*IMAGE, make_anchors())
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64])
+def test_labels_of_any_width_name_any_class(dtype):
+    anchors = make_anchors((1,), (1.0,), ((1.0, 1.0),))
+    box, valid = np.array([[0, 0, 1, 1]], np.float32), np.array([True])
+    logits = np.full((1, 200), -20, np.float32)
+    logits[0, 150] = 20
+    loss = ssd_loss(logits, np.zeros((1, 4), np.float32), box, np.array([150], dtype), valid, anchors)
+    assert loss.classification < 1e-5
