@@ -5,8 +5,11 @@ import os
 import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
+from heapq import heappop, heappush
 from pathlib import Path
 from urllib.parse import unquote
+
+from jaxssd.data.formats.split_names import split_name
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 """Endings of images, in any case. Of equal names the earlier ending counts. The content decides how one is read."""
@@ -28,40 +31,47 @@ def list_files(root: Path, suffixes: tuple[str, ...], *, first: tuple[str, ...] 
 
     Links to files and folders are followed, each folder once, so that a link to a folder above ends nothing. Hidden
     files and folders are left out, and so are those that systems make, such as `__MACOSX`, and what cannot be listed.
+    A folder that is linked to has the path that says most: below one of `first`, then below one called after a split.
 
     Args:
         root: the folder.
         suffixes: in lower case; files have them in any case.
-        first: names of folders in lower case that are listed before others, under whose paths linked folders are found.
+        first: names of folders in lower case.
 
     Returns:
         Paths relative to `root` with `/` between folders, in alphabetical order.
     """
     found: list[str] = []
     visited: set[tuple[int, int]] = set()
-    pending = [""]
+    pending = [(0, 0, "", False)]  # a heap
     while pending:
-        folder = pending.pop()
+        _, depth, folder, linked = heappop(pending)
         try:
             status = os.stat(root / folder)
             with os.scandir(root / folder) as entries:
-                inside = sorted(entries, key=lambda entry: entry.name)
+                inside = list(entries)
         except OSError:
             continue
         if (status.st_dev, status.st_ino) in visited:
             continue
         visited.add((status.st_dev, status.st_ino))
-        folders = []
         for entry in inside:
             if is_hidden(entry.name):
                 continue
             if is_folder(entry):
-                folders.append(entry.name)
+                path, by_link = f"{folder}{entry.name}/", linked or entry.is_symlink()
+                heappush(pending, (_turn(path, first, by_link), depth + 1, path, by_link))
             elif entry.name.lower().endswith(suffixes) and is_file(entry):
                 found.append(folder + entry.name)
-        folders.sort(key=lambda name: name.lower() not in first)
-        pending.extend(f"{folder}{name}/" for name in reversed(folders))
     return tuple(sorted(found))
+
+
+def _turn(path: str, first: tuple[str, ...], linked: bool) -> int:
+    """When a folder is listed, lower numbers before higher ones: it is found under the earliest of its paths."""
+    parts = path.split("/")[:-1]
+    if any(part.lower() in first for part in parts):
+        return 0 if any(map(split_name, parts)) else 1
+    return 2 if any(map(split_name, parts)) else 4 if linked else 3
 
 
 def identities(root: Path, paths: Iterable[str]) -> dict[str, tuple[int, int]]:

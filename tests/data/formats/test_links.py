@@ -1,5 +1,6 @@
 """Links in a data set: one picture is one, by whatever name it is reached."""
 
+import json
 import os
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from jaxssd.config import Config
 from jaxssd.data.source import choose_splits
 from jaxssd.data.sources import notes_on_splits, open_source
-from tests.data.formats.test_yolo_layouts import NAMES, below, labelled
+from tests.data.formats.test_yolo_layouts import LINE, NAMES, below, labelled
 from tests.data.trees import voc_xml, write_tree
 
 
@@ -56,3 +57,42 @@ def test_links_to_what_is_held_out_are_not_trained_on(layout, kind, tmp_path):
     assert len(pictures[0] | pictures[1]) == 12
     (_, note) = notes_on_splits(Config(data=str(root)), "--val-split")
     assert "images are links to such that are held out" in note
+
+
+@pytest.mark.parametrize("layout", ["yolo", "beside", "roboflow", "voc", "coco"])
+def test_folders_of_splits_that_are_links_to_folders_inside(layout, tmp_path):
+    """Their content is theirs, although it lies in `all`, which comes first in the alphabet."""
+    if layout == "voc":
+        files = {path: 1 if path.endswith("jpg") else voc_xml("car") for path in _in_all("xml")}
+    elif layout == "coco":
+        files = {path: 1 for path in _in_all("json") if path.endswith("jpg")}
+        for name, ids in (("one", "ab"), ("two", "c")):
+            images = [{"id": ord(x), "file_name": f"{x}.jpg", "width": 50, "height": 40} for x in ids]
+            boxes = [{"id": ord(x), "image_id": ord(x), "category_id": 1, "bbox": [1, 1, 9, 9]} for x in ids]
+            content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "car"}]}
+            files[f"all/{name}/_annotations.coco.json"] = json.dumps(content)
+    else:
+        files = {path: 1 if path.endswith("jpg") else LINE for path in _in_all("txt")}
+        if layout == "roboflow":
+            files = {
+                f"{path[:7]}/{'images' if path.endswith('jpg') else 'labels'}{path[7:]}": content
+                for path, content in files.items()
+            }
+        files["data.yaml"] = NAMES
+    root = write_tree(tmp_path, files)
+    links = {"train": "all/one", "val": "all/two"}
+    if layout == "yolo":
+        (root / "images").mkdir()
+        links = {f"images/{split}": f"../{folder}" for split, folder in links.items()}
+    for link, target in links.items():
+        os.symlink(target, root / link)
+    source = opened(root)
+    chosen = choose_splits(source)
+    assert [[name[-1] for name in ids] for ids in chosen[:2]] == [["a", "b"], ["c"]]
+    assert chosen.notes == ()
+    records, problems = source.records([*chosen.train, *chosen.val], ("car", "horse"))
+    assert ([len(record.boxes) for record in records], problems) == ([1, 1, 1], [])
+
+
+def _in_all(ending):
+    return [f"all/{path}.{kind}" for path in ("one/a", "one/b", "two/c") for kind in ("jpg", ending)]
