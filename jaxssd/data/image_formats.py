@@ -78,6 +78,11 @@ it as if the bytes came in the other order."""
 
 _END_OF_JPEG = b"\xff\xd9"
 
+_SCAN = b"\xff\xda"
+
+_ANYTHING = bytes(range(1, 255)) * 4
+"""Stands for pixels of a JPEG; none of these bytes begins another part of it."""
+
 
 def image_class(start: bytes) -> type[ImageFile]:
     """Pillow's class for a file that begins so.
@@ -182,16 +187,30 @@ def load(image: Image.Image, file: BinaryIO, draft: tuple[int, int] | None) -> t
 
 
 def _load_cut_jpeg(file: BinaryIO, draft: tuple[int, int] | None) -> tuple[Image.Image, float]:
-    """Decode what is there, and tell the share of its rows: the decoder fills the others with one colour."""
+    """Decode what is there, and tell the share of its rows: the decoder fills the others with one colour.
+
+    The rows that are there are those that do not depend on what comes after the last byte, so a picture may itself end
+    in one colour. A progressive one has all of its rows, if coarse, once the first of its scans is there.
+    """
     file.seek(0)
-    image = JpegImageFile(io.BytesIO(file.read() + _END_OF_JPEG))
+    JpegImageFile(file)
+    first_scan = file.tell()
+    file.seek(0)
+    data = file.read()
+    image = _decode_jpeg(data + _END_OF_JPEG, draft)
+    if "progressive" in image.info and data.find(_SCAN, first_scan) >= 0:
+        return image, 1.0
+    other = _decode_jpeg(data + _ANYTHING + _END_OF_JPEG, draft)
+    differs = (np.asarray(image) != np.asarray(other)).reshape(image.height, -1).any(axis=1)
+    return image, int(differs.argmax()) / image.height if differs.any() else 1.0
+
+
+def _decode_jpeg(data: bytes, draft: tuple[int, int] | None) -> Image.Image:
+    image = JpegImageFile(io.BytesIO(data))
     if draft:
         image.draft("RGB", draft)
     image.load()
-    pixels = np.asarray(image).reshape(image.height, image.width, -1)
-    flat = (pixels == pixels[-1, -1]).all(axis=(1, 2))
-    missing = image.height if flat.all() else int(flat[::-1].argmin())
-    return image, 1 - missing / image.height
+    return image
 
 
 def _to_eight_bits(image: Image.Image, file: BinaryIO) -> tuple[Image.Image, str | None]:

@@ -360,6 +360,32 @@ def test_a_jpeg_without_its_last_bytes_is_repaired(tmp_path, share, size, progre
         assert abs(int(note.split()[5].rstrip("%")) / 100 - share) < 0.1
 
 
+@pytest.mark.parametrize("cut", [6, 30])
+@pytest.mark.parametrize("colour", [0, 128, 255])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("size", [8, 400])
+def test_a_jpeg_that_ends_in_one_colour_keeps_it(tmp_path, cut, colour, progressive, size):
+    image = Image.effect_noise((320, 320), 80).convert("RGB")
+    image.paste((colour, colour, colour), (0, 80, 320, 320))
+    data = encoded(image, "JPEG", progressive=progressive)
+    (tmp_path / "a.jpg").write_bytes(data[:-cut])
+    pixels, decoded = decode(tmp_path / "a.jpg", size)
+    (note,) = decoded.notes
+    assert int(note.split()[5].rstrip("%")) >= 95
+    np.testing.assert_allclose(pixels[size * 3 // 8 : size * 9 // 10], colour, atol=2)
+
+
+def test_a_progressive_jpeg_cut_in_its_first_scan_has_the_rows_of_it(tmp_path):
+    data = encoded(Image.effect_noise((320, 320), 80).convert("RGB"), "JPEG", progressive=True)
+    first, second = (data.index(b"\xff\xda", start) for start in (0, data.index(b"\xff\xda") + 1))
+    (tmp_path / "a.jpg").write_bytes(data[: first + int(0.75 * (second - first))])
+    (note,) = decode(tmp_path / "a.jpg", 8)[1].notes
+    assert 65 <= int(note.split()[5].rstrip("%")) <= 85
+    (tmp_path / "a.jpg").write_bytes(data[: first + int(0.3 * (second - first))])
+    with pytest.raises(UnreadableImage, match="truncated"):
+        decode(tmp_path / "a.jpg", 8)
+
+
 def test_a_jpeg_of_which_less_than_half_is_there_is_broken(tmp_path):
     data = encoded(Image.effect_noise((320, 320), 80), "JPEG", quality=95)
     (tmp_path / "a.jpg").write_bytes(data[: int(0.4 * len(data))])
