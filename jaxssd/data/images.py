@@ -9,7 +9,7 @@ decodes and resizes; processes were no faster and cannot share the output array.
 import io
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO, Literal, NamedTuple, Protocol, runtime_checkable
@@ -127,18 +127,13 @@ def decode(
         UnreadableImage: if the file is missing, damaged, of another format, or beyond one of the limits above.
     """
     with _opened(file) as (image, reader):
-        stored, orientation = image_formats.stored_size(image), _orientation(image)
-        quarter = orientation in (5, 6, 7, 8)
-        fit: Fit | None = None
-        if orientation != 1 and not isinstance(upright, bool):
-            fit = find_fit(stored, upright) if quarter else "either"
-        turned = fit == "shown" or upright is True
+        orientation, found = _orientation(image), _by_header(image, upright)
+        turned = found.turned or upright is True
         turns_itself = image_formats.turns_itself(image)
         image, notes = image_formats.load(image, reader, draft=(2 * size, 2 * size))
-        original = stored[::-1] if turned and quarter else stored
         if turned != turns_itself:
             _turn(image, orientation if turned else _BACK.get(orientation, orientation))
-        return _square(image, size, aspect, original), Decoded(original, fit, fit == "shown", tuple(notes))
+        return _square(image, size, aspect, found.size), found._replace(notes=tuple(notes))
 
 
 def find_fit(stored: tuple[int, int], drawn: Drawn) -> Fit:
@@ -224,18 +219,40 @@ def decode_all(
         For each file what is known of it, or why it cannot be read.
     """
 
-    def decode_row(row: int) -> Decoded | UnreadableImage:
+    def decode_row(row: int) -> Decoded:
+        out[row], decoded = decode(files[row], out.shape[1], aspect, upright=upright[row] if upright else False)
+        return decoded
+
+    return _map_rows(decode_row, len(files), workers, progress)
+
+
+def inspect_all(
+    files: Sequence[ImageFile], upright: Sequence[Upright], *, workers: int | None = None
+) -> list[Decoded | UnreadableImage]:
+    """What `decode_all` finds out about images, by their headers alone."""
+
+    def inspect_row(row: int) -> Decoded:
+        with _opened(files[row]) as (image, _):
+            return _by_header(image, upright[row])
+
+    return _map_rows(inspect_row, len(files), workers, progress=False)
+
+
+def _map_rows(
+    read: Callable[[int], Decoded], count: int, workers: int | None, progress: bool
+) -> list[Decoded | UnreadableImage]:
+    """Read each row, several at a time."""
+
+    def read_row(row: int) -> Decoded | UnreadableImage:
         try:
-            turn = upright[row] if upright else False
-            out[row], decoded = decode(files[row], out.shape[1], aspect, upright=turn)
+            return read(row)
         except UnreadableImage as error:
             return error
-        return decoded
 
     with warnings.catch_warnings(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         warnings.simplefilter("ignore")  # Pillow's remarks on metadata; set here because filters are not thread-safe
-        rows = pool.map(decode_row, range(len(files)))
-        return list(tqdm(rows, "decoding", len(files), unit=" images", disable=None if progress else True))
+        rows = pool.map(read_row, range(count))
+        return list(tqdm(rows, "decoding", count, unit=" images", disable=None if progress else True))
 
 
 @contextmanager
@@ -297,6 +314,18 @@ def _orientation(image: Image.Image) -> int:
         return 1  # asked first, because it is so of most, and to look for the orientation takes time
     orientation = image.getexif().get(ExifTags.Base.Orientation)
     return orientation if isinstance(orientation, int) and orientation in range(1, 9) else 1
+
+
+def _by_header(image: Image.Image, upright: Upright) -> Decoded:
+    """What is known of an image before its pixels are read."""
+    stored, orientation = image_formats.stored_size(image), _orientation(image)
+    quarter = orientation in (5, 6, 7, 8)
+    fit: Fit | None = None
+    if orientation != 1 and not isinstance(upright, bool):
+        fit = find_fit(stored, upright) if quarter else "either"
+    turned = fit == "shown" or upright is True
+    original = stored[::-1] if turned and quarter else stored
+    return Decoded(original, fit, fit == "shown")
 
 
 def _turn(image: Image.Image, orientation: int) -> None:

@@ -1,6 +1,8 @@
 """From a source to a `Dataset`, by way of the cache."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from jaxssd.data.cache import cached, fingerprint
@@ -8,7 +10,7 @@ from jaxssd.data.class_filter import merge_other_classes
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.placement import Aspect
 from jaxssd.data.records import Allocate, Exif, read_records
-from jaxssd.data.source import Source
+from jaxssd.data.source import Record, Source
 
 
 def read(
@@ -74,6 +76,24 @@ def read(
             allocate=allocate,
             workers=workers,
             progress=progress,
+            others=partial(_other_records, source, ids, class_names),
         )
 
     return cached(Path(cache_dir) if cache_dir else None, fingerprint(settings, source.inputs(ids)), build)
+
+
+def _other_records(source: Source, ids: Sequence[str], class_names: tuple[str, ...]) -> list[Record]:
+    """What is known of the data set's other images, so that all splits are read in the same way.
+
+    What cannot be read says nothing here, and is an error when it is asked for.
+    """
+    seen: set[str] = set(ids)
+    records: list[Record] = []
+    by_split = [partial(source.split_ids, name) for name in (*source.split_names(), *source.other_splits())]
+    listings: list[Callable[[], tuple[str, ...]]] = [*by_split, source.all_ids]
+    for find_ids in listings:
+        with suppress(ValueError, OSError):
+            new = [name for name in find_ids() if name not in seen]
+            seen.update(new)
+            records.extend(source.records(new, class_names)[0])
+    return records

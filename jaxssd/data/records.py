@@ -8,7 +8,17 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
 from jaxssd.data.dataset import Dataset, Examples, pad_objects
-from jaxssd.data.images import MAX_SIDE, Decoded, Drawn, Fit, ImageFile, UnreadableImage, Upright, decode_all, find_fit
+from jaxssd.data.images import (
+    MAX_SIDE,
+    Decoded,
+    Drawn,
+    Fit,
+    UnreadableImage,
+    Upright,
+    decode_all,
+    find_fit,
+    inspect_all,
+)
 from jaxssd.data.placement import Aspect, place_images, to_canvas
 from jaxssd.data.report import LoadReport, Problem
 from jaxssd.data.source import Record
@@ -39,6 +49,7 @@ def read_records(
     allocate: Allocate,
     workers: int | None,
     progress: bool,
+    others: Callable[[], Sequence[Record]] = tuple,
 ) -> Dataset:
     """Decode the images and put the boxes into their final form.
 
@@ -54,6 +65,7 @@ def read_records(
         allocate: gives the array for the images.
         workers: threads that decode; None for one a core.
         progress: show a progress bar.
+        others: gives the data set's images that are not read here. They, too, show which picture boxes are drawn on.
 
     Returns:
         The data set of all images that could be read.
@@ -66,7 +78,7 @@ def read_records(
     files = [record.image for record in records]
     upright = [_upright(record, exif) for record in records]
     decoded = decode_all(files, images, aspect=aspect, upright=upright, workers=workers, progress=progress)
-    _turn_undecided(files, upright, images, decoded, aspect)
+    _turn_undecided(records, others, images, decoded, aspect, exif)
 
     kept: list[Record] = []
     kept_sizes: list[tuple[int, int]] = []
@@ -125,41 +137,58 @@ def _upright(record: Record, exif: Exif) -> Upright:
 
 
 def _turn_undecided(
-    files: Sequence[ImageFile],
-    upright: Sequence[Upright],
+    records: Sequence[Record],
+    others: Callable[[], Sequence[Record]],
     images: UInt8[np.ndarray, "..."],
     decoded: list[Decoded | UnreadableImage],
     aspect: Aspect,
+    exif: Exif,
 ) -> None:
     """Turn the images whose boxes fit both pictures as well, where all others of the data set were drawn turned."""
-    fits = _fits(upright, decoded)
+    upright = [_upright(record, exif) for record in records]
+    own = _fits_of_boxes(upright, decoded)
+    if "either" not in own or "stored" in own:
+        return
+    known = others()  # looked for only now, since few data sets have such images
+    other_upright = [_upright(record, exif) for record in known]
+    found = inspect_all([record.image for record in known], other_upright)
+    fits = _fits([*upright, *other_upright], [*decoded, *found])
     if "shown" not in fits or "stored" in fits:
         return
-    for row in (row for row, fit in enumerate(fits) if fit == "either"):
+    for row in (row for row, _ in enumerate(records) if fits[row] == "either"):
         out = images[row : row + 1]
-        (image,) = decode_all([files[row]], out, aspect=aspect, upright=[True], workers=1, progress=False)
+        (image,) = decode_all([records[row].image], out, aspect=aspect, upright=[True], workers=1, progress=False)
         decoded[row] = image._replace(fit="either", turned=True) if isinstance(image, Decoded) else image
 
 
 def _fits(upright: Sequence[Upright], decoded: Sequence[Decoded | UnreadableImage]) -> list[Fit | None]:
-    """The picture that the boxes of each image fit, None of those that EXIF does not turn.
+    """The picture that each image's annotation fits, None of those that EXIF does not turn.
 
     Where boxes show that the tool states the stored size and draws on the other picture, stated sizes show nothing.
     """
-    found = list(zip(upright, decoded, strict=True))
-    readable = [(drawn, image) for drawn, image in found if isinstance(drawn, Drawn) and isinstance(image, Decoded)]
     misleading = any(
-        image.fit == "shown" and drawn.stated_size == image.size[::-1] != image.size for drawn, image in readable
+        isinstance(drawn, Drawn)
+        and isinstance(image, Decoded)
+        and image.fit == "shown"
+        and drawn.stated_size == image.size[::-1] != image.size
+        for drawn, image in zip(upright, decoded, strict=True)
     )
+    if misleading:
+        return _fits_of_boxes(upright, decoded)
+    return [image.fit if isinstance(image, Decoded) else None for image in decoded]
+
+
+def _fits_of_boxes(upright: Sequence[Upright], decoded: Sequence[Decoded | UnreadableImage]) -> list[Fit | None]:
+    """The picture that each image's annotation fits, where it states the stored size by its boxes alone."""
 
     def fit(drawn: Upright, image: Decoded | UnreadableImage) -> Fit | None:
         if isinstance(image, UnreadableImage):
             return None
-        if misleading and image.fit == "stored" and isinstance(drawn, Drawn):
+        if image.fit == "stored" and isinstance(drawn, Drawn):
             return find_fit(image.size, drawn._replace(stated_size=None))
         return image.fit
 
-    return [fit(drawn, image) for drawn, image in found]
+    return [fit(drawn, image) for drawn, image in zip(upright, decoded, strict=True)]
 
 
 def _odd_pixels(record: Record, image: Decoded) -> list[Problem]:

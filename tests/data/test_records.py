@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxssd.data.formats.voc import VOCFolder
+from jaxssd.data.read import read
 from jaxssd.data.records import read_records
 from jaxssd.data.source import Record
+from tests.data.trees import voc_xml, write_tree
 
 HEIGHT, WIDTH = 20, 40
 
@@ -175,6 +178,30 @@ def test_half_turns_and_mirrors_go_by_the_other_images(tmp_path, orientation, co
     assert image[corner][0] == pytest.approx(220 if turned else 20, abs=9)
     assert image[0, 0, 0] == pytest.approx(20 if turned else 220, abs=9)
     assert ("bright.jpg" in {p.file for p in dataset.report.problems if p.kind == TURNED[1]}) == turned
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "turned"),
+    [
+        (["LOW", "SMALL"], ["SMALL"], {"train": [True, True], "val": [True]}),
+        (["SMALL"], ["LOW"], {"train": [True], "val": [True]}),
+        (["LOW", "SMALL"], ["WIDE", "SMALL"], {"train": [True, False], "val": [False, False]}),
+    ],
+)
+@pytest.mark.parametrize("asked", ["train", "val"])
+def test_every_split_is_turned_as_all_of_them_show(tmp_path, train, val, turned, asked):
+    boxes = {"LOW": (5, 20, 15, 38), "WIDE": (20, 5, 38, 15), "SMALL": (2, 2, 12, 12)}  # xmin, ymin, xmax, ymax
+    files = {"ImageSets/Main/test.txt": "", "ImageSets/Main/train.txt": "", "ImageSets/Main/val.txt": ""}
+    (tmp_path / "JPEGImages").mkdir()
+    for split, kinds in (("train", train), ("val", val)):
+        for n, kind in enumerate(kinds):
+            name = f"{split}{n}"
+            files[f"ImageSets/Main/{split}.txt"] += f"{name}\n"
+            files[f"Annotations/{name}.xml"] = voc_xml(("cat", *boxes[kind]), size=None)
+            picture(tmp_path / f"JPEGImages/{name}.jpg", orientation=6)
+    source = VOCFolder(write_tree(tmp_path, files))
+    dataset = read(source, source.split_ids(asked), image_size=8, class_names=("cat",), progress=False)
+    assert dataset.sizes.tolist() == [list(SHOWN if turn else STORED) for turn in turned[asked]]
 
 
 @pytest.mark.parametrize("upright", [False, True])
