@@ -66,9 +66,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from jaxssd.data.formats.coco_images import ImageIndex, split_word
+from jaxssd.data.formats.coco_images import ImageIndex
 from jaxssd.data.formats.coco_listing import Listing, json_stem, read_listing
 from jaxssd.data.formats.coco_source import COCOSource
+from jaxssd.data.formats.split_names import split_word
 
 _IMAGES = re.compile(r"(?i)images?|imgs?|data|pictures|jpegimages")
 """Names of folders that a split's folder has its images in."""

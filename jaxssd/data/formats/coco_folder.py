@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxssd.data.formats.coco import COCOJson
-from jaxssd.data.formats.coco_images import ImageIndex, split_word
+from jaxssd.data.formats.coco_images import ImageIndex
 from jaxssd.data.formats.coco_listing import Listing, json_stem, read_listing
 from jaxssd.data.formats.coco_source import COCOSource
+from jaxssd.data.formats.split_names import split_word
 
 _ORDER = ("train", "trainval", "val", "test")
 _OTHER_KINDS = ("captions_", "stuff_", "panoptic_", "image_info_", "person_keypoints_")

@@ -4,7 +4,6 @@ A `file_name` is written on another machine and by another tool: with other fold
 URL's code, as an address. It is looked up among the names below the folder and never becomes part of a path.
 """
 
-import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,23 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, list_files, plain_path, without_suffix
-
-_SPLIT_WORD = re.compile(r"(?<![a-z])(trainval|train|training|validation|valid|val|testing|test)(?![a-z])[-_]?\d*")
-_SPLIT_OF = {"training": "train", "validation": "val", "valid": "val", "testing": "test"}
-
-
-def split_word(name: str) -> str | None:
-    """The split that a file or a folder is called after; None if there is no one such word.
-
-    Example:
-        >>> split_word("instances_train2017"), split_word("valid"), split_word("Test-set"), split_word("constraints")
-        ('train', 'val', 'test', None)
-    """
-    words = {match[1] for match in _SPLIT_WORD.finditer(name.lower())}
-    splits = {_SPLIT_OF.get(word, word) for word in words}
-    if splits == {"train", "val"}:
-        return "trainval"
-    return splits.pop() if len(splits) == 1 else None
+from jaxssd.data.formats.split_names import split_word, split_words
 
 
 def clean_name(file_name: str) -> str:
@@ -154,8 +137,7 @@ def _common_tail(one: str, other: str) -> int:
 
 def _agreement(folders: list[str], source: str, split: str) -> int:
     """2 if a folder is called as the split in `source`, with its year; 1 after the split; -1 after another; else 0."""
-    words = {match[0] for match in _SPLIT_WORD.finditer(source.lower())}
-    if words & {folder.lower() for folder in folders}:
+    if split_words(source) & {folder.lower() for folder in folders}:
         return 2
     splits = {found for folder in folders if (found := split_word(folder))}
     return 1 if split in splits else -1 if splits else 0

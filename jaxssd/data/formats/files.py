@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from pathlib import Path
 from urllib.parse import unquote
 
-from jaxssd.data.formats.split_names import split_name
+from jaxssd.data.formats.split_names import split_at_end
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 """Endings of images, in any case. Of equal names the earlier ending counts. The content decides how one is read."""
@@ -70,8 +70,8 @@ def _turn(path: str, first: tuple[str, ...], linked: bool) -> int:
     """When a folder is listed, lower numbers before higher ones: it is found under the earliest of its paths."""
     parts = path.split("/")[:-1]
     if any(part.lower() in first for part in parts):
-        return 0 if any(map(split_name, parts)) else 1
-    return 2 if any(map(split_name, parts)) else 4 if linked else 3
+        return 0 if any(map(split_at_end, parts)) else 1
+    return 2 if any(map(split_at_end, parts)) else 4 if linked else 3
 
 
 def identities(root: Path, paths: Iterable[str]) -> dict[str, tuple[int, int]]:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, MAX_DEPTH, fold, plain_path, split_lines, without_suffix
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, MAX_DEPTH, children, fold, plain_path, split_lines, without_suffix
+from jaxssd.data.formats.split_names import split_name, splits_of
 
 MAX_LIST_BYTES = 500_000_000
 """Of a list; Open Images' longest has 9 million images in 200 MB."""
@@ -78,6 +79,44 @@ class Lookup:
             if folder in self._folders:
                 return True
             folder = folder.partition("/")[2]
+        return False
+
+
+def called_after_splits(folder: Path) -> dict[str, list[str]]:
+    """Names of the lists in a folder, by the split that each is called after.
+
+    Those count that have just its name; else the only one with its name at the end: `cars_train.txt`. Labels of an
+    image that is called `test.jpg` are none: it lies beside them, or their lines are boxes.
+    """
+    inside = [name for name, is_folder in children(folder).items() if not is_folder]
+    images = {fold(without_suffix(name)) for name in inside if without_suffix(name) != name}
+    stems = {os.path.splitext(name)[0]: name for name in inside if name.lower().endswith(".txt")}
+    found: dict[str, list[str]] = defaultdict(list)
+    for stem, split in splits_of(stem for stem in stems if fold(stem) not in images).items():
+        if not _has_boxes(folder / stems[stem]):
+            found[split].append(stem)
+    for split, names in found.items():
+        exact = [stem for stem in names if split_name(stem)]
+        found[split] = exact or names * (len(names) == 1)
+    return {split: [stems[stem] for stem in names] for split, names in sorted(found.items()) if names}
+
+
+def _has_boxes(path: Path) -> bool:
+    """Whether a text begins like an image's labels: with lines of a class and four numbers or more."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(2000)
+    except OSError:
+        return False
+    whole = start.splitlines()[: -1 if len(start) == 2000 else None]
+    lines = [fields for line in whole if (fields := line.split())]
+    return bool(lines) and all(len(fields) > 4 and all(map(_is_number, fields)) for fields in lines)
+
+
+def _is_number(text: bytes) -> bool:
+    try:
+        return float(text) is not None
+    except ValueError:
         return False
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 _NAMES = {
     "train": ("train", "training"),
@@ -12,14 +12,18 @@ _NAMES = {
 }
 _NAME_OF = {word: name for name, words in _NAMES.items() for word in words}
 _WORDS = "|".join(sorted(_NAME_OF, key=len, reverse=True))
+_KINDS = "images?|imgs?|labels?|annotations?|data(?:set)?"
 _PATTERN = re.compile(
-    rf"(?:obj_|autosplit_|\d{{4}}_)?({_WORDS})[_-]?(?:\d{{4}}|list|data|set|split|images|imgs|files|ids|zip)?",
+    rf"(?:(?:obj|autosplit|{_KINDS}|\d{{1,4}})[ _-])?({_WORDS})"
+    rf"(?:\d{{1,4}}|[ _-]?(?:\d{{4}}|list|set|split|files|ids|zip|{_KINDS}))?",
     re.IGNORECASE,
 )
+_END = re.compile(rf"[ _-]?(?:{_KINDS}|list|set|split|files)$")
+_WORD = re.compile(r"(?<![a-z])(trainval|train|training|validation|valid|val|testing|test)(?![a-z])[-_]?\d*")
 
 
 def split_name(word: str) -> str | None:
-    """The split that a folder, a list of images or a key is called after.
+    """The split that a folder, a list of images or a key is called after, and nothing else.
 
     Args:
         word: without its ending.
@@ -30,9 +34,69 @@ def split_name(word: str) -> str | None:
     Example:
         >>> [split_name(word) for word in ("Train", "valid", "obj_train_data", "train_list", "test2007", "trains")]
         ['train', 'val', 'train', 'train', 'test', None]
+        >>> [split_name(word) for word in ("Train Set", "images_train", "01_train", "train1", "latest", "cars_train")]
+        ['train', 'train', 'train', 'train', None, None]
     """
     match = _PATTERN.fullmatch(word.strip())
     return _NAME_OF[match[1].lower()] if match else None
+
+
+def split_word(name: str) -> str | None:
+    """The split of whose names one is in the name of a file that is part of one; None if there is no one such word.
+
+    Example:
+        >>> split_word("instances_train2017"), split_word("valid"), split_word("Test-set"), split_word("constraints")
+        ('train', 'val', 'test', None)
+    """
+    splits = {_NAME_OF[match[1]] for match in _WORD.finditer(name.lower())}
+    if splits == {"train", "val"}:
+        return "trainval"
+    return splits.pop() if len(splits) == 1 else split_name(name)
+
+
+def split_words(name: str) -> set[str]:
+    """Names of splits in a name, with their years."""
+    return {match[0] for match in _WORD.finditer(name.lower())}
+
+
+def split_at_end(name: str) -> str | None:
+    """The split that the name of a folder or of a list says, or says at its end.
+
+    `test_car_01` is no split, and a class can be called `toy_train`: `splits_of` asks what lies beside it.
+
+    Example:
+        >>> [split_at_end(name) for name in ("valid", "cars_train", "my-test", "train_val", "test_car_01", "contest")]
+        ['val', 'train', 'test', 'trainval', None, None]
+    """
+    if exact := split_name(name):
+        return exact
+    bare = _END.sub("", name.lower())
+    words = list(_WORD.finditer(bare))
+    return split_word(name) if words and words[-1].end() == len(bare) else None
+
+
+def splits_of(names: Iterable[str]) -> dict[str, str]:
+    """The splits of names that lie beside each other: `cars_train` is one beside `cars_val`, or beside `val`.
+
+    Example:
+        >>> splits_of(["cars_train", "cars_val", "toy_train", "toy_car"]), splits_of(["my-train", "val"])
+        ({'cars_train': 'train', 'cars_val': 'val'}, {'val': 'val', 'my-train': 'train'})
+    """
+    names = tuple(dict.fromkeys(names))
+    exact = {name: split for name in names if (split := split_name(name))}
+    ending: dict[str, dict[str, str]] = defaultdict(dict)  # by what stands before
+    for name in names:
+        if name not in exact and (split := split_at_end(name)):
+            first = next(_WORD.finditer(name.lower()))
+            ending[name.lower()[: first.start()]][name] = split
+    groups = [group for group in ending.values() if len({*group.values(), *exact.values()}) > 1]
+    return exact | {name: split for group in groups for name, split in group.items()}
+
+
+def split_part(parts: Sequence[str]) -> int | None:
+    """Which of the folders of a path says its split: the first that does, or else the first that does at its end."""
+    found = next((number for number, part in enumerate(parts) if split_name(part)), None)
+    return found if found is not None else next((n for n, part in enumerate(parts) if split_at_end(part)), None)
 
 
 def find_split(name: str, splits: Collection[str]) -> str | None:
@@ -57,9 +121,12 @@ def split_folders(paths: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ..
         >>> split_folders({"a": ["images/train/a.jpg"], "b": ["labels/b.txt", "images/valid/b.jpg"], "c": ["c.jpg"]})
         {'train': ('a',), 'val': ('b',)}
     """
+    folders = {name: [part for path in places for part in path.split("/")[:-1]] for name, places in paths.items()}
+    known = splits_of(part for parts in folders.values() for part in parts)
+    exact = {part for part in known if split_name(part)}
     found: dict[str, list[str]] = defaultdict(list)
-    for name, places in paths.items():
-        splits = [split for path in places for part in path.split("/")[:-1] if (split := split_name(part))]
-        if splits:
-            found[splits[0]].append(name)
+    for name, parts in folders.items():
+        said = [part for part in parts if part in exact] or [part for part in parts if part in known]
+        if said:
+            found[known[said[0]]].append(name)
     return {split: tuple(names) for split, names in found.items()}

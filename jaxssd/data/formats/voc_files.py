@@ -6,12 +6,14 @@ and for `train/a.xml` beside `train/a.jpg`.
 """
 
 import os
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, list_files
-from jaxssd.data.formats.split_names import split_name
+from jaxssd.data.formats.split_lists import called_after_splits
+from jaxssd.data.formats.split_names import split_name, splits_of
 
 ANNOTATION_FOLDERS = {"annotations", "annotation", "annots", "xmls", "xml", "labels", "label"}
 IMAGE_FOLDERS = {"jpegimages", "jpegimage", "pngimages", "images", "image", "imgs", "img", "pictures", "photos"}
@@ -99,7 +101,7 @@ def find_lists(root: Path) -> dict[str, tuple[Path, ...]]:
             return _by_split(lists)
     noted = [root / name for name in children(root) if name.lower() in ANNOTATION_FOLDERS]
     for folder in [root, *noted]:
-        if lists := [path for path in _texts(folder) if split_name(path.stem)]:
+        if lists := [folder / name for names in called_after_splits(folder).values() for name in names]:
             return _by_split(lists)
     return {}
 
@@ -117,10 +119,14 @@ def _texts(folder: Path) -> list[Path]:
 def _by_split(lists: list[Path]) -> dict[str, tuple[Path, ...]]:
     """A list has its own name unless it is the only kind of list for a split that no list is simply called."""
     names = {path.stem for path in lists}
+    splits = splits_of(names)
+    exact = {split for name, split in splits.items() if split_name(name)}
+    endings = Counter(splits.values())
     found: dict[str, list[Path]] = defaultdict(list)
     for path in lists:
-        split = split_name(path.stem)
-        found[split if split and split not in names else path.stem].append(path)
+        split = splits.get(path.stem, path.stem)
+        own = split in names or not (split_name(path.stem) or (split not in exact and endings[split] == 1))
+        found[path.stem if own else split].append(path)
     return {split: tuple(paths) for split, paths in found.items()}
 
 
@@ -135,15 +141,23 @@ def _only_in(paths: list[str], folders: set[str]) -> list[str]:
 
 def _ids(paths: list[str]) -> list[str]:
     """The id of each: its path without its ending and the folders that only say what is in them."""
-    told = ANNOTATION_FOLDERS | IMAGE_FOLDERS
     prefixes: dict[str, str] = {}  # of few folders, but of many files
     ids = []
     for path in paths:
         folder, _, name = path.rpartition("/")
         if folder not in prefixes:
-            prefixes[folder] = "".join(f"{part}/" for part in folder.split("/") if part and part.lower() not in told)
+            prefixes[folder] = "".join(f"{said}/" for part in folder.split("/") if (said := _said(part)))
         ids.append(prefixes[folder] + os.path.splitext(name)[0])
     return ids
+
+
+def _said(folder: str) -> str:
+    """What a folder's name says: nothing if it only tells what is in it, the split if it is `images_train`."""
+    told = ANNOTATION_FOLDERS | IMAGE_FOLDERS
+    if folder.lower() in told:
+        return ""
+    split = split_name(folder)
+    return split if split and not told.isdisjoint(re.split(r"[ _-]", folder.lower())) else folder
 
 
 def _unique(paths: list[str]) -> dict[str, str]:

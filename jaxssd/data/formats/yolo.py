@@ -61,7 +61,7 @@ import numpy as np
 
 from jaxssd.data.class_filter import other_class
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, contents, identities, read_annotation
-from jaxssd.data.formats.split_names import find_split, split_folders, split_name
+from jaxssd.data.formats.split_names import find_split, split_folders, split_name, splits_of
 from jaxssd.data.formats.yolo_describe import Description, describe, read_names
 from jaxssd.data.formats.yolo_files import (
     NAMES_FILES,
@@ -229,13 +229,14 @@ class YOLOFolder(Source):
     def _folders(self) -> dict[str, tuple[str, ...]]:
         """Splits by folders: the first of all, any name being one beside one that is, or any that is one."""
         ids = of_layout(self._pairs)
-        if not any(split_name(name.partition("/")[0]) for name in ids if "/" in name):
+        known = splits_of(name.partition("/")[0] for name in ids if "/" in name)
+        if not known:
             return split_folders({name: (name, self._pairs[name].labels or "") for name in ids})
         splits: dict[str, list[str]] = {}
         for name in ids:
             if "/" in name:
                 first = name.partition("/")[0]
-                splits.setdefault(split_name(first) or first, []).append(name)
+                splits.setdefault(known.get(first, first), []).append(name)
         return {split: tuple(names) for split, names in splits.items()}
 
     @cached_property

@@ -6,13 +6,14 @@ beside it: Ultralytics' rule, in any case. An id is the image's path without its
 """
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, fold, list_files, read_annotation, without_suffix
-from jaxssd.data.formats.split_names import split_name
+from jaxssd.data.formats.split_names import split_at_end, split_name
 from jaxssd.data.formats.voc_files import looks_like_voc
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
@@ -27,6 +28,11 @@ NAMES_FILES = (
 
 
 _MANY = 50  # files of one name that are compared with each other
+
+
+_IMAGES, _LABELS = (
+    re.compile(rf"(?<![a-z])({'|'.join(words)})(?![a-z])", re.IGNORECASE) for words in (IMAGE_FOLDERS, LABEL_FOLDERS)
+)
 
 
 class Pair(NamedTuple):
@@ -133,6 +139,13 @@ def label_places(image: str) -> Iterator[str]:
         for word in LABEL_FOLDERS:
             place = "/".join([*parts[:role], word, *parts[role + 1 :]])
             yield from (place, place + image[len(stem) :])
+    for number, part in enumerate(parts[:-1]):  # images_train
+        if split_name(part) and (found := _IMAGES.search(part)):
+            for other in LABEL_FOLDERS:
+                place = "/".join(
+                    [*parts[:number], part[: found.start()] + other + part[found.end() :], *parts[number + 1 :]]
+                )
+                yield from (place, place + image[len(stem) :])
     yield from (stem, image)
 
 
@@ -157,8 +170,11 @@ def _ids(stems: Iterable[str]) -> dict[str, str]:
 def _is_label(path: str, with_images: set[str]) -> bool:
     """Whether a text that is no image's is labels all the same, and not a list of names, images or anything else."""
     name = os.path.basename(path).lower()
-    other = name in NAMES_FILES or name.startswith(("readme", "license")) or split_name(name[: -len(".txt")])
-    return not other and (_role(path, LABEL_FOLDERS) is not None or os.path.dirname(path) in with_images)
+    folder = os.path.dirname(path)
+    if name in NAMES_FILES or name.startswith(("readme", "license")) or split_name(name[: -len(".txt")]):
+        return False
+    of_split = any(split_name(part) and _LABELS.search(part) for part in folder.split("/"))
+    return _role(path, LABEL_FOLDERS) is not None or of_split or folder in with_images
 
 
 def _same_name_elsewhere(pairs: dict[str, Pair], lonely: dict[str, str]) -> list[tuple[str, str]]:
@@ -194,7 +210,7 @@ def _in_different_splits(one: str, other: str) -> bool:
 
 
 def _splits_of(path: str) -> set[str]:
-    return {split for part in path.split("/")[:-1] if (split := split_name(part))}
+    return {split for part in path.split("/")[:-1] if (split := split_at_end(part))}
 
 
 def _common_tail(one: str, other: str) -> int:

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jaxssd.data.formats.files import MAX_DEPTH, children, descend, plain_path
+from jaxssd.data.formats.files import MAX_DEPTH, descend, plain_path
 from jaxssd.data.formats.outside import ListedOutside, found_outside
-from jaxssd.data.formats.split_lists import Lookup, leads_out, read_lines, resolve
-from jaxssd.data.formats.split_names import split_name
+from jaxssd.data.formats.split_lists import Lookup, called_after_splits, leads_out, read_lines, resolve
+from jaxssd.data.formats.split_names import split_part
 from jaxssd.data.formats.yolo_files import IMAGE_FOLDERS
 from jaxssd.data.formats.yolo_yaml import Stated
 
@@ -97,9 +97,8 @@ def stated_splits(file: Path, stated: Stated, folder: Path, images: Mapping[str,
 def listed_splits(root: Path, images: Mapping[str, str]) -> Splits:
     """The splits of lists that lie in a folder and are called after one: train.txt, valid.txt."""
     found, lookup = Splits(), Lookup(images)
-    for name, is_folder in children(root).items():
-        split = split_name(os.path.splitext(name)[0])
-        if split and not is_folder and name.lower().endswith(".txt") and split not in found.ids:
+    for split, names in called_after_splits(root).items():
+        for name in names[:1]:
             try:
                 found.ids[split] = _listed(root / name, root, images, lookup, found.remarks)
             except ValueError as error:
@@ -144,12 +143,13 @@ def _find(written: str, folder: Path) -> Path | None:
     parts = plain_path(written).split("/")
     if len(parts) > MAX_DEPTH:
         return None
+    last = split_part(parts)
     for start in range(len(parts)):
         if start and len(parts) == start + 1 and parts[start].lower() in IMAGE_FOLDERS:
             return None  # any data set has such a folder
         if found := descend(folder, "/".join(parts[start:])):
             return found if os.path.exists(found) else None
-        if split_name(parts[start]):
+        if start == last:
             return None
     return None
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxssd.data.formats.coco_images import ImageIndex, clean_name, split_word
+from jaxssd.data.formats.coco_images import ImageIndex, clean_name
+from jaxssd.data.formats.split_names import split_word
 from tests.data.trees import write_tree
 
 
