@@ -1,7 +1,7 @@
 """What every format on disk can be asked: which splits and images there are, and what objects they hold."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -231,6 +231,25 @@ def choose_splits(
     if not train:
         raise ValueError(f"{source.path}: of {len(ids)} image(s) none would be left to train on")
     return ChosenSplits(train, val, tuple(notes))
+
+
+def remark_on_test(ids: Mapping[str, Iterable[str]]) -> str | None:
+    """What to tell of images that are both trained and tested on: such a test says little.
+
+    Args:
+        ids: of each split.
+
+    Example:
+        >>> remark_on_test({"train": ["a", "b", "c"], "test": ["b", "c"]})
+        'test and train have 2 images in common, such as b: a score on test says little of other images'
+    """
+    test = set(ids.get("test", ()))
+    for split in TRAIN_SPLITS:
+        if shared := test.intersection(ids.get(split, ())):
+            images = f"{len(shared):,} image{'s' * (len(shared) > 1)}"
+            example = f"{images} in common, such as {min(shared)}"
+            return f"test and {split} have {example}: a score on test says little of other images"
+    return None
 
 
 def train_val_ids(

@@ -77,7 +77,7 @@ from jaxssd.data.formats.voc_files import (
 from jaxssd.data.formats.voc_images import VOCImages
 from jaxssd.data.formats.voc_xml import Annotation, UnreadableAnnotation, in_fractions, parse_annotation, take_sound
 from jaxssd.data.report import Problem
-from jaxssd.data.source import Record, Source
+from jaxssd.data.source import Record, Source, remark_on_test
 
 
 @dataclass(frozen=True)
@@ -107,16 +107,18 @@ class VOCFolder(Source):
         return tuple(sorted(self._lists or self._folders))
 
     def remarks(self) -> tuple[str, ...]:
-        """Copies that lists name, and annotated images that are in none of the usual splits."""
-        used: set[str] = set()
+        """Copies that lists name, images both to train and test on, and annotated ones in none of the usual splits."""
+        splits: dict[str, tuple[str, ...]] = {}
         for split in filter(split_name, self.split_names()):
             try:
-                used.update(self.split_ids(split))
+                splits[split] = self.split_ids(split)
             except ValueError:
                 return ()  # an error of its own, once the split is asked for
+        used = set().union(*splits.values())
         unused = self._files.annotations.keys() - used
         left = f"images that are in none of train, val and test: {len(unused):,}, such as {min(unused, default='')}"
-        return (*self._copied.values(), *([left] if used and unused else []))
+        in_test = remark_on_test(splits)
+        return tuple(filter(None, [*self._copied.values(), in_test, left if used and unused else None]))
 
     def all_ids(self) -> tuple[str, ...]:
         """All images that have an annotation, in alphabetical order; without splits, those that have none as well.

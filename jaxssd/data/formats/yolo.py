@@ -75,7 +75,7 @@ from jaxssd.data.formats.yolo_files import (
 from jaxssd.data.formats.yolo_splits import Splits, data_folder, listed_splits, stated_splits
 from jaxssd.data.formats.yolo_text import Labels, UnreadableLabels, parse_labels
 from jaxssd.data.report import Problem
-from jaxssd.data.source import Record, Source
+from jaxssd.data.source import Record, Source, remark_on_test
 
 __all__ = ["NAMES_FILES", "YOLOFolder", "looks_like_yolo"]
 
@@ -131,8 +131,9 @@ class YOLOFolder(Source):
         return tuple(sorted(self._splits.ids.keys() | self._splits.errors.keys()))
 
     def remarks(self) -> tuple[str, ...]:
-        """Where images are read from, if that is not the folder, and paths of a data.yaml that lead nowhere."""
-        return tuple(filter(None, [self._place[1], *self._splits.remarks, self._unused]))
+        """Where images are read from, if not from the folder, what of a data.yaml is not followed, doubtful splits."""
+        in_test = remark_on_test(self._splits.ids)
+        return tuple(filter(None, [self._place[1], *self._splits.remarks, in_test, self._unused]))
 
     def split_ids(self, split: str) -> tuple[str, ...]:
         """The images of a split, in a list's order or else in alphabetical order.

@@ -627,3 +627,15 @@ def test_what_describes_a_set_is_one_of_its_inputs(file, tmp_path):
     assert YOLOFolder(root).inputs(["a"]) == [root / name for name in ("classes.txt", file, "a.txt", "a.jpg")]
     (root / "data.yaml").write_text(NAMES + stated * (file == "data.yaml"))
     assert YOLOFolder(root).inputs(["a"]) == [root / name for name in ("data.yaml", "a.txt", "a.jpg")]
+
+
+@pytest.mark.parametrize("layout", ["yolo", "voc"])
+def test_images_that_are_trained_and_tested_on_are_said(layout, tmp_path):
+    stated = {"data.yaml": NAMES + "train: images/train\nval: images/val\ntest: images/train\n"}
+    if layout == "voc":
+        stated = {f"{name}.txt": "a\nb\n" for name in ("train", "test")} | {"val.txt": "c\n"}
+        stated |= {f"Annotations/{name}.xml": voc_xml("car") for name in "abc"}
+        stated |= {f"JPEGImages/{name}.jpg": 1 for name in "abc"}
+    files = stated if layout == "voc" else {**below(), **stated}
+    (note,) = notes_on_splits(Config(data=str(write_tree(tmp_path, files))), "--val-split")
+    assert note.startswith("test and train have 2 images in common, such as ")
