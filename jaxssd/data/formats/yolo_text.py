@@ -21,6 +21,11 @@ MAX_DEPTH = 20
 NORMALISED_LIMIT = 1.5
 """Shares of an image can exceed 1 where a box is cut by its edge, but not by half an image."""
 
+_KEYPOINTS = (
+    "they are a box with keypoints behind it, (x, y, visibility) each: state their number in data.yaml, such as "
+    "`kpt_shape: [17, 3]`, and the boxes are read"
+)
+
 
 class LabelledBox(NamedTuple):
     """One line.
@@ -91,9 +96,30 @@ def parse_labels(content: bytes, num_classes: int, behind: int = 0) -> Labels:
     if behind:
         rows = [(number, fields[:5] if len(fields) == 5 + behind else fields) for number, fields in rows]
     turned = any(_is_angle(fields) for _, fields in rows)
-    for number, fields in rows:
-        _parse_line(number, fields, num_classes, labels, turned)
+    try:
+        for number, fields in rows:
+            _parse_line(number, fields, num_classes, labels, turned)
+    except UnreadableLabels as error:
+        if _have_keypoints(rows):
+            raise UnreadableLabels(error.kind, f"{error}; or {_KEYPOINTS}") from error
+        raise
+    if labels.flaws and _have_keypoints(rows):
+        labels.flaws[:] = [(kind, f"{detail}; {_KEYPOINTS}") for kind, detail in labels.flaws]
     return labels
+
+
+def _have_keypoints(rows: list[tuple[int, list[str]]]) -> bool:
+    """Whether every line is a box and equally many points (x, y, visibility) that lie in it, or are not visible."""
+    for _, fields in rows:
+        numbers = [number for text in fields[1:] if (number := _number(text)) is not None]
+        if len(fields) != len(rows[0][1]) or len(numbers) < len(fields) - 1 or len(fields) < 8 or len(fields) % 3 != 2:
+            return False
+        y1, x1, y2, x2 = _corners(numbers[:4])
+        for x, y, visible in zip(*(numbers[start::3] for start in (4, 5, 6)), strict=True):
+            inside = x1 - 0.01 <= x <= x2 + 0.01 and y1 - 0.01 <= y <= y2 + 0.01
+            if visible not in (0, 1, 2) or not (inside or visible == 0):
+                return False
+    return bool(rows)
 
 
 def _is_angle(fields: list[str]) -> bool:

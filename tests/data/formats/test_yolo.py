@@ -278,6 +278,32 @@ def test_pixels_everywhere_say_what_is_expected(folder):
         folder.read()
 
 
+BOX_AND_POINTS = "0 0.5 0.5 0.5 0.25 0.4 0.4 2 0.6 0.6 1 0 0 0"
+
+
+@pytest.mark.parametrize(
+    ("content", "hinted"),
+    [
+        (BOX_AND_POINTS, True),
+        (f"{BOX_AND_POINTS}\n{BOX_AND_POINTS}\n", True),
+        ("0 0.5 0.5 0.5 0.25 0.4 0.4 1", True),  # an odd number, so incomplete
+        (f"{BOX_AND_POINTS}\n0 0.5 0.5 0.5 0.25\n", False),
+        (BOX_AND_POINTS.replace("0.4 0.4 2", "0.4 0.9 2"), False),
+        (BOX_AND_POINTS.replace("0.4 0.4 2", "0.4 0.4 3"), False),
+        (BOX_AND_POINTS.replace(" 0 0 0", " 0 0"), False),
+    ],
+)
+def test_keypoints_that_no_yaml_states(content, hinted):
+    """They are not guessed; the problem says how they are read."""
+    try:
+        ((_, detail),) = set(parse_labels(content.encode(), 1).flaws)
+    except UnreadableLabels as error:
+        detail = str(error)
+    assert ("state their number in data.yaml, such as `kpt_shape: [17, 3]`" in detail) == hinted
+    behind = len(content.split("\n")[0].split()) - 5
+    assert len(parse_labels(content.encode(), 1, behind).boxes) == len(content.split("\n")) - content.endswith("\n")
+
+
 def test_files_without_their_other_half(folder):
     folder.add("a", LINE)
     folder.draw("images/b.png")
