@@ -116,9 +116,10 @@ class YOLOFolder(Source):
         if in_xml := boxes_in_xml(folder, self._pairs):
             in_text = sum(bool(pair.image and pair.labels) for pair in self._pairs.values())
             raise ValueError(
-                f"{folder} has boxes in two formats: {in_text:,} images have a .txt file, and {len(in_xml):,} have "
-                f"none but an .xml of their name, such as {in_xml[0]}. Convert one form to the other; or move all .txt "
-                "files away, and .xml is read, or all .xml files, and an image without .txt is one without objects"
+                f"{folder} has boxes in two formats: of all images {in_text:,} with a .txt file, and {len(in_xml):,} "
+                f"without, but with an .xml of their name, such as {in_xml[0]}. Convert one form to the other; or move "
+                "all .txt files away, and .xml is read, or all .xml files, and an image without .txt is one without "
+                "objects"
             )
 
     @property

@@ -9,6 +9,7 @@ that is there is mistaken for what has its name in the folder: `outside`.
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from jaxssd.data.formats.files import MAX_DEPTH, descend, plain_path
@@ -73,13 +74,13 @@ def stated_splits(file: Path, stated: Stated, folder: Path, images: Mapping[str,
     Returns:
         Splits. One whose paths all lead out of the folder, to nothing, is not among them but in a remark.
     """
-    found, lookup = Splits(), Lookup(images)
+    found, tree = Splits(), _Tree(folder, images)
     for split, (key, paths) in stated.splits.items():
         ids: dict[str, None] = {}  # an ordered set
         stale = 0
         for written in paths:
             try:
-                ids.update(dict.fromkeys(_images_at(file, key, written, folder, images, lookup, found.remarks)))
+                ids.update(dict.fromkeys(_images_at(file, key, written, tree, found.remarks)))
             except FileNotFoundError as error:
                 stale += leads_out(written)
                 found.errors.setdefault(split, str(error))
@@ -96,26 +97,71 @@ def stated_splits(file: Path, stated: Stated, folder: Path, images: Mapping[str,
 
 def listed_splits(root: Path, images: Mapping[str, str]) -> Splits:
     """The splits of lists that lie in a folder and are called after one: train.txt, valid.txt."""
-    found, lookup = Splits(), Lookup(images)
+    found, tree = Splits(), _Tree(root, images)
     for split, names in called_after_splits(root).items():
         for name in names[:1]:
             try:
-                found.ids[split] = _listed(root / name, root, images, lookup, found.remarks)
+                found.ids[split] = _listed(root / name, tree, found.remarks)
             except ValueError as error:
                 found.errors[split] = str(error)
     return found
 
 
-def _images_at(
-    file: Path,
-    key: str,
-    written: str,
-    folder: Path,
-    images: Mapping[str, str],
-    lookup: Lookup,
-    remarks: list[str],
-) -> tuple[str, ...]:
+class _Tree:
+    """A data set's images by path, which may lead through a link other than the one that they are listed under.
+
+    Args:
+        folder: from which paths count.
+        images: ids by path.
+    """
+
+    def __init__(self, folder: Path, images: Mapping[str, str]) -> None:
+        """No link has been followed."""
+        self.folder, self.images, self.lookup = folder, images, Lookup(images)
+        self._seen: dict[str, str] = {}
+
+    @cached_property
+    def _folders(self) -> dict[str, str]:
+        """Where each folder with images in it really is, and how it is called."""
+        return {self._real(folder): folder for folder in {_folder(path) for path in self.images}}
+
+    def _real(self, folder: str) -> str:
+        if folder not in self._seen:
+            self._seen[folder] = os.path.realpath(self.folder / folder)
+        return self._seen[folder]
+
+    def at(self, path: str) -> str | None:
+        """The id of an image; None if there is none, or it is outside."""
+        if path in self.images or path.startswith("../") or "\0" in path or path.count("/") > MAX_DEPTH:
+            return self.images.get(path)
+        folder, name = os.path.split(path)
+        known = self._folders.get(self._real(folder))
+        return None if known is None else self.images.get(f"{known}/{name}" if known else name)
+
+    def below(self, target: Path) -> tuple[str, ...]:
+        """Ids of all images in a folder and those in it, in alphabetical order."""
+        inside = os.path.relpath(target, self.folder)
+        if inside.startswith(".."):
+            return ()
+        prefix = "" if inside == "." else inside.replace(os.sep, "/") + "/"
+        real = os.path.join(os.path.realpath(target), "")
+        linked = {folder for place, folder in self._folders.items() if os.path.join(place, "").startswith(real)}
+        found = {name for path, name in self.images.items() if path.startswith(prefix) or _folder(path) in linked}
+        return tuple(sorted(found))
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """Paths of images by id, without those of labels."""
+        return {name: path for path, name in self.images.items() if not path.lower().endswith(".txt")}
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _images_at(file: Path, key: str, written: str, tree: _Tree, remarks: list[str]) -> tuple[str, ...]:
     """The images of one path; FileNotFoundError if it leads nowhere."""
+    folder = tree.folder
     place = f"{file}, {key}: {written}"
     target = _find(written, folder) or _find(written, file.parent)
     outside = found_outside(written, folder, (folder,))
@@ -129,13 +175,10 @@ def _images_at(
             f"{place} is not there; expected is a folder of images in {folder}, or a .txt list of them"
         )
     if target.is_file():
-        return _listed(target, folder, images, lookup, remarks)
-    inside = os.path.relpath(target, folder)
-    prefix = "" if inside == "." else inside.replace(os.sep, "/") + "/"
-    found = tuple(name for path, name in images.items() if path.startswith(prefix))
-    if not found or prefix.startswith("../"):
+        return _listed(target, tree, remarks)
+    if not (found := tree.below(target)):
         raise ValueError(f"{place} holds no image")
-    return tuple(sorted(set(found)))
+    return found
 
 
 def _find(written: str, folder: Path) -> Path | None:
@@ -154,24 +197,19 @@ def _find(written: str, folder: Path) -> Path | None:
     return None
 
 
-def _listed(path: Path, folder: Path, images: Mapping[str, str], lookup: Lookup, remarks: list[str]) -> tuple[str, ...]:
+def _listed(path: Path, tree: _Tree, remarks: list[str]) -> tuple[str, ...]:
     """The images of a list."""
     if path.suffix.lower() != ".txt":
         raise ValueError(f"{path} is neither a folder of images nor a .txt list of them")
     ids: dict[str, None] = {}  # an ordered set
-    beside = os.path.relpath(path.parent, folder)
-    outside, files = ListedOutside(path, folder), _image_files(images)
+    beside = os.path.relpath(path.parent, tree.folder)
+    outside = ListedOutside(path, tree.folder)
     for number, line in read_lines(path):
         near = os.path.normpath(f"{beside}/{line}").replace(os.sep, "/")
-        name = images.get(near) or resolve(line, f"{path}, line {number}", (), lambda: lookup)
-        outside.check(line, f"{path}, line {number}", files.get(name))
+        name = tree.at(near) or resolve(line, f"{path}, line {number}", (), lambda: tree.lookup)
+        outside.check(line, f"{path}, line {number}", tree.files.get(name))
         ids[name] = None
     if not ids:
         raise ValueError(f"{path} names no image")
     remarks += filter(None, [outside.remark()])
     return tuple(ids)
-
-
-def _image_files(images: Mapping[str, str]) -> dict[str, str]:
-    """Images by id, without their labels."""
-    return {name: path for path, name in images.items() if not path.lower().endswith(".txt")}

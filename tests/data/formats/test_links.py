@@ -94,5 +94,18 @@ def test_folders_of_splits_that_are_links_to_folders_inside(layout, tmp_path):
     assert ([len(record.boxes) for record in records], problems) == ([1, 1, 1], [])
 
 
+@pytest.mark.parametrize("stated", ["train: all/one\nval: all/two\n", "train: t.txt\nval: v.txt\n"])
+def test_a_path_may_lead_through_another_link(stated, tmp_path):
+    """Images are listed under `train` and `val`, and stated as they lie."""
+    files = {path: 1 if path.endswith("jpg") else LINE for path in _in_all("txt")}
+    files |= {"t.txt": "all/one/a.jpg\n./all/one/b.jpg\n", "v.txt": "all/two/c.jpg\n", "data.yaml": NAMES + stated}
+    root = write_tree(tmp_path, files)
+    os.symlink("all/one", root / "train")
+    os.symlink("all/two", root / "val")
+    assert choose_splits(opened(root))[:2] == (("train/a", "train/b"), ("val/c",))
+    (root / "data.yaml").write_text(NAMES + "train: all\n")
+    assert opened(root).split_ids("train") == ("train/a", "train/b", "val/c")
+
+
 def _in_all(ending):
     return [f"all/{path}.{kind}" for path in ("one/a", "one/b", "two/c") for kind in ("jpg", ending)]

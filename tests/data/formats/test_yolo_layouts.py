@@ -586,7 +586,7 @@ def test_labelimgs_two_formats_in_one_folder(texts, tmp_path):
     """What has boxes is no image without objects; an XML without any, or beside labels, is no matter."""
     xmls = {f"{name}.{kind}": {"jpg": 1, "xml": voc_xml("car")}[kind] for name in "xyz" for kind in ("jpg", "xml")}
     root = write_tree(tmp_path, {**labelled("{}", "{}", *texts), **xmls, "classes.txt": TWO})
-    with pytest.raises(ValueError, match=rf"{len(texts)} images have a \.txt .* 3 have none .* x\.jpg\. Convert"):
+    with pytest.raises(ValueError, match=rf"images {len(texts)} with a \.txt .* 3 without, .* x\.jpg\. Convert"):
         open_source(Config(data=str(root)))
     (root / "x.xml").unlink()
     (root / "y.xml").write_text(voc_xml())
