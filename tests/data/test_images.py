@@ -119,6 +119,12 @@ def test_a_file_of_too_many_bytes_is_not_opened(tmp_path, monkeypatch):
     assert raised.value.kind == "oversized"
 
 
+def test_the_fast_path_leaves_jpegs_alone_that_are_not_large(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(encoded(Image.effect_noise((200, 200), 80).convert("RGB"), "JPEG", quality=95))
+    full = Image.open(tmp_path / "a.jpg").resize((64, 64), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(decode(tmp_path / "a.jpg", 64)[0], full)
+
+
 def palette(transparent):
     image = Image.new("P", (8, 8), 1)
     image.putpalette([0, 0, 0, *RED] + [7] * 762)
