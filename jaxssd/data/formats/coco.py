@@ -12,7 +12,7 @@ of its outline. A category that no annotation uses is a class all the same, in t
 classes go by their names. Numbers and ids may be text ("12.0"), ids also any text.
 
 **Units.** bboxes of a file that are fractions of the image, or corners [x1, y1, x2, y2], are recognised over the whole
-file, read as what they are, and noted: `coco_units`.
+file, read as what they are, and noted: `coco_units`. Of a file that fits either way the other splits decide.
 
 **Splits.** One file is one split, named as the file without `.json`. The other JSON files of its folder can be named as
 splits, and are not opened otherwise: `--data train.json --val-split val`. Without that a share of the file is held out.
@@ -183,6 +183,11 @@ class COCOJson(COCOSource):
 
     def _before(self, prefix: str) -> tuple[str, ...]:
         return ("",) if prefix else ()
+
+    def _beside(self, prefix: str) -> tuple[str, ...]:
+        """The file itself, and those that were named as its splits."""
+        opened = (other for other, path in self._files.items() if not other or path in self._opened)
+        return tuple(other for other in opened if other != prefix)
 
     def _read(self, path: Path) -> Listing:
         stem = json_stem(path.name) or path.name

@@ -163,6 +163,10 @@ class COCOFolder(COCOSource):
         splits = [f"{split}/" for split, _ in self.splits]
         return tuple(splits[: splits.index(prefix)]) if prefix in splits else tuple(splits)
 
+    def _beside(self, prefix: str) -> tuple[str, ...]:
+        """The splits, less the one to test on: it may be large, and is not opened to train."""
+        return tuple(other for split, _ in self.splits if split != "test" and (other := f"{split}/") != prefix)
+
     def _read(self, path: Path) -> Listing:
         split_of = {file: split for split, file in self.splits}
         stem = _stem(path)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from jaxssd.data.formats.class_names import check_class_names
 from jaxssd.data.formats.coco_lists import four_numbers, parse_lists, unpacked
-from jaxssd.data.formats.coco_units import OWN_WAY, Units, find_units
+from jaxssd.data.formats.coco_units import NO_BOXES, OWN_WAY, Evidence, Units, weigh
 from jaxssd.data.formats.coco_values import Id, as_id, as_size, is_true, outline_hull
 from jaxssd.data.report import Problem
 
@@ -70,32 +70,38 @@ class Instances:
         categories: name by id, in the file's order.
         annotations: by id of the image, as written.
         problems: what belongs to no image.
-        units: how the boxes are to be read.
+        evidence: what the boxes show of their units.
     """
 
     images: dict[Id, ImageEntry]
     categories: dict[Id, str]
     annotations: dict[Id, list[dict[str, Any]]]
     problems: tuple[Problem, ...]
-    units: Units = OWN_WAY
+    evidence: Evidence = NO_BOXES
 
-    def find_units(self, sizes: Mapping[Id, tuple[int, int] | None]) -> Units:
-        """The units of the bboxes, or of the outlines if there is no bbox, by (height, width) of the images."""
+    def weigh(self, sizes: Mapping[Id, tuple[int, int] | None]) -> Evidence:
+        """What bboxes show, or outlines if there is no bbox, by (height, width) of the images."""
         rows = [(sizes.get(image), entry) for image, entries in self.annotations.items() for entry in entries]
         boxes = [(size, numbers) for size, entry in rows if (numbers := four_numbers(entry.get("bbox")))]
         hulls = [] if boxes else [(size, outline_hull(entry.get("segmentation"))) for size, entry in rows]
         found = boxes or [(size, hull) for size, hull in hulls if hull]
-        units = find_units([numbers for _, numbers in found], [size for size, _ in found])
-        return units if boxes else units._replace(corners=False)
+        shown = weigh([numbers for _, numbers in found], [size for size, _ in found])
+        return shown if boxes else Evidence(Units(shown.alone().fractions))
 
-    def boxes(self, image: Id) -> tuple[list[InstanceBox], list[Flaw]]:
-        """The objects of an image that are sound in themselves, in the file's order, and what is wrong with others."""
+    def boxes(self, image: Id, units: Units | None = None) -> tuple[list[InstanceBox], list[Flaw]]:
+        """The objects of an image that are sound in themselves, in the file's order, and what is wrong with others.
+
+        Args:
+            image: its id.
+            units: how boxes are to be read; by themselves unless given.
+        """
+        units = self.evidence.units if units is None else units
         sound: list[InstanceBox] = []
         flaws: list[Flaw] = []
         seen: set[tuple[Id, InstanceBox]] = set()
         for annotation in self.annotations.get(image, ()):
             number = as_id(annotation.get("id"))
-            parsed = parse_annotation(annotation, self.categories, self.units)
+            parsed = parse_annotation(annotation, self.categories, units)
             if isinstance(parsed, Flaw):
                 flaws.append(parsed)
             elif number is not None and (number, parsed) in seen:
@@ -140,8 +146,7 @@ def parse_instances(content: bytes, name: str) -> Instances:
 
     Raises:
         ValueError: with what is wrong, if the content is not JSON, not a file of instances, lists no image, no
-            category, an id or a category's name twice, if no annotation belongs to an image, or if the units of the
-            boxes cannot be told.
+            category, an id or a category's name twice, or if no annotation belongs to an image.
 
     Example:
         >>> content = b'{"images": [{"id": 12, "file_name": "000012.jpg", "width": 500, "height": 333}],'
@@ -168,7 +173,7 @@ def parse_instances(content: bytes, name: str) -> Instances:
     if lists["annotations"] and not annotations:
         raise ValueError(f"has no annotation that belongs to an image: {problems[-1].detail}")
     found = Instances(images, categories, dict(annotations), tuple(problems))
-    return replace(found, units=found.find_units({number: entry.size for number, entry in images.items()}))
+    return replace(found, evidence=found.weigh({number: entry.size for number, entry in images.items()}))
 
 
 def parse_annotation(

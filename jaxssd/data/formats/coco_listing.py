@@ -94,7 +94,7 @@ def read_listing(path: Path, images: ImageIndex, source: str) -> Listing:
     instances = read_instances(path)
     names = _unique_names(path, instances)
     hits = {number: images.find(entry.file_name, source) for number, entry in instances.images.items()}
-    instances = _with_units(path, images.root, instances, hits)
+    instances = _with_evidence(path, images.root, instances, hits)
     return Listing(
         path=path,
         images=images,
@@ -112,15 +112,15 @@ def integers(ids: Sequence[Id]) -> tuple[int, ...]:
     return whole if len(set(whole)) == len(ids) else tuple(range(1, len(ids) + 1))
 
 
-def _with_units(path: Path, root: Path, instances: Instances, hits: Mapping[Id, Sequence[str]]) -> Instances:
-    """The same, its units told by the images themselves where the file states the size of none."""
-    if instances.units != OWN_WAY or any(entry.size for entry in instances.images.values()):
+def _with_evidence(path: Path, root: Path, instances: Instances, hits: Mapping[Id, Sequence[str]]) -> Instances:
+    """The same, what its boxes show told by the images themselves where the file states the size of none."""
+    if instances.evidence.units != OWN_WAY or any(entry.size for entry in instances.images.values()):
         return instances
     sizes: dict[Id, tuple[int, int]] = {}
     for number in [number for number in instances.annotations if len(hits[number]) == 1][:_ENOUGH]:
         with contextlib.suppress(UnreadableImage):
             sizes[number] = stored_size(root / hits[number][0])
-    return replace(instances, units=instances.find_units(sizes))
+    return replace(instances, evidence=instances.weigh(sizes))
 
 
 def _unique_names(path: Path, instances: Instances) -> dict[Id, str]:

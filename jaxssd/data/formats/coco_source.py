@@ -1,5 +1,6 @@
 """What one COCO file and a folder of several have in common: images of named files, with one id for each picture."""
 
+import contextlib
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -9,6 +10,7 @@ import numpy as np
 
 from jaxssd.data.class_filter import other_class
 from jaxssd.data.formats.coco_listing import Listing, integers
+from jaxssd.data.formats.coco_units import Units, decide
 from jaxssd.data.formats.coco_values import Id
 from jaxssd.data.report import Problem
 from jaxssd.data.source import Record, Source
@@ -34,6 +36,10 @@ class COCOSource(Source):
     def _before(self, prefix: str) -> Sequence[str]:
         """Prefixes of the files whose ids pictures of this file have, if they are in both."""
 
+    @abstractmethod
+    def _beside(self, prefix: str) -> Sequence[str]:
+        """Prefixes of the other files that are read as splits, and decide how boxes are written where one does not."""
+
     def class_names(self, ids: Iterable[str]) -> tuple[str, ...]:
         """The categories of the files that images are from, in the order of their ids."""
         categories: dict[Id, str] = {}
@@ -45,12 +51,15 @@ class COCOSource(Source):
         """Images and their objects; the table in `coco` says what happens to faulty ones."""
         label_of = {name: label for label, name in enumerate(class_names)}
         problems = [problem for listed in self._files_of(ids) for problem in listed.instances.problems]
-        records = [self._record(name, label_of, problems) for name in ids]
+        units = {listed.path: self._units(listed) for listed in self._files_of(ids)}
+        records = [self._record(name, label_of, units, problems) for name in ids]
         return [record for record in records if record], problems
 
     def inputs(self, ids: Sequence[str]) -> list[Path | None]:
-        """The JSON files, and the image of each id."""
-        files: list[Path | None] = [listed.path for listed in self._files_of(ids)]
+        """The JSON files, those that decide about the units of their boxes, and the image of each id."""
+        own = self._files_of(ids)
+        deciding = (Path(shown_by) for listed in own if (shown_by := self._units(listed)[1]))
+        files: list[Path | None] = [*dict.fromkeys([*(listed.path for listed in own), *deciding])]
         for name in ids:
             located = self._locate(name)
             files.append(located[0].file(located[1]) if located else None)
@@ -104,6 +113,23 @@ class COCOSource(Source):
         if path not in self._opened:
             self._opened[path] = self._read(path)
         return self._opened[path]
+
+    def _neighbours(self, listed: Listing) -> dict[Path, Listing]:
+        """The other files that are read as splits, and can be read."""
+        found: dict[Path, Listing] = {}
+        for prefix in self._beside(self._prefix_of(listed)):
+            with contextlib.suppress(ValueError):  # told where it is asked for
+                found[self._files[prefix]] = self._listed(prefix)
+        return found
+
+    def _units(self, listed: Listing) -> tuple[Units, str | None]:
+        """How boxes of a file are to be read, and the name of the other file that shows it."""
+        own = listed.instances.evidence
+        others = {} if listed.instances.evidence.sure else self._neighbours(listed)
+        try:
+            return decide(own, {str(path): other.instances.evidence for path, other in others.items()})
+        except ValueError as error:
+            raise ValueError(f"{listed.path} {error}") from error
 
     def _prefix_of(self, listed: Listing) -> str:
         return next(prefix for prefix, path in self._files.items() if path == listed.path)
@@ -164,7 +190,13 @@ class COCOSource(Source):
                     "not be compared; give both files the same categories"
                 )
 
-    def _record(self, name: str, label_of: dict[str, int], problems: list[Problem]) -> Record | None:
+    def _record(
+        self,
+        name: str,
+        label_of: dict[str, int],
+        units_of: Mapping[Path, tuple[Units, str | None]],
+        problems: list[Problem],
+    ) -> Record | None:
         """What is known of one image before it is decoded; None, and a problem more, if that is not enough."""
         located = self._locate(name)
         if located is None:
@@ -172,18 +204,19 @@ class COCOSource(Source):
             problems.append(Problem(self.path.name, "skipped", "without annotation", detail))
             return None
         listed, number = located
-        entry, units = listed.instances.images[number], listed.instances.units
+        entry, (units, shown_by) = listed.instances.images[number], units_of[listed.path]
         place = f"{listed.path.name}, image {number}"
         if flaw := listed.flaw(number):
             problems.append(Problem(place, "skipped", *flaw))
             return None
-        boxes, flaws = listed.instances.boxes(number)
+        boxes, flaws = listed.instances.boxes(number, units)
         problems.extend(Problem(place, "dropped", kind, detail) for kind, detail in flaws)
         categories = listed.instances.categories
         others = [categories[item.category] for item in boxes if categories[item.category] not in label_of]
         problems.extend(other_class(place, class_name) for class_name in others)
         if boxes and units.word:
-            problems.append(Problem(place, "noted", units.word, "as all boxes of the file show together"))
+            detail = f"as the boxes of {shown_by} show" if shown_by else "as all boxes of the file show together"
+            problems.append(Problem(place, "noted", units.word, detail))
         if outlined := sum(item.outlined for item in boxes):
             detail = f"of {outlined} outlines without a bbox the hull is taken"
             problems.append(Problem(place, "noted", "with outlines", detail))

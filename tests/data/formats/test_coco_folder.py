@@ -432,3 +432,50 @@ def test_lvis(tmp_path):
     assert "dropped 1 box (other class)" in load_split(some, "train").report.summary()
     with pytest.raises(ValueError, match=r"no class 'clas 12' \(near: 'class 12', .*it has 1,203: class 1, "):
         with_classes(Config(data=str(root), classes=("clas 12",)))
+
+
+FAR = [0.45, 0.4, 0.9, 0.9]
+"""Corners, in shares, that reach beyond the image if they are read as sides; `NEAR` are within it either way."""
+NEAR = [0.1, 0.1, 0.4, 0.5]
+SIDES = [0.6, 0.5, 0.2, 0.3]
+
+
+def with_boxes(names, share, fractions=False, **extra):
+    """One file whose boxes are these shares of the images, in pixels unless they are fractions."""
+    content = json.loads(instances(*names))
+    scale = [1] * 4 if fractions else [WIDTH, HEIGHT] * 2
+    for annotation in content["annotations"]:
+        annotation["bbox"] = [share[i] * scale[i] for i in range(4)]
+    return json.dumps(content | extra)
+
+
+def first_boxes(path, **settings):
+    config = with_classes(Config(data=str(path), image_size=8, **settings))
+    loaded = [load_split(config, split) for split in ("train", "val")]
+    return [dataset.examples.boxes[0, 0].tolist() for dataset in loaded], loaded[1].report
+
+
+@pytest.mark.parametrize("fractions", [False, True])
+@pytest.mark.parametrize("named", [None, "y"])
+def test_a_small_file_is_read_as_the_other_splits_show(tmp_path, fractions, named):
+    own, other = ("x.json", "y.json") if named else ("train.json", "val.json")
+    files = {own: with_boxes(TWO, FAR, fractions), other: with_boxes(("a.png", "b.png"), NEAR, fractions)}
+    root = write_tree(tmp_path / "data", files | dict.fromkeys((*TWO, "a.png", "b.png"), 10))
+    boxes, report = first_boxes(root / own if named else root, val_split=named)
+    np.testing.assert_allclose(boxes, [[0.4, 0.45, 0.9, 0.9], [0.1, 0.1, 0.5, 0.4]], atol=1e-6)
+    assert {problem.kind for problem in report.problems} == {f"with bbox as corners{' in fractions' * fractions}"}
+    assert f"{own} show" in report.problems[0].detail
+    (root / own).write_text(with_boxes(TWO, [0.1, 0.1, 0.2, 0.2], fractions))  # now nothing shows corners
+    boxes, _ = first_boxes(root / own if named else root, val_split=named)
+    np.testing.assert_allclose(boxes[1], [0.1, 0.1, 0.6, 0.5], atol=1e-6)
+
+
+def test_files_that_are_sure_keep_their_own_way(tmp_path):
+    files = {"train.json": with_boxes(TWO, FAR), "val.json": with_boxes(("a.png", "b.png"), SIDES)}
+    root = write_tree(tmp_path / "data", files | dict.fromkeys((*TWO, "a.png", "b.png", "c.png"), 10))
+    boxes, report = first_boxes(root)
+    np.testing.assert_allclose(boxes, [[0.4, 0.45, 0.9, 0.9], [0.5, 0.6, 0.8, 0.8]], atol=1e-6)
+    assert not report.problems
+    (root / "test.json").write_text(with_boxes(["c.png"], NEAR))
+    with pytest.raises(ValueError, match=r"test\.json has boxes .*train\.json can only be corners, .*val\.json"):
+        load_split(with_classes(Config(data=str(root), image_size=8)), "test")
