@@ -26,7 +26,9 @@ val, must have no picture in common. `image_ids` and `category_ids` give the num
 **Images** are looked up among the names below the folder, as a path from there or by the longest tail of `file_name`
 that is one; case, backslashes, URL's code and a missing ending make no difference. Of several, those in a folder that
 is called after the split count: `a.jpg` of val.json is `val/a.jpg`, and if that is not there, `train/a.jpg` is not
-taken for it. A `file_name` never becomes part of a path. Links are followed as the file system does.
+taken for it. Folders in `file_name` may be of another machine; but where those of some entries are there, an entry
+whose folder is not is `missing`: `vidA/1.jpg` is not `vidB/1.jpg`. A `file_name` never becomes part of a path. Links
+are followed as the file system does.
 
 **LVIS.** `coco_url` stands in for `file_name`. Not every object of every class is annotated there, and
 `neg_category_ids` and `not_exhaustive_category_ids` say where; here all that is not annotated is background, which is

@@ -6,13 +6,15 @@ URL's code, as an address. It is looked up among the names below the folder and 
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from jaxssd.data.formats.coco_values import Id
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, list_files, plain_path, without_suffix
+from jaxssd.data.formats.split_lists import leads_out
 from jaxssd.data.formats.split_names import split_word, split_words
 
 
@@ -67,8 +69,10 @@ class ImageIndex:
         if path in found:
             return (path,)
         tails = {hit: _common_tail(without_suffix(hit), without_suffix(path)) for hit in found}
+        if len(found) > 1:
+            tails = {hit: tail for hit, tail in tails.items() if not _of_another_split(path, hit)} or tails
         longest = max(tails.values())
-        best = [hit for hit in found if tails[hit] == longest]
+        best = [hit for hit, tail in tails.items() if tail == longest]
         if split := split_word(source):
             ranks = {hit: _agreement(hit.split("/")[:-longest], source, split) for hit in best}
             highest = max(ranks.values())
@@ -76,6 +80,40 @@ class ImageIndex:
                 return ()
             best = [hit for hit in best if ranks[hit] == highest]
         return tuple(best) if len({self.identity(hit) for hit in best}) > 1 else (best[0],)
+
+    def find_all(self, file_names: Mapping[Id, str], source: str = "") -> dict[Id, tuple[str, ...]]:
+        """The images that the names in one file can mean.
+
+        Folders in a name may be those of another machine, and then tell nothing. Where those of some names are found
+        they mean something, and a name whose folder is not there is no image of another one: `vidA/1.jpg` is not
+        `vidB/1.jpg`. Nor is `val/1.jpg` then `train/1.jpg`, or ever one of another split than `source` is called after.
+
+        Args:
+            file_names: by anything that tells them apart.
+            source: as for `find`.
+
+        Returns:
+            Paths relative to `root`, by the same.
+        """
+        found = {key: self.find(name, source) for key, name in file_names.items()}
+        loose: dict[Id, str] = {}  # whose folder is not that of the image
+        believed: set[int | None] = set()
+        for key, hits in found.items():
+            path = clean_name(file_names[key])
+            if not hits or "/" not in path:
+                continue
+            place = f"{self.root.absolute().name}/{hits[0]}"
+            if _common_tail(without_suffix(place), without_suffix(path)) == 1 or _of_another_split(path, hits[0]):
+                loose[key] = path
+            else:
+                believed.add(_origin(file_names[key]))
+        split = split_word(source)
+        for key, path in loose.items():
+            another = _of_another_split(path, found[key][0])
+            of_source = split is None or split in _splits_in(found[key][0])
+            if _origin(file_names[key]) in believed or (another and (believed or not of_source)):
+                found[key] = ()
+        return found
 
     def identity(self, path: str) -> tuple[int, int] | str:
         """What tells a file from others, however it is reached; its path if it is not there."""
@@ -122,6 +160,26 @@ def _readings(file_name: str) -> Iterator[str]:
     yield path
     if "%" in path:
         yield plain_path(unquote(path))
+
+
+def _origin(file_name: str) -> int | None:
+    """What names that are written alike have in common: paths of another machine their depth, others nothing."""
+    return clean_name(file_name).count("/") if leads_out(file_name) or "://" in file_name else None
+
+
+def _of_another_split(path: str, hit: str) -> bool:
+    """Whether two paths are in folders that are called after different splits."""
+    own, others = _splits_in(path), _splits_in(hit)
+    return bool(own and others) and own.isdisjoint(others)
+
+
+def _splits_in(path: str) -> frozenset[str]:
+    return _splits_of_folders(path.rpartition("/")[0])
+
+
+@lru_cache(maxsize=1024)
+def _splits_of_folders(folder: str) -> frozenset[str]:
+    return frozenset(split for part in folder.split("/") if (split := split_word(part)))
 
 
 def _common_tail(one: str, other: str) -> int:

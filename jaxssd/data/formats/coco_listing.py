@@ -93,7 +93,7 @@ def read_listing(path: Path, images: ImageIndex, source: str) -> Listing:
     """
     instances = read_instances(path)
     names = _unique_names(path, instances)
-    hits = {number: images.find(entry.file_name, source) for number, entry in instances.images.items()}
+    hits = images.find_all({number: entry.file_name for number, entry in instances.images.items()}, source)
     instances = _with_evidence(path, images.root, instances, hits)
     return Listing(
         path=path,

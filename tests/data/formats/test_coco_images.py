@@ -122,3 +122,31 @@ def test_any_name_is_a_path_downwards(name):
 def test_any_name_is_looked_up(tmp_path_factory, name):
     images = ImageIndex(tmp_path_factory.mktemp("empty"))
     assert images.find(name, name) == images.find(f"http://[{name}") == images.find(f"%{name}") == ()
+
+
+def found(images, *names, source=""):
+    return [hits[0] if len(hits) == 1 else hits for hits in images.find_all(dict(enumerate(names)), source).values()]
+
+
+@pytest.mark.parametrize("start", ["", "/home/anna/", "https://host/", "C:\\set\\"])
+def test_a_frame_of_another_video_is_not_taken(tmp_path, start):
+    images = index(tmp_path, *(f"images/vidB/{number}.jpg" for number in (1, 2, 3)))
+    names = [f"{start}{name}" for name in ("vidA/1.jpg", "vidB/2.jpg", "vidB/3.jpg")]
+    assert found(images, *names) == [(), "images/vidB/2.jpg", "images/vidB/3.jpg"]
+    named = ImageIndex(tmp_path / "images/vidB")
+    assert found(named, *names) == [(), "2.jpg", "3.jpg"]
+
+
+def test_a_picture_of_another_split_is_not_taken(tmp_path):
+    images = index(tmp_path, "images/train/0.jpg", "images/train/1.jpg", "images/train/images/2.jpg")
+    assert found(images, "val/0.jpg", "train/1.jpg", source="train") == [(), "images/train/1.jpg"]
+    assert found(images, "val/images/2.jpg", "train/1.jpg", source="train") == [(), "images/train/1.jpg"]
+    assert found(images, "val/0.jpg", source="val") == [()]
+
+
+def test_folders_of_another_machine_tell_nothing(tmp_path):
+    images = index(tmp_path, "images/train/0.jpg", "images/train/1.jpg")
+    assert found(images, "x/0.jpg", "y/1.jpg") == ["images/train/0.jpg", "images/train/1.jpg"]
+    assert found(images, "val2017/0.jpg", "1.jpg", source="train") == ["images/train/0.jpg", "images/train/1.jpg"]
+    mixed = "images/train/0.jpg", "../../media/upload/1/1.jpg"  # of Label Studio
+    assert found(images, *mixed) == ["images/train/0.jpg", "images/train/1.jpg"]
