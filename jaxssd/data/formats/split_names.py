@@ -93,12 +93,6 @@ def splits_of(names: Iterable[str]) -> dict[str, str]:
     return exact | {name: split for group in groups for name, split in group.items()}
 
 
-def split_part(parts: Sequence[str]) -> int | None:
-    """Which of the folders of a path says its split: the first that does, or else the first that does at its end."""
-    found = next((number for number, part in enumerate(parts) if split_name(part)), None)
-    return found if found is not None else next((n for n, part in enumerate(parts) if split_at_end(part)), None)
-
-
 def find_split(name: str, splits: Collection[str]) -> str | None:
     """The split that a user means by a name, in any case and by any word for it.
 

@@ -77,11 +77,14 @@ def looks_like_voc(root: Path) -> bool:
 def data_sets_within(root: Path) -> list[Path]:
     """Folders one or two levels down that are data sets of their own, as in `VOCdevkit/VOC2007`; no folder of a split.
 
-    A data set has a folder of annotations and one of images.
+    A data set has a folder of annotations and one of images. With lists of its own it is one, even if it is called
+    `VOC2007_test`.
     """
     found: list[Path] = []
-    for name, is_folder in children(root).items():
-        if is_folder and not split_name(name):
+    folders = [name for name, is_folder in children(root).items() if is_folder]
+    splits = splits_of(folders)
+    for name in folders:
+        if name not in splits or (not split_name(name) and find_lists(root / name)):
             inner = [child for child, is_inner in children(root / name).items() if is_inner and not split_name(child)]
             found += [root / name, *(root / name / child for child in inner)]
     return [path for path in found if all(role_folders(path))]

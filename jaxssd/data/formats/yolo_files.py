@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, fold, list_files, read_annotation, without_suffix
-from jaxssd.data.formats.split_names import split_at_end, split_name
+from jaxssd.data.formats.split_names import split_at_end, split_name, splits_of
 from jaxssd.data.formats.voc_files import looks_like_voc
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
@@ -239,7 +239,8 @@ def looks_like_yolo(root: Path) -> bool:
     files = [name.lower() for name, is_folder in inside.items() if not is_folder]
     named = any(map(_is_description, files))
     below = [root / name for name in folders]
-    own = [path for path in below if not split_name(path.name) and _has_names(path)] if not named else []
+    called = splits_of(folders)
+    own = [path for path in below if path.name not in called and _has_names(path)] if not named else []
     splits = [root, *(path for path in below if path not in own)]  # less those that are data sets themselves
     deeper = [path / name for path in splits[1:] for name, is_folder in children(path).items() if is_folder]
     unnamed = False

@@ -15,7 +15,7 @@ from pathlib import Path
 from jaxssd.data.formats.files import MAX_DEPTH, descend, plain_path
 from jaxssd.data.formats.outside import ListedOutside, found_outside
 from jaxssd.data.formats.split_lists import Lookup, called_after_splits, leads_out, read_lines, resolve
-from jaxssd.data.formats.split_names import split_part
+from jaxssd.data.formats.split_names import split_name
 from jaxssd.data.formats.yolo_files import IMAGE_FOLDERS
 from jaxssd.data.formats.yolo_yaml import Stated
 
@@ -186,13 +186,12 @@ def _find(written: str, folder: Path) -> Path | None:
     parts = plain_path(written).split("/")
     if len(parts) > MAX_DEPTH:
         return None
-    last = split_part(parts)
     for start in range(len(parts)):
         if start and len(parts) == start + 1 and parts[start].lower() in IMAGE_FOLDERS:
             return None  # any data set has such a folder
         if found := descend(folder, "/".join(parts[start:])):
             return found if os.path.exists(found) else None
-        if start == last:
+        if split_name(parts[start]):
             return None
     return None
 

@@ -64,6 +64,22 @@ def test_folders_of_a_splits_images_and_labels(layout, words, tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["yolo", "voc"])
+def test_folders_of_splits_with_folders_of_images_in_them(layout, tmp_path):
+    """As LabelImg leaves them; with lists of its own a folder is a data set itself."""
+    places = [("cars_train", "a"), ("cars_train", "b"), ("cars_val", "c")]
+    labels, ending, content = ("labels", ".txt", LINE) if layout == "yolo" else ("annotations", ".xml", voc_xml("car"))
+    tree = {f"{split}/images/{name}.jpg": 1 for split, name in places}
+    tree |= {f"{split}/{labels}/{name}{ending}": content for split, name in places}
+    tree |= {f"{split}/{labels}/classes.txt": TWO for split in ("cars_train", "cars_val")}
+    root = write_tree(tmp_path, tree)
+    assert [names_of(ids) for ids in choose_splits(open_source(Config(data=str(root))))[:2]] == [["a", "b"], ["c"]]
+    if layout == "voc":
+        write_tree(root, {"cars_train/ImageSets/Main/train.txt": "a"})
+        with pytest.raises(ValueError, match=r"Did you mean .*cars_train\?"):
+            open_source(Config(data=str(root)))
+
+
+@pytest.mark.parametrize("layout", ["yolo", "voc"])
 def test_folders_of_classes_are_no_splits(layout, tmp_path):
     """Nor are pictures, whatever they are called."""
     ending, content = (".txt", LINE) if layout == "yolo" else (".xml", voc_xml("car"))

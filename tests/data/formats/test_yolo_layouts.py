@@ -50,6 +50,10 @@ LAYOUTS = {
         **below("images/t1", "images/v1"),
         "data.yaml": NAMES + "path: ../datasets/cars\ntrain: images/t1\nval: images/v1\n",
     },
+    "paths of another machine, in a folder for training": {
+        **below("images/t1", "images/v1"),
+        "data.yaml": NAMES + "train: /home/me/yolo_train/images/t1\nval: /home/me/yolo_train/images/v1\n",
+    },
     "path above": {
         **{f"set/{path}": content for path, content in below("images/t1", "images/v1").items()},
         "data.yaml": NAMES + "path: set\ntrain: images/t1\nval: images/v1\n",
