@@ -13,14 +13,15 @@ from jaxssd.data.class_filter import require_classes
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.formats import tfds
 from jaxssd.data.formats.coco import COCOJson, default_images_folder
-from jaxssd.data.formats.coco_folder import COCOFile, find_coco_files, open_coco_folder
+from jaxssd.data.formats.coco_folder import COCOFile, find_coco_files, may_be_coco, open_coco_folder
 from jaxssd.data.formats.coco_foreign import explain_file
 from jaxssd.data.formats.coco_listing import json_stem
+from jaxssd.data.formats.coco_source import COCOSource
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, contents
 from jaxssd.data.formats.voc import VOCFolder
 from jaxssd.data.formats.voc_files import looks_like_voc, role_folders
 from jaxssd.data.formats.yolo import YOLOFolder
-from jaxssd.data.formats.yolo_files import looks_like_yolo, may_be_yolo
+from jaxssd.data.formats.yolo_files import NAMES_FILES, looks_like_yolo, may_be_yolo
 from jaxssd.data.read import read
 from jaxssd.data.source import ChosenSplits, Source, choose_splits
 
@@ -30,6 +31,9 @@ _TABLES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 """Endings of files that hold annotations of other tools."""
 
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+
+_DESCRIPTIONS = (".yaml", ".yml", ".names", ".data")
+"""Endings of the files by which YOLO describes a data set."""
 
 _FEW = 50  # folders that are looked into for a hint
 
@@ -117,7 +121,11 @@ def notes_on_splits(config: Config, option: str, *, split: str = "train") -> lis
     if config.data in NAMES and config.data not in tfds.NAMES:
         return []
     source = open_source(config)
-    notes = [*source.remarks(), *(_chosen(source, config).notes if split in ("train", "val") else ())]
+    notes = [
+        *_passed_over(Path(config.data), source),
+        *source.remarks(),
+        *(_chosen(source, config).notes if split in ("train", "val") else ()),
+    ]
     if notes and config.val_split is None and (others := source.other_splits()) and "val" not in source.split_names():
         named = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
         notes[-1] += f"; beside it lie {named}: {option} NAME takes one of them"
@@ -153,15 +161,16 @@ def open_source(config: Config) -> Source:
         raise ValueError(foreign)
     if path.is_file():
         raise ValueError(_no_data_set(path))
-    if looks_like_yolo(path):
+    coco_files = find_coco_files(path)
+    if looks_like_yolo(path) and not (coco_files and _names_no_classes(path)):
         return YOLOFolder(path)
-    if not any(path.glob("Annotations/*.xml")) and (coco_files := find_coco_files(path)):
+    if coco_files and not _has_xml_annotations(path):
         stamps = tuple((file.path, *_stamp(file.path)) for file in coco_files)
         return _open_folder(path, coco_files, Path(config.images) if config.images else None, stamps)
     is_voc = all(role_folders(path)) or looks_like_voc(path)
     if not (is_voc and _has_xml(path)) and (foreign := _foreign_file(path)):
         raise ValueError(foreign)
-    if not is_voc and (files := _json_files(path)):
+    if not is_voc and (files := [file for file in _json_files(path) if may_be_coco(file)]):
         raise ValueError(f"{path} is a folder; is it a COCO data set? Name the file, --data {files[0]}, and --images")
     if not is_voc and (deeper := _data_set_below(path)):
         raise ValueError(f"{path} is no data set itself, it has {contents(path)}. Did you mean --data {deeper}?")
@@ -171,6 +180,33 @@ def open_source(config: Config) -> Source:
     if not is_voc and archives:
         raise ValueError(f"{path} has no images that are annotated, but {archives[0]}: unpack it")
     return VOCFolder(path)
+
+
+def _passed_over(path: Path, source: Source) -> list[str]:
+    """A line about annotations of another format that lie beside those that are read."""
+    if isinstance(source, VOCFolder) and (files := find_coco_files(path)):
+        return [f"XML is read, and not {files[0].path.relative_to(path)} beside it: --data {files[0].path} takes that"]
+    if isinstance(source, COCOSource) and path.is_dir() and looks_like_yolo(path):
+        return ["COCO's JSON is read, and not the labels beside it, whose classes no data.yaml or classes.txt names"]
+    return []
+
+
+def _names_no_classes(path: Path) -> bool:
+    """Whether nothing in a folder, or one or two levels down, names classes as YOLO does."""
+    pending = [(path, 0)]
+    while pending:
+        folder, depth = pending.pop()
+        inside = children(folder)
+        if any(name.lower() in NAMES_FILES or (not depth and name.lower().endswith(_DESCRIPTIONS)) for name in inside):
+            return False
+        if depth < 2:
+            pending += [(folder / name, depth + 1) for name, is_folder in inside.items() if is_folder]
+    return True
+
+
+def _has_xml_annotations(path: Path) -> bool:
+    """Whether a folder called after annotations has XML in it."""
+    return any(name.lower().endswith(".xml") for folder in role_folders(path)[0] for name in children(path / folder))
 
 
 def _no_data_set(path: Path) -> str:

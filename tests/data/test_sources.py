@@ -145,7 +145,7 @@ def test_what_is_not_there_or_does_not_go_together_is_told(folder, tmp_path):
     (tmp_path / "coco/annotations").mkdir(parents=True)
     with pytest.raises(ValueError, match="but annotations/"):
         open_source(Config(data=str(tmp_path / "coco")))
-    (tmp_path / "coco/annotations/train.json").write_text("{}")
+    (tmp_path / "coco/annotations/train.json").write_text('{"meta": {}, "images": [], "annotations": []}')
     with pytest.raises(ValueError, match=r"COCO data set\? Name the file, --data .*annotations/train\.json"):
         open_source(Config(data=str(tmp_path / "coco")))
     (tmp_path / "coco/data.yaml").write_text("")

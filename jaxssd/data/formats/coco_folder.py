@@ -24,8 +24,17 @@ from jaxssd.data.formats.split_names import split_word
 
 _ORDER = ("train", "trainval", "val", "test")
 _OTHER_KINDS = ("captions_", "stuff_", "panoptic_", "image_info_", "person_keypoints_")
-_ANNOTATION_FOLDERS = ("annotations", "annotation", "labels", "json")
+_ANNOTATION_FOLDERS = (
+    *("annotations", "annotation", "annots", "annot", "anns", "ann", "labels", "label"),
+    *("json", "jsons", "coco", "coco_annotations", "annotations_coco"),
+)
 _FIRST_KEY = re.compile(rb'\s*\{\s*"(images|annotations|categories|info|licenses|license|type|videos)"\s*:')
+_SCALAR = rb'"[^"]{0,99}"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[-+.\w]+)\s*,\s*'
+_LATER_KEY = re.compile(rb"\s*\{\s*(?:" + _SCALAR + rb')+"(images|annotations|categories|info|licenses|videos)"\s*:')
+_LIST = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
+
+_HEAD = 16_384
+"""Bytes of a file by which it is told."""
 
 
 class COCOFile(NamedTuple):
@@ -54,7 +63,7 @@ def find_coco_files(root: Path) -> tuple[COCOFile, ...]:
     """
     found = []
     for folder, split in ((root, None), *_subfolders(root)):
-        files = [path for path in _json_files(folder) if _begins_like_coco(path)]
+        files = [path for path in _json_files(folder) if begins_like_coco(path)]
         found += [COCOFile(path, split_word(_stem(path)) or split) for path in files]
     plain = [file for file in found if not file.path.name.lower().startswith(_OTHER_KINDS)]
     chosen = plain or [file for file in found if file.path.name.lower().startswith("person_keypoints_")]
@@ -221,14 +230,27 @@ def _json_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names) if name[0] != "."]
 
 
-def _begins_like_coco(path: Path) -> bool:
+def begins_like_coco(path: Path) -> bool:
+    """Whether the first key of a file is one of COCO's, or the first that has more than a word or a number."""
+    head = _head(path)
+    return bool(_FIRST_KEY.match(head) or (_LATER_KEY.match(head) and _LIST.search(head)))
+
+
+def may_be_coco(path: Path) -> bool:
+    """Whether one of COCO's lists is anywhere in a file's beginning."""
+    head = _head(path)
+    return head.lstrip().startswith(b"{") and bool(_LIST.search(head))
+
+
+def _head(path: Path) -> bytes:
+    """The beginning of a file, unpacked and in UTF-8; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
-            head = file.read(4096)
+            head = file.read(_HEAD)
         if head[:2] == b"\x1f\x8b":
-            head = zlib.decompressobj(wbits=31).decompress(head, 4096)
+            head = zlib.decompressobj(wbits=31).decompress(head, _HEAD)
     except (OSError, zlib.error):
-        return False
+        return b""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         head = head.decode("utf-16", errors="ignore").encode()  # told what it is, once it is read
-    return bool(_FIRST_KEY.match(head.removeprefix(b"\xef\xbb\xbf")))
+    return head.removeprefix(b"\xef\xbb\xbf")

@@ -15,6 +15,9 @@ _EXPORTS = {
     "Labelbox's": "its Python package converts an export to COCO",
     "BDD100K's": "its toolkit has bdd100k.label.to_coco",
     "Datumaro's": "export COCO, or `datum convert -f coco`",
+    "FiftyOne's own": "its export has dataset_type COCODetectionDataset",
+    "VoTT's": "its export has Pascal VOC",
+    "a list of results, as a detector writes them": "name the file of instances, such as instances_val2017.json",
     "of COCO's captions, without boxes": "name the file of instances, such as instances_train2017.json",
     "of COCO's panoptic segments": "name the file of instances, such as instances_train2017.json",
     "a list of images only, as COCO's image_info_test-dev2017.json": "it has no boxes to train on or to score with",
@@ -118,6 +121,10 @@ def _name_of(value: Mapping[str, Any]) -> str | None:
         return "Datumaro's"
     if "data_row" in keys:
         return "Labelbox's"
+    if "samples" in keys or {"media_type", "sample_fields"} <= keys or {"name", "media_type", "version"} <= keys:
+        return "FiftyOne's own"
+    if {"asset", "regions"} <= keys or ("assets" in keys and keys & {"visitedAssets", "tags", "securityToken"}):
+        return "VoTT's"
     if "segments_info" in annotation:
         return "of COCO's panoptic segments"
     if "caption" in annotation:
@@ -142,6 +149,8 @@ def _name_of_list(values: list[Any]) -> str | None:
         return "Labelbox's"
     if "name" in keys and ("labels" in keys or "frames" in keys):
         return "BDD100K's"
+    if {"image_id", "score"} <= keys:
+        return "a list of results, as a detector writes them"
     return _name_of(first)
 
 

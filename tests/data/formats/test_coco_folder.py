@@ -9,8 +9,9 @@ import pytest
 from jaxssd.config import Config
 from jaxssd.data.formats.coco import COCOJson
 from jaxssd.data.formats.coco_folder import COCOFolder, find_coco_files
+from jaxssd.data.formats.voc import VOCFolder
 from jaxssd.data.sources import default_split, load_split, notes_on_splits, open_source, with_classes
-from tests.data.trees import BOX, HEIGHT, WIDTH, write_tree
+from tests.data.trees import BOX, HEIGHT, LINE, WIDTH, voc_xml, write_tree
 
 GREYS = {"train": 10, "val": 200, "test": 100}
 """Of the pictures of each split; so it is seen which file an entry led to."""
@@ -99,6 +100,19 @@ LAYOUTS = {
         **pictures("train", "Images/train/0000.png", "Images/train/0001.png"),
         **pictures("val", "Images/val/0000.png", "Images/val/0001.png"),
     },
+    "Ultralytics' COCO, whose labels have no names": {
+        "annotations/instances_train2017.json": instances(*TWO),
+        "annotations/instances_val2017.json": instances(*TWO),
+        **pictures("train", "images/train2017/0000.png", "images/train2017/0001.png"),
+        **pictures("val", "images/val2017/0000.png", "images/val2017/0001.png"),
+        **dict.fromkeys(("labels/train2017/0000.txt", "labels/val2017/0000.txt"), LINE),
+    },
+    "a folder ann": {
+        "ann/train.json": instances(*TWO),
+        "ann/val.json": '{"version": "1.0", "year": 2024, ' + instances(*TWO)[1:],
+        **pictures("train", "img/train/0000.png", "img/train/0001.png"),
+        **pictures("val", "img/val/0000.png", "img/val/0001.png"),
+    },
     "packed": {
         "annotations/lvis_v1_train.json.gz": gzip.compress(instances(*TWO).encode()),
         "annotations/lvis_v1_val.json.gz": gzip.compress(instances(*TWO).encode()),
@@ -115,7 +129,9 @@ def test_splits_are_followed(layout, tmp_path):
     config = with_classes(Config(data=str(root), image_size=8))
     assert config.classes == ("cup",)
     assert default_split(config) == "val"
-    assert notes_on_splits(config, "--val-split") == []
+    assert [note[:38] for note in notes_on_splits(config, "--val-split")] == (
+        ["COCO's JSON is read, and not the label"] if "Ultra" in layout else []
+    )
     assert load_split(config, "train").ids[0].startswith("train/")
     assert load_split(config, "val").ids[0].startswith("val/")
 
@@ -354,10 +370,18 @@ def test_a_class_that_only_the_validation_file_lists(tmp_path):
     assert splits_of(root) == PAIR
 
 
+@pytest.mark.parametrize("folder", ["Annotations", "annotations", "xmls"])
+def test_xml_annotations_come_before_a_coco_file_with_a_word(tmp_path, folder):
+    files = {f"{folder}/{name}.xml": voc_xml("cup") for name in "ab"} | dict.fromkeys(
+        ("images/a.jpg", "images/b.jpg"), 1
+    )
+    root = write_tree(tmp_path / "voc", files | {"instances.json": instances("a.jpg")})
+    config = Config(data=str(root))
+    assert isinstance(open_source(config), VOCFolder)
+    assert notes_on_splits(config, "--val-split")[0].startswith("XML is read, and not instances.json beside it: --data")
+
+
 def test_other_formats_are_not_taken_for_coco(tmp_path):
-    xml = "<annotation><object><name>cup</name></object></annotation>"
-    voc = {"Annotations/a.xml": xml, "JPEGImages/a.jpg": 1, "instances.json": instances("a.jpg")}
-    assert not isinstance(open_source(Config(data=str(write_tree(tmp_path / "voc", voc)))), COCOJson | COCOFolder)
     yolo = {"images/a.jpg": 1, "labels/a.txt": "", "classes.txt": "cup", "instances.json": instances("a.jpg")}
     assert not isinstance(open_source(Config(data=str(write_tree(tmp_path / "yolo", yolo)))), COCOJson | COCOFolder)
     assert find_coco_files(write_tree(tmp_path / "x", {"a.json": '{"shapes": []}', ".b.json": instances("a")})) == ()
@@ -380,6 +404,7 @@ def test_the_first_words_tell_a_file(tmp_path):
         "b.JSON": '{"type":"instances"}',
         "c.json.gz": gzip.compress(b'{"images": []}'),
         "d.json": '{"categories" : []}',
+        "da.json": '{"version": "a \\"b", "year": -2.5e3, "done": true, "info": {"images": [1]}}',
     }
     others = {
         "e.json": "[]",
@@ -387,6 +412,8 @@ def test_the_first_words_tell_a_file(tmp_path):
         "g.json.gz": "damaged",
         "h.json": "",
         "i.txt": '{"info": 1}',
+        "j.json": '{"version": "1", "shapes": [], "images": []}',
+        "k.json": '{"name": "x", "info": {}, "tags": []}',
     }
     root = write_tree(tmp_path / "data", heads | others)
     assert [file.path.name for file in find_coco_files(root)] == list(heads)

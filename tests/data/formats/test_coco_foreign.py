@@ -66,6 +66,13 @@ FOREIGN = {
     "lines of anything": ('{"a": 1}\n{"a": 2}', "is JSON lines, a value on each line, .*expected is COCO's"),
     "lines of labelbox": ('{"data_row": {}}\n{"data_row": {}}\n', "Labelbox's"),
     "results": ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}], "is a list of results"),
+    "fiftyone": (
+        {"name": "x", "version": "1.0", "media_type": "image", "info": {}, "tags": []},
+        "FiftyOne's own, .*COCODetectionDataset",
+    ),
+    "fiftyone samples": ({"samples": [{"filepath": "data/a.jpg"}]}, "FiftyOne's own"),
+    "vott": ({"name": "x", "securityToken": "x", "tags": [], "assets": {"1": {}}}, "VoTT's, .*Pascal VOC"),
+    "vott asset": ({"asset": {"id": "1"}, "regions": [], "version": "2.2.0"}, "VoTT's"),
     "nothing known": ({"a": 1}, "has no list images and no list annotations and no list categories; expected"),
     "one caption of three lists": (
         {"images": IMAGES, "annotations": [CAPTION], "categories": []},
@@ -117,7 +124,18 @@ def test_tables(tmp_path, header, expected, name):
 
 def test_what_looks_like_nothing_known(tmp_path):
     root = write_tree(tmp_path / "data", {"a.csv": "a,b\n", "b.json": "{", "c.json": b"\xff\xfe", "d.json": "[" * 9999})
-    with pytest.raises(ValueError, match="is a folder; is it a COCO data set"):
+    with pytest.raises(ValueError, match=r"not in PASCAL VOC layout nor in any other that is read: it has a\.csv, b"):
+        open_source(Config(data=str(root)))
+    write_tree(root, {"misc/metadata.json": '{"a": 1}', "misc/set.json": '{"version": 1, "images": []}'})
+    with pytest.raises(ValueError, match=r"is a folder; is it a COCO data set\? Name the file, --data .*set\.json"):
+        open_source(Config(data=str(root)))
+
+
+@pytest.mark.parametrize("name", ["fiftyone", "fiftyone samples", "vott", "vott asset", "results"])
+def test_a_folder_of_other_json_is_named_for_what_it_is(tmp_path, name):
+    value, expected = FOREIGN[name]
+    root = write_tree(tmp_path / "data", {"data/a.jpg": 1, "metadata.json": text(value)})
+    with pytest.raises(ValueError, match=rf"metadata\.json looks like {expected.removeprefix('is ')}"):
         open_source(Config(data=str(root)))
 
 
