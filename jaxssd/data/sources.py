@@ -121,6 +121,8 @@ def notes_on_splits(config: Config, option: str, *, split: str = "train") -> lis
     if config.data in NAMES and config.data not in tfds.NAMES:
         return []
     source = open_source(config)
+    if split not in ("train", "val", "all"):
+        source.split_ids(split)  # what is to be read anyway may have a remark
     notes = [
         *_passed_over(Path(config.data), source),
         *source.remarks(),

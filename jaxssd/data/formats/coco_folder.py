@@ -21,6 +21,7 @@ from jaxssd.data.formats.coco_images import ImageIndex
 from jaxssd.data.formats.coco_listing import Listing, json_stem, read_listing
 from jaxssd.data.formats.coco_source import COCOSource
 from jaxssd.data.formats.split_names import split_word
+from jaxssd.data.source import TRAIN_SPLITS, remark_on_test
 
 _ORDER = ("train", "trainval", "val", "test")
 _OTHER_KINDS = ("captions_", "stuff_", "panoptic_", "image_info_", "person_keypoints_")
@@ -35,6 +36,9 @@ _LIST = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
 
 _HEAD = 16_384
 """Bytes of a file by which it is told."""
+
+_MAX_EXTRA = 20_000_000
+"""Bytes of a file that is read for a remark alone."""
 
 
 class COCOFile(NamedTuple):
@@ -127,6 +131,18 @@ class COCOFolder(COCOSource):
         """Files that are called after no split."""
         return tuple(sorted(map(_stem, self.others)))
 
+    def remarks(self) -> tuple[str, ...]:
+        """Images both to train and to test on; of a large file for `test` only once it has been asked for."""
+        paths = dict(self.splits)
+        test = paths.get("test")
+        if test is None or (test not in self._opened and _size(test) > _MAX_EXTRA):
+            return ()
+        try:
+            said = remark_on_test({split: self.split_ids(split) for split in paths if split in (*TRAIN_SPLITS, "test")})
+        except ValueError:
+            return ()  # an error of its own, once the split is asked for
+        return (said,) if said else ()
+
     def split_ids(self, split: str) -> tuple[str, ...]:
         """The images of a split.
 
@@ -197,6 +213,13 @@ def _only(root: Path, files: Sequence[COCOFile]) -> COCOFile:
             "beside it can be --val-split"
         )
     return named[0] if len(named) == 1 else files[0]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _stem(path: Path) -> str:

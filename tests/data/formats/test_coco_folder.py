@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxssd.config import Config
+from jaxssd.data import sources
 from jaxssd.data.formats.coco import COCOJson
 from jaxssd.data.formats.coco_folder import COCOFolder, find_coco_files
 from jaxssd.data.formats.voc import VOCFolder
@@ -506,3 +507,17 @@ def test_files_that_are_sure_keep_their_own_way(tmp_path):
     (root / "test.json").write_text(with_boxes(["c.png"], NEAR))
     with pytest.raises(ValueError, match=r"test\.json has boxes .*train\.json can only be corners, .*val\.json"):
         load_split(with_classes(Config(data=str(root), image_size=8)), "test")
+
+
+def test_images_that_are_trained_and_tested_on_are_said(tmp_path, monkeypatch):
+    files = {"train.json": instances(*TWO), "val.json": instances("b.png"), "test.json": instances("a.png", TWO[1])}
+    root = write_tree(tmp_path / "data", files | dict.fromkeys((*TWO, "a.png", "b.png"), 10))
+    config = Config(data=str(root))
+    (note,) = notes_on_splits(config, "--val-split")
+    assert note.startswith("test and train have 1 image in common, such as train/0001")
+    monkeypatch.setattr("jaxssd.data.formats.coco_folder._MAX_EXTRA", 10)  # too large to be read for a remark
+    sources._open_folder.cache_clear()
+    assert notes_on_splits(config, "--val-split") == []
+    assert notes_on_splits(config, "--split", split="test") == [note]
+    (root / "test.json").write_text("{}")
+    assert notes_on_splits(config, "--val-split") == []
