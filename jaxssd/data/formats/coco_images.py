@@ -4,6 +4,7 @@ A `file_name` is written on another machine and by another tool: with other fold
 URL's code, as an address. It is looked up among the names below the folder and never becomes part of a path.
 """
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,12 @@ from jaxssd.data.formats.coco_values import Id
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, list_files, plain_path, without_suffix
 from jaxssd.data.formats.split_lists import leads_out
 from jaxssd.data.formats.split_names import split_word, split_words
+from jaxssd.data.formats.voc_files import IMAGE_FOLDERS
+
+_MASKS = re.compile(
+    r"(?<![a-z])((ground_?truth|gt|label|labelmap|mask|trimap|annotation|seg|panoptic|semantic)s?(?![a-z])|segmentation)"
+)
+"""Names of folders of pictures that show what is in others."""
 
 
 def clean_name(file_name: str) -> str:
@@ -52,7 +59,8 @@ class ImageIndex:
 
         It is taken as a path from `root`; else the images of its last part count of which the longest tail is that of
         the name. Of several, those count whose folders are called as `source`, or after the split that it is called
-        after: `a.jpg` of `instances_train2017.json` is `train2017/a.jpg`, not `val2017/a.jpg`.
+        after: `a.jpg` of `instances_train2017.json` is `train2017/a.jpg`, not `val2017/a.jpg`. Of those left,
+        `masks/a.png` does not count beside others, nor any beside the only one in a folder called after images.
 
         Args:
             file_name: as some file has it.
@@ -79,6 +87,7 @@ class ImageIndex:
             if highest < 0 and split in self._splits:
                 return ()
             best = [hit for hit in best if ranks[hit] == highest]
+        best = _pictures(best)
         return tuple(best) if len({self.identity(hit) for hit in best}) > 1 else (best[0],)
 
     def find_all(self, file_names: Mapping[Id, str], source: str = "") -> dict[Id, tuple[str, ...]]:
@@ -160,6 +169,16 @@ def _readings(file_name: str) -> Iterator[str]:
     yield path
     if "%" in path:
         yield plain_path(unquote(path))
+
+
+def _pictures(hits: list[str]) -> list[str]:
+    """Those that are no masks, if there are others; of these the one in a folder called after images, if it is one."""
+    if len(hits) == 1:
+        return hits
+    folders = {hit: hit.lower().split("/")[:-1] for hit in hits}
+    rest = [hit for hit in hits if not any(map(_MASKS.search, folders[hit]))] or hits
+    inside = [hit for hit in rest if IMAGE_FOLDERS.intersection(folders[hit])]
+    return inside if len(inside) == 1 else rest
 
 
 def _origin(file_name: str) -> int | None:

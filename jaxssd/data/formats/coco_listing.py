@@ -74,7 +74,10 @@ class Listing:
             return "missing", f"{wanted} is below {root}; --images can name another folder"
         if len(hits) > 1:
             found = ", ".join(hits[:3]) + (f" and {len(hits) - 3} more" if len(hits) > 3 else "")
-            return "ambiguous", f"it can be {found}: write file_name as the path from {root}"
+            return (
+                "ambiguous",
+                f"it can be {found}: write file_name as the path from {root}, or name a folder with --images",
+            )
         if self.entries[hits[0]] > 1:
             return "ambiguous", f"{self.entries[hits[0]]} entries are of {hits[0]}, each with a part of its boxes"
         return None

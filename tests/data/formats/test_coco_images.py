@@ -150,3 +150,21 @@ def test_folders_of_another_machine_tell_nothing(tmp_path):
     assert found(images, "val2017/0.jpg", "1.jpg", source="train") == ["images/train/0.jpg", "images/train/1.jpg"]
     mixed = "images/train/0.jpg", "../../media/upload/1/1.jpg"  # of Label Studio
     assert found(images, *mixed) == ["images/train/0.jpg", "images/train/1.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["images/a.png", "masks/a.png"], ["images/a.png"]),
+        (["img/train/a.png", "train_masks/a.png"], ["img/train/a.png"]),
+        (["JPEGImages/a.png", "SegmentationClass/a.png", "thumbs/a.png"], ["JPEGImages/a.png"]),
+        (["pictures of cats/a.png", "Labels/a.png", "gt/a.png"], ["pictures of cats/a.png"]),
+        (["images/a.png", "images/masks/a.png"], ["images/a.png"]),
+        (["images/train/a.png", "images/val/a.png", "masks/train/a.png"], ["images/train/a.png"]),
+        (["images/1/a.png", "images/2/a.png", "masks/a.png"], ["images/1/a.png", "images/2/a.png"]),
+        (["masks/a.png", "labels/a.png"], ["labels/a.png", "masks/a.png"]),
+        (["left/a.png", "right/a.png"], ["left/a.png", "right/a.png"]),
+    ],
+)
+def test_masks_are_not_taken_for_images(tmp_path, paths, expected):
+    assert index(tmp_path, *paths).find("a.png", "train") == tuple(expected)
