@@ -13,11 +13,15 @@ from typing import NamedTuple
 
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, list_files
 from jaxssd.data.formats.split_lists import called_after_splits
-from jaxssd.data.formats.split_names import split_name, splits_of
+from jaxssd.data.formats.split_names import split_at_end, split_name, splits_of
 
 ANNOTATION_FOLDERS = {"annotations", "annotation", "annots", "xmls", "xml", "labels", "label"}
 IMAGE_FOLDERS = {"jpegimages", "jpegimage", "pngimages", "images", "image", "imgs", "img", "pictures", "photos"}
 """Names of folders in lower case."""
+
+_LIST_FOLDERS = {"splits", "split", "lists", "image_sets", "imageset"}
+_LIST_ENDINGS = (".txt", ".lst", ".list", "")
+"""Of equal names the earlier ending counts."""
 
 _MANY = 200  # entries of a folder that are looked at before it is taken for none of VOC's
 
@@ -93,20 +97,28 @@ def data_sets_within(root: Path) -> list[Path]:
 def find_lists(root: Path) -> dict[str, tuple[Path, ...]]:
     """The files that list images, by the name of their split.
 
-    They are those of `ImageSets/Main`; where there are none, of `ImageSets`, of another folder in it, of the root or of
-    the folder of annotations. In the last two only files count that are called after a split, such as `train_list.txt`.
+    They are those of `ImageSets/Main`; where there are none, of `ImageSets`, of another folder in it, of a folder
+    `Splits`, of the root or of the folder of annotations. In the last three only files count that are called after a
+    split, such as `train_list.txt`. A split that the first of these places has not is looked for in the others.
     """
-    sets = [root / name for name, is_folder in children(root).items() if is_folder and name.lower() == "imagesets"]
-    places = [path / name for path in sets for name, is_folder in children(path).items() if is_folder]
-    places.sort(key=lambda path: (path.name.lower() != "main", path.name))
-    for folder in [*places[:1], *sets, *places[1:]]:
-        if lists := _texts(folder):
-            return _by_split(lists)
-    noted = [root / name for name in children(root) if name.lower() in ANNOTATION_FOLDERS]
+    inside = [name for name, is_folder in children(root).items() if is_folder]
+    sets = [root / name for name in inside if name.lower() == "imagesets"]
+    below = [path / name for path in sets for name, is_folder in children(path).items() if is_folder]
+    below.sort(key=lambda path: (path.name.lower() != "main", path.name))
+    lists = [_texts(folder) for folder in [*below[:1], *sets, *below[1:]]]
+    others = [root / name for name in inside if name.lower() in _LIST_FOLDERS]
+    lists += [[path for path in _texts(folder) if split_at_end(path.stem)] for folder in others]
+    noted = [root / name for name in inside if name.lower() in ANNOTATION_FOLDERS]
     for folder in [root, *noted]:
-        if lists := [folder / name for names in called_after_splits(folder).values() for name in names]:
-            return _by_split(lists)
-    return {}
+        lists.append([folder / name for names in called_after_splits(folder).values() for name in names])
+    first, *later = [paths for paths in lists if paths] or [[]]
+    found = _by_split(first)
+    for paths in later:
+        usual = [path for path in paths if (split := split_name(path.stem)) and split not in found]
+        for split, named in _by_split(usual).items():
+            if not (split == "trainval" and "train" in found):  # that of VOC's layouts is another one
+                found[split] = named
+    return found
 
 
 def _below(root: Path, folder: str, suffixes: tuple[str, ...]) -> list[str]:
@@ -114,9 +126,15 @@ def _below(root: Path, folder: str, suffixes: tuple[str, ...]) -> list[str]:
 
 
 def _texts(folder: Path) -> list[Path]:
-    return [
-        folder / name for name, is_folder in children(folder).items() if not is_folder and name.lower().endswith(".txt")
-    ]
+    """Lists in a folder, by any name; without an ending, those that are called after a split."""
+    found: dict[str, Path] = {}
+    files = [name for name, is_folder in children(folder).items() if not is_folder]
+    for ending in _LIST_ENDINGS:
+        for name in files:
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() == ending and (suffix or split_at_end(name)):
+                found.setdefault(stem, folder / name)
+    return list(found.values())
 
 
 def _by_split(lists: list[Path]) -> dict[str, tuple[Path, ...]]:

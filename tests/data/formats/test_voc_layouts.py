@@ -53,6 +53,16 @@ LAYOUTS = {
     "ImageSets": voc("a", "b", "c") | split("ImageSets/"),
     "ImageSets in another case": voc("a", "b", "c") | split("imagesets/main/", "Train.TXT", "VAL.txt"),
     "ImageSets/Layout": voc("a", "b", "c") | split("ImageSets/Layout/"),
+    "Splits": voc("a", "b", "c") | split("Splits/"),
+    "lists with another ending": voc("a", "b", "c") | split("ImageSets/Main/", "train.lst", "val.list"),
+    "lists without an ending": voc("a", "b", "c") | split("ImageSets/Main/", "train", "val") | {"ImageSets/Main/x": ""},
+    "lists in the root, and one of all": voc("a", "b", "c")
+    | split("")
+    | {"ImageSets/Main/default.txt": "a\nb\nc\n", "ImageSets/Layout/train.txt.bak": "c"},
+    "lists in the root, and one of both": voc("a", "b", "c") | split("") | {"ImageSets/Main/trainval.txt": "a\nb\nc"},
+    "lists in two places": voc("a", "b", "c")
+    | split("ImageSets/Layout/", lines=("c\n", "c\n"))
+    | {"ImageSets/Main/train.txt": "a\nb\n", "ImageSets/Layout/trainval.txt": "c", "ImageSets/Layout/car_val.txt": "a"},
     "valid": voc("a", "b", "c") | split("ImageSets/Main/", "training.txt", "valid.txt"),
     "lists in the root": voc("a", "b", "c") | split(""),
     "keras-yolo3": voc("a", "b", "c")
