@@ -7,9 +7,9 @@
 COCO counts from the outer edge of the first pixel, so a bbox [x, y, width, height] is the box `[y, x, y + height,
 x + width]` over the decoded image's height and width. In the lesson's file it is the box that VOC's own corners give.
 An annotation with `iscrowd`, or with `ignore` as the lesson's file marks VOC's difficult objects, is `difficult`: not
-trained on and not scored. Outlines, keypoints and all else are left out, but an annotation without a bbox has the hull
-of its outline. A category that no annotation uses is a class all the same, in the order of the categories' ids, and
-classes go by their names. Numbers and ids may be text ("12.0"), ids also any text.
+trained on and not scored. Outlines, keypoints and all else are left out, but an annotation without a bbox, or with four
+zeros, has the hull of its outline. A category that no annotation uses is a class all the same, in the order of the
+categories' ids, and classes go by their names. Numbers and ids may be text ("12.0"), ids also any text.
 
 **Units.** bboxes of a file that are fractions of the image, or corners [x1, y1, x2, y2], are recognised over the whole
 file, read as what they are, and noted: `coco_units`. Of a file that fits either way the other splits decide.

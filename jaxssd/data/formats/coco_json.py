@@ -82,7 +82,7 @@ class Instances:
     def weigh(self, sizes: Mapping[Id, tuple[int, int] | None]) -> Evidence:
         """What bboxes show, or outlines if there is no bbox, by (height, width) of the images."""
         rows = [(sizes.get(image), entry) for image, entries in self.annotations.items() for entry in entries]
-        boxes = [(size, numbers) for size, entry in rows if (numbers := four_numbers(entry.get("bbox")))]
+        boxes = [(size, numbers) for size, entry in rows if any(numbers := four_numbers(entry.get("bbox")) or ())]
         hulls = [] if boxes else [(size, outline_hull(entry.get("segmentation"))) for size, entry in rows]
         found = boxes or [(size, hull) for size, hull in hulls if hull]
         shown = weigh([numbers for _, numbers in found], [size for size, _ in found])
@@ -181,7 +181,8 @@ def parse_annotation(
 ) -> InstanceBox | Flaw:
     """The box of one annotation, or why there is none.
 
-    COCO's bbox is [x, y, width, height] from the outer edge of the first pixel, so that the box ends at x + width.
+    COCO's bbox is [x, y, width, height] from the outer edge of the first pixel, so that the box ends at x + width. One
+    of four zeros is none, if there is an outline.
 
     Args:
         annotation: as written.
@@ -199,7 +200,8 @@ def parse_annotation(
         return Flaw("unknown category", f"{_name(annotation)} is of category {_short(category)}, which is not listed")
     where = f"{_name(annotation)}: bbox is {_short(bbox)}"
     numbers = four_numbers(bbox)
-    sides = units.sides(*numbers) if numbers else outline_hull(annotation.get("segmentation"))
+    hull = None if numbers and any(numbers) else outline_hull(annotation.get("segmentation"))
+    sides = hull or (units.sides(*numbers) if numbers else None)
     if not sides:
         return Flaw("incomplete", f"{where}, not four numbers, and there is no outline instead")
     x, y, width, height = sides
@@ -211,7 +213,7 @@ def parse_annotation(
     if box[2] <= box[0] or box[3] <= box[1]:
         return Flaw("without area", where)
     difficult = is_true(annotation.get("iscrowd")) or is_true(annotation.get("ignore"))
-    return InstanceBox(box, category, difficult, outlined=numbers is None)
+    return InstanceBox(box, category, difficult, outlined=hull is not None)
 
 
 def _without_root(lists: Mapping[str, list], name: str, problems: list[Problem]) -> list:

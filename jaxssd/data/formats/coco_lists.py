@@ -72,7 +72,7 @@ def parse_lists(content: bytes) -> dict[str, list]:
 
 def _keep_known(entry: dict[str, Any]) -> dict[str, Any]:
     known = {key: value for key, value in entry.items() if key in _KEPT}
-    if "segmentation" in entry and four_numbers(entry.get("bbox")) is None:
+    if "segmentation" in entry and not any(four_numbers(entry.get("bbox")) or ()):
         known["segmentation"] = entry["segmentation"]
     elif "counts" in entry and "size" in entry:
         return entry  # a mask, of which the annotation decides

@@ -138,7 +138,7 @@ def test_numbers_as_text():
     assert parsed.boxes(1)[0] == [((2, 1, 6, 4), 2, True, False)]
 
 
-@pytest.mark.parametrize("bbox", [None, [], [1, 2], ["", "", "", ""], {}, "1 2 3 4"])
+@pytest.mark.parametrize("bbox", [None, [], [1, 2], ["", "", "", ""], {}, "1 2 3 4", [0, 0, 0, 0], [0.0, "0", 0, 0]])
 def test_an_outline_stands_in_for_a_bbox(bbox):
     annotation = {"image_id": 1, "category_id": 2, "bbox": bbox, "segmentation": [[10, 5, 20, 5, 20, 35]]}
     if bbox is None:
@@ -162,6 +162,9 @@ def test_a_mask_stands_in_for_a_bbox():
 def test_neither_bbox_nor_outline_has_a_reason():
     (flaw,) = instances([{"id": 5, "image_id": 1, "category_id": 2, "bbox": None}]).boxes(1)[1]
     assert flaw == ("incomplete", "annotation 5: bbox is None, not four numbers, and there is no outline instead")
+    for outline in (None, [[10, 5, 10, 35]]):
+        rows = [{"id": 5, "image_id": 1, "category_id": 2, "bbox": [0, 0, 0, 0], "segmentation": outline}]
+        assert instances(rows).boxes(1)[1][0].kind == "without area"
     assert isinstance(parse_annotation({"category_id": 2, "bbox": [1, 2, 0, 4]}, {2: "car"}), Flaw)
 
 
