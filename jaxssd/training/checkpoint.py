@@ -26,7 +26,12 @@ from jaxssd.training.devices import leads, meet, one_device, replicated, send
 from jaxssd.training.digests import array_digests, array_forms
 from jaxssd.training.state import TrainState, Variables
 
-_NOT_DAMAGE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+_DAMAGE = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EINVAL)
+"""What the system says of a file that is not what was written; any other number is about the system itself."""
+
+_OF_THE_SYSTEM = re.compile(r"PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED")
+_SYSTEMS_NUMBER = re.compile(r"os_error_code='(\d+)'|OS error code: (\d+)")
+"""The same in the text of the library that reads arrays."""
 
 
 class DamagedCheckpointError(ValueError):
@@ -59,7 +64,9 @@ class Checkpoints:
         self._sharding = replicated(mesh or one_device())
         self._without_digests: set[int] = set()
         self._stack = contextlib.ExitStack()
-        self._stack.enter_context(_orbax_silenced())  # it logs pages of what it raises, and that there is no score
+        # Orbax logs pages of what it raises, from threads that outlive everything here, and that there is no score.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        self._stack.enter_context(_patient_event_loops())
         self._place = self._stack.enter_context(_plain(folder))
 
     def __enter__(self) -> "Checkpoints":
@@ -166,10 +173,10 @@ class Checkpoints:
 
     def set_aside(self, step: int) -> Path:
         """Rename the checkpoint of a step, so that training can save there again; returns its new folder."""
-        aside = self.folder / f"{step}.damaged"
+        names = [f"{step}.damaged", *(f"{step}.damaged-{number}" for number in range(2, 100))]
+        aside = self.folder / next(name for name in names if not (self.folder / name).exists())
         with self._changing():
             if leads():
-                shutil.rmtree(aside, ignore_errors=True)
                 self.folder_of(step).rename(aside)
         return aside
 
@@ -235,7 +242,7 @@ class Checkpoints:
                 )
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._sharding), like)
         handler = ocp.StandardCheckpointHandler()
-        with _named(folder / item, "not read"), _reading_to_the_end(), ocp.Checkpointer(handler) as reader:
+        with _named(folder / item, "not read"), ocp.Checkpointer(handler) as reader:
             found = reader.restore(self._place / str(step) / item, args=ocp.args.StandardRestore(target))
         if saved:
             wrong = [place for place, digest in array_digests(found).items() if saved.get(place) != digest]
@@ -273,9 +280,21 @@ def _named(folder: Path, what: str) -> Iterator[None]:
         text = _cause(error)
         if is_full(error) or is_full(text):
             raise OSError(errno.ENOSPC, f"checkpoint {what}: no space is left", str(folder)) from error
-        if what == "not saved" or getattr(error, "errno", None) in _NOT_DAMAGE or "PERMISSION_DENIED" in text:
+        if what == "not saved" or _is_of_the_system(error):
             raise OSError(f"{folder}: checkpoint {what}: {text}") from error
         raise DamagedCheckpointError(f"{folder} is damaged: {text}") from error
+
+
+def _is_of_the_system(error: BaseException | None) -> bool:
+    """Whether reading failed for a reason that says nothing about the file, in whatever it caused."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None and error.errno not in _DAMAGE:
+            return True
+        numbers = [int(one or other) for one, other in _SYSTEMS_NUMBER.findall(str(error))]
+        if _OF_THE_SYSTEM.search(str(error)) or any(number not in _DAMAGE for number in numbers):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _cause(error: BaseException) -> str:
@@ -303,19 +322,8 @@ def _plain(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _orbax_silenced() -> Iterator[None]:
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _reading_to_the_end() -> Iterator[None]:
-    """If one array cannot be read, wait for the others that are being read.
+def _patient_event_loops() -> Iterator[None]:
+    """If one array cannot be read or written, wait for the others.
 
     Orbax closes its event loop at once; each of the others then prints a traceback of a loop that is closed.
     """

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from jaxssd.atomic import remove_unfinished
 
@@ -70,7 +71,8 @@ _watch = _Watch()
 def signals_watched(farewell: Farewell = str) -> Iterator[None]:
     """Around a command: from now on the signals end it in the way that is described above.
 
-    A signal that was ignored when the process started stays ignored: `nohup` does that to SIGHUP.
+    What it prints is lost, and nothing else, if the terminal is closed or the reader of a pipe is gone. A signal that
+    was ignored when the process started stays ignored: `nohup` does that to SIGHUP.
 
     Args:
         farewell: makes the end of the message of a process that ends at once.
@@ -83,6 +85,8 @@ def signals_watched(farewell: Farewell = str) -> Iterator[None]:
     caught = {number: signal.getsignal(number) for number in SIGNALS}
     caught = {number: handler for number, handler in caught.items() if handler is not signal.SIG_IGN}
     before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(_Undisturbed, streams)  # type: ignore[assignment]
     for number in caught:
         signal.signal(number, _leave_it_to_the_thread)
 
@@ -97,6 +101,7 @@ def signals_watched(farewell: Farewell = str) -> Iterator[None]:
     try:
         yield
     finally:
+        sys.stdout, sys.stderr = streams
         for number, handler in caught.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(before)
@@ -135,15 +140,40 @@ def requested() -> int:
     return _watch.requested if _watch.deferred else 0
 
 
+class _Undisturbed:
+    """A stream that nobody needs to listen to: once writing fails, what is written goes nowhere."""
+
+    def __init__(self, stream: Any) -> None:  # what is put in the place of sys.stdout has any type
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except (OSError, ValueError):
+            _send_nowhere(self._stream)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            _send_nowhere(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _send_nowhere(stream: Any) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def say(text: str) -> None:
     """Print a line to stderr, if any, and all that waits; a closed terminal or pipe is none to fail about."""
     for stream, words in ((sys.stdout, ""), (sys.stderr, text and text + "\n")):
-        try:
-            stream.write(words)
-            stream.flush()
-        except (OSError, ValueError):
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        undisturbed = _Undisturbed(stream)
+        undisturbed.write(words)
+        undisturbed.flush()
 
 
 def _say_soon(text: str) -> None:

@@ -201,15 +201,19 @@ class _Trainer:
         if not (signal or late or validated):
             return
         require_finite_state(state, rows, self.checkpoints.last_step)
-        try:
-            _stop_together(signal)
-            score = self.validate_at(step, state.variables)["objective"] if validated else None
-        except Interrupted:  # the run validates here when it goes on
-            self.checkpoints.save(step, state, score=None)
-            raise
+        stop, score = Interrupted(signal) if signal else None, None
+        if validated and not stop:
+            try:
+                score = self.validate_at(step, state.variables)["objective"]
+            except Interrupted as interrupted:  # the run validates here when it goes on
+                stop = interrupted
         self.checkpoints.save(step, state, score=score)
         self.clock.restart()
-        _stop_together(greatest([requested()])[0])  # a signal may have come while scores were computed
+        if not stop and (signal := greatest([requested()])[0]):  # one may have come while scores were computed
+            stop = Interrupted(signal)
+        if stop:
+            self.checkpoints.wait()  # what cannot be saved is an error, and no stop
+            raise stop
 
     def _compile(self, train_chunk: TrainChunk, state: TrainState, step_key: Array) -> Program:
         """Nothing is compiled after this but the first validation; says what it took, and what the run will take."""

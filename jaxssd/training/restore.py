@@ -58,7 +58,7 @@ def restore(
 def _way_out(which: str, step: int | None, steps: list[int]) -> str:
     others = [other for other in steps if other != step]
     if not others:
-        return "There is no other one: train.py --resume starts the training again, or put back a copy"
+        return "There is no other one: put back a copy, or delete it, and train.py --resume starts the training again"
     if which == "best":
         return f"The last one, of step {others[-1]}, is another: evaluate.py --checkpoint last takes it"
     return (
@@ -106,10 +106,13 @@ def _read(checkpoints: Checkpoints, step: int, like: TrainState) -> TrainState |
         words = str(error)
     if not greatest([state is None])[0]:
         return state
+    if checkpoints.steps == [step]:  # to start again would lose the rows of the run as well
+        raise DamagedCheckpointError(
+            f"{words}. There is no other one: put back a copy; or delete {checkpoints.folder_of(step)}, and --resume "
+            "trains again from step 0"
+        )
     aside = checkpoints.set_aside(step)
-    left = checkpoints.last_step
-    going_on = f"going on without it, from step {left}" if left is not None else "starting again, from step 0"
-    print(f"{words}. It is now {aside.name}; {going_on}")
+    print(f"{words}. It is now {aside.name}; going on without it, from step {checkpoints.last_step}")
     return None
 
 
@@ -126,16 +129,17 @@ def _state_shapes(config: Config, task: Task, variables: Variables, step: int, e
 
 
 def _mend_scores(run: RunFolder, checkpoints: Checkpoints) -> None:
-    """Scores that cannot be read are those of the run's rows."""
-    damaged = {}
+    """Scores that cannot be read, or are gone, are those of the run's rows."""
+    objectives = {row["step"]: row["objective"] for row in run.rows("val")}
     for step in checkpoints.steps:
+        objective = objectives.get(step)
         try:
-            checkpoints.score(step)
+            if checkpoints.is_scored(step) or objective is None:
+                continue
+            words = f"{checkpoints.folder_of(step)} has lost its score"
         except DamagedCheckpointError as error:
-            damaged[step] = error
-    objectives = {row["step"]: row["objective"] for row in run.rows("val")} if damaged else {}
-    for step, words in damaged.items():
-        if (objective := objectives.get(step)) is not None:
+            words = str(error)
+        if objective is not None:
             checkpoints.add_score(step, objective)
             print(f"{words}; written again, from {run.metrics}")
         else:

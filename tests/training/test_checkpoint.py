@@ -204,7 +204,7 @@ def test_a_step_that_is_set_aside_can_be_saved_again(saved, tmp_path):
 @pytest.mark.parametrize(
     "text", ["RESOURCE_EXHAUSTED: Error writing d/1: No space left on device", "Disk quota exceeded"]
 )
-def test_a_full_disk_is_one_error_that_names_the_folder(tmp_path, monkeypatch, text):
+def test_a_full_disk_is_one_error_that_names_the_folder(tmp_path, monkeypatch, capfd, text):
     """At the next saving or at the end, and not twice; no thread is left."""
 
     async def fail(*_, **__):
@@ -224,14 +224,28 @@ def test_a_full_disk_is_one_error_that_names_the_folder(tmp_path, monkeypatch, t
         assert caught.value.errno == errno.ENOSPC
         assert str(caught.value).count("\n") == 0
     assert not [thread for thread in threading.enumerate() if "save" in thread.name]
+    assert capfd.readouterr().err.count("\n") == 0
 
 
-def test_what_is_only_out_of_reach_is_not_called_damaged(saved, monkeypatch):
+OUT_OF_REACH = [
+    PermissionError(errno.EACCES, "Permission denied", "d/1"),
+    OSError(errno.ETIMEDOUT, "Connection timed out", "d/1"),
+    OSError(errno.ESTALE, "Stale file handle", "d/1"),
+    ValueError("UNKNOWN: Error reading local file \"d/1\": Input/output error [os_error_code='5']"),
+    ValueError("RESOURCE_EXHAUSTED: Failed to open: d/1 [OS error code: 24 EMFILE Too many open files]"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_REACH, ids=repr)
+@pytest.mark.parametrize("caused", [False, True])
+def test_what_is_only_out_of_reach_is_not_called_damaged(saved, monkeypatch, error, caused):
     def refuse(*_, **__):
-        raise PermissionError(errno.EACCES, "Permission denied", "d/1")
+        if not caused:
+            raise error
+        raise ValueError("reading failed") from error
 
     monkeypatch.setattr("orbax.checkpoint.Checkpointer.restore", refuse)
-    message = "checkpoints/6/variables: checkpoint not read.*Permission"
+    message = "checkpoints/6/variables: checkpoint not read"
     with Checkpoints(saved, read_only=True) as checkpoints, pytest.raises(OSError, match=message):
         checkpoints.restore(6, LIKE)
 

@@ -1,7 +1,10 @@
 """Signals end a run with a checkpoint of exactly there; resumed, it ends as the uninterrupted one."""
 
+import errno
+import io
 import os
 import signal
+import sys
 import time
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tqdm
 
 from jaxssd.atomic import UNFINISHED, replacing
 from jaxssd.training import Interrupted, RunFolder, epochs, interruption, loop, restore, train
@@ -109,6 +113,41 @@ def test_nobody_to_talk_to_is_no_failure(monkeypatch):
         monkeypatch.setattr("sys.stderr", broken)
         say("anything")
         say("and more")
+
+
+def test_a_closed_terminal_disturbs_nothing(exits, monkeypatch):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.EIO, "Input/output error")
+
+        def flush(self):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", closed := Closed())
+    with signals_watched():
+        print("heard by nobody", flush=True)
+        tqdm.tqdm.write("nor this")
+        assert sys.stdout is not closed
+    assert sys.stdout is closed
+    assert not exits
+
+
+def test_a_stop_that_cannot_be_saved_is_an_error(tiny_config, tiny_sets, tmp_path, monkeypatch):
+    """And not the message that one may go on."""
+    run = RunFolder(tmp_path)
+    run.create(tiny_config)
+
+    def fetch_and_stop(loss, fetch=loop.fetch):
+        send()
+        return fetch(loss)
+
+    async def fail(*_, **__):
+        raise ValueError("No space left on device")
+
+    monkeypatch.setattr(loop, "fetch", fetch_and_stop)
+    monkeypatch.setattr("orbax.checkpoint._src.serialization.serialization.async_serialize_from_host", fail)
+    with signals_watched(), pytest.raises(OSError, match="not saved: no space is left"):
+        train(tiny_config, *tiny_sets, run)
 
 
 @pytest.mark.parametrize(

@@ -94,12 +94,34 @@ def test_a_damaged_optimizer_counts_where_it_is_needed(run, tiny_config, capsys)
     assert "optimizer" in capsys.readouterr().out
 
 
-def test_without_a_sound_checkpoint_the_run_starts_again(run, capsys):
+def test_without_a_sound_checkpoint_nothing_is_lost(run, capsys):
+    """To start again without being asked would drop the rows as well."""
     damage(run, 2)
     damage(run, 6)
+    with pytest.raises(DamagedCheckpointError, match=r"2 is damaged.*no other one: put back a copy; or delete .*/2,"):
+        read(run)
+    assert "6.damaged; going on without it, from step 2" in capsys.readouterr().out
+    assert {path.name for path in run.checkpoints.iterdir()} == {"2", "6.damaged"}
+    shutil.rmtree(run.checkpoints / "2")
     assert read(run) is None
-    assert "6.damaged; going on without it, from step 2" in (said := capsys.readouterr().out)
-    assert "2.damaged; starting again, from step 0" in said
+
+
+def test_what_was_set_aside_stays(run):
+    (run.checkpoints / "6.damaged").mkdir()
+    damage(run, 6)
+    assert int(read(run).step) == 2
+    assert {path.name for path in run.checkpoints.iterdir()} == {"2", "6.damaged", "6.damaged-2"}
+
+
+def test_a_checkpoint_without_its_score_is_not_deleted(run, capsys):
+    """It is the best one, by the rows of the run."""
+    with Checkpoints(run.checkpoints) as checkpoints:
+        checkpoints.add_score(6, -1.0)
+    shutil.rmtree(run.checkpoints / "2" / "metrics")
+    assert int(read(run).step) == 6
+    assert "checkpoints/2 has lost its score; written again" in capsys.readouterr().out
+    with Checkpoints(run.checkpoints) as checkpoints:
+        assert checkpoints.best_step == 2
 
 
 def test_a_damaged_best_one_is_set_aside_before_the_training(run, capsys):
