@@ -163,10 +163,9 @@ def open_source(config: Config) -> Source:
         raise ValueError(foreign)
     if path.is_file():
         raise ValueError(_no_data_set(path))
-    coco_files = find_coco_files(path)
-    if looks_like_yolo(path) and not (coco_files and _names_no_classes(path)):
+    if looks_like_yolo(path) and not (_names_no_classes(path) and find_coco_files(path)):
         return YOLOFolder(path)
-    if coco_files and not _has_xml_annotations(path):
+    if not _has_xml_annotations(path) and (coco_files := find_coco_files(path)):
         stamps = tuple((file.path, *_stamp(file.path)) for file in coco_files)
         return _open_folder(path, coco_files, Path(config.images) if config.images else None, stamps)
     is_voc = all(role_folders(path)) or looks_like_voc(path)

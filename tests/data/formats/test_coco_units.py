@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxssd.data.formats.coco import COCOJson
-from jaxssd.data.formats.coco_units import OWN_WAY, Units, find_units
+from jaxssd.data.formats.coco_units import OWN_WAY, Evidence, Units, decide, find_units, weigh
 from jaxssd.data.read import read
 
 WIDTH, HEIGHT = 50, 40
@@ -157,3 +157,50 @@ def test_sound_boxes_are_never_taken_for_another_kind(shares):
         x, y = int(a * 990), int(b * 790)
         boxes.append((x, y, 3 + int(c * (997 - x)), 3 + int(d * (797 - y))))
     assert find_units(boxes, [(800, 1000)] * len(boxes)) == OWN_WAY
+
+
+FAR, NEAR, ONLY_SIDES, OUTSIDE = (30, 20, 45, 38), (5, 5, 20, 20), (30, 20, 10, 15), (45, 35, 60, 50)
+CORNERS = Units(corners=True)
+
+
+def shown(*boxes):
+    return weigh(boxes, SIZES * len(boxes))
+
+
+@pytest.mark.parametrize(
+    ("boxes", "others", "expected"),
+    [
+        ([NEAR], {}, (OWN_WAY, None)),
+        ([NEAR], {"a": [NEAR]}, (OWN_WAY, None)),
+        ([NEAR], {"a": [NEAR], "b": [FAR] * 2}, (CORNERS, "b")),
+        ([], {"a": [FAR] * 2}, (CORNERS, "a")),  # nothing is read
+        ([NEAR, FAR] + [NEAR] * 18, {"a": [FAR] * 2}, (CORNERS, "a")),  # one misfit is too few to be sure
+        ([NEAR], {"a": [ONLY_SIDES] * 2}, (OWN_WAY, None)),
+        ([ONLY_SIDES], {"a": [FAR] * 2}, (OWN_WAY, None)),
+        ([FAR] * 2, {"a": [ONLY_SIDES] * 2}, (CORNERS, None)),
+        ([(0.1, 0.1, 0.5, 0.5)], {"a": [FAR] * 2}, (Units(fractions=True), None)),  # written otherwise in any case
+        ([NEAR], {"a": [(0.5, 0.5, 0.9, 0.9)] * 2}, (OWN_WAY, None)),
+        ([(0.1, 0.1, 0.5, 0.5)], {"a": [(0.5, 0.5, 0.9, 0.9)]}, (Units(True, True), "a")),
+    ],
+)
+def test_other_files_decide_where_one_does_not(boxes, others, expected):
+    assert decide(shown(*boxes), {name: shown(*rows) for name, rows in others.items()}) == expected
+
+
+def test_files_without_sizes_are_free_unless_turned_round():
+    assert weigh([NEAR], [None]).free
+    assert not weigh([ONLY_SIDES], [None]).free
+    assert weigh([NEAR, ONLY_SIDES], [*SIZES, None]) == Evidence(OWN_WAY, sides=True)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "others", "expected"),
+    [
+        ([NEAR], {"a": [FAR] * 2, "b": [ONLY_SIDES] * 2}, "those of a can only be corners, and those of b can only be"),
+        ([FAR, FAR, ONLY_SIDES, OUTSIDE], {"a": [FAR] * 2}, "those of a can only be corners, and these fit in neither"),
+    ],
+)
+def test_files_that_contradict_each_other_are_named(boxes, others, expected):
+    with pytest.raises(ValueError, match=expected):
+        decide(shown(*boxes), {name: shown(*rows) for name, rows in others.items()})
+    assert decide(shown(*boxes), {}) == (OWN_WAY, None)
