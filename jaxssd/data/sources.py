@@ -206,8 +206,13 @@ def _names_no_classes(path: Path) -> bool:
 
 
 def _has_xml_annotations(path: Path) -> bool:
-    """Whether a folder called after annotations has XML in it."""
-    return any(name.lower().endswith(".xml") for folder in role_folders(path)[0] for name in children(path / folder))
+    """Whether a folder called after annotations has XML in it, or in a folder in it."""
+    for folder in (path / name for name in role_folders(path)[0]):
+        inside = children(folder)
+        deeper = [name for inner, is_folder in inside.items() if is_folder for name in children(folder / inner)]
+        if any(name.lower().endswith(".xml") for name in [*inside, *deeper]):
+            return True
+    return False
 
 
 def _no_data_set(path: Path) -> str:

@@ -187,9 +187,10 @@ class COCOJson(COCOSource):
         return ("",) if prefix else ()
 
     def _beside(self, prefix: str) -> tuple[str, ...]:
-        """The file itself, and those that were named as its splits."""
-        opened = (other for other, path in self._files.items() if not other or path in self._opened)
-        return tuple(other for other in opened if other != prefix)
+        """The file itself for those that were named as its splits, and these for the file."""
+        return (
+            ("",) if prefix else tuple(other for other, path in self._files.items() if other and path in self._opened)
+        )
 
     def _read(self, path: Path) -> Listing:
         stem = json_stem(path.name) or path.name

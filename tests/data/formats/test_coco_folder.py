@@ -371,7 +371,7 @@ def test_a_class_that_only_the_validation_file_lists(tmp_path):
     assert splits_of(root) == PAIR
 
 
-@pytest.mark.parametrize("folder", ["Annotations", "annotations", "xmls"])
+@pytest.mark.parametrize("folder", ["Annotations", "annotations", "xmls", "annotations/all"])
 def test_xml_annotations_come_before_a_coco_file_with_a_word(tmp_path, folder):
     files = {f"{folder}/{name}.xml": voc_xml("cup") for name in "ab"} | dict.fromkeys(
         ("images/a.jpg", "images/b.jpg"), 1
