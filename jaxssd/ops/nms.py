@@ -186,11 +186,11 @@ def _sweep(overlap: Bool[Array, "K K"], valid: Bool[Array, "K"]) -> Bool[Array, 
     suppresses = jnp.triu(overlap, k=1)  # [better, worse]
     valid |= jnp.any(suppresses, axis=0) & False  # nothing, but the loop carries what varies as the boxes do
 
-    def changed(state: tuple[Array, Array]) -> Array:
+    def changed(state):
         kept, previous = state
         return jnp.any(kept != previous)
 
-    def sweep(state: tuple[Array, Array], valid: Array, suppresses: Array) -> tuple[Array, Array]:
+    def sweep(state, valid, suppresses):
         kept, _ = state
         return valid & ~jnp.any(kept[:, None] & suppresses, axis=0), kept
 
