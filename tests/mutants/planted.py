@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("ops", "metrics", "models", "tasks", "data", "training", "plots", "commands")
+ROOMS = ("ops", "metrics", "models", "tasks", "data", "training", "runs", "plots", "commands")
 
 MIRRORS = {
     "train.py": "tests/test_options.py",

@@ -26,7 +26,7 @@ def test_bugs_are_many_and_told_apart():
     assert len(PLANTED) >= 80
     assert len({str(mutant) for mutant in PLANTED}) == len(PLANTED)
     files = {mutant.file for mutant in PLANTED}
-    for room in ROOMS[:-1]:
+    for room in [room for room in ROOMS if (ROOT / "jaxssd" / room).is_dir()]:
         assert any(file.startswith(f"jaxssd/{room}/") for file in files), room
     assert {"train.py", "evaluate.py"} <= files
 

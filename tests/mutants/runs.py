@@ -1,0 +1,111 @@
+"""Bugs planted in what a run survives: signals, locks, digests, files written whole, streams."""
+
+from tests.mutants.planted import Mutant
+
+ATOMIC, SEALED, DIGESTS = "jaxssd/atomic.py", "jaxssd/sealed.py", "jaxssd/training/digests.py"
+LOCK, SIGNALS, CHECKPOINT = (
+    "jaxssd/training/lock.py",
+    "jaxssd/training/interruption.py",
+    "jaxssd/training/checkpoint.py",
+)
+RESTORE, LOOP, FEED, GATHER = (
+    "jaxssd/training/restore.py",
+    "jaxssd/training/loop.py",
+    "jaxssd/training/feed.py",
+    "jaxssd/data/gather.py",
+)
+MEMORY, DEVICES, COMPILATION = (
+    "jaxssd/training/memory.py",
+    "jaxssd/training/devices.py",
+    "jaxssd/training/compilation.py",
+)
+STOPS, CHECKPOINTS = "tests/training/test_interruption.py", "tests/training/test_checkpoint.py"
+
+PLANTED = (
+    Mutant(ATOMIC, "            unfinished.replace(path)\n", "            pass\n", "nothing is put in place"),
+    Mutant(ATOMIC, "        UNFINISHED.discard(unfinished)\n", "", "what was written counts as unfinished"),
+    Mutant(ATOMIC, "errno.EDQUOT, ", "", "a quota is no lack of room"),
+    Mutant(ATOMIC, "                os.fsync(file.fileno())\n", "                pass\n", "nothing is synced"),
+    Mutant(
+        SEALED, "seal is not None and seal != _seal(record)", "seal is None", "digests are not compared", CHECKPOINTS
+    ),
+    Mutant(DIGESTS, "hashlib.sha256(content.data)", "hashlib.sha256(content[:64].data)", "of the start", CHECKPOINTS),
+    Mutant(DIGESTS, 'f"{leaf.dtype}{list(leaf.shape)}"', 'f"{leaf.dtype}"', "shapes are not told", CHECKPOINTS),
+    Mutant(LOCK, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", "two may train in a folder"),
+    Mutant(LOCK, "        file.truncate(0)\n", "", "an earlier holder is named"),
+    Mutant(
+        SIGNALS,
+        'name) for name in ("SIGTERM", "SIGHUP", "SIGINT")',
+        'name) for name in ("SIGTERM", "SIGINT")',
+        "SIGHUP",
+    ),
+    Mutant(SIGNALS, "if handler is not signal.SIG_IGN}", "}", "nohup has no effect"),
+    Mutant(SIGNALS, "self.status = 128 + number", "self.status = 1", "one status for all signals"),
+    Mutant(SIGNALS, "now - self.at > TWICE", "now - self.at > 0", "a signal passed on twice ends at once"),
+    Mutant(SIGNALS, "        remove_unfinished()\n", "", "half-written files stay"),
+    Mutant(
+        SIGNALS,
+        "except (OSError, ValueError):\n            _send_nowhere(self._stream)\n        return",
+        "finally:\n            pass\n        return",
+        "a closed terminal ends the run",
+    ),
+    Mutant(
+        LOOP,
+        "            self.checkpoints.wait()  # what",
+        "            pass  # what",
+        "a stop does not wait for its checkpoint",
+        STOPS,
+    ),
+    Mutant(
+        LOOP,
+        "greatest([requested(), self.clock.is_due()])",
+        "greatest([requested(), False])",
+        "no checkpoint by time",
+        STOPS,
+    ),
+    Mutant(
+        LOOP,
+        "        self.clock.restart()\n        if not stop",
+        "        if not stop",
+        "by time from the start on",
+        STOPS,
+    ),
+    Mutant(LOOP, "if validated and not stop:", "if validated:", "a stop waits for a validation", STOPS),
+    Mutant(CHECKPOINT, "if saved.get(place) != digest]", "if False]", "flipped bits are loaded", CHECKPOINTS),
+    Mutant(CHECKPOINT, "error.errno not in _DAMAGE", "False", "what is out of reach is damaged", CHECKPOINTS),
+    Mutant(CHECKPOINT, "-math.inf if math.isnan", "math.inf if math.isnan", "no number is the best", CHECKPOINTS),
+    Mutant(
+        CHECKPOINT,
+        "set(self.steps) - {self.last_step, self.best_step}",
+        "set(self.steps) - {self.last_step}",
+        "the best is tidied away",
+        "tests/training/test_restore.py",
+    ),
+    Mutant(RESTORE, "if checkpoints.steps == [step]:", "if False:", "it starts again and drops the rows"),
+    Mutant(RESTORE, "    checkpoints.tidy()\n", "", "half-deleted steps stay"),
+    Mutant(
+        RESTORE,
+        'run.require_same_settings(config, free=FREE | {"batch_size"})',
+        "pass",
+        "changed settings are not noticed",
+    ),
+    Mutant(FEED, "own = images.copy() if on_cpu else images", "own = images", "a piece changes while it is used"),
+    Mutant(FEED, "> MEMORY_SHARE * memory_bytes()\n    return", "> memory_bytes()\n    return", "streams too late"),
+    Mutant(GATHER, "        os._exit(1)\n", "        pass\n", "workers outlive their parent"),
+    Mutant(
+        MEMORY,
+        "leaf.size * leaf.dtype.itemsize",
+        "leaf.size",
+        "elements for bytes",
+        "tests/training/test_compilation.py",
+    ),
+    Mutant(
+        MEMORY,
+        "self.total <= available",
+        "self.total >= available",
+        "the way out where there is room",
+        "tests/training/test_compilation.py",
+    ),
+    Mutant(DEVICES, ".min())", ".max())", "the most for the least", "tests/training/test_devices.py"),
+    Mutant(COMPILATION, "                file.unlink()\n", "                pass\n", "a damaged program stays"),
+)
