@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from jaxssd import plots
-from jaxssd.atomic import replacing, write_json, write_text
+from jaxssd.atomic import is_full, replacing, write_json, write_text
 from jaxssd.config import Config
 from jaxssd.data.report import LoadReport
 from jaxssd.data.results import write_json as write_results
@@ -107,3 +107,10 @@ def test_fingerprints_and_rows_of_a_run_are_whole(tmp_path, monkeypatch):
             write()
     assert not run.fingerprints.exists()
     assert run.metrics.read_text() == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_quota_and_a_limit_are_lack_of_room_as_well(number):
+    assert is_full(OSError(number, "any"))
+    assert is_full(f"writing failed: {os.strerror(number)}")
+    assert not is_full(OSError(errno.EIO, "any"))

@@ -23,22 +23,19 @@ STOPS, CHECKPOINTS = "tests/training/test_interruption.py", "tests/training/test
 
 PLANTED = (
     Mutant(ATOMIC, "            unfinished.replace(path)\n", "            pass\n", "nothing is put in place"),
-    Mutant(ATOMIC, "        UNFINISHED.discard(unfinished)\n", "", "what was written counts as unfinished"),
     Mutant(ATOMIC, "errno.EDQUOT, ", "", "a quota is no lack of room"),
     Mutant(ATOMIC, "                os.fsync(file.fileno())\n", "                pass\n", "nothing is synced"),
     Mutant(
-        SEALED, "seal is not None and seal != _seal(record)", "seal is None", "digests are not compared", CHECKPOINTS
+        SEALED,
+        "seal is not None and seal != _seal(record)",
+        "seal is None",
+        "digests are not compared",
+        "tests/test_sealed.py",
     ),
     Mutant(DIGESTS, "hashlib.sha256(content.data)", "hashlib.sha256(content[:64].data)", "of the start", CHECKPOINTS),
     Mutant(DIGESTS, 'f"{leaf.dtype}{list(leaf.shape)}"', 'f"{leaf.dtype}"', "shapes are not told", CHECKPOINTS),
     Mutant(LOCK, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", "two may train in a folder"),
     Mutant(LOCK, "        file.truncate(0)\n", "", "an earlier holder is named"),
-    Mutant(
-        SIGNALS,
-        'name) for name in ("SIGTERM", "SIGHUP", "SIGINT")',
-        'name) for name in ("SIGTERM", "SIGINT")',
-        "SIGHUP",
-    ),
     Mutant(SIGNALS, "if handler is not signal.SIG_IGN}", "}", "nohup has no effect"),
     Mutant(SIGNALS, "self.status = 128 + number", "self.status = 1", "one status for all signals"),
     Mutant(SIGNALS, "now - self.at > TWICE", "now - self.at > 0", "a signal passed on twice ends at once"),
@@ -73,7 +70,13 @@ PLANTED = (
     Mutant(LOOP, "if validated and not stop:", "if validated:", "a stop waits for a validation", STOPS),
     Mutant(CHECKPOINT, "if saved.get(place) != digest]", "if False]", "flipped bits are loaded", CHECKPOINTS),
     Mutant(CHECKPOINT, "error.errno not in _DAMAGE", "False", "what is out of reach is damaged", CHECKPOINTS),
-    Mutant(CHECKPOINT, "-math.inf if math.isnan", "math.inf if math.isnan", "no number is the best", CHECKPOINTS),
+    Mutant(
+        CHECKPOINT,
+        "-math.inf if math.isnan",
+        "math.inf if math.isnan",
+        "no number is the best",
+        "tests/training/test_toy_runs.py",
+    ),
     Mutant(
         CHECKPOINT,
         "set(self.steps) - {self.last_step, self.best_step}",
@@ -88,6 +91,7 @@ PLANTED = (
         'run.require_same_settings(config, free=FREE | {"batch_size"})',
         "pass",
         "changed settings are not noticed",
+        "tests/training/test_run.py::test_a_network_is_restored_with_the_settings_it_was_trained_with",
     ),
     Mutant(FEED, "own = images.copy() if on_cpu else images", "own = images", "a piece changes while it is used"),
     Mutant(FEED, "> MEMORY_SHARE * memory_bytes()\n    return", "> memory_bytes()\n    return", "streams too late"),

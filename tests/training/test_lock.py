@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 
 import pytest
 
@@ -15,6 +16,12 @@ def test_a_folder_in_use_is_refused_and_its_holder_named(tmp_path):
         pass
     with locked(tmp_path / "run"):  # free again
         pass
+
+
+def test_only_the_present_holder_is_named(tmp_path):
+    (tmp_path / lock.NAME).write_text("process 1234567890 on a computer with a long name " * 9)
+    with locked(tmp_path):
+        assert (tmp_path / lock.NAME).read_text() == f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, capsys):

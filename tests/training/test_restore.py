@@ -106,6 +106,16 @@ def test_without_a_sound_checkpoint_nothing_is_lost(run, capsys):
     assert read(run) is None
 
 
+def test_what_a_kill_has_left_of_a_deleted_step_goes(run):
+    shutil.copytree(run.checkpoints / "2", run.checkpoints / "4")
+    shutil.rmtree(run.checkpoints / "4" / "metrics")
+    run.metrics.write_text(
+        "".join(line + "\n" for line in run.metrics.read_text().splitlines() if '"step": 4' not in line)
+    )
+    assert int(read(run).step) == 6
+    assert {path.name for path in run.checkpoints.iterdir()} == {"2", "6"}
+
+
 def test_what_was_set_aside_stays(run):
     (run.checkpoints / "6.damaged").mkdir()
     damage(run, 6)
