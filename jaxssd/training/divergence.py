@@ -22,21 +22,24 @@ class DivergedError(RuntimeError):
 
 
 HOPELESS = 10.0
-"""How many times the loss of the start that of the end may be before the run counts as failed."""
+"""How many times the first loss that of the end may be before the run counts as failed."""
 
 
 def compare_ends(rows: Sequence[Row]) -> str | None:
     """Compare the losses at the two ends of a run: medians of a quarter of the steps, of 50 at most.
+
+    A rate that is far too high does its harm within a few steps, so that the start has diverged as well; the end is
+    therefore compared with the first loss too, which is from before any update.
 
     Args:
         rows: of all its steps, in their order.
 
     Returns:
         A warning with the way out if the training ended worse than it began by more than chance (a tenth for 10
-        steps), else None.
+        steps, twice for one), else None; also of no rows.
 
     Raises:
-        DivergedError: with that warning, if it ended 10 times worse.
+        DivergedError: with that warning, if the end is 10 times the first loss.
 
     Example:
         >>> print(compare_ends([{"loss": loss} for loss in (8.0, 9.0, 3.0, 2.0)]))
@@ -44,15 +47,21 @@ def compare_ends(rows: Sequence[Row]) -> str | None:
         >>> compare_ends([{"loss": loss} for loss in (8.0, 5.0, 30.0, 32.0)]).partition(":")[0]
         'the loss was 8 at the start and is 32 at the end'
     """
-    window = max(1, min(50, len(rows) // 4))
-    start, end = (statistics.median(row["loss"] for row in part) for part in (rows[:window], rows[-window:]))
-    if end <= start + abs(start) / window:  # a loss of one's own may be negative
+    losses = [row["loss"] for row in rows if row["loss"] is not None]
+    if not losses:
+        return None
+    window = max(1, min(50, len(losses) // 4))
+    start, end = statistics.median(losses[:window]), statistics.median(losses[-window:])
+    first = min(losses[0], statistics.median(losses[:3]))
+    if end > first + abs(first):  # a loss of one's own may be negative
+        start = first
+    elif end <= start + abs(start) / window:
         return None
     warning = (
         f"the loss was {start:.3g} at the start and is {end:.3g} at the end: the training has diverged. Start a new "
         "run with a smaller --learning-rate; --find-lr suggests one"
     )
-    if end > start + (HOPELESS - 1) * abs(start):
+    if end > first + (HOPELESS - 1) * abs(first):
         raise DivergedError(warning)
     return warning
 

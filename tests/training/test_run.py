@@ -188,6 +188,20 @@ def test_noise_is_no_divergence(end, said):
     assert (compare_ends(rows) is not None) == said
 
 
+@pytest.mark.parametrize("after", [[67700.0, 94300.0] + [60000.0] * 20 + [38800.0] * 10, [148.0] * 30 + [49.0] * 10])
+def test_a_run_that_diverges_with_its_first_update_is_hopeless(after):
+    """The first quarter of its steps has diverged already, and the end is better than that."""
+    with pytest.raises(DivergedError, match=r"the loss was 0\.917 at the start and is .*--learning-rate"):
+        compare_ends([{"loss": loss} for loss in (0.917, *after)])
+
+
+def test_a_first_batch_that_is_hard_or_easy_is_no_divergence():
+    """A loss of one batch is half or twice another's by chance."""
+    assert compare_ends([{"loss": loss} for loss in [1.0] + [2.0] * 40]) is None
+    assert compare_ends([{"loss": loss} for loss in [50.0] + [1.0] * 40]) is None
+    assert "was 1 at the start" in compare_ends([{"loss": loss} for loss in [1.0] + [90.0] * 20 + [5.0] * 20])
+
+
 def test_two_folders_of_the_same_second(tmp_path):
     assert [new_folder(tmp_path / "runs" / "a").name for _ in range(3)] == ["a", "a-2", "a-3"]
 
