@@ -216,7 +216,10 @@ class RunFolder:
         rows, damaged = self._read_rows()
         if damaged:
             print(f"{self.metrics}: left out what is no row: line {', '.join(map(str, damaged))}")
-        kept = [row for row in rows if row["step"] <= last[row["kind"]]]
+        in_time = [row for row in rows if row["step"] <= last[row["kind"]]]
+        kept = list({(row["kind"], row["step"]): row for row in in_time}.values())
+        if repeated := len(in_time) - len(kept):
+            print(f"{self.metrics}: left out {repeated} rows of steps that have another")
         if missing := step - sum(row["kind"] == "train" for row in kept):
             print(f"{self.metrics}: the rows of {missing} of {step} steps are missing; figures are drawn without them")
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))

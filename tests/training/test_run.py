@@ -133,6 +133,20 @@ def test_rows_that_will_be_done_again_are_dropped(tmp_path, validated, kept):
     assert [f"{row['kind']} {row['step']}" for row in run._read_rows()[0]] == rows[: rows.index(kept) + 1]
 
 
+def test_rows_that_are_there_twice_count_once(tmp_path, capsys):
+    """The later one is kept; a step and the validation after it are two."""
+    run = RunFolder(tmp_path)
+    rows = [{"kind": kind, "step": step, "loss": 0.5} for kind, step in (("train", 1), ("train", 2), ("val", 2))]
+    run.append_rows([*rows, *[row | {"loss": 0.25} for row in rows]])
+    run.drop_rows_after(3)
+    assert run._read_rows()[0] == [row | {"loss": 0.25} for row in rows]
+    printed = capsys.readouterr().out
+    assert "left out 3 rows of steps that have another" in printed
+    assert "the rows of 1 of 3 steps are missing" in printed
+    run.drop_rows_after(2)
+    assert not capsys.readouterr().out
+
+
 def test_nobody_trains_where_another_does(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch):
     """Neither goes on with a run, nor starts one in the folder that another has begun meanwhile."""
     with locked(finished_run.path), pytest.raises(RunInUseError, match="in use"):
@@ -200,6 +214,11 @@ def test_a_first_batch_that_is_hard_or_easy_is_no_divergence():
     assert compare_ends([{"loss": loss} for loss in [1.0] + [2.0] * 40]) is None
     assert compare_ends([{"loss": loss} for loss in [50.0] + [1.0] * 40]) is None
     assert "was 1 at the start" in compare_ends([{"loss": loss} for loss in [1.0] + [90.0] * 20 + [5.0] * 20])
+
+
+@pytest.mark.parametrize("rows", [[], [{"loss": None}]])
+def test_a_run_whose_rows_are_gone_has_no_ends_to_compare(rows):
+    assert compare_ends(rows) is None
 
 
 def test_two_folders_of_the_same_second(tmp_path):
