@@ -13,8 +13,8 @@ from jaxssd.data.doubts import notes_on_doubts, why_untrainable
 from jaxssd.data.sources import NAMES, load_split, notes_on_splits, with_classes
 from jaxssd.tasks import Task, make_task
 from jaxssd.training.backbone import pretrained_backbone
-from jaxssd.training.devices import data_mesh, describe, leads, meet
-from jaxssd.training.divergence import compare_ends
+from jaxssd.training.devices import agree, data_mesh, describe, leads, meet
+from jaxssd.training.divergence import DivergedError, compare_ends
 from jaxssd.training.epochs import whole_batch
 from jaxssd.training.evaluation import evaluate
 from jaxssd.training.lock import locked
@@ -149,8 +149,21 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
     command = _evaluate_command(run)
     print(f"score it  {command}")
     print(f"use it    {command} --images FILE...")
-    if leads() and (warning := compare_ends(run.rows("train"))):
+    if warning := _compare_ends(run):
         print(f"warning   {warning}")
+
+
+def _compare_ends(run: RunFolder) -> str | None:
+    """What the leading process reads decides for all: they go on together, or fail together."""
+    warning, hopeless = None, ""
+    if leads():
+        try:
+            warning = compare_ends(run.rows("train"))
+        except DivergedError as error:
+            hopeless = str(error)
+    if hopeless := agree(hopeless):
+        raise DivergedError(hopeless)
+    return warning
 
 
 def _evaluate_command(run: RunFolder) -> str:

@@ -113,3 +113,16 @@ def test_a_sweep_is_of_the_first_phase_and_of_the_training_split(monkeypatch, tm
 def test_the_command_that_is_printed_names_any_folder():
     path = "runs/proj [2024] it's"
     assert shlex.split(job._evaluate_command(RunFolder(Path(path))))[-1] == path
+
+
+@pytest.mark.parametrize("is_leader", [True, False])
+def test_all_processes_fail_if_the_one_that_leads_finds_the_end_hopeless(tmp_path, monkeypatch, is_leader):
+    """Only that one looks at the rows; another's may lag behind in a common folder."""
+    run, told = RunFolder(tmp_path), []
+    monkeypatch.setattr(job, "leads", lambda: is_leader)
+    monkeypatch.setattr(job, "agree", lambda text: told.append(text) or text or "the leader's words")
+    if is_leader:
+        run.append_rows({"kind": "train", "step": step, "loss": 100.0**step} for step in range(3))
+    with pytest.raises(job.DivergedError, match="diverged" if is_leader else "the leader's words"):
+        job._compare_ends(run)
+    assert bool(told[0]) == is_leader
