@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 import train  # noqa: E402  # the command, which lies beside the package and not in it
 from jaxssd.presets import PRESETS  # noqa: E402
+from jaxssd.training import RunFolder  # noqa: E402
 
 PREDICTED = re.compile(r"memory: ([\d.]+) GB")
 
@@ -73,22 +74,40 @@ def main(arguments: list[str]) -> None:
     options += ["--data", command.data] if command.data != "shapes" else []
     options += ["--batch-size", str(command.batch_size)] if command.batch_size else []
 
-    screen, start = Tee(), time.perf_counter()
-    with redirect_stdout(screen):
-        train.main(options)
-    seconds = time.perf_counter() - start
-    title = f"train.py {command.preset} on {Path(command.data).name}, epochs: {command.epochs}, n = 1"
-    report("training-run", title, [row_of(run, seconds, screen.kept.getvalue())])
+    RunFolder(run).require_new()
+    screen, start, ours = Tee(), time.perf_counter(), sys.argv[0]
+    try:
+        with redirect_stdout(screen):
+            sys.argv[0] = str(ROOT / "train.py")  # which the commands that a run prints name
+            train.main(options)
+    finally:  # a run that is stopped at its time limit has come some way
+        sys.argv[0] = ours
+        seconds = time.perf_counter() - start
+        title = f"train.py {command.preset} on {Path(command.data).name}, epochs: {command.epochs}, n = 1"
+        if row := row_of(run, seconds, screen.kept.getvalue()):
+            report("training-run", title, [row])
 
 
-def row_of(run: Path, seconds: float, printed: str) -> Row:
-    """Scores of the best checkpoint on the validation set, wall time, and memory predicted and used."""
-    scores = json.loads((run / "scores-val.json").read_text())
+def row_of(run: Path, seconds: float, printed: str) -> Row | None:
+    """Scores on the validation set, wall time, and memory predicted and used.
+
+    They are those of the best checkpoint; of a run that was stopped, those of its last validation, None before that.
+    Before its first step there is no row.
+    """
+    final, (steps, validations) = run / "scores-val.json", map(RunFolder(run).rows, ("train", "val"))
+    if final.exists():
+        stopped, scores = {}, json.loads(final.read_text())
+    elif steps:
+        stopped = {"stopped in epoch": str(steps[-1]["epoch"] + 1)}
+        stopped |= {"validated after epochs": str(validations[-1]["epoch"] + 1) if validations else None}
+        scores = validations[-1] if validations else {}
+    else:
+        return None
     predicted = PREDICTED.search(printed)
     used = (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    return {
-        "val mAP, 11-point": scores["map_voc07"],
-        "val mAP, area": scores["map_area"],
+    return stopped | {
+        "val mAP, 11-point": scores.get("map_voc07"),
+        "val mAP, area": scores.get("map_area"),
         "wall time, s": f"{seconds:.0f}",
         "memory predicted, GB": predicted and predicted[1],
         "memory used, GB": used and used / 1e9,

@@ -2,14 +2,19 @@
 
 import importlib
 import json
+import sys
 import time
 from pathlib import Path
 
 import gpu
 import pytest
+import timing
+import training_run
 import tyro
 from gpu import Part, gpu_parts, run_parts, small_parts
 from markdown import merge_ratios, section
+
+from jaxssd.training import RunFolder
 
 WRITES_A_ROW = """
 import json, os, pathlib, sys
@@ -90,6 +95,34 @@ def test_parts_are_commands_that_there_are(parts):
 
 def test_the_most_wanted_parts_fit_into_eight_minutes():
     assert sum(part.seconds for part in gpu_parts("DATA")[:4]) < 60 * gpu.Command().minutes < 480
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_training_that_is_stopped_leaves_a_row_and_names_a_command_that_there_is(tmp_path, monkeypatch, validated):
+    named = []
+
+    def stopped(options):
+        named.append(Path(sys.argv[0]))
+        run = RunFolder(Path(options[options.index("--out") + 1]))
+        run.path.mkdir()
+        run.append_rows({"kind": "train", "step": step + 1, "epoch": step, "loss": 1.0} for step in range(4))
+        if validated:
+            run.append_rows([{"kind": "val", "step": 3, "epoch": 2, "loss": 1.0, "map_voc07": 0.5, "map_area": 0.25}])
+        sys.exit(143)
+
+    monkeypatch.setattr(timing, "OUTPUT", tmp_path)
+    monkeypatch.setattr(training_run.train, "main", stopped)
+    before = sys.argv[0]
+    with pytest.raises(SystemExit, match="143"):
+        training_run.main(["--out", str(tmp_path / "run")])
+    assert named[0] == Path(training_run.ROOT, "train.py")
+    assert named[0].is_file()
+    assert sys.argv[0] == before
+    (row,) = json.loads((tmp_path / "training-run.json").read_text())["rows"]
+    expected = ("4", "3", 0.5, 0.25) if validated else ("4", None, None, None)
+    assert tuple(row.values())[:4] == expected
+    assert list(row)[:2] == ["stopped in epoch", "validated after epochs"]
+    assert float(row["wall time, s"]) >= 0
 
 
 def test_ratios_stand_behind_their_times():
