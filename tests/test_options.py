@@ -24,6 +24,7 @@ from jaxssd.data import __main__ as inspect_command
 from jaxssd.data import export, sources
 from jaxssd.data.shapes import make_shapes
 from jaxssd.ops import bce_loss, decode_offsets, encode_offsets, make_anchors, ssd300_anchors
+from jaxssd.presets import PRESETS
 from jaxssd.tasks import make_task
 from jaxssd.training import RunFolder, backbone, epochs, loop, phases
 from jaxssd.training.feed import is_streamed
@@ -322,6 +323,9 @@ def test_every_option_of_train_changes_what_it_says(train_asks):
     plain = train_asks()
     assert plain.start.parent == Path("runs")
     assert plain.compiled.name == "runs"
+    for arguments, preset in (([], "quick"), (["--data", "x"], "small"), (["focal", "--data", "x"], "focal")):
+        assert train_asks(*arguments).start.name.startswith(f"{preset}-")
+        assert train_asks(*arguments).config == replace(PRESETS[preset](), data="x" if arguments else "shapes")
     assert set(TRAIN) == {field.name for field in fields(train_asks.command.Command)}
     for name, (arguments, holds) in TRAIN.items():
         assert holds(train_asks(*arguments)), name
@@ -334,7 +338,7 @@ def test_every_option_of_train_changes_what_it_says(train_asks):
 def evaluate_asks(monkeypatch, tmp_path):
     """Run evaluate.py with these arguments; what it asks of the package, which does nothing."""
     command, dataset = script("evaluate"), make_shapes(2, image_size=32)
-    config = replace(BASE, classes=dataset.class_names)
+    config = replace(BASE, classes=dataset.class_names, train_split="ours", val_split="our-val")
     task = make_task(config)
     training = importlib.import_module("jaxssd.training")
 
@@ -347,6 +351,7 @@ def evaluate_asks(monkeypatch, tmp_path):
 
         def load(config, split):
             seen.update(data=config.data, images=config.images, split=split)
+            seen.update(splits=(config.train_split, config.val_split))
             return dataset
 
         def write(folder, result, name, about):
@@ -373,7 +378,7 @@ def evaluate_asks(monkeypatch, tmp_path):
         monkeypatch.setattr(sources, "load_split", load)
         monkeypatch.setattr(sources, "default_split", lambda config: "all")
         monkeypatch.setattr(sources, "notes_on_splits", lambda *_, **__: [])
-        monkeypatch.setattr(RunFolder, "require_same_data", lambda *_: None)
+        monkeypatch.setattr(RunFolder, "require_same_data", lambda _, prints: seen.update(compared=prints))
         monkeypatch.setattr(export, "export", lambda folder, *_: seen.update(export=folder))
         monkeypatch.setattr(jax.tree, "map", lambda function, tree, *_: tree)
         monkeypatch.setattr(importlib.import_module("jaxssd.data.placement"), "in_image", lambda answers, _: answers)
@@ -396,7 +401,8 @@ EVALUATE = {
     "explain": (["--explain"], lambda seen: seen.drawn == ["ideas"] and not hasattr(seen, "folder")),
     "out": (["--out", "there"], lambda seen: seen.folder == Path("there")),
     "threshold": (["--images", "grey.png", "--threshold", "0.7"], lambda seen: seen.threshold == 0.7),
-    "checkpoint": (["--checkpoint", "last"], lambda seen: (seen.which, seen.name) == ("last", "val-last")),
+    "checkpoint": (["--checkpoint", "last"],
+                   lambda seen: (seen.which, seen.name, seen.about["checkpoint"]) == ("last", "val-last", "last")),
     "keep_compiled": (["--no-keep-compiled"], lambda seen: not hasattr(seen, "compiled")),
 }  # fmt: skip
 
@@ -415,6 +421,15 @@ def test_every_option_of_evaluate_changes_what_it_says(evaluate_asks, tmp_path, 
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(tmp_path)
             assert holds(evaluate_asks(*arguments)), name
+
+
+def test_the_runs_own_data_is_that_of_then_and_other_data_has_splits_of_its_own(evaluate_asks):
+    ours, other = evaluate_asks("--split", "test"), evaluate_asks("--data", "other")
+    assert ours.compared == {"test": make_shapes(2, image_size=32).fingerprint}
+    assert ours.splits == ("ours", "our-val")
+    assert ours.about["checkpoint"] == "best"
+    assert other.splits == (None, None)
+    assert not hasattr(other, "compared")
 
 
 def test_the_checkpoint_that_is_asked_for_is_used_whatever_is_done(evaluate_asks, tmp_path, monkeypatch):

@@ -9,11 +9,40 @@ OF_TRAIN = f"{OPTIONS}::test_every_option_of_train_changes_what_it_says"
 OF_EVALUATE = f"{OPTIONS}::test_every_option_of_evaluate_changes_what_it_says"
 CHECKPOINT = f"{OPTIONS}::test_the_checkpoint_that_is_asked_for_is_used_whatever_is_done"
 INSPECTION = f"{OPTIONS}::test_what_else_the_inspection_is_asked"
+OF_DATA = f"{OPTIONS}::test_the_runs_own_data_is_that_of_then_and_other_data_has_splits_of_its_own"
 TWICE = "restore(run, command.checkpoint)\n    if not"
 
 PLANTED = (
     Mutant(TRAIN, "elif command.find_lr:", "elif False:", "--find-lr ignored", OF_TRAIN),
     Mutant(TRAIN, "command.resume or command.out:", "command.resume:", "--out ignored", OF_TRAIN),
+    Mutant(
+        TRAIN,
+        'preset = arguments[0] if named else "small"',
+        'preset = arguments[0] if named else "quick"',
+        "--data takes another preset",
+        OF_TRAIN,
+    ),
+    Mutant(
+        EVALUATE,
+        "        run.require_same_data({split: dataset.fingerprint})",
+        "        pass",
+        "data of now scored",
+        OF_DATA,
+    ),
+    Mutant(
+        EVALUATE,
+        'about = {"checkpoint": command.checkpoint,',
+        'about = {"checkpoint": "best",',
+        "all scores are called the best's",
+        OF_EVALUATE,
+    ),
+    Mutant(
+        EVALUATE,
+        "images=command.data_images, train_split=None, val_split=None)",
+        "images=command.data_images)",
+        "--data keeps the run's splits",
+        OF_DATA,
+    ),
     Mutant(TRAIN, "if command.keep_compiled:", "if True:", "--no-keep-compiled ignored", OF_TRAIN),
     Mutant(
         EVALUATE,

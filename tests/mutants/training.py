@@ -6,6 +6,8 @@ STEPS = "tests/training/test_toy_steps.py"
 RUNS = "tests/training/test_toy_runs.py"
 JOB = "tests/training/test_toy_job.py"
 
+FREE = "tests/training/test_run.py::test_only_settings_that_no_number_depends_on_may_be_changed"
+
 PLANTED = (
     # step
     Mutant(
@@ -226,6 +228,63 @@ PLANTED = (
         "return step_key, step_key",
         "the order and the steps share a key",
         STEPS,
+    ),
+    Mutant(
+        "jaxssd/training/loop.py",
+        "program.call(state, examples, rows_of_call, step_key)",
+        "program.call(state, examples, rows_of_call, order_key)",
+        "steps draw with the key of the order",
+        f"{RUNS}::test_the_noise_of_a_run_does_not_hang_on_the_order_of_its_images",
+    ),
+    # settings that may change, rows, ends
+    Mutant(
+        "jaxssd/training/run_folder.py",
+        'FREE = {"data",',
+        'FREE = {"seed", "data",',
+        "seed may be changed when a run goes on",
+        FREE,
+    ),
+    Mutant(
+        "jaxssd/training/run_folder.py",
+        'FREE = {"data",',
+        'FREE = {"weight_decay", "data",',
+        "weight_decay may be changed when a run goes on",
+        FREE,
+    ),
+    Mutant(
+        "jaxssd/training/run_folder.py",
+        'FREE = {"data",',
+        'FREE = {"augment", "data",',
+        "augment may be changed when a run goes on",
+        FREE,
+    ),
+    Mutant(
+        "jaxssd/training/run_folder.py",
+        'FREE = {"data",',
+        'FREE = {"eval_every", "data",',
+        "eval_every may be changed when a run goes on",
+        FREE,
+    ),
+    Mutant(
+        "jaxssd/training/run_folder.py",
+        'FREE = {"data",',
+        'FREE = {"learning_rate", "data",',
+        "learning_rate may be changed when a run goes on",
+        FREE,
+    ),
+    Mutant(
+        "jaxssd/training/run_folder.py",
+        'list({(row["kind"], row["step"]): row for row in in_time}.values())',
+        "in_time",
+        "rows that are there twice are kept",
+        "tests/training/test_run.py::test_rows_that_are_there_twice_count_once",
+    ),
+    Mutant(
+        "jaxssd/training/divergence.py",
+        "first = min(losses[0], statistics.median(losses[:3]))",
+        "first = start",
+        "a start that has diverged hides the end",
+        "tests/training/test_run.py::test_a_run_that_diverges_with_its_first_update_is_hopeless",
     ),
     # checkpoints
     Mutant(

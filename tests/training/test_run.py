@@ -1,10 +1,11 @@
 """A whole run: what it leaves, that it can be stopped anywhere, and that it compiles once and moves nothing."""
 
+import copy
 import json
 import re
 import shutil
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import jax
 import jax.numpy as jnp
@@ -101,6 +102,17 @@ def test_settings_changed_by_hand_are_named(finished_run, tiny_config, tiny_sets
     with pytest.raises(ValueError, match=r"epochs is \[5\] and was \[3\], batch_size is 4 and was 8\. Set it back"):
         train(changed, *tiny_sets, finished_run)
     finished_run.require_same_settings(replace(tiny_config, memory="stream", checkpoint_every=1.0, data="moved"))
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Config)])
+def test_only_settings_that_no_number_depends_on_may_be_changed(tmp_path, tiny_config, name):
+    """A setting that is new is not free, unless it is named here."""
+    free = ("data", "images", "memory", "checkpoint_every")
+    run, changed = RunFolder(tmp_path), copy.copy(tiny_config)
+    run.pin(tiny_config, {"train": "a"})
+    object.__setattr__(changed, name, "other")  # of any setting, without its checks
+    with nullcontext() if name in free else pytest.raises(ValueError, match=f": {name} is 'other' and was"):
+        run.require_same_settings(changed)
 
 
 def test_a_network_is_restored_with_the_settings_it_was_trained_with(finished_run, tiny_config, tmp_path):

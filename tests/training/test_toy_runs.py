@@ -137,6 +137,15 @@ def test_the_noise_of_a_run_differs_from_step_to_step(phased):
     assert len({round(row["noise"], 6) for row in rows}) == len(rows) == 18
 
 
+def test_the_noise_of_a_run_does_not_hang_on_the_order_of_its_images(scored, tmp_path, monkeypatch):
+    """Each has a key of its own."""
+    keys = loop.run_keys
+    monkeypatch.setattr(loop, "run_keys", lambda seed, mesh: (keys(seed + 1, mesh)[0], keys(seed, mesh)[1]))
+    ours, theirs = train(ONE_PHASE, tmp_path, SCORES).rows("train"), scored.rows("train")
+    assert [row["noise"] for row in ours] == [row["noise"] for row in theirs]
+    assert [row["brightness"] for row in ours] != [row["brightness"] for row in theirs]
+
+
 def test_validations_come_after_so_many_epochs_and_at_the_end(tmp_path):
     run = train(replace(ONE_PHASE, eval_every=3), tmp_path)
     assert [row["step"] for row in run.rows("val")] == [9, 12]
