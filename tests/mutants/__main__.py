@@ -167,7 +167,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--only", default="", metavar="TEXT", help="only bugs with this in their file or description")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="copies of the tree in use at a time")
-    parser.add_argument("--limit", type=float, default=180, metavar="SECONDS", help="time limit of a bug's tests")
+    parser.add_argument("--limit", type=float, default=120, metavar="SECONDS", help="time limit of a bug's tests")
     parser.add_argument("--list", action="store_true", help="print the bugs and the tests that are asked")
     options = parser.parse_args(arguments)
     mutants = [mutant for mutant in all_planted() if options.only in str(mutant)]

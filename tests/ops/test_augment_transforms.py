@@ -288,6 +288,20 @@ def test_quarter_turns_lose_nothing_of_boxes_on_the_border(quarters):
     np.testing.assert_allclose(moved, expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("over", ["right", "bottom"])
+def test_the_tip_of_a_diamond_is_cut_off_in_an_image_that_is_no_square(over):
+    size = np.array([100.0, 200.0])
+    place = np.array([50.0, 195.0] if over == "right" else [95.0, 100.0])  # of its centre, 5 pixels inside
+    away, half_diagonal, cos = place - size / 2, 20.0, math.cos(math.pi / 4)
+    before = size / 2 + np.array([cos * away[0] + cos * away[1], -cos * away[0] + cos * away[1]])  # turned back
+    side = half_diagonal * math.sqrt(2)
+    box = jnp.array([[*before, side, side]])
+    (hull,), (area,) = rotated_boxes(box, jnp.float32(math.pi / 4), jnp.asarray(size, jnp.float32))
+    np.testing.assert_allclose(area, 2 * 20**2 - 15**2, rtol=1e-4)
+    expected = [30, 175, 70, 200] if over == "right" else [75, 80, 100, 120]
+    np.testing.assert_allclose(hull, expected, atol=1e-2)
+
+
 @pytest.mark.parametrize("angle", [0.0, 1e-8, 1e-4, math.pi / 2, -1.0])
 def test_gradients_of_turned_boxes_are_finite(angle):
     boxes = jnp.array([[0.0, 0.0, 1.0, 1.0], [0.2, 0.2, 0.2, 0.4], [-0.5, 0.1, 0.3, 0.3], [2.0, 2.0, 3.0, 3.0]])
