@@ -238,6 +238,13 @@ PLANTED = (
     ),
     # settings that may change, rows, ends
     Mutant(
+        "jaxssd/training/loop.py",
+        "run.drop_rows_after(step, validated=validated)",
+        "run.drop_rows_after(step, validated=True)",
+        "a validation that is done again has two rows",
+        f"{RUNS}::test_a_validation_that_left_no_score_is_done_again_and_has_one_row",
+    ),
+    Mutant(
         "jaxssd/training/run_folder.py",
         'FREE = {"data",',
         'FREE = {"seed", "data",',

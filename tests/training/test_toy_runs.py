@@ -1,6 +1,8 @@
 """Whole runs of a network of a few numbers, followed in NumPy: phases, rates, and which checkpoint is the best."""
 
+import json
 import math
+import shutil
 import sys
 from dataclasses import replace
 
@@ -144,6 +146,19 @@ def test_the_noise_of_a_run_does_not_hang_on_the_order_of_its_images(scored, tmp
     ours, theirs = train(ONE_PHASE, tmp_path, SCORES).rows("train"), scored.rows("train")
     assert [row["noise"] for row in ours] == [row["noise"] for row in theirs]
     assert [row["brightness"] for row in ours] != [row["brightness"] for row in theirs]
+
+
+def test_a_validation_that_left_no_score_is_done_again_and_has_one_row(scored, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(scored.path, run.path)
+    shutil.rmtree(run.checkpoints / "12" / "metrics")
+    *lines, last = run.metrics.read_text().splitlines()
+    run.metrics.write_text(
+        "".join(f"{line}\n" for line in [*lines, json.dumps(json.loads(last) | {"objective": None})])
+    )
+    train(ONE_PHASE, run.path, (0.3,))
+    assert [row["step"] for row in run.rows("val")] == [3, 6, 9, 12]
+    assert run.rows("val")[-1]["objective"] == 0.3
 
 
 def test_validations_come_after_so_many_epochs_and_at_the_end(tmp_path):
