@@ -58,9 +58,9 @@ def main(arguments: list[str]) -> None:
     if "--images" in arguments and not command.images:
         sys.exit("evaluate.py: --images names no file")
     from jaxssd.training import keep_compiled, signals_watched
-    from jaxssd.training.devices import together
+    from jaxssd.training.distribution import distributed
 
-    with signals_watched(), together("evaluate.py"):
+    with signals_watched(), distributed("evaluate.py"):
         if command.keep_compiled:
             keep_compiled(command.run.resolve().parent)
         work(command)
@@ -69,12 +69,12 @@ def main(arguments: list[str]) -> None:
 def work(command: Command) -> None:
     """What the command line asks for. Scoring is shared by several processes, pictures are the first one's."""
     from jaxssd.atomic import free_space, is_full
-    from jaxssd.training.devices import leads
+    from jaxssd.training.distribution import is_main_process
 
     try:
         if not (command.images or command.explain):
             score(command)
-        elif leads():
+        elif is_main_process():
             (detect_images if command.images else explain)(command)
     except (OSError, ValueError) as error:
         path = Path(getattr(error, "filename", None) or command.run)
@@ -88,7 +88,7 @@ def score(command: Command) -> None:
     from jaxssd.metrics import coco_available
     from jaxssd.tasks import DetectionTask
     from jaxssd.training import RunFolder, draw_scores, evaluate, make_validate, restore, write_scores
-    from jaxssd.training.devices import data_mesh, leads
+    from jaxssd.training.distribution import data_mesh, is_main_process
 
     run = RunFolder(command.run)
     config, task, variables = restore(run, command.checkpoint, data_mesh())
@@ -96,13 +96,19 @@ def score(command: Command) -> None:
         sys.exit(f"evaluate.py: --export needs a run with detections; the task of {run} is {config.task}")
     config, split, dataset = load(command, config, run)
     result = evaluate(
-        task, make_validate(task), variables, dataset, batch_size=config.batch_size, thorough=True, progress=leads()
+        task,
+        make_validate(task),
+        variables,
+        dataset,
+        batch_size=config.batch_size,
+        with_coco=True,
+        progress=is_main_process(),
     )
     print(f"\n{result.scores.table()}\n")
     if isinstance(task, DetectionTask) and not coco_available():
         print('COCO\'s average precision as well: pip install -e ".[coco]"\n')
 
-    if not leads():
+    if not is_main_process():
         return
     folder = command.out or run.path
     of_data = [Path(command.data).resolve().name] if command.data else []
@@ -118,10 +124,10 @@ def score(command: Command) -> None:
 
 def explain(command: Command) -> None:
     """Draw the ideas of the lesson."""
-    from jaxssd.explain import idea_figures
-    from jaxssd.plots import save
     from jaxssd.tasks import DetectionTask
+    from jaxssd.tools.explain import idea_figures
     from jaxssd.training import RunFolder, restore
+    from jaxssd.viz import save
 
     run = RunFolder(command.run)
     config, task, variables = restore(run, command.checkpoint)

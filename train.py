@@ -37,15 +37,14 @@ from jaxssd.training import (
     NonFiniteLossError,
     RunFolder,
     RunInUseError,
-    find_rate,
     keep_compiled,
     resume,
     signals_watched,
     start,
 )
-from jaxssd.training.devices import agree, leads, together
+from jaxssd.training.distribution import broadcast, distributed, is_main_process
 from jaxssd.training.interruption import say
-from jaxssd.training.memory import ways_out
+from jaxssd.training.memory import out_of_memory_hint
 from jaxssd.training.run_folder import new_folder
 
 
@@ -68,7 +67,7 @@ def main(arguments: list[str]) -> None:
     """Parse, load, train, score."""
     preset, command = parse(arguments)
     run: list[RunFolder] = []
-    with signals_watched(lambda: _go_on(*run)), together("train.py"), _folder(preset, command) as path:
+    with signals_watched(lambda: _go_on(*run)), distributed("train.py"), _folder(preset, command) as path:
         run.append(RunFolder(path))
         work(command, *run)
 
@@ -80,11 +79,13 @@ def _folder(preset: str, command: Command) -> Iterator[Path]:
         yield named
         return
     name = f"{preset}-lr" if command.find_lr else preset
-    path = Path(agree(str(new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")) if leads() else ""))
+    path = Path(
+        broadcast(str(new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")) if is_main_process() else "")
+    )
     try:
         yield path
     finally:
-        if leads():
+        if is_main_process():
             with suppress(OSError):
                 path.rmdir()
 
@@ -97,11 +98,13 @@ def work(command: Command, run: RunFolder) -> None:
         if command.resume:
             resume(run)
         elif command.find_lr:
+            from jaxssd.tools.lr_finder import find_rate
+
             find_rate(command.config, run.path)
         else:
             start(command.config, run)
     except Interrupted as interrupted:
-        if leads():
+        if is_main_process():
             say(f"{interrupted}{_go_on(run)}")
         sys.exit(interrupted.status)
     except (NonFiniteLossError, DivergedError, RunInUseError, WorkersKeepDying, OSError, ValueError) as error:
@@ -109,7 +112,7 @@ def work(command: Command, run: RunFolder) -> None:
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        sys.exit(f"train.py: out of memory: {ways_out()}\n{error}")
+        sys.exit(f"train.py: out of memory: {out_of_memory_hint()}\n{error}")
 
 
 def _room(error: Exception, run: RunFolder) -> str:

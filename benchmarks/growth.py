@@ -13,17 +13,17 @@ from dataclasses import dataclass
 
 import jax
 import tyro
+from baselines.torch_process import PeerName, TorchPeer, open_peer
 from inputs import apart, boxes_and_scores, random_predictions
 from loss import LOSSES, WAYS, WAYS_OF_TORCH, loss_calls
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from nms import MAX_CANDIDATES, nms_calls
-from peers.torch_process import PeerName, TorchPeer, open_peer
 from timing import OUTPUT, Call, Row, Timing, measure, report
 
 from jaxssd import make_anchors
-from jaxssd.plots.style import BLUE, DPI, GREEN, ORANGE, VERMILION, save
+from jaxssd.viz.style import BLUE, DPI, GREEN, ORANGE, VERMILION, save
 
 Sizes = dict[str, int]
 BASE: Sizes = {"batch": 8, "anchors": 189, "objects": 16, "classes": 20, "candidates": MAX_CANDIDATES}

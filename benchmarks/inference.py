@@ -21,8 +21,8 @@ from typing import Literal
 
 import jax
 import tyro
+from baselines.torch_process import PeerName, TorchPeer, open_peer
 from ceiling import measure_ceiling, shares
-from peers.torch_process import PeerName, TorchPeer, open_peer
 from timing import Row, Timing, measure, ratios, report
 from training_step import require_same_size, usable
 from workloads import DETECTORS, Precision, Workload, inference_calls, inference_costs, make_workload, peer_inference

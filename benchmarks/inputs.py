@@ -69,14 +69,14 @@ def boxes_and_scores(anchors: Anchors, *predictions: np.ndarray) -> Batch:
 
     @jax.jit
     @jax.vmap
-    def answer(logits, activations, gt_boxes, gt_labels, gt_valid):
+    def postprocess(logits, activations, gt_boxes, gt_labels, gt_valid):
         boxes = clip_boxes(decode_tanh(activations, anchors))
         overlap = box_iou(boxes, gt_boxes) * gt_valid[None, :]
         evidence = jnp.zeros_like(logits).at[:, gt_labels].max(overlap)
         boxes = jnp.round(boxes * STEPS_OF_COORDINATES) / STEPS_OF_COORDINATES
         return boxes, jax.nn.sigmoid(logits - 3 + 10 * evidence)
 
-    return jax.device_get(answer(*predictions))
+    return jax.device_get(postprocess(*predictions))
 
 
 def require_agreement(name: str, ours: Any, theirs: Any) -> None:

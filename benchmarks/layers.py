@@ -4,7 +4,7 @@
     python benchmarks/layers.py --preset ssd300 --batch 256     these
     python benchmarks/layers.py --peer torch                    beside PyTorch, which has to be installed
 
-All compute the same; see `jaxssd.models.reformulation`. Steps take images as they are. A ratio is how many times as
+All compute the same; see `jaxssd.models.fast_layers`. Steps take images as they are. A ratio is how many times as
 long as the plain layers a row takes.
 """
 
@@ -14,15 +14,15 @@ from typing import Literal, get_args
 
 import jax
 import tyro
+from baselines.torch_process import PeerName, open_peer
 from ceiling import measure_ceiling, shares
-from peers.torch_process import PeerName, open_peer
 from timing import Row, measure, report
 from training_step import require_same_size
 from workloads import DETECTORS, Precision, call_steps, make_workload, peer_training, training_call, training_cost
 
-from jaxssd.models.reformulation import Reformulation
+from jaxssd.models.fast_layers import FastLayer
 
-EACH = get_args(Reformulation)
+EACH = get_args(FastLayer)
 FORMS: dict[str, tuple[str, ...]] = {"plain": ()} | {name: (name,) for name in EACH} | {"all": EACH}
 
 
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
         preset, batch = command.preset or ("quick" if on_cpu else "focal"), command.batch or (32 if on_cpu else 256)
         same = {"batch": batch, "augment": "none"}
         workloads = {
-            name: make_workload(preset, command.precision, batch, reformulated=form) for name, form in FORMS.items()
+            name: make_workload(preset, command.precision, batch, fast_layers=form) for name, form in FORMS.items()
         }
         calls = {name: training_call(workload, steps=call_steps(), **same) for name, workload in workloads.items()}
         if peer:

@@ -34,7 +34,7 @@ SMALL = {
     "multilabel": f"{NETWORK} --epochs 24 --learning-rate 2e-3 --eval-every 4",
     **dict.fromkeys(
         STAGES[1:],
-        f"{NETWORK} --epochs 2 16 --unfrozen head all --learning-rate 3e-3 2e-3 --group-rates 0.3 1 1 "
+        f"{NETWORK} --epochs 2 16 --trainable head all --learning-rate 3e-3 2e-3 --lr-multipliers 0.3 1 1 "
         "--schedule one_cycle --clr 32 10 --eval-every 2",
     ),
 }
@@ -97,7 +97,7 @@ def phase_rows(stage: str, run: RunFolder) -> list[dict[str, str]]:
         last = [row for row in run.rows("val") if row["phase"] == number][-1]
         metrics = {name: f"{last[name]:.3f}" if last.get(name) is not None else "" for name in METRICS}
         time_of_all = f"{seconds:.0f} s" if number == len(phases) - 1 else ""
-        about = {"stage": stage, "trained": phase.unfrozen, "epochs": str(phase.epochs)}
+        about = {"stage": stage, "trained": phase.trainable, "epochs": str(phase.epochs)}
         rows.append(about | {"loss": f"{last['loss']:.3f}"} | metrics | {"whole run": time_of_all})
     return rows
 

@@ -24,9 +24,9 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 import tyro
+from baselines.numpy_loops import ssd_loss_and_grads
+from baselines.torch_process import PeerName, TorchPeer, open_peer
 from inputs import ANCHORS, Batch, apart, random_predictions, require_agreement
-from peers.numpy_loops import ssd_loss_and_grads
-from peers.torch_process import PeerName, TorchPeer, open_peer
 from timing import Call, Row, measure, ratios, report
 
 from jaxssd import Anchors, bce_loss, encode_offsets, ssd_loss
@@ -56,7 +56,7 @@ LOSSES = {
         {
             "class_loss": "bce",
             "coding": "offsets",
-            "hard_negatives": 3,
+            "negative_ratio": 3,
             "normalizer": "positives",
             "threshold": 0.5,
         },

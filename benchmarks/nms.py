@@ -23,10 +23,10 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import tyro
+from baselines import numpy_loops
+from baselines.torch_process import PeerName, TorchPeer, open_peer
 from inputs import ANCHORS, Batch, boxes_and_scores, random_predictions, require_agreement
 from loss import stacked, ways
-from peers import numpy_loops
-from peers.torch_process import PeerName, TorchPeer, open_peer
 from timing import Call, Row, measure, ratios, report
 
 from jaxssd import multiclass_nms

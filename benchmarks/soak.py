@@ -31,7 +31,7 @@ from jaxssd.training import RunFolder, restore
 ROOT = Path(__file__).parents[1]
 SETTINGS = [
     *("--backbone", "resnet_tiny", "--image-size", "32", "--head-width", "8", "--grids", "2", "1"),
-    *("--batch-size", "8", "--epochs", "4", "2", "--unfrozen", "head", "all", "--eval-every", "2"),
+    *("--batch-size", "8", "--epochs", "4", "2", "--trainable", "head", "all", "--eval-every", "2"),
     *("--checkpoint-every", "0.005"),  # which is 0.3 s
 ]
 ASKING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)

@@ -21,7 +21,7 @@ import tyro
 from timing import measure, report
 
 from jaxssd.data.gather import Gatherer
-from jaxssd.training.feed import WORKERS
+from jaxssd.training.loader import WORKERS
 
 
 @dataclass(frozen=True)

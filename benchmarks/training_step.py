@@ -25,8 +25,8 @@ from typing import Literal
 import jax
 import numpy as np
 import tyro
+from baselines.torch_process import PeerName, PeerOutOfMemory, TorchPeer, open_peer
 from ceiling import measure_ceiling, shares
-from peers.torch_process import PeerName, PeerOutOfMemory, TorchPeer, open_peer
 from timing import Call, Row, Timing, measure, ratios, report
 from workloads import (
     DETECTORS,

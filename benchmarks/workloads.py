@@ -60,7 +60,7 @@ class Workload:
     def peer_settings(self) -> dict[str, Any]:
         """Of a peer's loss."""
         c = self.config
-        fields = ("class_loss", "alpha", "gamma", "coding", "hard_negatives", "normalizer")
+        fields = ("class_loss", "alpha", "gamma", "coding", "negative_ratio", "normalizer")
         settings = {name: getattr(c, name) for name in fields}
         return settings | {"rule": c.match_rule, "threshold": c.match_threshold}
 
@@ -188,7 +188,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def _phase(workload: Workload, augment: str) -> tuple[optax.GradientTransformation, TrainChunk]:
     config = replace(workload.config, augment=augment)
-    phase = config.phases[0]._replace(unfrozen="all")
+    phase = config.phases[0]._replace(trainable="all")
     return make_phase(config, workload.task, phase, make_schedule(phase, SCHEDULE_STEPS))
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 from jaxssd.atomic import write_json
 
-Unfrozen = Literal["head", "upper", "all"]
+Trainable = Literal["head", "upper", "all"]
 Schedule = Literal["one_cycle", "clr", "cosine", "constant"]
 
 
@@ -17,7 +17,7 @@ class Phase(NamedTuple):
 
     epochs: int
     learning_rate: float
-    unfrozen: Unfrozen
+    trainable: Trainable
     schedule: Schedule
     clr: tuple[float, float]
 
@@ -88,7 +88,7 @@ class Config:
     """Weight of the classes that are present in the focal loss; 1 - alpha is that of the others."""
     gamma: float = 2.0
     """How much the focal loss makes of what is still wrong; 2 in the lesson's lecture, 1 in its notebook."""
-    hard_negatives: int = 0
+    negative_ratio: int = 0
     """Of the anchors without an object, so many for each with one count in the loss, the worst. 0: all of them do."""
     normalizer: Literal["classes", "positives"] = "classes"
     """What the classification loss is divided by: classes, as in the lesson, or anchors with an object, as in SSD."""
@@ -101,21 +101,21 @@ class Config:
     """Passes over the training set in each phase. Each phase has a new optimizer; one value stands for all phases."""
     learning_rate: tuple[float, ...] = (1e-3,)
     """Peak of each phase's schedule."""
-    unfrozen: tuple[Unfrozen, ...] = ("all",)
+    trainable: tuple[Trainable, ...] = ("all",)
     """What each phase trains: the head, also the backbone's upper half, or all."""
     schedule: tuple[Schedule, ...] = ("one_cycle",)
     """Course of each phase's learning rate; `clr` is the lesson's `use_clr`."""
     clr: tuple[tuple[float, float], ...] = ((32.0, 10.0),)
     """For `clr`: the peak over the lowest rate, and the phase's length over that of the rise."""
-    group_rates: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    lr_multipliers: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Learning rates of the backbone's lower half, its upper half, and the head, as multiples of the phase's."""
     batch_size: int = 64
     """Images a step, on all devices together."""
-    accumulate: int = 1
+    grad_accum_steps: int = 1
     """Parts in which a batch is computed, one after the other, for less memory; BatchNorm sees a part at a time."""
     remat: bool = False
     """Whether the backward pass computes activations again that it would otherwise keep: less memory, more time."""
-    reformulated: tuple[Literal["norm", "pool", "stem"], ...] | None = None
+    fast_layers: tuple[Literal["norm", "pool", "stem"], ...] | None = None
     """Layers of the network that compute the same in another way. Default: `norm` on an accelerator, none on a CPU."""
     weight_decay: float = 1e-4
     """Decoupled weight decay of the kernels (AdamW)."""
@@ -135,14 +135,16 @@ class Config:
             values = getattr(self, name)
             chosen = values if isinstance(values, tuple) else (values,)
             self._require(name, values is None or set(chosen) <= set(choices), f"of {', '.join(choices)}")
-        for name in ("image_size", "max_objects", "head_width", "batch_size", "accumulate", "eval_every"):
+        for name in ("image_size", "max_objects", "head_width", "batch_size", "grad_accum_steps", "eval_every"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         self._require("image_size", self.image_size <= 4096, "4096 or less")
-        self._require("accumulate", self.batch_size % self.accumulate == 0, f"a divisor of {self.batch_size} images")
+        self._require(
+            "grad_accum_steps", self.batch_size % self.grad_accum_steps == 0, f"a divisor of {self.batch_size} images"
+        )
         self._require("classes", len(set(self.classes)) == len(self.classes), "each name once")
         self._require("val_fraction", 0 < self.val_fraction < 1, "a share between 0 and 1")
         self._require("head", self.head == "pyramid" or self.task == "detection", f"pyramid for --task {self.task}")
-        self._require("hard_negatives", self.hard_negatives >= 0, "0 or more")
+        self._require("negative_ratio", self.negative_ratio >= 0, "0 or more")
         sizes_hold = len(self.anchor_sizes) == 7 and all(0 < size < math.inf for size in self.anchor_sizes)
         self._require("anchor_sizes", sizes_hold, "seven positive numbers")
         for name in ("input_dropout", "dropout"):
@@ -159,7 +161,7 @@ class Config:
         self._require("learning_rate", all(0 < rate < math.inf for rate in self.learning_rate), "a positive number")
         clr_holds = all(1 <= div < math.inf and 1 < cut < math.inf for div, cut in self.clr)
         self._require("clr", clr_holds, "1 or more, and more than 1")
-        self._require("group_rates", all(0 <= rate < math.inf for rate in self.group_rates), "0 or more")
+        self._require("lr_multipliers", all(0 <= rate < math.inf for rate in self.lr_multipliers), "0 or more")
         for name, values in self._phase_settings().items():
             count = self._num_phases()
             self._require(name, len(values) in (1, count), f"one value, or one for each of the {count} phases")

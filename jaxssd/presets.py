@@ -124,7 +124,7 @@ def ssd300() -> Config:
 
     As in the paper but for the classes, which have a sigmoid each and no background, BatchNorm in the extra layers, a
     loss that is a mean over each image's matches and then over the images, and AdamW with one cycle.
-    `--class-loss focal --hard-negatives 0` is the same with the focal loss. This network has not been trained to a
+    `--class-loss focal --negative-ratio 0` is the same with the focal loss. This network has not been trained to a
     score yet. The same head on a small one, `--backbone resnet_tiny --precision float32 --batch-size 8 --epochs 30`,
     took less than half an hour on two cores for blood cells (BCCD, 205 images), mAP@0.5 (area) 0.86.
     """
@@ -134,7 +134,7 @@ def ssd300() -> Config:
         head="ssd300",
         coding="offsets",
         class_loss="bce",
-        hard_negatives=3,
+        negative_ratio=3,
         normalizer="positives",
         match_threshold=0.5,
         precision="bfloat16",
@@ -167,7 +167,7 @@ def with_phases(name: str) -> Config:
     config = PRESETS[name]()
     if name not in _PHASES:
         return config
-    settings = {"group_rates": (0.01, 0.1, 1.0), "weight_decay": 0.0, "eval_every": 1, "augment": "lesson"}
+    settings = {"lr_multipliers": (0.01, 0.1, 1.0), "weight_decay": 0.0, "eval_every": 1, "augment": "lesson"}
     return replace(config, **settings | _PHASES[name])
 
 
@@ -176,13 +176,13 @@ _PHASES: dict[str, dict] = {
         "augment": "none",
         "epochs": (1, 2, 1, 2, 2),
         "learning_rate": (2e-3,),
-        "unfrozen": ("head", "head", "upper", "upper", "all"),
+        "trainable": ("head", "head", "upper", "upper", "all"),
         "schedule": ("cosine",),
     },
     "largest_object": {
         "epochs": (3, 5, 10),
         "learning_rate": (1e-2, 2e-3, 1e-3),
-        "unfrozen": ("head", "upper", "all"),
+        "trainable": ("head", "upper", "all"),
         "schedule": ("clr",),
         "clr": ((32.0, 5.0), (32.0, 10.0), (32.0, 10.0)),
     },
@@ -190,28 +190,28 @@ _PHASES: dict[str, dict] = {
         "augment": "none",
         "epochs": (3, 5),
         "learning_rate": (2e-2, 2e-3),
-        "unfrozen": ("head", "upper"),
+        "trainable": ("head", "upper"),
         "schedule": ("clr",),
         "clr": ((32.0, 5.0),),
     },
     "anchors16": {
         "epochs": (5,),
         "learning_rate": (3e-3,),
-        "unfrozen": ("head",),
+        "trainable": ("head",),
         "schedule": ("clr",),
         "clr": ((20.0, 10.0),),
     },
     "anchors189": {
         "epochs": (4, 4),
         "learning_rate": (1e-2, 5e-3),
-        "unfrozen": ("head", "upper"),
+        "trainable": ("head", "upper"),
         "schedule": ("clr",),
         "clr": ((20.0, 8.0),),
     },
     "focal": {
         "epochs": (10, 10),
         "learning_rate": (1e-2, 2.5e-3),
-        "unfrozen": ("head", "upper"),
+        "trainable": ("head", "upper"),
         "schedule": ("clr",),
         "clr": ((20.0, 10.0),),
     },

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from jaxssd import plots
+from jaxssd import viz
 from jaxssd.atomic import is_full, replacing, write_json, write_text
 from jaxssd.config import Config
 from jaxssd.data.report import LoadReport
@@ -26,7 +26,7 @@ WRITERS = {
     "config": lambda path: Config().save(path),
     "loading": lambda path: LoadReport(1, 2).write(path),
     "results": lambda path: write_results(path, [1]),
-    "figure": lambda path: plots.save(Figure((1, 1)), path),
+    "figure": lambda path: viz.save(Figure((1, 1)), path),
 }
 
 

@@ -229,7 +229,7 @@ def test_images(trained, voc_folder, cache, tmp_path):
 def stage(trained, voc_folder, cache):
     """The lesson's second stage, on the backbone of the first run, in two phases."""
     folder, _ = trained
-    phases = ["--epochs", "1", "--unfrozen", "head", "all", "--learning-rate", "1e-2", "--clr", "32", "5"]
+    phases = ["--epochs", "1", "--trainable", "head", "all", "--learning-rate", "1e-2", "--clr", "32", "5"]
     settings = ["--precision", "float32", *TINY, *phases, "--out", cache / "stage"]
     arguments = ["largest_object", "--data", voc_folder, "--pretrained", folder, *settings]
     return cache / "stage", run("train.py", *arguments, cache=cache)
@@ -283,7 +283,7 @@ def test_the_learning_rate_is_swept(voc_folder, cache, tmp_path):
     ("arguments", "words"),
     [
         (["--pretrained", "nowhere.pth"], ["nowhere.pth"]),
-        (["focal", "--epochs", "3", "4", "--unfrozen", "head", "upper", "all"], ["--epochs", "3"]),
+        (["focal", "--epochs", "3", "4", "--trainable", "head", "upper", "all"], ["--epochs", "3"]),
         (["--gamma", "-1"], ["--gamma"]),
         (["nonsense"], ["nonsense", "quick", "focal"]),
         (["--data", "nowhere"], ["nowhere"]),

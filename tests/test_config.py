@@ -23,7 +23,7 @@ def test_one_value_stands_for_all_phases():
     config = Config(
         epochs=(3, 5, 10),
         learning_rate=(1e-2,),
-        unfrozen=("head", "upper", "all"),
+        trainable=("head", "upper", "all"),
         schedule=("clr",),
         clr=((32.0, 5.0), (32.0, 10.0), (20.0, 8.0)),
     )
@@ -39,7 +39,7 @@ def test_any_setting_can_be_the_one_that_varies(name):
     values = {
         "epochs": (1, 2),
         "learning_rate": (1e-2, 1e-3),
-        "unfrozen": ("head", "all"),
+        "trainable": ("head", "all"),
         "schedule": ("clr", "cosine"),
         "clr": ((32.0, 5.0), (20.0, 8.0)),
     }[name]
@@ -53,13 +53,13 @@ def test_any_setting_can_be_the_one_that_varies(name):
     [
         ({"epochs": (1, 2), "learning_rate": (0.1, 0.2, 0.3)}, "--epochs"),
         ({"epochs": (1, 2, 3), "learning_rate": (0.1, 0.2)}, "--learning-rate"),
-        ({"epochs": (1, 2, 3), "unfrozen": ("head", "all")}, "--unfrozen"),
+        ({"epochs": (1, 2, 3), "trainable": ("head", "all")}, "--trainable"),
         ({"epochs": (1, 2, 3), "schedule": ("clr", "cosine")}, "--schedule"),
         ({"epochs": (1, 2, 3), "clr": ((32.0, 5.0), (32.0, 10.0))}, "--clr"),
         ({"epochs": (1, 2, 3, 4), "clr": ((32.0, 5.0), (32.0, 10.0))}, "--clr"),  # two do not go round
         ({"epochs": ()}, "--epochs"),
         ({"clr": ()}, "--clr"),
-        ({"epochs": (), "learning_rate": (), "unfrozen": (), "schedule": (), "clr": ()}, "--epochs"),
+        ({"epochs": (), "learning_rate": (), "trainable": (), "schedule": (), "clr": ()}, "--epochs"),
     ],
 )
 def test_a_number_of_values_that_fits_no_number_of_phases_is_named(settings, option):
@@ -88,7 +88,7 @@ BAD = {
     "epochs": ((0,), (3, -1)),
     "learning_rate": ((0.0,), (1e-3, -1e-3), (math.inf,), (math.nan,)),
     "clr": (((0.5, 10.0),), ((32.0, 1.0),), ((math.inf, 10.0),), ((32.0, math.inf),), ((math.nan, 10.0),)),
-    "group_rates": ((-0.1, 1.0, 1.0), (1.0, 1.0, math.inf), (math.nan, 1.0, 1.0)),
+    "lr_multipliers": ((-0.1, 1.0, 1.0), (1.0, 1.0, math.inf), (math.nan, 1.0, 1.0)),
 }
 
 
@@ -108,7 +108,7 @@ def test_limits_that_are_allowed():
         alpha=0.0,
         gamma=0.0,
         weight_decay=0.0,
-        group_rates=(0.0, 0.0, 1.0),
+        lr_multipliers=(0.0, 0.0, 1.0),
         clr=((1.0, 2.0),),
     )
 

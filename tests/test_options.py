@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxssd import explain
 from jaxssd.config import Config
 from jaxssd.data import __main__ as inspect_command
 from jaxssd.data import export, sources
@@ -26,8 +25,9 @@ from jaxssd.data.shapes import make_shapes
 from jaxssd.ops import bce_loss, decode_offsets, encode_offsets, make_anchors, ssd300_anchors
 from jaxssd.presets import PRESETS
 from jaxssd.tasks import make_task
+from jaxssd.tools import explain
 from jaxssd.training import RunFolder, backbone, epochs, loop, phases
-from jaxssd.training.feed import is_streamed
+from jaxssd.training.loader import is_streamed
 from jaxssd.training.schedules import make_schedule
 from tests.training.toy import SIDE, ToyTask, flat, toy_set
 
@@ -195,20 +195,20 @@ ROWS = {
     "class_loss": Row("bce", loss("class_loss"), bce_loss),
     "alpha": Row(0.5, class_loss("alpha"), 0.5),
     "gamma": Row(1.0, class_loss("gamma"), 1.0),
-    "hard_negatives": Row(3, loss("negative_ratio"), 3),
+    "negative_ratio": Row(3, loss("negative_ratio"), 3),
     "normalizer": Row("positives", loss("normalizer"), "positives"),
     "match_rule": Row("lesson", loss("rule"), "lesson"),
     "match_threshold": Row(0.7, loss("threshold"), 0.7),
     "epochs": Row((2, 3), lambda config: [list(place.epochs) for place in phases.places(config)], [[0, 1], [2, 3, 4]]),
     "learning_rate": Row((0.5,), rates, [0.5] * 4, {"schedule": ("constant",)}),
-    "unfrozen": Row(("head",), moves, [0.0, 0.0, 1.0], {"weight_decay": 0.0}),
+    "trainable": Row(("head",), moves, [0.0, 0.0, 1.0], {"weight_decay": 0.0}),
     "schedule": Row(("constant",), rates, [1e-3] * 4),
     "clr": Row(((10.0, 2.0),), rates, [1e-4, 2.8e-4, 1e-3, 2.8e-4], CLR),
-    "group_rates": Row((0.25, 0.5, 2.0), moves, [0.25, 0.5, 2.0], {"weight_decay": 0.0}),
+    "lr_multipliers": Row((0.25, 0.5, 2.0), moves, [0.25, 0.5, 2.0], {"weight_decay": 0.0}),
     "batch_size": Row(8, lambda config: epochs.whole_batch(config, 100), 8),
-    "accumulate": Row(4, chunk_gets("accumulate"), 4),
+    "grad_accum_steps": Row(4, chunk_gets("grad_accum_steps"), 4),
     "remat": Row(True, network("remat"), True),
-    "reformulated": Row(("pool", "stem"), network("reformulated"), ("pool", "stem")),
+    "fast_layers": Row(("pool", "stem"), network("fast_layers"), ("pool", "stem")),
     "weight_decay": Row(0.5, moves, [1.5, 1.5, 1.5]),
     "augment": Row("none", chunk_gets("augment"), None),
     "memory": Row("stream", streamed, True),
@@ -298,11 +298,15 @@ def train_asks(monkeypatch, tmp_path):
     def ask(*arguments):
         seen = {}
         monkeypatch.setattr(command, "signals_watched", lambda *_: nullcontext())
-        monkeypatch.setattr(command, "together", lambda *_: nullcontext())
+        monkeypatch.setattr(command, "distributed", lambda *_: nullcontext())
         monkeypatch.setattr(command, "keep_compiled", lambda folder: seen.update(compiled=folder))
         monkeypatch.setattr(command, "start", lambda config, run: seen.update(start=run.path, config=config))
         monkeypatch.setattr(command, "resume", lambda run: seen.update(resume=run.path))
-        monkeypatch.setattr(command, "find_rate", lambda config, folder: seen.update(find=folder, config=config))
+        monkeypatch.setattr(
+            importlib.import_module("jaxssd.tools.lr_finder"),
+            "find_rate",
+            lambda config, folder: seen.update(find=folder, config=config),
+        )
         command.main(list(map(str, arguments)))
         return SimpleNamespace(**seen)
 
@@ -368,7 +372,9 @@ def evaluate_asks(monkeypatch, tmp_path):
         found = SimpleNamespace(scores=scores, answers=SimpleNamespace())
         monkeypatch.setattr(training, "restore", restore)
         monkeypatch.setattr(training, "signals_watched", lambda *_: nullcontext())
-        monkeypatch.setattr(importlib.import_module("jaxssd.training.devices"), "together", lambda *_: nullcontext())
+        monkeypatch.setattr(
+            importlib.import_module("jaxssd.training.distribution"), "distributed", lambda *_: nullcontext()
+        )
         monkeypatch.setattr(training, "evaluate", lambda *_, **__: found)
         monkeypatch.setattr(training, "write_scores", write)
         monkeypatch.setattr(training, "draw_scores", draw)
@@ -478,7 +484,7 @@ def test_what_else_the_inspection_is_asked(monkeypatch, tmp_path):
     monkeypatch.setattr(inspect_command, "advise", advise)
     monkeypatch.setattr(inspect_command, "load_split", lambda config, split: seen.update(config=config) or dataset)
     monkeypatch.setattr(inspect_command, "dataset_figure", lambda *_, **__: None)
-    monkeypatch.setattr(inspect_command.plots, "save", lambda figure, path: seen.update(figure=path))
+    monkeypatch.setattr(inspect_command.viz, "save", lambda figure, path: seen.update(figure=path))
     inspect_command.main(["shapes", "--preset", "quick", "--anchors", "2", "--out", str(tmp_path / "there")])
     assert (seen["config"].image_size, seen["config"].data, seen["count"]) == (64, "shapes", 2)
     assert seen["figure"].parent == tmp_path / "there"

@@ -17,14 +17,14 @@ CLASSES = tuple(f"class {number}" for number in range(20))
 
 def lesson_phases(*rows):
     """Rows of `(epochs, rate of the head, what is trained, (div, cut_div))`."""
-    return tuple(Phase(epochs, rate, unfrozen, "clr", clr) for epochs, rate, unfrozen, clr in rows)
+    return tuple(Phase(epochs, rate, trainable, "clr", clr) for epochs, rate, trainable, clr in rows)
 
 
 LESSON = {
     # lr = 2e-3: fit(lr, 2, cycle_len=1, cycle_mult=2), freeze_to(-2) and the same again, freeze_to(-3) and 2 epochs
     "largest_box": tuple(
-        Phase(epochs, 2e-3, unfrozen, "cosine", (32.0, 10.0))
-        for epochs, unfrozen in ((1, "head"), (2, "head"), (1, "upper"), (2, "upper"), (2, "all"))
+        Phase(epochs, 2e-3, trainable, "cosine", (32.0, 10.0))
+        for epochs, trainable in ((1, "head"), (2, "head"), (1, "upper"), (2, "upper"), (2, "all"))
     ),
     # lr = 1e-2; freeze_to(-2), lrs / 5; unfreeze, lrs / 10
     "largest_object": lesson_phases(
@@ -54,7 +54,7 @@ def test_phases_of_the_lesson(name):
 def test_what_the_stages_of_the_lesson_have_in_common(name):
     config = with_phases(name)
     assert (config.image_size, config.batch_size, config.backbone) == (224, 64, "resnet34")
-    assert config.group_rates == (1 / 100, 1 / 10, 1)
+    assert config.lr_multipliers == (1 / 100, 1 / 10, 1)
     assert config.weight_decay == 0
     assert config.eval_every == 1
     assert (config.mean, config.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -90,21 +90,21 @@ def test_ssd300_is_the_papers():
     """Liu et al. 2016, section 2.2: smooth L1 of offsets, IoU 0.5, negatives 3:1, the mean over matched boxes."""
     config = PRESETS["ssd300"]()
     assert (config.image_size, config.match_threshold, config.coding) == (300, 0.5, "offsets")
-    assert (config.hard_negatives, config.normalizer, config.match_rule) == (3, "positives", "best_iou")
+    assert (config.negative_ratio, config.normalizer, config.match_rule) == (3, "positives", "best_iou")
     assert config.anchor_sizes == (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_without_a_pretrained_backbone_a_stage_is_one_phase_of_everything(name):
     (phase,) = PRESETS[name]().phases
-    assert (phase.unfrozen, phase.schedule) == ("all", "one_cycle")
+    assert (phase.trainable, phase.schedule) == ("all", "one_cycle")
     assert phase.epochs > sum(phase.epochs for phase in with_phases(name).phases)
     assert PRESETS[name]().augment == "crop"
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_phases_change_nothing_else(name):
-    own = (*Phase._fields, "group_rates", "weight_decay", "augment", "eval_every")
+    own = (*Phase._fields, "lr_multipliers", "weight_decay", "augment", "eval_every")
     plain, phased = PRESETS[name](), with_phases(name)
     assert replace(plain, **{setting: getattr(phased, setting) for setting in own}) == phased
 
@@ -126,7 +126,7 @@ def test_every_preset_makes_a_task_at_its_size(name):
 
     def predict_and_answer(variables, images):
         predictions = task.predict(variables, images)
-        return predictions, task.answer(predictions)
+        return predictions, task.postprocess(predictions)
 
     predictions, answer = jax.eval_shape(predict_and_answer, variables, images)
     assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves((predictions, answer)))

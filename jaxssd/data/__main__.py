@@ -18,18 +18,18 @@ from typing import Literal
 
 import tyro
 
-from jaxssd import plots
+from jaxssd import viz
 from jaxssd.atomic import write_text
 from jaxssd.config import Config
-from jaxssd.data.inspection.anchor_fit import AnchorSettings, advise
-from jaxssd.data.inspection.inspection import cover, inspect
-from jaxssd.data.inspection.record import inspection_record
-from jaxssd.data.inspection.text import report_text
 from jaxssd.data.sources import load_split, notes_on_splits, with_classes
 from jaxssd.models import BACKBONES, pyramid_grids
-from jaxssd.plots.dataset import dataset_figure
 from jaxssd.presets import PRESETS
 from jaxssd.tasks import make_task
+from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise
+from jaxssd.tools.inspection.inspection import cover, inspect
+from jaxssd.tools.inspection.record import inspection_record
+from jaxssd.tools.inspection.text import report_text
+from jaxssd.viz.dataset import dataset_figure
 
 SPLITS = ("train", "val")
 
@@ -119,7 +119,7 @@ def tell(command: Command) -> None:
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     write_text(folder / "inspection.json", text, errors="backslashreplace")
     figure = dataset_figure(inspection, coverage, advice, config.match_threshold, title=config.data)
-    plots.save(figure, folder / "inspection.png")
+    viz.save(figure, folder / "inspection.png")
     print(f"\nfigure   {folder / 'inspection.png'}\nnumbers  {folder / 'inspection.json'}")
 
 

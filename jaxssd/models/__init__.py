@@ -2,9 +2,9 @@
 
 from jaxssd.models.dense_heads import BoxHead, LabelHead, ObjectHead, ObjectPredictions
 from jaxssd.models.detector import IMAGENET_MEAN, IMAGENET_STD, Detector, HeadName, make_detector, normalize_images
+from jaxssd.models.fast_layers import FastLayer
 from jaxssd.models.heads import OutConv, Predictions, PyramidHead, SSDHead, SSDMultiHead, StdConv, pyramid_grids
 from jaxssd.models.pretrained import load_pretrained
-from jaxssd.models.reformulation import Reformulation
 from jaxssd.models.resnet import BACKBONES, BasicBlock, Bottleneck, ResNet
 from jaxssd.models.ssd300_head import SSD300Head
 
@@ -16,6 +16,7 @@ __all__ = [
     "Bottleneck",
     "BoxHead",
     "Detector",
+    "FastLayer",
     "HeadName",
     "LabelHead",
     "ObjectHead",
@@ -23,7 +24,6 @@ __all__ = [
     "OutConv",
     "Predictions",
     "PyramidHead",
-    "Reformulation",
     "ResNet",
     "SSD300Head",
     "SSDHead",

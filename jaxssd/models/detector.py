@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
 
+from jaxssd.models.fast_layers import FastLayer
 from jaxssd.models.heads import SSDMultiHead
-from jaxssd.models.reformulation import Reformulation
 from jaxssd.models.resnet import BACKBONES, ResNet
 from jaxssd.models.ssd300_head import SSD300Head
 from jaxssd.ops._arrays import ArrayLike, as_float, check_shapes
@@ -65,7 +65,7 @@ def make_detector(
     input_dropout: float = 0.4,
     dropout: float = 0.4,
     dtype: DTypeLike = jnp.float32,
-    reformulated: Sequence[Reformulation] = (),
+    fast_layers: Sequence[FastLayer] = (),
     remat: bool = False,
 ) -> Detector:
     """Build a detector from plain values, such as those of a checkpoint; the defaults are the lesson's multibox model.
@@ -83,7 +83,7 @@ def make_detector(
         input_dropout: of the pyramid: share of the backbone's features dropped while training.
         dropout: of the pyramid: the same after every convolution.
         dtype: dtype of the computation; parameters, statistics and predictions are float32.
-        reformulated: layers that are computed in another, faster form with the same variables; see `Reformulation`.
+        fast_layers: layers that are computed in another, faster form with the same variables; see `FastLayer`.
         remat: compute the backbone's activations again in the backward pass rather than keep them.
 
     Returns:
@@ -105,9 +105,9 @@ def make_detector(
         raise ValueError(f"make_detector: no backbone {backbone!r}; there are {', '.join(BACKBONES)}")
     if head not in get_args(HeadName):
         raise ValueError(f"make_detector: no head {head!r}; there are {', '.join(get_args(HeadName))}")
-    if unknown := set(reformulated) - set(get_args(Reformulation)):
-        known = ", ".join(get_args(Reformulation))
-        raise ValueError(f"make_detector: `reformulated` has {', '.join(sorted(unknown))}; there are {known}")
+    if unknown := set(fast_layers) - set(get_args(FastLayer)):
+        known = ", ".join(get_args(FastLayer))
+        raise ValueError(f"make_detector: `fast_layers` has {', '.join(sorted(unknown))}; there are {known}")
     pyramid = SSDMultiHead(
         num_classes=num_classes,
         grids=tuple(grids),
@@ -117,10 +117,10 @@ def make_detector(
         dropout=dropout,
         width=head_width,
         dtype=dtype,
-        reformulated=tuple(reformulated),
+        fast_layers=tuple(fast_layers),
     )
-    ssd300 = SSD300Head(num_classes, class_bias, dtype, tuple(reformulated))
-    network = BACKBONES[backbone](dtype=dtype, reformulated=tuple(reformulated), remat=remat)
+    ssd300 = SSD300Head(num_classes, class_bias, dtype, tuple(fast_layers))
+    network = BACKBONES[backbone](dtype=dtype, fast_layers=tuple(fast_layers), remat=remat)
     return Detector(network, pyramid if head == "pyramid" else ssd300)
 
 

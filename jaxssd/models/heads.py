@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxssd.models.accumulate import conv_to_float32
+from jaxssd.models.conv_float32 import conv_to_float32
+from jaxssd.models.fast_layers import FastLayer
 from jaxssd.models.norm import batch_norm
-from jaxssd.models.reformulation import Reformulation
 from jaxssd.ops._arrays import ArrayLike, check_shapes
 
 _Conv3x3 = partial(
@@ -42,14 +42,14 @@ class StdConv(nn.Module):
         stride: 2 halves the grid, rounding up.
         dropout: share of activations dropped while training.
         dtype: dtype of the computation; parameters and statistics are float32.
-        reformulated: layers that are computed in another form, of which it has only `"norm"`.
+        fast_layers: layers that are computed in another form, of which it has only `"norm"`.
     """
 
     channels: int
     stride: int
     dropout: float
     dtype: DTypeLike = jnp.float32
-    reformulated: tuple[Reformulation, ...] = ()
+    fast_layers: tuple[FastLayer, ...] = ()
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Float[Array, "B h2 w2 c2"]:
@@ -63,7 +63,7 @@ class StdConv(nn.Module):
             `[B, ceil(h / stride), ceil(w / stride), channels]`.
         """
         x = nn.relu(_Conv3x3(self.channels, strides=self.stride, dtype=self.dtype, name="conv")(features))
-        x = batch_norm(self.reformulated)(use_running_average=not train, dtype=self.dtype, name="bn")(x)
+        x = batch_norm(self.fast_layers)(use_running_average=not train, dtype=self.dtype, name="bn")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
@@ -119,7 +119,7 @@ class PyramidHead(nn.Module):
         dropout: the same in every `StdConv`.
         width: channels of every `StdConv`.
         dtype: dtype of the computation; parameters and statistics, and what comes out, are float32.
-        reformulated: layers that are computed in another form, of which it has only `"norm"`.
+        fast_layers: layers that are computed in another form, of which it has only `"norm"`.
     """
 
     num_classes: int
@@ -130,7 +130,7 @@ class PyramidHead(nn.Module):
     dropout: float
     width: int = 256
     dtype: DTypeLike = jnp.float32
-    reformulated: tuple[Reformulation, ...] = ()
+    fast_layers: tuple[FastLayer, ...] = ()
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Predictions:
@@ -154,7 +154,7 @@ class PyramidHead(nn.Module):
                 f"PyramidHead: `grids` is {grids}; {size} features offer {pyramid}, taken largest first: "
                 f"--grids {' '.join(map(str, pyramid))} takes all, and a larger --image-size offers larger ones"
             )
-        outputs, settings = [], (self.dropout, self.dtype, self.reformulated)
+        outputs, settings = [], (self.dropout, self.dtype, self.fast_layers)
         x = nn.Dropout(self.input_dropout, deterministic=not train)(nn.relu(features))
         for level, grid in enumerate(pyramid[: pyramid.index(grids[-1]) + 1]):
             stride = 1 if level == 0 else 2

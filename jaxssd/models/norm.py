@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxssd.models.reformulation import Reformulation
+from jaxssd.models.fast_layers import FastLayer
 from jaxssd.ops._arrays import ArrayLike, as_float
 
 MOMENTUM = 0.9
@@ -21,16 +21,16 @@ BatchNorm = partial(nn.BatchNorm, momentum=MOMENTUM, epsilon=EPSILON)
 PerChannel = Float[ArrayLike, "c"]
 
 
-def batch_norm(reformulated: tuple[Reformulation, ...]) -> Callable[..., nn.Module]:
+def batch_norm(fast_layers: tuple[FastLayer, ...]) -> Callable[..., nn.Module]:
     """The kind of BatchNorm that a network uses.
 
     Args:
-        reformulated: the network's attribute.
+        fast_layers: the network's attribute.
 
     Returns:
         A constructor with the keywords `use_running_average`, `dtype` and `name`.
     """
-    return MultiplyAddBatchNorm if "norm" in reformulated else BatchNorm
+    return MultiplyAddBatchNorm if "norm" in fast_layers else BatchNorm
 
 
 class MultiplyAddBatchNorm(nn.Module):

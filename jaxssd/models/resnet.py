@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxssd.models.fast_layers import FastLayer
 from jaxssd.models.norm import batch_norm
 from jaxssd.models.pooling import max_pool_3x3
-from jaxssd.models.reformulation import Reformulation
 from jaxssd.models.stem import SpaceToDepthConv
 from jaxssd.ops._arrays import ArrayLike
 
@@ -30,13 +30,13 @@ class BasicBlock(nn.Module):
         channels: channels of both convolutions.
         stride: stride of the first one and of the shortcut.
         dtype: dtype of the computation; parameters and statistics are float32.
-        reformulated: layers that are computed in another form, of which a block has only `"norm"`.
+        fast_layers: layers that are computed in another form, of which a block has only `"norm"`.
     """
 
     channels: int
     stride: int = 1
     dtype: DTypeLike = jnp.float32
-    reformulated: tuple[Reformulation, ...] = ()
+    fast_layers: tuple[FastLayer, ...] = ()
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Float[Array, "B h2 w2 c2"]:
@@ -50,7 +50,7 @@ class BasicBlock(nn.Module):
             `[B, ceil(h / stride), ceil(w / stride), channels]`.
         """
         conv = partial(_conv, self.channels, dtype=self.dtype)
-        norm = partial(batch_norm(self.reformulated), use_running_average=not train, dtype=self.dtype)
+        norm = partial(batch_norm(self.fast_layers), use_running_average=not train, dtype=self.dtype)
 
         x = nn.relu(norm(name="bn1")(conv(3, self.stride, name="conv1")(features)))
         x = norm(name="bn2")(conv(3, name="conv2")(x))
@@ -69,13 +69,13 @@ class Bottleneck(nn.Module):
         channels: channels of the first two convolutions.
         stride: stride of the second one and of the shortcut.
         dtype: dtype of the computation; parameters and statistics are float32.
-        reformulated: layers that are computed in another form, of which a block has only `"norm"`.
+        fast_layers: layers that are computed in another form, of which a block has only `"norm"`.
     """
 
     channels: int
     stride: int = 1
     dtype: DTypeLike = jnp.float32
-    reformulated: tuple[Reformulation, ...] = ()
+    fast_layers: tuple[FastLayer, ...] = ()
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Float[Array, "B h2 w2 c2"]:
@@ -89,7 +89,7 @@ class Bottleneck(nn.Module):
             `[B, ceil(h / stride), ceil(w / stride), 4 * channels]`.
         """
         conv = partial(_conv, dtype=self.dtype)
-        norm = partial(batch_norm(self.reformulated), use_running_average=not train, dtype=self.dtype)
+        norm = partial(batch_norm(self.fast_layers), use_running_average=not train, dtype=self.dtype)
         outputs = 4 * self.channels
 
         x = nn.relu(norm(name="bn1")(conv(self.channels, 1, name="conv1")(features)))
@@ -111,8 +111,8 @@ class ResNet(nn.Module):
         block: what the stages are made of.
         strides: of each stage's first block; fewer stages use the first of them. With the usual ones four stages have
             an output stride of 32 and three have 16.
-        reformulated: layers that are computed in another, faster form, with the same variables and the same result up
-            to rounding; see `Reformulation`.
+        fast_layers: layers that are computed in another, faster form, with the same variables and the same result up
+            to rounding; see `FastLayer`.
         remat: keep only what lies between blocks for the backward pass, and compute the rest of each block there
             again: less memory, about a third more computation (Chen et al. 2016, arXiv:1604.06174).
 
@@ -130,7 +130,7 @@ class ResNet(nn.Module):
     dtype: DTypeLike = jnp.float32
     block: type[BasicBlock] | type[Bottleneck] = BasicBlock
     strides: tuple[int, ...] = (1, 2, 2, 2)
-    reformulated: tuple[Reformulation, ...] = ()
+    fast_layers: tuple[FastLayer, ...] = ()
     remat: bool = False
 
     @property
@@ -168,18 +168,18 @@ class ResNet(nn.Module):
 
     def _stem(self, images: ArrayLike, *, train: bool) -> Array:
         x = self._first_convolution()(images)
-        x = batch_norm(self.reformulated)(use_running_average=not train, dtype=self.dtype, name="bn1")(x)
-        if "pool" in self.reformulated:
+        x = batch_norm(self.fast_layers)(use_running_average=not train, dtype=self.dtype, name="bn1")(x)
+        if "pool" in self.fast_layers:
             return nn.relu(max_pool_3x3(x))  # the largest pixel is also the largest after the ReLU
         return nn.max_pool(nn.relu(x), (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
     def _first_convolution(self) -> nn.Module:
-        if "stem" in self.reformulated:
+        if "stem" in self.fast_layers:
             return SpaceToDepthConv(self.width, KERNEL_INIT, self.dtype, name="conv1")
         return _conv(self.width, 7, 2, dtype=self.dtype, name="conv1")
 
     def _block(self, channels: int, stride: int, *, name: str) -> Callable[..., Array]:
-        block = self.block(channels, stride, self.dtype, self.reformulated, name=name)
+        block = self.block(channels, stride, self.dtype, self.fast_layers, name=name)
         if not self.remat:
             return block
 

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxssd.models.fast_layers import FastLayer
 from jaxssd.models.heads import OutConv, Predictions
 from jaxssd.models.norm import batch_norm
-from jaxssd.models.reformulation import Reformulation
 from jaxssd.ops._arrays import ArrayLike, check_shapes
 from jaxssd.ops.anchors import SSD300_CELLS, SSD300_RATIOS
 
@@ -26,7 +26,7 @@ class ExtraLayer(nn.Module):
         stride: of the 3x3 convolution.
         padding: of the 3x3 convolution.
         dtype: dtype of the computation; parameters and statistics are float32.
-        reformulated: layers that are computed in another form, of which it has only `"norm"`.
+        fast_layers: layers that are computed in another form, of which it has only `"norm"`.
     """
 
     narrow: int
@@ -34,7 +34,7 @@ class ExtraLayer(nn.Module):
     stride: int
     padding: int
     dtype: DTypeLike = jnp.float32
-    reformulated: tuple[Reformulation, ...] = ()
+    fast_layers: tuple[FastLayer, ...] = ()
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Float[Array, "B h2 w2 c2"]:
@@ -59,7 +59,7 @@ class ExtraLayer(nn.Module):
                 kernel_init=nn.initializers.xavier_uniform(),
                 name=f"conv{index}",
             )
-            norm = batch_norm(self.reformulated)
+            norm = batch_norm(self.fast_layers)
             return nn.relu(norm(use_running_average=not train, dtype=self.dtype, name=f"bn{index}")(conv(x)))
 
         return layer(layer(features, 1, self.narrow, 1, 1, 0), 2, self.channels, 3, self.stride, self.padding)
@@ -75,7 +75,7 @@ class SSD300Head(nn.Module):
         class_bias: first value of the logits' biases.
         dtype: dtype of the computation, also of the operands of the `OutConv`s, which are large here; parameters and
             statistics, and what comes out, are float32.
-        reformulated: layers that are computed in another form, of which it has only `"norm"`.
+        fast_layers: layers that are computed in another form, of which it has only `"norm"`.
 
     Source:
         Liu et al. 2016 (arXiv:1512.02325), and MLPerf's training reference, `single_stage_detector/ssd/ssd300.py`. The
@@ -93,7 +93,7 @@ class SSD300Head(nn.Module):
     num_classes: int
     class_bias: float = -4.0
     dtype: DTypeLike = jnp.float32
-    reformulated: tuple[Reformulation, ...] = ()
+    fast_layers: tuple[FastLayer, ...] = ()
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Predictions:
@@ -119,7 +119,7 @@ class SSD300Head(nn.Module):
             )
         maps = [features]
         for index, layer in enumerate(EXTRA_LAYERS, start=1):
-            extra = ExtraLayer(*layer, self.dtype, self.reformulated, name=f"extra{index}")
+            extra = ExtraLayer(*layer, self.dtype, self.fast_layers, name=f"extra{index}")
             maps.append(extra(maps[-1], train=train))
         outputs = []
         for index, (x, boxes) in enumerate(zip(maps, BOXES_PER_CELL, strict=True)):

@@ -8,8 +8,8 @@ from jaxssd.ops.augment import (
     identity_augmentation,
     sample_augmentation,
 )
+from jaxssd.ops.box_coder import decode_offsets, decode_tanh, encode_offsets
 from jaxssd.ops.boxes import box_area, box_iou, clip_boxes, generalized_box_iou, to_center_size, to_corners
-from jaxssd.ops.coding import decode_offsets, decode_tanh, encode_offsets
 from jaxssd.ops.losses import bce_loss, focal_loss, hard_negative_mask
 from jaxssd.ops.matching import Match, match_anchors
 from jaxssd.ops.nms import Detections, NMSResult, multiclass_nms, nms

@@ -22,7 +22,7 @@ from jaxssd.ops._arrays import (
     take_rows,
 )
 from jaxssd.ops.anchors import Anchors, with_anchors
-from jaxssd.ops.coding import decode_tanh
+from jaxssd.ops.box_coder import decode_tanh
 from jaxssd.ops.losses import focal_loss, hard_negative_mask
 from jaxssd.ops.matching import match_anchors
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 from matplotlib.figure import Figure
 
-from jaxssd import plots
+from jaxssd import viz
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.placement import in_image
 from jaxssd.metrics import (
@@ -94,7 +94,7 @@ class DetectionTask(Task):
         targets = examples.valid & ~examples.difficult
         return jax.vmap(self.loss_of_image)(*predictions, examples.boxes, examples.labels, targets)
 
-    def answer(self, predictions: Predictions) -> Detections:
+    def postprocess(self, predictions: Predictions) -> Detections:
         """Decoded, clipped and suppressed detections of each image, `[B, D]`."""
 
         def detect(class_logits: Array, box_activations: Array) -> Detections:
@@ -103,14 +103,14 @@ class DetectionTask(Task):
 
         return jax.vmap(detect)(*predictions)
 
-    def score(self, answers: Detections, dataset: Dataset, *, thorough: bool = False) -> DetectionScores:
+    def score(self, answers: Detections, dataset: Dataset, *, with_coco: bool = False) -> DetectionScores:
         """By the VOC protocol, in pixels of the images; thoroughly by COCO's too, if its library is installed."""
         answers, examples = in_image(answers, dataset.placements), in_image(dataset.examples, dataset.placements)
         truths = (examples.boxes, examples.labels, examples.valid, examples.difficult)
         num_classes = len(self.class_names)
         coco = (
             coco_scores(answers, *truths, dataset.sizes, num_classes=num_classes)
-            if thorough and coco_available()
+            if with_coco and coco_available()
             else None
         )
         voc = voc_scores(answers, *truths, num_classes=num_classes, sizes=dataset.sizes)
@@ -118,23 +118,23 @@ class DetectionTask(Task):
 
     def figures(self, answers: Detections, scores: DetectionScores, dataset: Dataset) -> dict[str, Figure]:
         """Detections beside the truth, and precision over recall."""
-        truths, first = dataset.examples, slice(plots.GRID_IMAGES)
+        truths, first = dataset.examples, slice(viz.GRID_IMAGES)
         return {
-            "detections": plots.detection_grid(
+            "detections": viz.detection_grid(
                 truths.images[first],
                 Detections(*(array[first] for array in answers)),
                 (truths.boxes[first], truths.labels[first], truths.valid[first]),
                 self.class_names,
                 ids=dataset.ids[first],
             ),
-            "precision-recall": plots.precision_recall(scores.voc, self.class_names),
+            "precision-recall": viz.precision_recall(scores.voc, self.class_names),
         }
 
-    def picture(self, photograph: np.ndarray, answer: Detections, threshold: float) -> Figure:
+    def draw(self, photograph: np.ndarray, answer: Detections, threshold: float) -> Figure:
         """Boxes with class and score."""
-        return plots.detection_image(photograph, answer, self.class_names, score_threshold=threshold)
+        return viz.detection_image(photograph, answer, self.class_names, score_threshold=threshold)
 
-    def describe(self, answer: Detections, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
+    def to_json(self, answer: Detections, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
         """Class, score and box of each detection."""
         shown = answer.valid & (answer.scores >= threshold)
         rows = zip(answer.labels[shown], answer.scores[shown], answer.boxes[shown], strict=True)

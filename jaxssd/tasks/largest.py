@@ -12,7 +12,7 @@ from jax import Array
 from jaxtyping import Bool, Float, Int
 from matplotlib.figure import Figure
 
-from jaxssd import plots
+from jaxssd import viz
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.models.dense_heads import ObjectPredictions
 from jaxssd.ops import box_area, box_iou
@@ -88,8 +88,8 @@ class _LargestTask(Task):
 
     def figures(self, answers: Any, scores: Any, dataset: Dataset) -> dict[str, Figure]:
         """Boxes beside the truth."""
-        truths, first = _truths(dataset), slice(plots.GRID_IMAGES)
-        grid = plots.object_grid(
+        truths, first = _truths(dataset), slice(viz.GRID_IMAGES)
+        grid = viz.object_grid(
             dataset.examples.images[first],
             np.clip(answers.boxes[first], 0, 1),
             self.captions(answers)[first],
@@ -99,12 +99,12 @@ class _LargestTask(Task):
         )
         return {"detections": grid}
 
-    def picture(self, photograph: np.ndarray, answer: Any, threshold: float) -> Figure:
+    def draw(self, photograph: np.ndarray, answer: Any, threshold: float) -> Figure:
         """The box with what is known of it."""
         batch = type(answer)(*(array[None] for array in answer))
-        shown = slice(len(self.describe(answer, (1, 1), threshold)))
+        shown = slice(len(self.to_json(answer, (1, 1), threshold)))
         boxes, captions = np.clip(batch.boxes[shown], 0, 1), self.captions(batch)[shown]
-        return plots.object_image(photograph, boxes, captions)
+        return viz.object_image(photograph, boxes, captions)
 
     @abstractmethod
     def captions(self, answers: Any) -> list[str]:
@@ -134,15 +134,15 @@ class LargestBoxTask(_LargestTask):
         """L1 in pixels."""
         return BoxLoss(self.box_loss(predictions, largest_object(examples)))
 
-    def answer(self, predictions: Array) -> BoxAnswer:
+    def postprocess(self, predictions: Array) -> BoxAnswer:
         """The boxes, normalised."""
         return BoxAnswer(predictions / self.image_size)
 
-    def score(self, answers: BoxAnswer, dataset: Dataset, *, thorough: bool = False) -> LargestScores:
+    def score(self, answers: BoxAnswer, dataset: Dataset, *, with_coco: bool = False) -> LargestScores:
         """Error and IoU of the boxes."""
         return LargestScores(*self.box_scores(answers.boxes, _truths(dataset)))
 
-    def describe(self, answer: BoxAnswer, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
+    def to_json(self, answer: BoxAnswer, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
         """The box; it has no score that could fall below the threshold."""
         return [{"box": box_in_pixels(answer.boxes, size)}]
 
@@ -168,11 +168,11 @@ class LargestObjectTask(_LargestTask):
         classification = jnp.where(truth.exists, entropy, 0)
         return ObjectLoss(localization + CLASS_WEIGHT * classification, localization, classification)
 
-    def answer(self, predictions: ObjectPredictions) -> ObjectAnswer:
+    def postprocess(self, predictions: ObjectPredictions) -> ObjectAnswer:
         """Boxes, and probabilities that sum to 1 over the classes."""
         return ObjectAnswer(jax.nn.sigmoid(predictions.box_activations), jax.nn.softmax(predictions.class_logits))
 
-    def score(self, answers: ObjectAnswer, dataset: Dataset, *, thorough: bool = False) -> ClassifiedScores:
+    def score(self, answers: ObjectAnswer, dataset: Dataset, *, with_coco: bool = False) -> ClassifiedScores:
         """Error and IoU of the boxes, accuracy and cross entropy of the classes."""
         truths = _truths(dataset)
         probabilities, labels = answers.probabilities[truths.exists], np.asarray(truths.labels[truths.exists])
@@ -183,7 +183,7 @@ class LargestObjectTask(_LargestTask):
             cross_entropy=_mean(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))),
         )
 
-    def describe(self, answer: ObjectAnswer, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
+    def to_json(self, answer: ObjectAnswer, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
         """Class, score and box, if the score reaches the threshold."""
         label, score = int(answer.probabilities.argmax()), float(answer.probabilities.max())
         row = {"class": self.class_names[label], "score": round(score, 4), "box": box_in_pixels(answer.boxes, size)}

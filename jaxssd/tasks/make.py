@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxssd.config import Config
-from jaxssd.models import BACKBONES, BoxHead, Detector, LabelHead, ObjectHead, Reformulation, make_detector
+from jaxssd.models import BACKBONES, BoxHead, Detector, FastLayer, LabelHead, ObjectHead, make_detector
 from jaxssd.ops import (
     bce_loss,
     decode_offsets,
@@ -59,7 +59,7 @@ def _detection(config: Config) -> DetectionTask:
         input_dropout=config.input_dropout,
         dropout=config.dropout,
         dtype=jnp.dtype(config.precision),
-        reformulated=_reformulated(config),
+        fast_layers=_reformulated(config),
         remat=config.remat,
     )
     decode, encode = (decode_tanh, None) if config.coding == "tanh" else (decode_offsets, encode_offsets)
@@ -72,7 +72,7 @@ def _detection(config: Config) -> DetectionTask:
         rule=config.match_rule,
         decode=decode,
         encode=encode,
-        negative_ratio=config.hard_negatives or None,
+        negative_ratio=config.negative_ratio or None,
         normalizer=config.normalizer,
     )
     return DetectionTask(model, config.classes, config.mean, config.std, anchors, decode, loss)
@@ -113,12 +113,12 @@ def _dense_head(head: type[ObjectHead] | type[LabelHead], config: Config) -> nn.
 def _with_head(head: nn.Module, config: Config) -> Detector:
     dtype = jnp.dtype(config.precision)
     return Detector(
-        BACKBONES[config.backbone](dtype=dtype, reformulated=_reformulated(config), remat=config.remat), head
+        BACKBONES[config.backbone](dtype=dtype, fast_layers=_reformulated(config), remat=config.remat), head
     )
 
 
-def _reformulated(config: Config) -> tuple[Reformulation, ...]:
+def _reformulated(config: Config) -> tuple[FastLayer, ...]:
     """On a GPU `norm` was measured to be faster; of the others, and of a TPU, it is not known."""
-    if config.reformulated is None:
+    if config.fast_layers is None:
         return () if jax.default_backend() == "cpu" else ("norm",)
-    return config.reformulated
+    return config.fast_layers

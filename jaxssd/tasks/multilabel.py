@@ -11,7 +11,7 @@ from jax import Array
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
-from jaxssd import plots
+from jaxssd import viz
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.metrics import average_precision, most_frequent
 from jaxssd.metrics.tables import name_column, show
@@ -102,11 +102,11 @@ class MultilabelTask(Task):
         """Binary cross entropy of every class."""
         return LabelLoss(bce_loss(predictions, self._held(examples).astype(jnp.float32)).mean(axis=-1))
 
-    def answer(self, predictions: Array) -> LabelAnswer:
+    def postprocess(self, predictions: Array) -> LabelAnswer:
         """Probabilities, each class by itself."""
         return LabelAnswer(jax.nn.sigmoid(predictions))
 
-    def score(self, answers: LabelAnswer, dataset: Dataset, *, thorough: bool = False) -> LabelScores:
+    def score(self, answers: LabelAnswer, dataset: Dataset, *, with_coco: bool = False) -> LabelScores:
         """Accuracy, and average precision of each class."""
         held = self._truths(dataset)
         columns = zip(answers.probabilities.T, held.T, strict=True)
@@ -119,8 +119,8 @@ class MultilabelTask(Task):
 
     def figures(self, answers: LabelAnswer, scores: Any, dataset: Dataset) -> dict[str, Figure]:
         """What is found in each image, and what is missed."""
-        first = slice(plots.GRID_IMAGES)
-        grid = plots.label_grid(
+        first = slice(viz.GRID_IMAGES)
+        grid = viz.label_grid(
             dataset.examples.images[first],
             answers.probabilities[first],
             self._truths(dataset)[first],
@@ -130,12 +130,12 @@ class MultilabelTask(Task):
         )
         return {"labels": grid}
 
-    def picture(self, photograph: np.ndarray, answer: LabelAnswer, threshold: float) -> Figure:
+    def draw(self, photograph: np.ndarray, answer: LabelAnswer, threshold: float) -> Figure:
         """The names written on the photograph."""
-        rows = self.describe(answer, (1, 1), threshold)
-        return plots.labelled_image(photograph, [f"{row['class']} {row['score']:.2f}" for row in rows])
+        rows = self.to_json(answer, (1, 1), threshold)
+        return viz.labelled_image(photograph, [f"{row['class']} {row['score']:.2f}" for row in rows])
 
-    def describe(self, answer: LabelAnswer, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
+    def to_json(self, answer: LabelAnswer, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
         """Classes that reach the threshold, the most probable first."""
         order = np.argsort(-answer.probabilities, kind="stable")
         scores = {self.class_names[label]: float(answer.probabilities[label]) for label in order}

@@ -97,23 +97,23 @@ class Task(ABC):
         """The loss of each image, `[B]`; difficult objects are no targets."""
 
     @abstractmethod
-    def answer(self, predictions: Any) -> Any:
+    def postprocess(self, predictions: Any) -> Any:
         """What is asked of the network, a tree of arrays `[B, ...]`."""
 
     @abstractmethod
-    def score(self, answers: Any, dataset: Dataset, *, thorough: bool = False) -> Scores:
-        """Compare answers, as NumPy arrays, with the truth; `thorough` adds the scores that take their time."""
+    def score(self, answers: Any, dataset: Dataset, *, with_coco: bool = False) -> Scores:
+        """Compare answers, as NumPy arrays, with the truth; `with_coco` adds the scores that take their time."""
 
     @abstractmethod
     def figures(self, answers: Any, scores: Any, dataset: Dataset) -> dict[str, Figure]:
         """Pictures of answers beside the truth, by name."""
 
     @abstractmethod
-    def picture(self, photograph: np.ndarray, answer: Any, threshold: float) -> Figure:
+    def draw(self, photograph: np.ndarray, answer: Any, threshold: float) -> Figure:
         """One photograph at its own size with its answer, as far as that reaches the threshold."""
 
     @abstractmethod
-    def describe(self, answer: Any, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
+    def to_json(self, answer: Any, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
         """The same for JSON: a record for each object or class; boxes in pixels of `size`, height and width."""
 
 

@@ -4,7 +4,7 @@ from jaxssd.training.compilation import keep_compiled
 from jaxssd.training.divergence import DivergedError, NonFiniteLossError
 from jaxssd.training.evaluation import evaluate, make_predict, make_validate, map_batches
 from jaxssd.training.interruption import Interrupted, signals_watched
-from jaxssd.training.job import find_rate, resume, start
+from jaxssd.training.job import resume, start
 from jaxssd.training.lock import RunInUseError
 from jaxssd.training.loop import train
 from jaxssd.training.report import draw_scores, report_photograph, report_scores, write_scores
@@ -19,7 +19,6 @@ __all__ = [
     "RunInUseError",
     "draw_scores",
     "evaluate",
-    "find_rate",
     "keep_compiled",
     "make_predict",
     "make_validate",

@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from jaxssd.config import Config
 from jaxssd.models.pretrained import load_pretrained
 from jaxssd.tasks import Task
-from jaxssd.training.devices import one_device, replicated, send
+from jaxssd.training.distribution import one_device, replicated, send
 from jaxssd.training.restore import restore
 from jaxssd.training.run_folder import RunFolder
 from jaxssd.training.state import Variables, init_variables, variable_shapes

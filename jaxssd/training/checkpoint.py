@@ -22,8 +22,8 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from jaxssd.atomic import is_full, write_json
 from jaxssd.sealed import read_sealed, sealed
-from jaxssd.training.devices import leads, meet, one_device, replicated, send
 from jaxssd.training.digests import array_digests, array_forms
+from jaxssd.training.distribution import barrier, is_main_process, one_device, replicated, send
 from jaxssd.training.state import TrainState, Variables
 
 _DAMAGE = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EINVAL)
@@ -167,7 +167,7 @@ class Checkpoints:
         """Give the checkpoint of a step the score that it was saved without, or has lost, where orbax keeps it."""
         folder = self.folder_of(step) / "metrics"
         with self._changing():
-            if leads():
+            if is_main_process():
                 folder.mkdir(exist_ok=True)
                 write_json(folder / "metrics", _metrics(score))
 
@@ -176,7 +176,7 @@ class Checkpoints:
         names = [f"{step}.damaged", *(f"{step}.damaged-{number}" for number in range(2, 100))]
         aside = self.folder / next(name for name in names if not (self.folder / name).exists())
         with self._changing():
-            if leads():
+            if is_main_process():
                 self.folder_of(step).rename(aside)
         return aside
 
@@ -184,15 +184,15 @@ class Checkpoints:
         """Delete what a run that was killed while it deleted has left of a checkpoint that is neither last nor best."""
         left = set(self.steps) - {self.last_step, self.best_step}
         with self._changing():
-            for step in left if leads() else ():
+            for step in left if is_main_process() else ():
                 shutil.rmtree(self.folder_of(step), ignore_errors=True)
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
         """All processes have read what there was, and will read what there is."""
-        meet("before checkpoints change")
+        barrier("before checkpoints change")
         yield
-        meet("after checkpoints changed")
+        barrier("after checkpoints changed")
         self.last_step = max(self.steps, default=None)
         if "_manager" in self.__dict__:
             self._manager.reload()

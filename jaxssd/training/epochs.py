@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
 from jaxssd.config import Config
-from jaxssd.training.devices import replicated
+from jaxssd.training.distribution import replicated
 
 CHUNK_STEPS = 50  # long enough to hide the cost of a call, short enough for a progress bar that moves
 CPU_CALL_STEPS = 1  # a CPU takes a chunk a step at a time, see `make_train_chunk`
@@ -40,9 +40,11 @@ def whole_batch(config: Config, num_images: int) -> int:
     Raises:
         ValueError: if there are fewer images than parts.
     """
-    batch_size = min(config.batch_size, num_images) // config.accumulate * config.accumulate
+    batch_size = min(config.batch_size, num_images) // config.grad_accum_steps * config.grad_accum_steps
     if batch_size == 0:
-        raise ValueError(f"--accumulate is {config.accumulate}, but there are only {num_images} images to train on")
+        raise ValueError(
+            f"--grad-accum-steps is {config.grad_accum_steps}, but there are only {num_images} images to train on"
+        )
     return batch_size
 
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.ops._arrays import ArrayLike
 from jaxssd.tasks import Loss, Scores, Task
-from jaxssd.training.devices import batch_sharding, fetch, send, shares
+from jaxssd.training.distribution import batch_sharding, fetch, send, shares
 from jaxssd.training.interruption import Interrupted, requested
 from jaxssd.training.state import Variables
 
@@ -42,7 +42,7 @@ def make_predict(task: Task) -> Predict:
 
     @jax.jit
     def predict(variables: Variables, images: ArrayLike) -> Any:
-        return task.answer(task.predict(variables, images))
+        return task.postprocess(task.predict(variables, images))
 
     return predict
 
@@ -61,7 +61,7 @@ def make_validate(task: Task) -> Validate:
     @jax.jit
     def validate(variables: Variables, examples: Examples) -> tuple[Any, Loss]:
         predictions = task.predict(variables, examples.images)
-        return task.answer(predictions), task.loss(predictions, examples)
+        return task.postprocess(predictions), task.loss(predictions, examples)
 
     return validate
 
@@ -113,7 +113,7 @@ def evaluate(
     dataset: Dataset,
     *,
     batch_size: int,
-    thorough: bool = False,
+    with_coco: bool = False,
     progress: bool = False,
 ) -> Evaluation:
     """Answer for a data set, and score the answers.
@@ -124,11 +124,11 @@ def evaluate(
         variables: parameters and BatchNorm statistics.
         dataset: with ground truth.
         batch_size: rows a call.
-        thorough: whether to take every score there is, and not only those that are worth their time in each epoch.
+        with_coco: whether to take every score there is, and not only those that are worth their time in each epoch.
         progress: whether to show a bar.
 
     Returns:
         Answers, losses and scores.
     """
     answers, loss = map_batches(validate, variables, dataset.examples, batch_size=batch_size, progress=progress)
-    return Evaluation(answers, loss, task.score(answers, dataset, thorough=thorough))
+    return Evaluation(answers, loss, task.score(answers, dataset, with_coco=with_coco))

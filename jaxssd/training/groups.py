@@ -4,11 +4,11 @@ from typing import Any, Literal
 
 import jax
 
-from jaxssd.config import Unfrozen
+from jaxssd.config import Trainable
 
 Group = Literal["lower", "upper", "head"]
 
-TRAINED: dict[Unfrozen, tuple[Group, ...]] = {
+TRAINED: dict[Trainable, tuple[Group, ...]] = {
     "head": ("head",),  # the lesson's freeze()
     "upper": ("upper", "head"),  # freeze_to(-2)
     "all": ("lower", "upper", "head"),  # unfreeze()
@@ -37,21 +37,21 @@ def group_labels(params: dict[str, Any], num_stages: int) -> dict[str, Any]:
     return jax.tree_util.tree_map_with_path(label, params)
 
 
-def frozen_stages(unfrozen: Unfrozen, num_stages: int) -> int:
+def frozen_stages(trainable: Trainable, num_stages: int) -> int:
     """How many stages of the backbone stay as they are, statistics included; with any of them the stem does.
 
     Args:
-        unfrozen: what is trained.
+        trainable: what is trained.
         num_stages: of the backbone.
 
     Returns:
         From 0 to `num_stages`.
 
     Example:
-        >>> [frozen_stages(unfrozen, 4) for unfrozen in ("head", "upper", "all")]
+        >>> [frozen_stages(trainable, 4) for trainable in ("head", "upper", "all")]
         [4, 2, 0]
     """
-    return {"head": num_stages, "upper": lower_stages(num_stages), "all": 0}[unfrozen]
+    return {"head": num_stages, "upper": lower_stages(num_stages), "all": 0}[trainable]
 
 
 def lower_stages(num_stages: int) -> int:

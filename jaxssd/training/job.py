@@ -13,14 +13,13 @@ from jaxssd.data.doubts import notes_on_doubts, why_untrainable
 from jaxssd.data.sources import NAMES, load_split, notes_on_splits, with_classes
 from jaxssd.tasks import Task, make_task
 from jaxssd.training.backbone import pretrained_backbone
-from jaxssd.training.devices import agree, data_mesh, describe, leads, meet
+from jaxssd.training.distribution import barrier, broadcast, data_mesh, describe, is_main_process
 from jaxssd.training.divergence import DivergedError, compare_ends
 from jaxssd.training.epochs import whole_batch
 from jaxssd.training.evaluation import evaluate
 from jaxssd.training.lock import locked
 from jaxssd.training.loop import train
-from jaxssd.training.lr_finder import find_learning_rate
-from jaxssd.training.report import report_scores, report_sweep, report_training
+from jaxssd.training.report import report_scores, report_training
 from jaxssd.training.restore import restore
 from jaxssd.training.run_folder import RunFolder
 
@@ -39,12 +38,12 @@ def start(config: Config, run: RunFolder) -> None:
         NonFiniteLossError, DivergedError: if the training diverges; the latter when all is written.
     """
     run.require_new()
-    meet("before a run")  # or a process that is late would find the run that another has just made
-    config = _settle(config)
+    barrier("before a run")  # or a process that is late would find the run that another has just made
+    config = settle(config)
     train_set, val_set = _load(config)
     with locked(run.path):
         run.create(config)
-        meet("at the run's folder")
+        barrier("at the run's folder")
         if run.open() != config:
             raise ValueError(f"this process was started with other settings than the one that made {run}")
         _finish(config, train_set, val_set, run)
@@ -58,32 +57,7 @@ def resume(run: RunFolder) -> None:
         _finish(config, train_set, val_set, run)
 
 
-def find_rate(config: Config, folder: Path) -> None:
-    """Sweep the learning rate of the first phase, and suggest one.
-
-    Args:
-        config: as the user gave it; of its learning rate nothing is used.
-        folder: for `learning-rate.png` and `learning-rate.json`; made if need be.
-
-    Raises:
-        ValueError, FileNotFoundError: for data or settings that do not work, naming them.
-    """
-    config = _settle(config)
-    for line in notes_on_splits(config, "--val-split"):
-        print(line)
-    train_set = load_split(config, "train")
-    print(f"train: {train_set.report.summary()}")
-    for line in notes_on_doubts("train", train_set):
-        print(line)
-    _require_objects(config, train_set)
-    sweep = find_learning_rate(config, train_set)
-    if leads():
-        folder.mkdir(parents=True, exist_ok=True)
-        report_sweep(folder, sweep)
-    print(f"suggested --learning-rate {sweep.suggestion:.1e}\nfigure    {folder}/learning-rate.png")
-
-
-def _settle(config: Config) -> Config:
+def settle(config: Config) -> Config:
     """Fill in classes and absolute paths, and tell what cannot work before time is spent on the data."""
     if config.data not in NAMES:
         config = replace(config, data=_absolute(config.data))
@@ -111,17 +85,17 @@ def _load(config: Config) -> tuple[Dataset, Dataset]:
     lines = [*notes_on_classes("train", train_set, trained_on=True), *notes_on_classes("val", val_set)]
     for line in [*lines, *notes_on_doubts("train", train_set), *notes_on_doubts("val", val_set)]:
         print(line)
-    _require_objects(config, train_set)
+    require_objects(config, train_set)
     return train_set, val_set
 
 
-def _require_objects(config: Config, train_set: Dataset) -> None:
+def require_objects(config: Config, train_set: Dataset) -> None:
     if why := why_untrainable(train_set):
         raise ValueError(f"{config.data}: no image to train on has an object that is trained on: {why}")
 
 
 def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) -> None:
-    if leads():
+    if is_main_process():
         train_set.report.write(run.path / "loading-train.json")
         val_set.report.write(run.path / "loading-val.json")
     mesh = data_mesh()
@@ -140,9 +114,9 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
         raise
     _draw_training(run, task)
     _, _, variables = restore(run, mesh=mesh)
-    result = evaluate(task, validate, variables, val_set, batch_size=batch_size, thorough=True)
+    result = evaluate(task, validate, variables, val_set, batch_size=batch_size, with_coco=True)
     print(f"\nbest checkpoint on the validation set\n{result.scores.table()}\n")
-    if leads():
+    if is_main_process():
         about = {"checkpoint": "best", "data": config.data, "split": "val"}
         report_scores(run.path, task, val_set, result, "val", about)
     print(f"figures   {run.figures}")
@@ -156,12 +130,12 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
 def _compare_ends(run: RunFolder) -> str | None:
     """What the leading process reads decides for all: they go on together, or fail together."""
     warning, hopeless = None, ""
-    if leads():
+    if is_main_process():
         try:
             warning = compare_ends(run.rows("train"))
         except DivergedError as error:
             hopeless = str(error)
-    if hopeless := agree(hopeless):
+    if hopeless := broadcast(hopeless):
         raise DivergedError(hopeless)
     return warning
 
@@ -172,7 +146,7 @@ def _evaluate_command(run: RunFolder) -> str:
 
 
 def _draw_training(run: RunFolder, task: Task) -> None:
-    if leads() and run.rows("train"):
+    if is_main_process() and run.rows("train"):
         try:
             report_training(run, task)
         except (KeyError, TypeError) as error:

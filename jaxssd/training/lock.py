@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxssd.training.devices import leads
+from jaxssd.training.distribution import is_main_process
 
 try:
     import fcntl
@@ -36,7 +36,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         RunInUseError: naming the process that holds it.
     """
-    if not leads():
+    if not is_main_process():
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,12 +18,12 @@ from jaxssd.tasks import Task, make_task
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.compilation import Program, compile_program
-from jaxssd.training.devices import data_mesh, fetch, greatest, leads, least, replicated
+from jaxssd.training.distribution import all_max, all_min, data_mesh, fetch, is_main_process, replicated
 from jaxssd.training.divergence import require_finite_losses, require_finite_state
 from jaxssd.training.epochs import Sizes, cut_epoch, epoch_order, run_keys, whole_batch
 from jaxssd.training.evaluation import Validate, evaluate, make_validate
-from jaxssd.training.feed import Feed, images_at_once, is_streamed, open_feed
 from jaxssd.training.interruption import Interrupted, deferred, requested
+from jaxssd.training.loader import Feed, images_at_once, is_streamed, open_feed
 from jaxssd.training.memory import MemoryNeed, memory_bytes, nbytes
 from jaxssd.training.phases import Place, make_phase, places
 from jaxssd.training.restore import newest_sound
@@ -65,8 +65,8 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
     validate = make_validate(task)
     num_images = len(train_set.ids)
     batch_size = whole_batch(config, num_images)
-    resident = least(not is_streamed(train_set, config.memory))  # hosts may differ, what they compile may not
-    at_once = num_images if resident else least(images_at_once(train_set))
+    resident = all_min(not is_streamed(train_set, config.memory))  # hosts may differ, what they compile may not
+    at_once = num_images if resident else all_min(images_at_once(train_set))
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(run.checkpoints, mesh=mesh))
         resumed = newest_sound(config, task, run, checkpoints, cut_epoch(num_images, batch_size, at_once).epoch_steps)
@@ -181,7 +181,7 @@ class _Trainer:
                     self._advance(rows)
                     self._save_or_stop(state, step, rows)
             self.checkpoints.wait()
-            _stop_together(greatest([requested()])[0])
+            _stop_together(all_max([requested()])[0])
         return state.variables
 
     def _calls(self, order: Array, done: int) -> Iterator[tuple[Examples, Array]]:
@@ -197,7 +197,7 @@ class _Trainer:
     def _save_or_stop(self, state: TrainState, step: int, rows: list[Row]) -> None:
         """Between two calls: validate and save if it is time, and stop if a signal has come, all processes together."""
         validated = _is_validated(self.config, self.sizes, step)
-        signal, late = greatest([requested(), self.clock.is_due()])
+        signal, late = all_max([requested(), self.clock.is_due()])
         if not (signal or late or validated):
             return
         require_finite_state(state, rows, self.checkpoints.last_step)
@@ -209,7 +209,7 @@ class _Trainer:
                 stop = interrupted
         self.checkpoints.save(step, state, score=score)
         self.clock.restart()
-        if not stop and (signal := greatest([requested()])[0]):  # one may have come while scores were computed
+        if not stop and (signal := all_max([requested()])[0]):  # one may have come while scores were computed
             stop = Interrupted(signal)
         if stop:
             self.checkpoints.wait()  # what cannot be saved is an error, and no stop
@@ -246,4 +246,6 @@ class _Trainer:
 
 def _progress(total_steps: int, step: int, batch_size: int) -> tqdm:
     total, initial = total_steps * batch_size, step * batch_size
-    return tqdm(desc="training", disable=None if leads() else True, total=total, initial=initial, unit=" images")
+    return tqdm(
+        desc="training", disable=None if is_main_process() else True, total=total, initial=initial, unit=" images"
+    )

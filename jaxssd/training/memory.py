@@ -38,13 +38,15 @@ class MemoryNeed(NamedTuple):
         """
         parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in self._asdict().items())
         text = f"memory: {self.total / 1e9:.2f} GB of the device's {available / 1e9:.2f} GB ({parts})"
-        return text if self.total <= available else f"{text}: more than there is;\n{ways_out()}"
+        return text if self.total <= available else f"{text}: more than there is;\n{out_of_memory_hint()}"
 
 
-def ways_out() -> str:
+def out_of_memory_hint() -> str:
     """What takes less memory; on a processor the parts of a batch do not, nor does --remat."""
     ways = "--memory stream or a smaller --batch-size"
-    return f"{ways} takes less" if jax.default_backend() == "cpu" else f"--accumulate 2, --remat, {ways} takes less"
+    return (
+        f"{ways} takes less" if jax.default_backend() == "cpu" else f"--grad-accum-steps 2, --remat, {ways} takes less"
+    )
 
 
 def nbytes(tree: Any) -> int:

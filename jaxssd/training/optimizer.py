@@ -5,16 +5,16 @@ from functools import partial
 import jax
 import optax
 
-from jaxssd.config import Unfrozen
+from jaxssd.config import Trainable
 from jaxssd.training.groups import TRAINED, group_labels
 
 
 def make_optimizer(
     schedule: optax.Schedule,
     *,
-    unfrozen: Unfrozen,
+    trainable: Trainable,
     num_stages: int,
-    group_rates: tuple[float, float, float],
+    lr_multipliers: tuple[float, float, float],
     weight_decay: float,
 ) -> optax.GradientTransformation:
     """AdamW for the groups that train, and nothing for those that are frozen.
@@ -23,9 +23,9 @@ def make_optimizer(
 
     Args:
         schedule: from the step to the learning rate.
-        unfrozen: which groups train.
+        trainable: which groups train.
         num_stages: of the backbone.
-        group_rates: learning rates of the lower, upper and head group, as multiples of the schedule's.
+        lr_multipliers: learning rates of the lower, upper and head group, as multiples of the schedule's.
         weight_decay: of the kernels, per step and unit of learning rate.
 
     Returns:
@@ -33,8 +33,8 @@ def make_optimizer(
     """
     kernels_only = lambda params: jax.tree.map(lambda p: p.ndim > 1, params)  # noqa: E731
     groups: dict[str, optax.GradientTransformation] = {}
-    for group, rate in zip(TRAINED["all"], group_rates, strict=True):
+    for group, rate in zip(TRAINED["all"], lr_multipliers, strict=True):
         scaled = partial(lambda step, rate: rate * schedule(step), rate=rate)
         adam = optax.adamw(scaled, weight_decay=weight_decay, mask=kernels_only)
-        groups[group] = adam if group in TRAINED[unfrozen] else optax.set_to_zero()
+        groups[group] = adam if group in TRAINED[trainable] else optax.set_to_zero()
     return optax.partition(groups, partial(group_labels, num_stages=num_stages))

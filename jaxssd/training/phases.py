@@ -39,9 +39,9 @@ def phase_optimizer(config: Config, task: Task, phase: Phase, schedule: optax.Sc
     """The optimizer of a phase; see `make_phase`."""
     return make_optimizer(
         schedule,
-        unfrozen=phase.unfrozen,
+        trainable=phase.trainable,
         num_stages=task.num_stages,
-        group_rates=config.group_rates,
+        lr_multipliers=config.lr_multipliers,
         weight_decay=config.weight_decay,
     )
 
@@ -69,13 +69,13 @@ def make_phase(
         The optimizer, for `init_state`, and what `make_train_chunk` makes with it.
     """
     optimizer = phase_optimizer(config, task, phase, schedule)
-    frozen = frozen_stages(phase.unfrozen, task.num_stages)
+    frozen = frozen_stages(phase.trainable, task.num_stages)
     return optimizer, make_train_chunk(
         task,
         optimizer,
         augment=AUGMENTATIONS[config.augment],
         frozen_stages=frozen,
-        accumulate=config.accumulate,
+        grad_accum_steps=config.grad_accum_steps,
         mesh=mesh,
         donate=donate,
     )

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxssd import plots
+from jaxssd import viz
 from jaxssd.atomic import write_json, write_text
 from jaxssd.data.dataset import Dataset
 from jaxssd.tasks import Task
 from jaxssd.training.evaluation import Evaluation
-from jaxssd.training.lr_finder import Sweep
 from jaxssd.training.run_folder import RunFolder
 
 
@@ -62,7 +61,7 @@ def draw_scores(folder: Path, task: Task, dataset: Dataset, result: Evaluation, 
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
     for kind, figure in task.figures(result.answers, result.scores, dataset).items():
-        plots.save(figure, figures / f"{name}-{kind}.png")
+        viz.save(figure, figures / f"{name}-{kind}.png")
 
 
 def _table_of_classes(scores: dict[str, Any]) -> str:
@@ -82,21 +81,8 @@ def _table_of_classes(scores: dict[str, Any]) -> str:
 def report_training(run: RunFolder, task: Task) -> None:
     """Draw the curves of losses, learning rate and validation scores so far."""
     run.figures.mkdir(parents=True, exist_ok=True)
-    figure = plots.training_curves(run.rows("train"), run.rows("val"), task.curves)
-    plots.save(figure, run.figures / "training.png")
-
-
-def report_sweep(folder: Path, sweep: Sweep) -> None:
-    """Write `learning-rate.json` and `learning-rate.png` into a folder that exists."""
-    numbers = {
-        "suggestion": sweep.suggestion,
-        "learning_rate": sweep.learning_rate.tolist(),
-        "loss": sweep.loss.tolist(),
-        "smoothed": sweep.smoothed.tolist(),
-    }
-    write_json(folder / "learning-rate.json", numbers)
-    figure = plots.learning_rate_sweep(sweep.learning_rate, sweep.loss, sweep.smoothed, sweep.suggestion)
-    plots.save(figure, folder / "learning-rate.png")
+    figure = viz.training_curves(run.rows("train"), run.rows("val"), task.curves)
+    viz.save(figure, run.figures / "training.png")
 
 
 def report_photograph(
@@ -115,7 +101,7 @@ def report_photograph(
     Returns:
         What was found, for JSON: boxes `[y1, x1, y2, x2]` in the photograph's pixels.
     """
-    plots.save(task.picture(photograph, answer, threshold), picture)
+    viz.save(task.draw(photograph, answer, threshold), picture)
     height, width, _ = photograph.shape
-    found = task.describe(answer, (height, width), threshold)
+    found = task.to_json(answer, (height, width), threshold)
     return {"file": str(file), "picture": picture.name, "height": height, "width": width, "detections": found}

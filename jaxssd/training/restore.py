@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from jaxssd.config import Config
 from jaxssd.tasks import Task, make_task
 from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError
-from jaxssd.training.devices import greatest
+from jaxssd.training.distribution import all_max
 from jaxssd.training.phases import phase_optimizer, places
 from jaxssd.training.run_folder import FREE, RunFolder
 from jaxssd.training.schedules import make_schedule
@@ -104,7 +104,7 @@ def _read(checkpoints: Checkpoints, step: int, like: TrainState) -> TrainState |
         state = checkpoints.restore(step, like)
     except DamagedCheckpointError as error:
         words = str(error)
-    if not greatest([state is None])[0]:
+    if not all_max([state is None])[0]:
         return state
     if checkpoints.steps == [step]:  # to start again would lose the rows of the run as well
         raise DamagedCheckpointError(

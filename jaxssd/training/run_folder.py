@@ -15,7 +15,7 @@ from typing import Any
 from jaxssd.atomic import naming, write_json, write_text
 from jaxssd.config import Config
 from jaxssd.sealed import read_sealed, sealed
-from jaxssd.training.devices import leads, meet
+from jaxssd.training.distribution import barrier, is_main_process
 
 Row = dict[str, Any]
 
@@ -76,7 +76,7 @@ class RunFolder:
 
     def create(self, config: Config) -> None:
         """Make the folder for a new run, in the process that leads; raises like `require_new`."""
-        if leads():
+        if is_main_process():
             self.require_new()
             self.path.mkdir(parents=True, exist_ok=True)
             self.fingerprints.unlink(missing_ok=True)  # of a run that was stopped before its first step
@@ -115,9 +115,9 @@ class RunFolder:
         Raises:
             ValueError: naming the setting that was changed, or the split.
         """
-        if leads() and not self._is_pinned():
+        if is_main_process() and not self._is_pinned():
             write_json(self.fingerprints, sealed({**fingerprints, "settings": dataclasses.asdict(config)}))
-        meet("at the fingerprints")
+        barrier("at the fingerprints")
         self.require_same_settings(config)
         self.require_same_data(fingerprints)
 
@@ -194,7 +194,7 @@ class RunFolder:
 
     def append_rows(self, rows: Iterable[Row]) -> None:
         """Add lines to `metrics.jsonl`; numbers that JSON does not have become null."""
-        if leads():
+        if is_main_process():
             lines = "".join(json.dumps({k: _finite_or_none(v) for k, v in row.items()}) + "\n" for row in rows)
             with naming(self.metrics), self.metrics.open("a") as file:
                 file.write(lines)
@@ -210,7 +210,7 @@ class RunFolder:
             step: of the checkpoint.
             validated: whether it has a score; otherwise that validation is done again as well.
         """
-        if not leads():
+        if not is_main_process():
             return
         last = {"train": step, "val": step if validated else step - 1}
         rows, damaged = self._read_rows()

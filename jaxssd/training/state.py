@@ -10,7 +10,7 @@ import optax
 from jax.sharding import Sharding
 from jaxtyping import Array, Int, Key
 
-from jaxssd.training.devices import send
+from jaxssd.training.distribution import send
 
 Variables = dict[str, Any]
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Int, Key
 from jaxssd.data.dataset import Examples
 from jaxssd.ops import Augmentation, augment_boxes, augment_image, sample_augmentation
 from jaxssd.tasks import Loss, Task
-from jaxssd.training.devices import divided, replicated
+from jaxssd.training.distribution import divided, replicated
 from jaxssd.training.state import TrainState
 
 
@@ -41,7 +41,7 @@ def make_train_chunk(
     *,
     augment: SampleAugmentation | None,
     frozen_stages: int = 0,
-    accumulate: int = 1,
+    grad_accum_steps: int = 1,
     mesh: Mesh | None = None,
     donate: bool = True,
 ) -> TrainChunk:
@@ -55,8 +55,8 @@ def make_train_chunk(
         optimizer: what turns gradients into updates.
         augment: how images and boxes are changed at random; None leaves them.
         frozen_stages: leading stages of the backbone that stay as they are.
-        accumulate: parts in which each batch is computed, one after the other, and which share one update: less memory
-            for the same step, but that BatchNorm sees a part at a time.
+        grad_accum_steps: micro-batches into which each batch is cut. They are computed one after the other and share
+            one update: less memory for the same step, but that BatchNorm sees a micro-batch at a time.
         mesh: devices among which each batch is divided, in shares that may be uneven; each has all of what goes in and
             of what comes out. Default: the one where the arguments are.
         donate: whether the state that goes in is used up, which spares its memory.
@@ -81,7 +81,7 @@ def make_train_chunk(
             return _gradients(state, batch, dropout_key, task, frozen_stages)
 
         def step(state: TrainState, rows: Array) -> tuple[TrainState, Loss]:
-            of_batch = _in_parts(partial(gradients, state), accumulate, state.batch_stats)
+            of_batch = _in_parts(partial(gradients, state), grad_accum_steps, state.batch_stats)
             grads, batch_stats, loss = of_batch(rows, jax.random.fold_in(key, state.step))
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
             params = optax.apply_updates(state.params, updates)

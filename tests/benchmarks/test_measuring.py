@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import timing
+from baselines.torch_process import open_peer
 from ceiling import Ceiling, Cost, cost, shares
-from peers.torch_process import open_peer
 from startup import has_line
 from timing import Timing, measure, ratios, report
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from baselines import numpy_loops
 from inputs import apart, boxes_and_scores, random_predictions, require_agreement
 from loss import LOSSES, loss_calls, stacked
 from nms import in_one_order, nms_calls, padded
-from peers import numpy_loops
 
 from jaxssd import box_iou, make_anchors, to_center_size
 

@@ -86,10 +86,10 @@ def test_settings_reach_the_layers():
         input_dropout=0.3,
         dropout=0.2,
         dtype="bfloat16",
-        reformulated=["norm", "stem"],
+        fast_layers=["norm", "stem"],
         remat=True,
     )
-    assert made.backbone == BACKBONES["resnet34"](dtype="bfloat16", reformulated=("norm", "stem"), remat=True)
+    assert made.backbone == BACKBONES["resnet34"](dtype="bfloat16", fast_layers=("norm", "stem"), remat=True)
     assert made.head == PyramidHead(
         num_classes=5,
         grids=(2, 1),
@@ -99,7 +99,7 @@ def test_settings_reach_the_layers():
         dropout=0.2,
         width=16,
         dtype="bfloat16",
-        reformulated=("norm", "stem"),
+        fast_layers=("norm", "stem"),
     )
 
 
@@ -110,10 +110,10 @@ def test_settings_reach_the_layers_of_ssd300():
         head="ssd300",
         class_bias=-1.0,
         dtype="bfloat16",
-        reformulated=["norm"],
+        fast_layers=["norm"],
     )
-    assert made.head == SSD300Head(num_classes=5, class_bias=-1.0, dtype="bfloat16", reformulated=("norm",))
-    assert made.backbone == BACKBONES["resnet34_ssd300"](dtype="bfloat16", reformulated=("norm",))
+    assert made.head == SSD300Head(num_classes=5, class_bias=-1.0, dtype="bfloat16", fast_layers=("norm",))
+    assert made.backbone == BACKBONES["resnet34_ssd300"](dtype="bfloat16", fast_layers=("norm",))
 
 
 def test_rows_look_at_their_own_cell():
@@ -183,7 +183,7 @@ def test_unknown_backbone_lists_the_known_ones():
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [({"head": "ssd512"}, "ssd512"), ({"reformulated": ("poool",)}, "poool")]
+    ("settings", "message"), [({"head": "ssd512"}, "ssd512"), ({"fast_layers": ("poool",)}, "poool")]
 )
 def test_unknown_heads_and_reformulations_are_named(settings, message):
     with pytest.raises(Exception, match=message):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxssd.models import BACKBONES, ResNet, make_detector
-from jaxssd.models.accumulate import conv_to_float32
+from jaxssd.models.conv_float32 import conv_to_float32
 from jaxssd.models.heads import OutConv
 from jaxssd.models.ssd300_head import BOXES_PER_CELL, EXTRA_LAYERS, ExtraLayer, SSD300Head
 from jaxssd.ops import ssd300_anchors

@@ -76,6 +76,8 @@ PLANTED = (
     Mutant(CONFIG, "values * (self._num_phases() // len(values))", "values[:1] * self._num_phases()", "phases alike"),
     Mutant(CONFIG, "0 < self.val_fraction < 1", "0 <= self.val_fraction < 1", "nothing held out"),
     Mutant(CONFIG, "getattr(self, name) >= 1,", "getattr(self, name) >= 0,", "zero images a batch"),
-    Mutant(PRESETS, '"group_rates": (0.01, 0.1, 1.0)', '"group_rates": (0.1, 0.01, 1.0)', "lower and upper swapped"),
+    Mutant(
+        PRESETS, '"lr_multipliers": (0.01, 0.1, 1.0)', '"lr_multipliers": (0.1, 0.01, 1.0)', "lower and upper swapped"
+    ),
     Mutant(PRESETS, "        match_threshold=0.5,\n", "", "SSD300 matches at the lesson's threshold"),
 )

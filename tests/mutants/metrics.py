@@ -146,6 +146,6 @@ PLANTED = (
         'np.argsort(-counts, kind="stable")',
         'np.argsort(counts, kind="stable")',
         "the least frequent are shown",
-        "tests/metrics/test_voc.py tests/plots/test_curves.py tests/test_options.py",
+        "tests/metrics/test_voc.py tests/viz/test_curves.py tests/test_options.py",
     ),
 )

@@ -3,7 +3,12 @@
 from tests.mutants.planted import Mutant
 
 BOXES, ANCHORS, MATCHING = "jaxssd/ops/boxes.py", "jaxssd/ops/anchors.py", "jaxssd/ops/matching.py"
-LOSSES, SSD, NMS, CODING = "jaxssd/ops/losses.py", "jaxssd/ops/ssd_loss.py", "jaxssd/ops/nms.py", "jaxssd/ops/coding.py"
+LOSSES, SSD, NMS, CODING = (
+    "jaxssd/ops/losses.py",
+    "jaxssd/ops/ssd_loss.py",
+    "jaxssd/ops/nms.py",
+    "jaxssd/ops/box_coder.py",
+)
 AUGMENT, ROTATION = "jaxssd/ops/augment.py", "jaxssd/ops/rotation.py"
 ABOUT = "tests/ops/test_augment.py tests/ops/test_augment_transforms.py"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("ops", "metrics", "models", "tasks", "data", "training", "runs", "plots", "commands")
+ROOMS = ("ops", "metrics", "models", "tasks", "data", "training", "runs", "viz", "commands")
 
 MIRRORS = {
     "train.py": "tests/test_options.py",
@@ -13,7 +13,7 @@ MIRRORS = {
     "jaxssd/presets.py": "tests/test_presets.py",
     "jaxssd/config.py": "tests/test_config.py",
     "jaxssd/tasks/largest_scores.py": "tests/tasks/test_largest.py",
-    "jaxssd/explain.py": "tests/test_explain.py",
+    "jaxssd/tools/explain.py": "tests/tools/test_explain.py",
 }
 """Test files that lie elsewhere than the file they test would have it."""
 

@@ -11,12 +11,12 @@ LOCK, SIGNALS, CHECKPOINT = (
 RESTORE, LOOP, FEED, GATHER = (
     "jaxssd/training/restore.py",
     "jaxssd/training/loop.py",
-    "jaxssd/training/feed.py",
+    "jaxssd/training/loader.py",
     "jaxssd/data/gather.py",
 )
 MEMORY, DEVICES, COMPILATION = (
     "jaxssd/training/memory.py",
-    "jaxssd/training/devices.py",
+    "jaxssd/training/distribution.py",
     "jaxssd/training/compilation.py",
 )
 STOPS, CHECKPOINTS = "tests/training/test_interruption.py", "tests/training/test_checkpoint.py"
@@ -55,8 +55,8 @@ PLANTED = (
     ),
     Mutant(
         LOOP,
-        "greatest([requested(), self.clock.is_due()])",
-        "greatest([requested(), False])",
+        "all_max([requested(), self.clock.is_due()])",
+        "all_max([requested(), False])",
         "no checkpoint by time",
         STOPS,
     ),
@@ -110,6 +110,6 @@ PLANTED = (
         "the way out where there is room",
         "tests/training/test_compilation.py",
     ),
-    Mutant(DEVICES, ".min())", ".max())", "the most for the least", "tests/training/test_devices.py"),
+    Mutant(DEVICES, ".min())", ".max())", "the most for the least", "tests/training/test_distribution.py"),
     Mutant(COMPILATION, "                file.unlink()\n", "                pass\n", "a damaged program stays"),
 )

@@ -26,7 +26,7 @@ PLANTED = (
     ),
     Mutant(MULTILABEL, "targets[..., None]).any(axis=1)", "targets[..., None]).all(axis=1)", "all objects of a class"),
     Mutant(MULTILABEL, ".mean(axis=-1))", ".sum(axis=-1))", "a sum over classes"),
-    Mutant(MAKE, "config.hard_negatives or None", "None", "--hard-negatives ignored", f"{OPTIONS}[hard_negatives]"),
+    Mutant(MAKE, "config.negative_ratio or None", "None", "--negative-ratio ignored", f"{OPTIONS}[negative_ratio]"),
     Mutant(
         MAKE,
         "threshold=config.match_threshold",

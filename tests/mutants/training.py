@@ -161,7 +161,7 @@ PLANTED = (
     Mutant(
         "jaxssd/training/loop.py",
         "if step > first_step:",
-        "if step > first_step or step and self.config.phases[place.number - 1].unfrozen == phase.unfrozen:",
+        "if step > first_step or step and self.config.phases[place.number - 1].trainable == phase.trainable:",
         "the optimizer's state is kept from phase to phase",
         RUNS,
     ),
@@ -181,8 +181,8 @@ PLANTED = (
     ),
     Mutant(
         "jaxssd/training/phases.py",
-        "group_rates=config.group_rates",
-        "group_rates=(1.0, 1.0, 1.0)",
+        "lr_multipliers=config.lr_multipliers",
+        "lr_multipliers=(1.0, 1.0, 1.0)",
         "the group rates are ignored",
         RUNS,
     ),
@@ -195,7 +195,7 @@ PLANTED = (
     ),
     Mutant(
         "jaxssd/training/phases.py",
-        "frozen = frozen_stages(phase.unfrozen, task.num_stages)",
+        "frozen = frozen_stages(phase.trainable, task.num_stages)",
         "frozen = 0",
         "statistics of frozen stages move",
         RUNS,
@@ -392,9 +392,9 @@ PLANTED = (
         "damaged programs stay",
     ),
     # the learning-rate finder, rows, evaluation
-    Mutant("jaxssd/training/lr_finder.py", "SAFETY = 10.0", "SAFETY = 0.1", "a suggestion above the valley"),
-    Mutant("jaxssd/training/lr_finder.py", "(step / (steps - 1))", "(step / steps)", "the sweep stops short"),
-    Mutant("jaxssd/training/lr_finder.py", "(1 - SMOOTHING ** (step + 1))", "1", "no correction of the start"),
+    Mutant("jaxssd/tools/lr_finder.py", "SAFETY = 10.0", "SAFETY = 0.1", "a suggestion above the valley"),
+    Mutant("jaxssd/tools/lr_finder.py", "(step / (steps - 1))", "(step / steps)", "the sweep stops short"),
+    Mutant("jaxssd/tools/lr_finder.py", "(1 - SMOOTHING ** (step + 1))", "1", "no correction of the start"),
     Mutant("jaxssd/training/rows.py", "first_step + offset + 1", "first_step + offset", "steps from 0", RUNS),
     Mutant(
         "jaxssd/training/evaluation.py",
@@ -432,9 +432,9 @@ PLANTED = (
         "the seed decides no parameter",
         JOB,
     ),
-    Mutant("jaxssd/training/lr_finder.py", "config.phases[0]", "config.phases[-1]", "the last phase is swept", JOB),
+    Mutant("jaxssd/tools/lr_finder.py", "config.phases[0]", "config.phases[-1]", "the last phase is swept", JOB),
     Mutant(
-        "jaxssd/training/lr_finder.py", ".permutation(len(train_set.ids))", ".permutation(1)", "one image is swept", JOB
+        "jaxssd/tools/lr_finder.py", ".permutation(len(train_set.ids))", ".permutation(1)", "one image is swept", JOB
     ),
     Mutant(
         "jaxssd/training/rows.py",
@@ -451,10 +451,10 @@ PLANTED = (
         RUNS,
     ),
     Mutant(
-        "jaxssd/training/feed.py",
+        "jaxssd/training/loader.py",
         "(array[of_piece] for array in",
         "(array[: len(of_piece)] for array in",
         "streamed images with the boxes of others",
-        "tests/training/test_feed.py::test_both_feeds_give_the_same_batches",
+        "tests/training/test_loader.py::test_both_feeds_give_the_same_batches",
     ),
 )

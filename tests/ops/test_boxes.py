@@ -8,7 +8,7 @@ from hypothesis import given
 from jaxtyping import TypeCheckError
 
 from jaxssd.ops.boxes import box_area, box_iou, clip_boxes, generalized_box_iou, to_center_size, to_corners
-from tests.ops.twins import iou
+from tests.ops.reference import iou
 from tests.strategies import grid_boxes
 
 ELEMENTWISE = (box_area, clip_boxes, to_center_size, to_corners)

@@ -15,8 +15,8 @@ from jaxtyping import TypeCheckError
 from jaxssd.ops.anchors import make_anchors, ssd300_anchors
 from jaxssd.ops.boxes import box_iou
 from jaxssd.ops.matching import RULES, match_anchors
-from tests.ops.twins import iou as twin_iou
-from tests.ops.twins import match_greedy, match_lesson
+from tests.ops.reference import iou as twin_iou
+from tests.ops.reference import match_greedy, match_lesson
 from tests.strategies import grid_boxes, masks, permutations
 
 JITTED = {rule: jax.jit(partial(match_anchors, rule=rule)) for rule in RULES}

@@ -12,11 +12,11 @@ from jax.test_util import check_grads
 from jaxtyping import TypeCheckError
 
 from jaxssd.ops.anchors import make_anchors
-from jaxssd.ops.coding import decode_offsets, encode_offsets
+from jaxssd.ops.box_coder import decode_offsets, encode_offsets
 from jaxssd.ops.losses import bce_loss, focal_loss
 from jaxssd.ops.matching import RULES
 from jaxssd.ops.ssd_loss import SSDLoss, ssd_loss
-from tests.ops.twins import match_greedy, match_lesson
+from tests.ops.reference import match_greedy, match_lesson
 from tests.strategies import grid_boxes, masks
 
 ANCHORS = make_anchors(grids=(4,), zooms=(1.0,), ratios=((1.0, 1.0),))

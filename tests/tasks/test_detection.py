@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssd import plots
 from jaxssd.models import Predictions
 from jaxssd.ops import (
     Detections,
@@ -22,9 +21,9 @@ from jaxssd.ops import (
     ssd_loss,
 )
 from jaxssd.tasks import Loss, Scores
-from tests.plots.drawn import words
-from tests.plots.samples import render
 from tests.tasks.scenes import NAMES, dataset_of, photograph, task_of
+from tests.viz.drawn import words
+from tests.viz.samples import render
 
 LEFT, RIGHT, WHOLE = (0.0, 0.0, 0.5, 0.5), (0.0, 0.5, 0.5, 1.0), (0.0, 0.0, 1.0, 1.0)
 DATA = dataset_of([(LEFT, 0), (RIGHT, 1)], [], [(WHOLE, 2, True), (LEFT, 1)], [(WHOLE, 1, True)])
@@ -32,7 +31,7 @@ IMAGES, ANCHORS = 4, 4
 TASK = task_of(class_loss="bce", match_rule="lesson")
 
 loss_of = jax.jit(TASK.loss)
-answer_of = jax.jit(TASK.answer)
+answer_of = jax.jit(TASK.postprocess)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +172,7 @@ def test_figures_show_detections_beside_the_truth():
 
 
 def test_a_figure_holds_only_the_first_images(monkeypatch):
-    monkeypatch.setattr(plots, "GRID_IMAGES", 3)
+    monkeypatch.setattr(viz, "GRID_IMAGES", 3)
     figure = TASK.figures(PERFECT, TASK.score(PERFECT, DATA), DATA)["detections"]
     assert [ax.get_title() for ax in figure.axes] == list(DATA.ids[:3])
 
@@ -182,7 +181,7 @@ def test_a_figure_holds_only_the_first_images(monkeypatch):
 def test_a_photograph_and_json_have_the_detections_from_the_threshold_on(threshold, shown):
     batch = detections([(LEFT, 0.5, 0), ((0.1, 0.2, 0.5, 0.9), 0.25, 1)])
     answer = Detections(*(array[0] for array in batch))
-    rows = TASK.describe(answer, (200, 400), threshold)
+    rows = TASK.to_json(answer, (200, 400), threshold)
     assert (
         rows
         == [
@@ -191,6 +190,6 @@ def test_a_photograph_and_json_have_the_detections_from_the_threshold_on(thresho
         ][:shown]
     )
     json.dumps(rows)
-    figure = TASK.picture(photograph(), answer, threshold)
+    figure = TASK.draw(photograph(), answer, threshold)
     assert words(figure.axes[0].texts) == ["cat 0.50", "dog 0.25"][:shown]
     assert render(figure).shape == photograph().shape

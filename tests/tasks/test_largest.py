@@ -11,14 +11,13 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from jaxssd import plots
 from jaxssd.models import ObjectPredictions
 from jaxssd.tasks import Loss, Scores
 from jaxssd.tasks.largest import BoxAnswer, ObjectAnswer, largest_object
-from tests.plots.drawn import assert_same_boxes, corners, outlines, words
-from tests.plots.samples import render
 from tests.strategies import grid_boxes, masks, permutations
 from tests.tasks.scenes import NAMES, SIZE, dataset_of, examples_of, photograph, task_of
+from tests.viz.drawn import assert_same_boxes, corners, outlines, words
+from tests.viz.samples import render
 
 IMAGES, PLACES, CLASSES = 2, 4, len(NAMES)
 BOX_TASK, OBJECT_TASK = task_of(task="largest_box"), task_of(task="largest_object")
@@ -200,8 +199,8 @@ def test_the_class_weighs_twenty_times():
 
 def test_answers_are_normalised_boxes_and_probabilities():
     activations, logits = predictions(0)
-    np.testing.assert_allclose(BOX_TASK.answer(jnp.asarray(SIZE * activations)).boxes, activations, rtol=1e-6)
-    answer = OBJECT_TASK.answer(ObjectPredictions(jnp.asarray(activations), jnp.asarray(logits)))
+    np.testing.assert_allclose(BOX_TASK.postprocess(jnp.asarray(SIZE * activations)).boxes, activations, rtol=1e-6)
+    answer = OBJECT_TASK.postprocess(ObjectPredictions(jnp.asarray(activations), jnp.asarray(logits)))
     np.testing.assert_allclose(answer.boxes, 1 / (1 + np.exp(-activations)), rtol=1e-5)
     shares = np.exp(logits)
     np.testing.assert_allclose(answer.probabilities, shares / shares.sum(axis=1, keepdims=True), rtol=1e-5)
@@ -240,7 +239,7 @@ def test_the_objective_is_the_loss_of_the_images_that_have_an_object():
     activations = predictions(1)[0].repeat(2, axis=0)
     logits = predictions(2)[1].repeat(2, axis=0)
     _, loss = object_loss(activations, logits, DATA.examples)
-    answer = jax.device_get(OBJECT_TASK.answer(ObjectPredictions(jnp.asarray(activations), jnp.asarray(logits))))
+    answer = jax.device_get(OBJECT_TASK.postprocess(ObjectPredictions(jnp.asarray(activations), jnp.asarray(logits))))
     assert OBJECT_TASK.score(answer, DATA).objective == pytest.approx(-float(loss.total.sum()) / 2, rel=1e-5)
     _, loss = box_loss(SIZE * activations, DATA.examples)
     assert BOX_TASK.score(BoxAnswer(activations), DATA).objective == pytest.approx(
@@ -311,12 +310,12 @@ def test_a_box_beyond_the_image_is_drawn_at_its_edge():
     (figure,) = BOX_TASK.figures(beyond, None, DATA).values()
     inside = np.array([(0, 0.25, 0.5, 1)], np.float32)
     assert_same_boxes(corners(outlines(figure.axes[1])), inside)
-    picture = BOX_TASK.picture(photograph(), BoxAnswer(beyond.boxes[0]), 0.3)
+    picture = BOX_TASK.draw(photograph(), BoxAnswer(beyond.boxes[0]), 0.3)
     assert_same_boxes(corners(outlines(picture.axes[0])), inside)
 
 
 def test_a_figure_holds_only_the_first_images(monkeypatch):
-    monkeypatch.setattr(plots, "GRID_IMAGES", 3)
+    monkeypatch.setattr(viz, "GRID_IMAGES", 3)
     for task, answer in ((BOX_TASK, BoxAnswer(ANSWER.boxes)), (OBJECT_TASK, ANSWER)):
         (figure,) = task.figures(answer, None, DATA).values()
         assert [ax.get_title() for ax in figure.axes] == list(DATA.ids[:3])
@@ -325,10 +324,10 @@ def test_a_figure_holds_only_the_first_images(monkeypatch):
 @pytest.mark.parametrize(("threshold", "shown"), [(0.3, True), (0.5, True), (0.51, False)])
 def test_a_photograph_and_json_have_the_object_from_the_threshold_on(threshold, shown):
     answer = ObjectAnswer(*(array[0] for array in ANSWER))
-    rows = OBJECT_TASK.describe(answer, (200, 400), threshold)
+    rows = OBJECT_TASK.to_json(answer, (200, 400), threshold)
     assert rows == ([{"class": "cat", "score": 0.5, "box": [0.0, 0.0, 100.0, 400.0]}] if shown else [])
     json.dumps(rows)
-    figure = OBJECT_TASK.picture(photograph(), answer, threshold)
+    figure = OBJECT_TASK.draw(photograph(), answer, threshold)
     assert words(figure.axes[0].texts) == (["cat 0.50"] if shown else [])
     assert len(outlines(figure.axes[0])) == shown
     assert render(figure).shape == photograph().shape
@@ -336,7 +335,7 @@ def test_a_photograph_and_json_have_the_object_from_the_threshold_on(threshold, 
 
 def test_a_box_without_a_score_is_always_shown():
     answer = BoxAnswer(np.array([0.1, 0.2, 0.5, 0.9], np.float32))
-    assert BOX_TASK.describe(answer, (200, 400), 0.99) == [{"box": [20.0, 80.0, 100.0, 360.0]}]
-    figure = BOX_TASK.picture(photograph(), answer, 0.99)
+    assert BOX_TASK.to_json(answer, (200, 400), 0.99) == [{"box": [20.0, 80.0, 100.0, 360.0]}]
+    figure = BOX_TASK.draw(photograph(), answer, 0.99)
     assert words(figure.axes[0].texts) == ["largest object"]
     assert_same_boxes(corners(outlines(figure.axes[0])), answer.boxes[None])

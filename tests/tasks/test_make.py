@@ -42,7 +42,7 @@ def test_every_task_predicts_and_answers_in_float32(name, precision):
     }[name]
     assert jax.tree.map(lambda leaf: leaf.shape, predictions) == shape
     assert task.model.backbone.dtype == precision
-    answer = jax.eval_shape(task.answer, predictions)
+    answer = jax.eval_shape(task.postprocess, predictions)
     assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves(answer))
 
 

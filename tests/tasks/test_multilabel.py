@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxssd import plots
 from jaxssd.tasks import Loss, Scores
 from jaxssd.tasks.multilabel import LabelAnswer
-from tests.plots.drawn import words
-from tests.plots.samples import render
 from tests.strategies import grid_scores, masks, permutations
 from tests.tasks.scenes import NAMES, dataset_of, examples_of, photograph, task_of
+from tests.viz.drawn import words
+from tests.viz.samples import render
 
 IMAGES, PLACES, CLASSES = 5, 3, len(NAMES)
 TASK = task_of(task="multilabel")
@@ -116,7 +115,9 @@ def score(probabilities, data=DATA):
 
 def test_answers_are_probabilities_of_each_class_by_itself():
     logits = logits_of(1)
-    np.testing.assert_allclose(TASK.answer(jnp.asarray(logits)).probabilities, 1 / (1 + np.exp(-logits)), rtol=1e-5)
+    np.testing.assert_allclose(
+        TASK.postprocess(jnp.asarray(logits)).probabilities, 1 / (1 + np.exp(-logits)), rtol=1e-5
+    )
 
 
 def test_accuracy_by_hand():
@@ -251,7 +252,7 @@ def test_figures_name_what_is_found_wrong_and_missed():
 
 
 def test_a_figure_holds_only_the_first_images(monkeypatch):
-    monkeypatch.setattr(plots, "GRID_IMAGES", 3)
+    monkeypatch.setattr(viz, "GRID_IMAGES", 3)
     (figure,) = TASK.figures(ANSWER, None, DATA).values()
     assert [ax.get_title() for ax in figure.axes] == list(DATA.ids[:3])
 
@@ -262,10 +263,10 @@ def test_a_figure_holds_only_the_first_images(monkeypatch):
 )
 def test_a_photograph_and_json_have_the_classes_from_the_threshold_on(threshold, shown):
     answer = LabelAnswer(np.array([0.5, 0.75, 0.1], np.float32))
-    rows = TASK.describe(answer, (200, 400), threshold)
+    rows = TASK.to_json(answer, (200, 400), threshold)
     assert [f"{row['class']} {row['score']:.2f}" for row in rows] == shown
     assert all(set(row) == {"class", "score"} for row in rows)
     json.dumps(rows)
-    figure = TASK.picture(photograph(), answer, threshold)
+    figure = TASK.draw(photograph(), answer, threshold)
     assert words(figure.axes[0].texts) == ["\n".join(shown)]
     assert render(figure).shape == photograph().shape

@@ -40,10 +40,10 @@ def scene():
 
 
 @pytest.mark.parametrize("class_loss", ["bce", "focal"])
-@pytest.mark.parametrize("hard_negatives", [3, 0])
-def test_the_loss_is_ssds(scene, class_loss, hard_negatives):
+@pytest.mark.parametrize("negative_ratio", [3, 0])
+def test_the_loss_is_ssds(scene, class_loss, negative_ratio):
     predictions, examples = scene
-    task = make_task(replace(CONFIG, class_loss=class_loss, hard_negatives=hard_negatives))
+    task = make_task(replace(CONFIG, class_loss=class_loss, negative_ratio=negative_ratio))
     loss = jax.jit(task.loss)(predictions, examples)
     of_image = partial(
         ssd_loss,
@@ -51,7 +51,7 @@ def test_the_loss_is_ssds(scene, class_loss, hard_negatives):
         class_loss={"bce": bce_loss, "focal": focal_loss}[class_loss],
         threshold=0.5,
         encode=encode_offsets,
-        negative_ratio=hard_negatives or None,
+        negative_ratio=negative_ratio or None,
         normalizer="positives",
     )
     for i in range(2):
@@ -65,7 +65,7 @@ def test_answers_are_offsets_from_the_anchors(scene):
     """The best box of each image is the one that its activations say."""
     predictions, _ = scene
     task = make_task(CONFIG)
-    found = jax.jit(task.answer)(predictions)
+    found = jax.jit(task.postprocess)(predictions)
     boxes = jax.jit(jax.vmap(lambda x: clip_boxes(decode_offsets(x, task.anchors))))(predictions.box_activations)
     for i in range(2):
         anchor = int(jnp.argmax(predictions.class_logits[i].max(axis=-1)))
@@ -87,7 +87,7 @@ def test_anchors_have_the_sizes_asked_for():
         ({"image_size": 224}, "38x38"),
         ({"backbone": "resnet34"}, "38x38"),
         ({"anchor_sizes": (1.0, 2.0)}, "--anchor-sizes"),
-        ({"hard_negatives": -1}, "--hard-negatives"),
+        ({"negative_ratio": -1}, "--negative-ratio"),
     ],
 )
 def test_settings_that_make_no_ssd300_are_named(change, message):
@@ -115,5 +115,5 @@ def test_a_run_of_it_learns(tmp_path):
     assert np.isfinite(losses).all()
     assert np.mean(losses[-2:]) < 0.6 * np.mean(losses[:2])
     _, task, variables = restore(run)
-    found = jax.jit(lambda v, x: task.answer(task.predict(v, x)))(variables, pictures.examples.images[:1])
+    found = jax.jit(lambda v, x: task.postprocess(task.predict(v, x)))(variables, pictures.examples.images[:1])
     assert np.isfinite(found.boxes).all()

@@ -1,4 +1,4 @@
-"""The same run on one, two and eight devices. `test_devices.py` runs this file in a process that has eight."""
+"""The same run on one, two and eight devices. `test_distribution.py` runs this file in a process that has eight."""
 
 from dataclasses import replace
 from functools import cache, partial
@@ -12,7 +12,7 @@ from jaxssd.tasks import make_task
 from jaxssd.training import RunFolder, evaluate, loop, make_predict, make_validate, map_batches, restore, train
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints
-from jaxssd.training.devices import data_mesh, describe, divided, replicated, send
+from jaxssd.training.distribution import data_mesh, describe, divided, replicated, send
 from jaxssd.training.epochs import run_keys
 from jaxssd.training.phases import make_phase
 from jaxssd.training.schedules import make_schedule
@@ -101,7 +101,7 @@ def test_batchnorm_sees_the_whole_batch(step):
 
 
 def test_parts_of_a_batch_lie_on_all_devices_too(step):
-    one, eight = step(1, batch_size=10, accumulate=2), step(8, batch_size=10, accumulate=2)
+    one, eight = step(1, batch_size=10, grad_accum_steps=2), step(8, batch_size=10, grad_accum_steps=2)
     np.testing.assert_allclose(eight[1].total, one[1].total, rtol=1e-5)
     for a, b in zip(jax.tree.leaves(one[0].batch_stats), jax.tree.leaves(eight[0].batch_stats), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)

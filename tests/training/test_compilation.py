@@ -43,7 +43,7 @@ def test_memory_is_told_with_a_way_out(monkeypatch):
     assert "--batch-size" in need.describe(10**10 - 1)
     assert "--remat" not in need.describe(10**10 - 1)  # which saves nothing on a processor
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert "--accumulate 2, --remat" in need.describe(10**10 - 1)
+    assert "--grad-accum-steps 2, --remat" in need.describe(10**10 - 1)
     assert 0 < nbytes({"a": jnp.zeros((2, 2)), "b": np.zeros(3, np.uint8)}) == 19 < memory_bytes()
 
 

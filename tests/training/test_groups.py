@@ -29,13 +29,13 @@ def start(tiny_config):
     return task, first_variables(config, task)
 
 
-def one_step(start, examples, unfrozen, group_rates=(1.0, 1.0, 1.0)):
+def one_step(start, examples, trainable, lr_multipliers=(1.0, 1.0, 1.0)):
     """The state after one step of the phase."""
     task, variables = start
     optimizer = make_optimizer(
-        lambda step: 1e-2, unfrozen=unfrozen, num_stages=STAGES, group_rates=group_rates, weight_decay=0.1
+        lambda step: 1e-2, trainable=trainable, num_stages=STAGES, lr_multipliers=lr_multipliers, weight_decay=0.1
     )
-    chunk = make_train_chunk(task, optimizer, augment=None, frozen_stages=frozen_stages(unfrozen, STAGES))
+    chunk = make_train_chunk(task, optimizer, augment=None, frozen_stages=frozen_stages(trainable, STAGES))
     state = init_state(jax.tree.map(jnp.copy, variables), optimizer)
     order = jnp.arange(8, dtype=jnp.int32)[None]
     after, _ = chunk(state, jax.device_put(examples), order, jax.random.key(0))
@@ -49,14 +49,14 @@ def group_of(path):
     return "upper" if "layer2" in path or "layer3" in path else "lower"
 
 
-@pytest.mark.parametrize("unfrozen", ["head", "upper", "all"])
-def test_what_is_frozen_stays_to_the_last_bit(start, tiny_sets, unfrozen):
+@pytest.mark.parametrize("trainable", ["head", "upper", "all"])
+def test_what_is_frozen_stays_to_the_last_bit(start, tiny_sets, trainable):
     _, variables = start
-    after = one_step(start, tiny_sets[0].examples, unfrozen)
+    after = one_step(start, tiny_sets[0].examples, trainable)
     for name, moved in (("params", after.params), ("batch_stats", after.batch_stats)):
         before = by_path(variables[name])
         for path, value in by_path(moved).items():
-            if group_of(path) in TRAINED[unfrozen]:
+            if group_of(path) in TRAINED[trainable]:
                 assert not np.array_equal(value, before[path]), f"{name} {path} did not move"
             else:
                 np.testing.assert_array_equal(value, before[path], err_msg=f"{name} {path} moved")
@@ -67,7 +67,7 @@ def test_groups_move_at_their_own_rates(start, tiny_sets):
     _, variables = start
     params = variables["params"]
     optimizer = make_optimizer(
-        lambda step: 1e-2, unfrozen="all", num_stages=STAGES, group_rates=(0.01, 0.1, 1.0), weight_decay=0.0
+        lambda step: 1e-2, trainable="all", num_stages=STAGES, lr_multipliers=(0.01, 0.1, 1.0), weight_decay=0.0
     )
     updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)
     expected = {"lower": 1e-4, "upper": 1e-3, "head": 1e-2}
@@ -78,17 +78,17 @@ def test_groups_move_at_their_own_rates(start, tiny_sets):
 def test_frozen_groups_have_no_optimizer_state(start):
     _, variables = start
     sizes = {}
-    for unfrozen in ("head", "upper", "all"):
+    for trainable in ("head", "upper", "all"):
         optimizer = make_optimizer(
-            lambda step: 1e-2, unfrozen=unfrozen, num_stages=STAGES, group_rates=(1.0, 1.0, 1.0), weight_decay=0.0
+            lambda step: 1e-2, trainable=trainable, num_stages=STAGES, lr_multipliers=(1.0, 1.0, 1.0), weight_decay=0.0
         )
         state = jax.eval_shape(optimizer.init, variables["params"])
-        sizes[unfrozen] = sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.ndim)
+        sizes[trainable] = sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.ndim)
     counts = {"lower": 0, "upper": 0, "head": 0}
     for path, value in by_path(variables["params"]).items():
         counts[group_of(path)] += value.size
-    for unfrozen, groups in TRAINED.items():
-        assert sizes[unfrozen] == 2 * sum(counts[group] for group in groups)  # two moments
+    for trainable, groups in TRAINED.items():
+        assert sizes[trainable] == 2 * sum(counts[group] for group in groups)  # two moments
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ PHASES = {
     "backbone": "resnet_tiny",
     "epochs": (1, 2),
     "learning_rate": (1e-2, 5e-3),
-    "unfrozen": ("head", "all"),
+    "trainable": ("head", "all"),
     "schedule": ("constant", "clr"),
-    "group_rates": (0.01, 0.1, 1.0),
+    "lr_multipliers": (0.01, 0.1, 1.0),
 }
 
 
@@ -103,7 +103,7 @@ def test_a_run_that_only_trains_its_head_keeps_its_backbone(phased_run, config, 
         pretrained=str(phased_run.path),
         epochs=(1,),
         learning_rate=(1e-2,),
-        unfrozen=("head",),
+        trainable=("head",),
         schedule=("constant",),
         seed=1,
     )

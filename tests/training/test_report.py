@@ -23,8 +23,8 @@ FOUND = Detections(
 )
 
 
-def evaluation(thorough: bool) -> Evaluation:
-    return Evaluation(FOUND, None, TASK.score(FOUND, DATA, thorough=thorough))
+def evaluation(with_coco: bool) -> Evaluation:
+    return Evaluation(FOUND, None, TASK.score(FOUND, DATA, with_coco=with_coco))
 
 
 def rows_of(path) -> list[dict]:
@@ -81,7 +81,7 @@ def test_figures_are_named_after_the_split(tmp_path):
 # Very many classes
 
 
-def scores_of(num_classes: int, *, thorough: bool = True) -> DetectionScores:
+def scores_of(num_classes: int, *, with_coco: bool = True) -> DetectionScores:
     """Class k has k % 7 objects, all found."""
     from jaxssd.metrics import coco_scores, voc_scores
 
@@ -91,18 +91,18 @@ def scores_of(num_classes: int, *, thorough: bool = True) -> DetectionScores:
     valid = np.ones(labels.shape, bool)
     found = Detections(boxes, np.linspace(1, 0.5, labels.size)[None], labels, valid)
     truths, options = (boxes, labels, valid, ~valid), {"num_classes": num_classes}
-    coco = coco_scores(found, *truths, np.array([[100, 100]]), **options) if thorough else None
+    coco = coco_scores(found, *truths, np.array([[100, 100]]), **options) if with_coco else None
     return DetectionScores(voc_scores(found, *truths, **options), [f"class {k}" for k in range(num_classes)], coco)
 
 
 def test_a_table_of_few_classes_has_them_all_in_order():
-    table = scores_of(MOST_ROWS, thorough=False).table().splitlines()
+    table = scores_of(MOST_ROWS, with_coco=False).table().splitlines()
     assert [line.split("  ")[0] for line in table[1:-2]] == [f"class {k}" for k in range(MOST_ROWS)]
     assert "not shown" not in table[-1]
 
 
 def test_a_table_of_1203_classes_has_the_most_frequent_and_says_where_all_are():
-    voc, rest = scores_of(1203, thorough=False).table().split("\n\n")
+    voc, rest = scores_of(1203, with_coco=False).table().split("\n\n")
     assert [line.split("  ")[0] for line in voc.splitlines()[1:4]] == ["class 6", "class 13", "class 20"]
     assert rest == "1,103 classes with fewer objects are not shown: scores-*.csv and scores-*.json have all."
     num_classes = MOST_ROWS + 3

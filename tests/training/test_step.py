@@ -22,10 +22,12 @@ from jaxssd.training.state import init_state
 from jaxssd.training.step import AUGMENTATIONS, augment_batch, make_train_chunk
 
 
-def optimizer_of(config, unfrozen="all"):
+def optimizer_of(config, trainable="all"):
     """One cycle of forty steps, peak 0.01."""
     schedule = optax.cosine_onecycle_schedule(40, 1e-2)
-    return make_optimizer(schedule, unfrozen=unfrozen, num_stages=3, group_rates=(1.0, 1.0, 1.0), weight_decay=1e-4)
+    return make_optimizer(
+        schedule, trainable=trainable, num_stages=3, lr_multipliers=(1.0, 1.0, 1.0), weight_decay=1e-4
+    )
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +87,7 @@ DESCENT = optax.sgd(1.0)
 def chunk_in_parts(config, parts, frozen_stages=0):
     """Without anything random, so that equal parts give equal gradients."""
     task = make_task(replace(config, input_dropout=0.0, dropout=0.0))
-    return make_train_chunk(task, DESCENT, augment=None, accumulate=parts, frozen_stages=frozen_stages)
+    return make_train_chunk(task, DESCENT, augment=None, grad_accum_steps=parts, frozen_stages=frozen_stages)
 
 
 @pytest.fixture(scope="module")

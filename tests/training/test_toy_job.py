@@ -11,7 +11,8 @@ import pytest
 
 from jaxssd.config import Config
 from jaxssd.data.shapes import CLASS_NAMES
-from jaxssd.training import RunFolder, backbone, find_rate, job, loop, lr_finder, restore
+from jaxssd.tools import lr_finder
+from jaxssd.training import RunFolder, backbone, job, loop, restore
 from tests.training.toy import SIDE, ToyTask, brightness, toy_set
 
 TRAIN, VAL = toy_set(12), toy_set(4, seed=1)
@@ -63,7 +64,7 @@ def test_what_is_trained_on_is_the_training_split(done):
     validated = [row["brightness"] for row in done.run.rows("val")]
     assert validated == pytest.approx([brightness(VAL).mean()] * 3, rel=1e-5)
     assert done.dataset is done.reported is VAL
-    assert done.settings["thorough"]
+    assert done.settings["with_coco"]
 
 
 def test_a_run_remembers_what_it_was_started_with(done):
@@ -97,12 +98,12 @@ def test_a_sweep_is_of_the_first_phase_and_of_the_training_split(monkeypatch, tm
 
     for module in (job, lr_finder):
         monkeypatch.setattr(module, "make_task", lambda config: ToyTask())
-    monkeypatch.setattr(job, "load_split", lambda config, split: {"train": TRAIN, "val": VAL}[split])
+    monkeypatch.setattr(lr_finder, "load_split", lambda config, split: {"train": TRAIN, "val": VAL}[split])
     monkeypatch.setattr(lr_finder, "make_phase", make)
     monkeypatch.setattr(lr_finder, "sweep_losses", losses)
-    monkeypatch.setattr(job, "report_sweep", lambda *_: None)
-    find_rate(Config(image_size=SIDE, batch_size=4, unfrozen=("head", "all"), seed=3), tmp_path)
-    assert [phase.unfrozen for phase in phases] == ["head"]
+    monkeypatch.setattr(lr_finder, "report_sweep", lambda *_: None)
+    lr_finder.find_rate(Config(image_size=SIDE, batch_size=4, trainable=("head", "all"), seed=3), tmp_path)
+    assert [phase.trainable for phase in phases] == ["head"]
     assert (given["seed"], given["order"].shape) == (3, (100, 4))
     shown = np.asarray(given["examples"].images)[:, 0, 0, 0]
     np.testing.assert_array_equal(np.sort(shown), np.sort(TRAIN.examples.images[:, 0, 0, 0]))
@@ -119,8 +120,8 @@ def test_the_command_that_is_printed_names_any_folder():
 def test_all_processes_fail_if_the_one_that_leads_finds_the_end_hopeless(tmp_path, monkeypatch, is_leader):
     """Only that one looks at the rows; another's may lag behind in a common folder."""
     run, told = RunFolder(tmp_path), []
-    monkeypatch.setattr(job, "leads", lambda: is_leader)
-    monkeypatch.setattr(job, "agree", lambda text: told.append(text) or text or "the leader's words")
+    monkeypatch.setattr(job, "is_main_process", lambda: is_leader)
+    monkeypatch.setattr(job, "broadcast", lambda text: told.append(text) or text or "the leader's words")
     if is_leader:
         run.append_rows({"kind": "train", "step": step, "loss": 100.0**step} for step in range(3))
     with pytest.raises(job.DivergedError, match="diverged" if is_leader else "the leader's words"):

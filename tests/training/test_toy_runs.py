@@ -25,13 +25,13 @@ PHASED = Config(
     batch_size=4,
     epochs=(2, 1, 2, 1),
     learning_rate=(0.1, 0.05, 0.02, 0.03),
-    unfrozen=("head", "upper", "all", "all"),
+    trainable=("head", "upper", "all", "all"),
     schedule=("one_cycle", "clr", "cosine", "one_cycle"),
     clr=((32.0, 3.0),),
-    group_rates=(0.01, 0.1, 1.0),
+    lr_multipliers=(0.01, 0.1, 1.0),
     weight_decay=0.3,
 )
-ONE_PHASE = replace(PHASED, epochs=(4,), learning_rate=(0.01,), unfrozen=("all",), schedule=("constant",))
+ONE_PHASE = replace(PHASED, epochs=(4,), learning_rate=(0.01,), trainable=("all",), schedule=("constant",))
 
 
 SCORES = (0.1, 0.4, 0.3, 0.2)
@@ -82,8 +82,8 @@ def test_a_run_of_four_phases_is_four_fresh_runs_of_adamw(phased):
     position = 0
     for phase in PHASED.phases:
         rates = reference_rates(phase, 3 * phase.epochs)
-        multipliers = dict(zip(LEARNS["all"], PHASED.group_rates, strict=True))
-        adam = NumpyAdamW(PHASED.weight_decay, {group: multipliers[group] for group in LEARNS[phase.unfrozen]})
+        multipliers = dict(zip(LEARNS["all"], PHASED.lr_multipliers, strict=True))
+        adam = NumpyAdamW(PHASED.weight_decay, {group: multipliers[group] for group in LEARNS[phase.trainable]})
         for rate, row in zip(rates, rows[position:], strict=False):
             assert row["learning_rate"] == pytest.approx(rate, rel=1e-4, abs=1e-9)
             params = adam.step(params, toy_gradients(params, row["brightness"]), rate)

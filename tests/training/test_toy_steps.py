@@ -31,7 +31,7 @@ TASK, DATA = ToyTask(), toy_set(12)
 EXAMPLES = DATA.examples
 ORDER = np.arange(12, dtype=np.int32).reshape(6, 2)
 KEY = jax.random.key(5)
-ADAM = {"unfrozen": "all", "num_stages": STAGES, "group_rates": (1.0, 1.0, 1.0), "weight_decay": 0.0}
+ADAM = {"trainable": "all", "num_stages": STAGES, "lr_multipliers": (1.0, 1.0, 1.0), "weight_decay": 0.0}
 
 
 def brighten(key):
@@ -145,7 +145,7 @@ def plain(variables):
     optimizer = optax.sgd(1.0)
 
     def descend(parts, rows, augment=None):
-        chunk = make_train_chunk(TASK, optimizer, augment=augment, accumulate=parts, donate=False)
+        chunk = make_train_chunk(TASK, optimizer, augment=augment, grad_accum_steps=parts, donate=False)
         return chunk(init_state(variables, optimizer), EXAMPLES, rows, KEY)
 
     return descend
@@ -177,22 +177,22 @@ def test_parts_drop_and_augment_each_in_its_own_way(plain):
 # The optimizer
 
 
-@pytest.mark.parametrize("unfrozen", ["head", "upper", "all"])
-def test_the_optimizer_is_adamw_with_a_rate_for_each_group(variables, unfrozen):
+@pytest.mark.parametrize("trainable", ["head", "upper", "all"])
+def test_the_optimizer_is_adamw_with_a_rate_for_each_group(variables, trainable):
     """Ten steps of changing gradients: kernels decay, scales and biases do not, frozen groups stay to the last bit."""
     rates, decay = 0.1 / (1 + np.arange(10.0)), 0.3
     multipliers = dict(zip(("lower", "upper", "head"), (0.01, 0.1, 1.0), strict=True))
     optimizer = make_optimizer(
         lambda step: jnp.asarray(rates)[step],
-        unfrozen=unfrozen,
+        trainable=trainable,
         num_stages=STAGES,
-        group_rates=tuple(multipliers.values()),
+        lr_multipliers=tuple(multipliers.values()),
         weight_decay=decay,
     )
     params = variables["params"]
     state = optimizer.init(params)
     update = jax.jit(optimizer.update)
-    reference = NumpyAdamW(decay, {group: multipliers[group] for group in LEARNS[unfrozen]})
+    reference = NumpyAdamW(decay, {group: multipliers[group] for group in LEARNS[trainable]})
     expected = flat(params)
     for step, bright in enumerate(np.random.default_rng(0).normal(size=10)):
         grads = toy_gradients(expected, bright)
@@ -205,7 +205,7 @@ def test_the_optimizer_is_adamw_with_a_rate_for_each_group(variables, unfrozen):
     start, after = flat(variables["params"]), flat(params)
     for path, value in expected.items():
         np.testing.assert_allclose(after[path], value, atol=2e-5, err_msg=str(path))
-        assert np.array_equal(after[path], start[path]) == (group_of(path) not in LEARNS[unfrozen])
+        assert np.array_equal(after[path], start[path]) == (group_of(path) not in LEARNS[trainable])
 
 
 def test_a_new_phase_has_a_new_optimizer(variables):

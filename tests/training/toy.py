@@ -110,19 +110,19 @@ class ToyTask(Task):
         first, second = (jnp.full_like(brightness, brightness[index % len(brightness)]) for index in (0, 1))
         return ToyLoss(total, brightness, noise, noise**2, first, second)
 
-    def answer(self, predictions):
+    def postprocess(self, predictions):
         return predictions[0]
 
-    def score(self, answers, dataset, *, thorough=False):
+    def score(self, answers, dataset, *, with_coco=False):
         return ToyScores(self.scores.pop(0) if self.scores else 0.0)
 
     def figures(self, answers, scores, dataset):
         return {}
 
-    def picture(self, photograph, answer, threshold):
+    def draw(self, photograph, answer, threshold):
         raise NotImplementedError
 
-    def describe(self, answer, size, threshold):
+    def to_json(self, answer, size, threshold):
         raise NotImplementedError
 
 

@@ -316,7 +316,7 @@ def test_without_tensorflow_nothing_is_prepared(tmp_path, monkeypatch):
 READ_ALL = """
 import sys
 from pathlib import Path
-import jaxssd.tasks.make, jaxssd.training, jaxssd.plots
+import jaxssd.tasks.make, jaxssd.training, jaxssd.viz
 from jaxssd.data.read import read
 from jaxssd.data.formats.tfds import TFDSVoc
 source = TFDSVoc("voc/2007", Path(sys.argv[1]))

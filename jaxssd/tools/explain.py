@@ -1,0 +1,134 @@
+"""The ideas of the lesson, drawn on one's own images with one's own network."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxssd import viz
+from jaxssd.config import Config
+from jaxssd.data.dataset import Dataset, Examples
+from jaxssd.models.receptive_field import anchor_receptive_fields, effective_receptive_field
+from jaxssd.ops import (
+    Anchors,
+    augment_boxes,
+    augment_image,
+    clip_boxes,
+    match_anchors,
+    sample_augmentation,
+)
+from jaxssd.tasks import DetectionTask
+
+FIELD_IMAGES = 32  # a smooth mean of gradients
+VISIBLE = partial(  # the lesson's augmentation, exaggerated so that a reader sees it
+    sample_augmentation, rotation=20.0, rotation_probability=1.0, scale=(1.0, 1.0), aspect=(1.0, 1.0), brightness=0.2
+)
+
+
+def idea_figures(
+    config: Config, task: DetectionTask, variables: dict[str, Any], dataset: Dataset
+) -> Iterator[tuple[str, Figure]]:
+    """Draw anchors, matches, receptive fields, predictions, suppression, augmentation and the focal loss.
+
+    Args:
+        config: of the run.
+        task: likewise.
+        variables: likewise.
+        dataset: with objects; the images are chosen so that there is something to see.
+
+    Returns:
+        Name and figure of each idea, made when it is asked for. Raw predictions need a grid with one anchor a cell,
+        anchors and receptive fields the lesson's head.
+    """
+    examples = dataset.examples
+    image, boxes, labels, valid, _ = _most_telling(examples, task.anchors, config.match_threshold)
+    of_grids = config.head == "pyramid"  # SSD300's anchors are too many to draw
+    if of_grids:
+        yield "anchors", viz.anchor_figure(image, task.anchors, config.grids, config.zooms, config.ratios)
+    yield (
+        "matches",
+        viz.match_figure(image, boxes, labels, valid, task.anchors, task.class_names, threshold=config.match_threshold),
+    )
+    if of_grids:
+        yield "receptive-fields", _receptive_fields(config, task, variables, examples.images[:FIELD_IMAGES])
+    yield "focal-loss", viz.focal_figure()
+    yield "augmentation", _augmentations(image, boxes, labels, valid, task.class_names)
+    yield from _predictions(config, task, variables, image)
+
+
+def _most_telling(examples: Examples, anchors: Anchors, threshold: float) -> Examples:
+    """The example in which most objects lose their anchor under the lesson's rule; of equal ones, with most objects."""
+
+    def count_lost(objects: tuple[jax.Array, jax.Array]) -> jax.Array:
+        boxes, valid = objects
+        match = match_anchors(anchors.corners, boxes, valid, threshold=threshold, rule="lesson")
+        owned = jnp.any((match.gt_index[:, None] == jnp.arange(len(valid))[None, :]) & match.positive[:, None], axis=0)
+        return jnp.sum(valid & ~owned)
+
+    lost = jax.jit(partial(jax.lax.map, count_lost, batch_size=64))((examples.boxes, examples.valid))
+    index = int(np.lexsort((examples.valid.sum(axis=1), np.asarray(lost)))[-1])
+    return Examples(*(array[index] for array in examples))
+
+
+def _receptive_fields(config: Config, task: DetectionTask, variables: dict[str, Any], images: np.ndarray) -> Figure:
+    """Of the first anchor of the cell in the middle of each grid."""
+
+    @jax.jit
+    def field(variables: dict[str, Any], images: jax.Array, index: jax.Array) -> jax.Array:
+        return effective_receptive_field(lambda x: task.predict(variables, x).class_logits, images, index)
+
+    per_cell = len(config.zooms) * len(config.ratios)
+    middles, start = [], 0
+    for grid in config.grids:
+        middles.append(start + (grid // 2 * grid + grid // 2) * per_cell)
+        start += grid * grid * per_cell
+    pixels = images.astype(np.float32) / 255
+    effective = np.stack([np.asarray(field(variables, pixels, jnp.int32(index))) for index in middles])
+    theoretical = anchor_receptive_fields(task.model, config.image_size)[middles]
+    return viz.receptive_field_figure(images[0], effective, theoretical, task.anchors, middles)
+
+
+def _augmentations(
+    image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, valid: np.ndarray, class_names: tuple[str, ...]
+) -> Figure:
+    augmentations = jax.vmap(VISIBLE)(jax.random.split(jax.random.key(0), 9))
+    pixels = jnp.asarray(image, jnp.float32) / 255
+    images = jax.vmap(partial(augment_image, pixels))(augmentations)
+    moved = jax.vmap(partial(augment_boxes, boxes, valid, image_size=image.shape[:2]))(augmentations)
+    return viz.augmentation_pair(
+        np.asarray(images), (boxes, valid), (np.asarray(moved[0]), np.asarray(moved[1])), labels, class_names
+    )
+
+
+def _predictions(
+    config: Config, task: DetectionTask, variables: dict[str, Any], image: np.ndarray
+) -> Iterator[tuple[str, Figure]]:
+    """Raw, if there is one box a cell; then before and after suppression, over all pairs of anchor and class."""
+    predictions = jax.jit(task.predict)(variables, jnp.asarray(image[None]))
+    detections = jax.device_get(jax.tree.map(lambda array: array[0], task.postprocess(predictions)))
+    logits, activations = (array[0] for array in predictions)
+    boxes = np.asarray(clip_boxes(task.decode(activations, task.anchors)))
+    scores = np.asarray(jax.nn.sigmoid(logits))
+    if config.head == "pyramid" and len(config.grids) == 1 and len(config.zooms) * len(config.ratios) == 1:
+        labels = scores.argmax(axis=1).astype(np.int32)
+        yield (
+            "raw-predictions",
+            viz.raw_predictions_figure(image, boxes, labels, scores.max(axis=1), task.class_names, config.grids[0]),
+        )
+    anchor, label = np.indices(scores.shape).reshape(2, -1)
+    yield (
+        "suppression",
+        viz.nms_figure(
+            image,
+            boxes[anchor],
+            scores.ravel(),
+            label.astype(np.int32),
+            detections,
+            task.class_names,
+            score_threshold=task.shown_from,
+        ),
+    )

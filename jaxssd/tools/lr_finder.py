@@ -1,0 +1,201 @@
+"""The learning-rate range test (Smith 2015, arXiv:1506.01186): let the rate grow every step, and watch the loss."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+from tqdm import tqdm
+
+from jaxssd import viz
+from jaxssd.atomic import write_json
+from jaxssd.config import Config
+from jaxssd.data.dataset import Dataset, Examples
+from jaxssd.data.doubts import notes_on_doubts
+from jaxssd.data.sources import load_split, notes_on_splits
+from jaxssd.tasks import make_task
+from jaxssd.training.backbone import first_variables
+from jaxssd.training.distribution import data_mesh, fetch, is_main_process, replicated, send
+from jaxssd.training.epochs import whole_batch
+from jaxssd.training.job import require_objects, settle
+from jaxssd.training.phases import make_phase
+from jaxssd.training.state import TrainState, init_state
+from jaxssd.training.step import TrainChunk
+
+FIRST_RATE, LAST_RATE, STEPS = 1e-6, 10.0, 100
+SMOOTHING = 0.8  # share of the past in the running mean; the lesson's 0.98 lags by half a sweep
+EXPLODED = 4.0  # the sweep ends where the running mean is so many times the least one,
+IGNORED_STEPS = 10  # which is looked for after so many steps
+SAFETY = 10.0  # the suggestion lies so many times below the rate of the least loss, where the fall is steady
+
+
+class Sweep(NamedTuple):
+    """What a sweep saw until the loss exploded.
+
+    Attributes:
+        learning_rate: `[n]`, of the head; those of the other groups grew in proportion.
+        loss: `[n]`, of each batch.
+        smoothed: `[n]`, its running mean.
+        suggestion: a rate to train with.
+    """
+
+    learning_rate: Float[np.ndarray, " n"]
+    loss: Float[np.ndarray, " n"]
+    smoothed: Float[np.ndarray, " n"]
+    suggestion: float
+
+
+def find_rate(config: Config, folder: Path) -> None:
+    """Sweep the learning rate of the first phase, and suggest one.
+
+    Args:
+        config: as the user gave it; of its learning rate nothing is used.
+        folder: for `learning-rate.png` and `learning-rate.json`; made if need be.
+
+    Raises:
+        ValueError, FileNotFoundError: for data or settings that do not work, naming them.
+    """
+    config = settle(config)
+    for line in notes_on_splits(config, "--val-split"):
+        print(line)
+    train_set = load_split(config, "train")
+    print(f"train: {train_set.report.summary()}")
+    for line in notes_on_doubts("train", train_set):
+        print(line)
+    require_objects(config, train_set)
+    sweep = find_learning_rate(config, train_set)
+    if is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        report_sweep(folder, sweep)
+    print(f"suggested --learning-rate {sweep.suggestion:.1e}\nfigure    {folder}/learning-rate.png")
+
+
+def find_learning_rate(config: Config, train_set: Dataset, mesh: Mesh | None = None) -> Sweep:
+    """Sweep the rates in the first phase of a run that is never saved.
+
+    Args:
+        config: settings, classes filled in; its learning rates are not used.
+        train_set: as much of it as the sweep takes goes to the device.
+        mesh: devices that share the work; default, all of them.
+
+    Returns:
+        The sweep.
+
+    Raises:
+        ValueError: if the settings make no network, or the loss explodes too soon to tell anything.
+    """
+    task = make_task(config)
+    mesh = mesh or data_mesh()
+    everywhere = replicated(mesh)
+    optimizer, train_chunk = make_phase(config, task, config.phases[0], sweep_schedule(STEPS), mesh=mesh, donate=False)
+    state = init_state(first_variables(config, task, mesh), optimizer)
+    batch_size = whole_batch(config, len(train_set.ids))
+    chosen = np.random.default_rng(config.seed).permutation(len(train_set.ids))[: STEPS * batch_size]
+    examples = send(jax.tree.map(lambda array: array[chosen], train_set.examples), everywhere)
+    order = np.resize(np.arange(len(chosen), dtype=np.int32), (STEPS, batch_size))
+    loss = sweep_losses(train_chunk, state, examples, send(order, everywhere), config.seed)
+    return read_sweep(np.asarray(sweep_schedule(STEPS)(np.arange(len(loss)))), loss)
+
+
+def sweep_schedule(steps: int) -> optax.Schedule:
+    """Geometric growth from the first to the last rate."""
+    return lambda step: FIRST_RATE * (LAST_RATE / FIRST_RATE) ** (step / (steps - 1))
+
+
+def sweep_losses(
+    train_chunk: TrainChunk, state: TrainState, examples: Examples, order: Int[Array, "steps B"], seed: int
+) -> Float[np.ndarray, " n"]:
+    """The loss of each step of a sweep.
+
+    One scan on an accelerator. A CPU, which is slow at convolutions in a scan, takes it a step at a time.
+
+    Args:
+        train_chunk: does not donate its state, and has an optimizer that follows `sweep_schedule`.
+        state: where the sweep starts; it stays as it is.
+        examples: on the device.
+        order: rows of `examples`.
+        seed: of augmentation and dropout.
+
+    Returns:
+        Losses of all steps; on a CPU, of those up to the explosion.
+    """
+    key = jax.random.key(seed)
+    if jax.default_backend() != "cpu":
+        return np.asarray(fetch(train_chunk(state, examples, order, key)[1].total))
+    losses: list[float] = []
+    for rows in tqdm(
+        order, "sweeping the learning rate", unit=" steps", disable=None if is_main_process() else True, leave=False
+    ):
+        state, loss = train_chunk(state, examples, rows[None], key)
+        losses.append(float(loss.total[0]))
+        if explosion(smooth(np.array(losses))) < len(losses):
+            break
+    return np.array(losses)
+
+
+def read_sweep(learning_rate: Float[np.ndarray, " steps"], loss: Float[np.ndarray, " steps"]) -> Sweep:
+    """Cut a sweep at its explosion, and suggest a rate.
+
+    Args:
+        learning_rate: of each step.
+        loss: of each step; may become NaN or infinite.
+
+    Returns:
+        The sweep: the suggestion is a tenth of the rate at which the running mean of the loss was least.
+
+    Raises:
+        ValueError: if the loss was not finite from the start.
+
+    Example:
+        >>> rates = np.geomspace(1e-6, 10, 100)
+        >>> sweep = read_sweep(rates, 1 + np.log10(rates / 0.1) ** 2)  # least at 0.1
+        >>> round(sweep.suggestion, 3)  # a tenth of 0.2: the running mean lags a little
+        0.02
+    """
+    smoothed = smooth(loss)
+    end = explosion(smoothed)
+    if end == 0:
+        raise ValueError(
+            "the loss is not finite from the first step on, at whatever learning rate: try --precision float32, or "
+            "look at the data with python -m jaxssd.data, or at the weights of --pretrained"
+        )
+    first = min(IGNORED_STEPS, end - 1)  # the running mean begins with single losses, which chance makes low
+    best = first + int(np.argmin(smoothed[first:end]))
+    return Sweep(learning_rate[:end], loss[:end], smoothed[:end], float(learning_rate[best] / SAFETY))
+
+
+def smooth(loss: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Exponential running mean, corrected for its start (as Adam's moments are).
+
+    Example:
+        >>> smooth(np.array([3.0, 3.0, 3.0]))
+        array([3., 3., 3.])
+    """
+    mean, smoothed = 0.0, np.empty(len(loss))
+    for step, value in enumerate(loss):
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * value
+        smoothed[step] = mean / (1 - SMOOTHING ** (step + 1))
+    return smoothed
+
+
+def explosion(smoothed: Float[np.ndarray, " n"]) -> int:
+    """The first step at which the running mean is not finite, or four times the least one; n if there is none."""
+    least = np.minimum.accumulate(np.where(np.arange(len(smoothed)) < IGNORED_STEPS, np.inf, smoothed))
+    gone = ~np.isfinite(smoothed) | (smoothed > EXPLODED * least)
+    return int(np.argmax(gone)) if gone.any() else len(smoothed)
+
+
+def report_sweep(folder: Path, sweep: Sweep) -> None:
+    """Write `learning-rate.json` and `learning-rate.png` into a folder that exists."""
+    numbers = {
+        "suggestion": sweep.suggestion,
+        "learning_rate": sweep.learning_rate.tolist(),
+        "loss": sweep.loss.tolist(),
+        "smoothed": sweep.smoothed.tolist(),
+    }
+    write_json(folder / "learning-rate.json", numbers)
+    figure = viz.learning_rate_sweep(sweep.learning_rate, sweep.loss, sweep.smoothed, sweep.suggestion)
+    viz.save(figure, folder / "learning-rate.png")

@@ -1,0 +1,185 @@
+"""Data parallelism: every device has the whole state, and computes its share of each batch.
+
+Nothing here talks to another device. Arrays are placed, and the compiler adds what has to be exchanged: the sums of the
+gradients, and those of BatchNorm's statistics, which are therefore of the whole batch.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
+
+from jaxssd.training.interruption import say
+
+Tree = TypeVar("Tree")
+
+VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+"""Address and port of the first process, how many there are, and the number of this one."""
+
+CLUSTER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+"""Set by `srun` and `mpirun` to the number of processes; JAX finds out the rest by itself."""
+
+
+def join_processes(environment: dict[str, str] | None = None) -> None:
+    """Make one computation of several processes, on one host or many, if the environment says that there are several.
+
+    To be called before anything else touches a device. Alone, nothing is done.
+
+    Args:
+        environment: default, the process's own. Either all of `VARIABLES`, or what `srun` and `mpirun` set.
+
+    Raises:
+        ValueError: if only some of the variables are set, or if they are no numbers.
+    """
+    environment = dict(os.environ) if environment is None else environment
+    jax.config.update("jax_enable_preemption_service", False)  # it would catch the signals that `interruption` catches
+    given = [name for name in VARIABLES if environment.get(name)]
+    if given == list(VARIABLES):
+        address, count, number = (environment[name] for name in VARIABLES)
+        if not address.rpartition(":")[2].isdecimal() or ":" not in address:
+            raise ValueError(f"{VARIABLES[0]} is {address!r}, expected HOST:PORT")
+        if not (count.isdecimal() and number.isdecimal() and int(number) < int(count)):
+            raise ValueError(
+                f"{VARIABLES[1]} is {count!r} and {VARIABLES[2]} is {number!r}, expected a count, and a number below it"
+            )
+        jax.distributed.initialize(address, int(count), int(number))
+    elif any(int(environment.get(name, "1")) > 1 for name in CLUSTER_SIZES):
+        jax.distributed.initialize()
+    elif given:
+        raise ValueError(f"{', '.join(given)} is set, but not {', '.join(x for x in VARIABLES if x not in given)}")
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that writes files and talks to people."""
+    return jax.process_index() == 0
+
+
+@contextmanager
+def distributed(program: str) -> Iterator[None]:
+    """Around all work of a command: join the other processes, let one of them talk, and do not hang if one fails.
+
+    One that fails goes at once, with its message: an orderly exit would wait for the others, while they wait for it.
+    They notice, and end as well.
+
+    Args:
+        program: named in the message if the processes cannot be joined.
+    """
+    try:
+        join_processes()
+    except (ValueError, RuntimeError) as error:
+        sys.exit(f"{program}: {error}")
+    if not is_main_process():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # until the process ends
+    try:
+        yield
+    except BaseException as error:
+        if jax.process_count() == 1:
+            raise
+        code = error.code if isinstance(error, SystemExit) else traceback.format_exc()
+        say("" if isinstance(code, int) else str(code).rstrip())
+        os._exit(code if isinstance(code, int) else 1)
+
+
+def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Devices in one row, along the axis `data`.
+
+    Args:
+        devices: default, all devices of all processes.
+
+    Returns:
+        The mesh.
+    """
+    row = np.array(jax.devices() if devices is None else devices)
+    return Mesh(row, ("data",), axis_types=(AxisType.Auto,))
+
+
+def one_device() -> Mesh:
+    """The first device of this process, for work that is not worth sharing."""
+    return data_mesh(jax.local_devices()[:1])
+
+
+def describe(mesh: Mesh) -> str:
+    """The devices in a few words, such as `8 x NVIDIA H100 (gpu) of 2 processes`."""
+    device, count, processes = mesh.devices[0], mesh.size, jax.process_count()
+    times = f"{count} x " if count > 1 else ""
+    return f"{times}{device.device_kind} ({device.platform})" + (f" of {processes} processes" if processes > 1 else "")
+
+
+def barrier(place: str) -> None:
+    """Wait until all processes are here; alone, nothing is waited for."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(place)
+
+
+def all_min(number: int) -> int:
+    """The least of the numbers that the processes have, below 2 ** 31."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.process_allgather(np.int32(number)).min())
+
+
+def all_max(numbers: Sequence[int]) -> tuple[int, ...]:
+    """Of each of some numbers, the greatest that a process has; below 2 ** 31."""
+    if jax.process_count() == 1:
+        return tuple(map(int, numbers))
+    return tuple(multihost_utils.process_allgather(np.array(numbers, np.int32)).max(axis=0).tolist())
+
+
+def broadcast(text: str) -> str:
+    """The text that the leading process has."""
+    if jax.process_count() == 1:
+        return text
+    ours = text.encode()
+    (size,) = all_max([len(ours) if is_main_process() else 0])
+    theirs = np.frombuffer(ours.ljust(size)[:size], np.uint8)
+    return multihost_utils.broadcast_one_to_all(theirs).tobytes().decode()
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device has all of it."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def divided(mesh: Mesh | AbstractMesh) -> NamedSharding:
+    """Every device has its share of the rows."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def batch_sharding(variables: Any) -> Sharding | None:
+    """Where a batch goes that a network with these variables is to see: divided among the devices that have them."""
+    sharding = getattr(jax.tree.leaves(variables)[0], "sharding", None)
+    return divided(sharding.mesh) if isinstance(sharding, NamedSharding) else sharding
+
+
+def shares(sharding: Sharding | None) -> int:
+    """Among how many devices a batch is divided."""
+    return sharding.mesh.size if isinstance(sharding, NamedSharding) else 1
+
+
+def send(tree: Any, sharding: Sharding | None) -> Any:
+    """Host arrays to the devices, each process to its own; all processes have the same arrays.
+
+    Args:
+        tree: of NumPy arrays.
+        sharding: where they go; rows must be divisible.
+
+    Returns:
+        The same tree of arrays on the devices.
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, x.__getitem__), tree)  # type: ignore[arg-type]
+
+
+def fetch(tree: Tree) -> Tree:
+    """Arrays of the devices to the host: all rows, also those that other processes' devices have."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)

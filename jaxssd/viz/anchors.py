@@ -1,0 +1,90 @@
+"""The anchors of a cell: every zoom of every ratio, on every grid."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+from matplotlib.figure import Figure
+
+from jaxssd.ops import Anchors
+from jaxssd.viz.boxes import outline
+from jaxssd.viz.panels import (
+    LEGEND_ROW,
+    Linestyle,
+    grid_lines,
+    heading,
+    image_panels,
+    key,
+    legend_rows,
+    overhang,
+    tint,
+)
+from jaxssd.viz.style import BOX_COLORS
+
+LINESTYLES: tuple[Linestyle, ...] = ("-", "--", ":", "-.")
+
+
+def anchor_figure(
+    image: UInt8[np.ndarray, "H W 3"],
+    anchors: Anchors,
+    grids: Sequence[int],
+    zooms: Sequence[float],
+    ratios: Sequence[Sequence[float]],
+) -> Figure:
+    """For each grid its cells, their centres, and the anchors of one cell in the middle.
+
+    Args:
+        image: `[H, W, 3]`.
+        anchors: `make_anchors(grids, zooms, ratios)`.
+        grids: cells along one side of each grid.
+        zooms: each has a colour.
+        ratios: each has a line style.
+
+    Returns:
+        A figure of a panel for each grid.
+
+    Raises:
+        ValueError: if there are not as many anchors as grids, zooms and ratios make.
+    """
+    boxes_per_cell = len(zooms) * len(ratios)
+    counts = [grid * grid * boxes_per_cell for grid in grids]
+    corners, ends = np.asarray(anchors.corners), np.cumsum(counts)
+    if len(corners) != ends[-1]:
+        raise ValueError(f"anchor_figure: `anchors` are {len(corners)}, expected {ends[-1]} on grids {tuple(grids)}")
+
+    by_cell = [
+        part.reshape(grid, grid, boxes_per_cell, 4)
+        for part, grid in zip(np.split(corners, ends[:-1]), grids, strict=True)
+    ]
+    middles = [(grid - 1) // 2 for grid in grids]
+    shown = [cells[middle, middle] for cells, middle in zip(by_cell, middles, strict=True)]
+    per_cell = f"{boxes_per_cell} box{'es' * (boxes_per_cell > 1)}"
+    titles = [f"{grid} x {grid} cells, {per_cell} each: {count}" for grid, count in zip(grids, counts, strict=True)]
+    margins = [overhang(boxes) + 0.02 for boxes in shown]
+    figure, axes = image_panels(image, titles, side=3.2, header=0.3, footer=2 * LEGEND_ROW + 0.1, margins=margins)
+    for ax, grid, middle, cells, boxes in zip(axes, grids, middles, by_cell, shown, strict=True):
+        grid_lines(ax, grid)
+        tint(ax, np.array([middle, middle, middle + 1, middle + 1]) / grid, "white", alpha=0.35)
+        for index in reversed(range(boxes_per_cell)):  # the smallest lies on top
+            zoom, ratio = divmod(index, len(ratios))
+            outline(ax, boxes[index], _color(zoom), line_width=1.2, linestyle=_linestyle(ratio))
+        y, x = cells[:, :, 0].reshape(-1, 2, 2).mean(axis=1).T
+        ax.plot(x, y, "o", color="white", markersize=3, markeredgecolor="black", markeredgewidth=0.7)
+
+    sum_of = f"{' + '.join(map(str, counts))} = " if len(counts) > 1 else ""
+    figure.suptitle(f"{sum_of}{len(corners)} anchors", fontsize=11, y=1 - 0.08 / figure.get_figheight(), va="top")
+    zoom_keys = [key(_color(index), f"{zoom:g}") for index, zoom in enumerate(zooms)]
+    ratio_keys = [
+        key("white", f"{height:g} x {width:g}", linestyle=_linestyle(index))
+        for index, (height, width) in enumerate(ratios)
+    ]
+    legend_rows(figure, [[heading("zoom"), *zoom_keys], [heading("height x width"), *ratio_keys]])
+    return figure
+
+
+def _color(zoom: int) -> str:
+    return BOX_COLORS[zoom % len(BOX_COLORS)]
+
+
+def _linestyle(ratio: int) -> Linestyle:
+    return LINESTYLES[ratio % len(LINESTYLES)]

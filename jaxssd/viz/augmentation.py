@@ -1,0 +1,57 @@
+"""What augmentation makes of an image, and of its boxes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from matplotlib.figure import Figure
+
+from jaxssd.viz.boxes import class_color, draw_boxes, show_image
+from jaxssd.viz.style import DPI
+
+
+def augmentation_pair(
+    images: Float[np.ndarray, "n H W 3"],
+    original: tuple[Float[np.ndarray, "G 4"], Bool[np.ndarray, "G"]],
+    moved: tuple[Float[np.ndarray, "n G 4"], Bool[np.ndarray, "n G"]],
+    labels: Int[np.ndarray, "G"],
+    class_names: Sequence[str],
+) -> Figure:
+    """Augmentations of one image, shown twice: with its boxes left where they were, and with the boxes moved along.
+
+    The first half is what a detector learns from when its labels are no coordinates to the augmentation (the lesson
+    shows nine such images, then nine right ones).
+
+    Args:
+        images: `[n, H, W, 3]` in `[0, 1]`, from `augment_image`.
+        original: `(boxes[G, 4], valid[G])` of the image itself.
+        moved: `(boxes[n, G, 4], valid[n, G])`, from `augment_boxes`.
+        labels: `[G]`.
+        class_names: C names.
+
+    Returns:
+        A figure of two halves side by side, each with three images in a row at most.
+    """
+    count, pixel_height, pixel_width, _ = images.shape
+    columns = min(3, count)
+    rows = -(-count // columns)
+    side, title, gap, middle = 1.9, 0.35, 0.06, 0.3
+    image_height = side * pixel_height / pixel_width
+    half = columns * (side + gap) - gap
+    width, height = 2 * (gap + half) + middle, title + rows * (image_height + gap)
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    left_behind = tuple(np.broadcast_to(array, (count, *array.shape)) for array in original)
+    for start, name, (boxes, valid) in [
+        (gap, "boxes left behind", left_behind),
+        (gap + half + middle, "boxes moved along", moved),
+    ]:
+        figure.text((start + half / 2) / width, 1 - title / 2 / height, name, ha="center", va="center", fontsize=11)
+        for index, image in enumerate(images):
+            row, column = divmod(index, columns)
+            left, bottom = start + column * (side + gap), height - title - row * (image_height + gap) - image_height
+            ax = figure.add_axes((left / width, bottom / height, side / width, image_height / height))
+            show_image(ax, np.round(255 * image.clip(0, 1)).astype(np.uint8))
+            shown = labels[valid[index]].tolist()
+            names, colors = [class_names[label] for label in shown], [class_color(label) for label in shown]
+            draw_boxes(ax, boxes[index][valid[index]], names, colors, font_size=6.5)
+    return figure

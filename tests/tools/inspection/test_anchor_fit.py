@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+import tyro
+from hypothesis import given, settings
+
+from jaxssd.config import Config
+from jaxssd.ops import box_iou, make_anchors
+from jaxssd.tools.inspection import anchor_fit
+from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise, fit_anchors, judge
+from tests.strategies import grid_boxes
+
+GIVEN = AnchorSettings((4, 2, 1), (1.0, 1.4), ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4)))
+
+
+def scattered(count, height, width, seed=0):
+    """Boxes of one shape, anywhere."""
+    rng = np.random.default_rng(seed)
+    near = rng.random((count, 2)) * (1 - np.array([height, width]))
+    return np.concatenate([near, near + np.array([height, width])], axis=1).astype(np.float32)
+
+
+def test_options_are_those_of_train():
+    config = tyro.cli(Config, args=GIVEN.options().split())
+    assert AnchorSettings(config.grids, config.zooms, config.ratios) == GIVEN
+
+
+def test_number_corners_and_shapes_are_those_of_the_anchors():
+    anchors = make_anchors(*GIVEN)
+    np.testing.assert_array_equal(GIVEN.corners, anchors.corners)
+    assert GIVEN.num_anchors == len(anchors.corners)
+    assert GIVEN.boxes_per_cell == 6
+    sizes = np.unique(np.asarray(anchors.center_size)[:, 2:].round(5), axis=0)
+    np.testing.assert_allclose(np.unique(GIVEN.shapes.round(5), axis=0), sizes, atol=1e-5)
+
+
+@settings(max_examples=10)
+@given(grid_boxes(8, cells=16))
+def test_judgement(boxes):
+    candidate = judge(GIVEN, boxes, 0.4)
+    best = np.asarray(box_iou(boxes, GIVEN.corners)).max(axis=1)
+    assert candidate.mean_iou == pytest.approx(best.mean(), abs=1e-5)
+    assert candidate.out_of_reach == (best <= 0.4).sum()
+    assert candidate.score == pytest.approx(candidate.mean_iou - candidate.out_of_reach / 8)
+    height, width = (boxes[:, 2:] - boxes[:, :2]).T[..., None]
+    sides = np.array([z * np.array(r) / g for g in GIVEN.grids for z in GIVEN.zooms for r in GIVEN.ratios])
+    shared = np.minimum(height, sides[:, 0]) * np.minimum(width, sides[:, 1])
+    aligned = (shared / (height * width + sides.prod(axis=1) - shared)).max(axis=1).mean()
+    assert candidate.shape_iou == pytest.approx(aligned, abs=1e-5)
+
+
+@pytest.mark.parametrize("boxes_per_cell", [1, 3, 6])
+def test_objects_in_the_cells_of_a_grid_are_met_exactly(boxes_per_cell):
+    boxes = np.asarray(make_anchors((4,), (0.8,), ((0.5, 2.0),)).corners)
+    found = fit_anchors(boxes, (4, 2), boxes_per_cell, threshold=0.4)
+    assert found.boxes_per_cell <= boxes_per_cell
+    assert judge(found, boxes, 0.4).mean_iou > 0.99
+
+
+@settings(max_examples=5)
+@given(grid_boxes(6, cells=16))
+def test_what_is_fitted_is_never_worse_than_its_start(boxes):
+    found = fit_anchors(boxes, GIVEN.grids, 6, threshold=0.4, start=GIVEN)
+    assert found.grids == GIVEN.grids
+    assert found.boxes_per_cell <= 6
+    assert judge(found, boxes, 0.4).score >= judge(GIVEN, boxes, 0.4).score - 1e-6
+    assert fit_anchors(boxes, GIVEN.grids, 6, threshold=0.4, start=GIVEN) == found
+
+
+def test_one_object_needs_one_anchor():
+    found = fit_anchors(scattered(1, 0.5, 0.25), (2,), 6, threshold=0.4)
+    assert len(found.zooms) == len(found.ratios) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ({"boxes": np.empty((0, 4), np.float32)}, "`boxes` is 0"),
+        ({"grids": ()}, "grids"),
+        ({"boxes_per_cell": 0}, "boxes_per_cell"),
+    ],
+)
+def test_mistakes_are_named(arguments, word):
+    with pytest.raises(ValueError, match=word):
+        fit_anchors(
+            **{"boxes": scattered(2, 0.1, 0.1), "grids": (2,), "boxes_per_cell": 2, "threshold": 0.4} | arguments
+        )
+
+
+def test_better_anchors_are_suggested():
+    """All objects are a fifth as high as wide, which none of the given anchors is."""
+    boxes = scattered(40, 0.06, 0.3)
+    advice = advise(boxes, boxes, GIVEN, count=6, threshold=0.4)
+    assert advice.suggestion in advice.fitted
+    assert advice.suggestion.score > advice.given.score + 0.1
+    assert advice.suggestion.settings.grids == GIVEN.grids
+    assert len(advice.clusters.sizes) <= 6
+
+
+def test_anchors_that_suit_are_left_alone():
+    boxes = np.asarray(make_anchors((2,), (1.0,), ((1.0, 1.0),)).corners)
+    advice = advise(boxes, boxes, GIVEN, count=6, threshold=0.4)
+    assert advice.given.mean_iou == pytest.approx(1)
+    assert advice.suggestion is None
+
+
+def test_what_does_not_hold_for_all_objects_is_not_suggested():
+    advice = advise(
+        scattered(40, 0.06, 0.3),
+        np.asarray(make_anchors((2,), (1.0,), ((1.0, 1.0),)).corners),
+        GIVEN,
+        count=6,
+        threshold=0.4,
+    )
+    assert advice.suggestion is None
+
+
+def test_other_grids_are_suggested_if_they_are_worth_it():
+    small, large = (np.asarray(make_anchors((grid,), (1.0,), ((1.0, 1.0),)).corners) for grid in (8, 2))
+    given = AnchorSettings((2,), (1.0,), ((1.0, 1.0),))
+    advice = advise(small, small, given, count=1, threshold=0.4, other_grids=[(8, 4, 2, 1)], finer=given)
+    assert [candidate.settings.grids for candidate in advice.fitted] == [(2,), (8, 4, 2, 1)]
+    assert advice.suggestion == advice.fitted[1]
+    assert advice.finer == advice.given
+    advice = advise(large, large, given, count=1, threshold=0.4, other_grids=[(8, 4, 2, 1)])
+    assert advice.suggestion is None
+
+
+def test_without_objects_there_is_nothing_to_fit():
+    nothing = np.empty((0, 4), np.float32)
+    advice = advise(nothing, nothing, GIVEN, count=6, threshold=0.4, finer=GIVEN)
+    assert advice.fitted == ()
+    assert advice.suggestion is None
+    assert len(advice.clusters.sizes) == 0
+    assert np.isnan(advice.given.mean_iou)
+
+
+def test_of_many_objects_some_are_enough(monkeypatch):
+    boxes = scattered(400, 0.1, 0.3)
+    monkeypatch.setattr(anchor_fit, "MOST_FITTED", 50)
+    found = fit_anchors(boxes, (4,), 1, threshold=0.4)
+    assert found.ratios[0][0] < found.ratios[0][1]
