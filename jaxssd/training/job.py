@@ -90,6 +90,7 @@ def _load(config: Config) -> tuple[Dataset, Dataset]:
 
 
 def require_objects(config: Config, train_set: Dataset) -> None:
+    """Raise ValueError if no image has an object to train on, with the reason."""
     if why := why_untrainable(train_set):
         raise ValueError(f"{config.data}: no image to train on has an object that is trained on: {why}")
 
