@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, UInt8
 
 from jaxssd.data.report import LoadReport, Problem
-from jaxssd.ops._arrays import ArrayLike
+from jaxssd.ops.arrays import ArrayLike
 
 __all__ = ["Dataset", "Examples", "LoadReport", "Problem", "pad_objects"]
 

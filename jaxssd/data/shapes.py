@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.report import LoadReport
-from jaxssd.ops._arrays import ArrayLike
+from jaxssd.ops.arrays import ArrayLike
 
 CLASS_NAMES = ("circle", "cross", "ring", "square", "star", "triangle")
 MAX_OBJECTS = 8

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Real, Shaped
 
-from jaxssd.ops._arrays import is_traced
+from jaxssd.ops.arrays import is_traced
 
 Nested = Sequence[Any]
 """Lists of lists of numbers, in place of an array."""

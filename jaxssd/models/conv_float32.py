@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxssd.ops._arrays import ArrayLike
+from jaxssd.ops.arrays import ArrayLike
 
 
 def conv_to_float32(

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxssd.models.norm import BatchNorm
-from jaxssd.ops._arrays import ArrayLike
+from jaxssd.ops.arrays import ArrayLike
 
 # As in the SSD head: PyTorch's default, which the lesson keeps; biases start at 0.
 _Dense = partial(nn.Dense, kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"))

@@ -12,7 +12,7 @@ from jaxssd.models.fast_layers import FastLayer
 from jaxssd.models.heads import SSDMultiHead
 from jaxssd.models.resnet import BACKBONES, ResNet
 from jaxssd.models.ssd300_head import SSD300Head
-from jaxssd.ops._arrays import ArrayLike, as_float, check_shapes
+from jaxssd.ops.arrays import ArrayLike, as_float, check_shapes
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

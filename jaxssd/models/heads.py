@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from jaxssd.models.conv_float32 import conv_to_float32
 from jaxssd.models.fast_layers import FastLayer
 from jaxssd.models.norm import batch_norm
-from jaxssd.ops._arrays import ArrayLike, check_shapes
+from jaxssd.ops.arrays import ArrayLike, check_shapes
 
 _Conv3x3 = partial(
     nn.Conv,

@@ -10,7 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxssd.models.fast_layers import FastLayer
-from jaxssd.ops._arrays import ArrayLike, as_float
+from jaxssd.ops.arrays import ArrayLike, as_float
 
 MOMENTUM = 0.9
 EPSILON = 1e-5

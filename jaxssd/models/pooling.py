@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxssd.ops._arrays import ArrayLike
+from jaxssd.ops.arrays import ArrayLike
 
 OFFSETS = tuple((row, column) for row in range(3) for column in range(3))
 NOWHERE = 100  # more than any index in `OFFSETS`

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from jaxssd.models.detector import Detector
 from jaxssd.models.heads import PyramidHead, pyramid_grids
 from jaxssd.models.resnet import Bottleneck, ResNet
-from jaxssd.ops._arrays import ArrayLike
+from jaxssd.ops.arrays import ArrayLike
 
 Layer = tuple[int, int]
 """Kernel size (odd) and stride of a convolution or pooling that is padded by half its kernel."""

@@ -18,7 +18,7 @@ from jaxssd.models.fast_layers import FastLayer
 from jaxssd.models.norm import batch_norm
 from jaxssd.models.pooling import max_pool_3x3
 from jaxssd.models.stem import SpaceToDepthConv
-from jaxssd.ops._arrays import ArrayLike
+from jaxssd.ops.arrays import ArrayLike
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 

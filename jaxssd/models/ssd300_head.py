@@ -9,8 +9,8 @@ from jaxtyping import Array, Float
 from jaxssd.models.fast_layers import FastLayer
 from jaxssd.models.heads import OutConv, Predictions
 from jaxssd.models.norm import batch_norm
-from jaxssd.ops._arrays import ArrayLike, check_shapes
 from jaxssd.ops.anchors import SSD300_CELLS, SSD300_RATIOS
+from jaxssd.ops.arrays import ArrayLike, check_shapes
 
 BOXES_PER_CELL = tuple(2 + 2 * len(alphas) for alphas in SSD300_RATIOS)
 EXTRA_LAYERS = ((256, 512, 2, 1), (256, 512, 2, 1), (128, 256, 2, 1), (128, 256, 1, 0), (128, 256, 1, 0))

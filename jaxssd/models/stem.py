@@ -6,7 +6,7 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxssd.ops._arrays import ArrayLike
+from jaxssd.ops.arrays import ArrayLike
 
 
 class SpaceToDepthConv(nn.Module):

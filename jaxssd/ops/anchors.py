@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxssd.ops._arrays import ArrayLike, Number, as_arrays, as_floats, exportable, is_traced
+from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, as_floats, exportable, is_traced
 
 SSD300_CELLS = (38, 19, 10, 5, 3, 1)
 SSD300_STEPS = (8, 16, 32, 64, 100, 300)

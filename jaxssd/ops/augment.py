@@ -13,7 +13,7 @@ from jax.experimental import checkify
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Bool, Float, PRNGKeyArray, Real, Shaped
 
-from jaxssd.ops._arrays import (
+from jaxssd.ops.arrays import (
     ArrayLike,
     Number,
     as_arrays,

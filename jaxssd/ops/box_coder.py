@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxssd.ops._arrays import ArrayLike, Number, as_arrays, concrete
 from jaxssd.ops.anchors import Anchors, with_anchors
+from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, concrete
 from jaxssd.ops.boxes import to_center_size, to_corners
 
 SMALLEST_SIZE = 1e-6  # what a box without height or width is encoded as: its logarithm stays finite

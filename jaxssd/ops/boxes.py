@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxssd.ops._arrays import ArrayLike, as_arrays, as_floats
+from jaxssd.ops.arrays import ArrayLike, as_arrays, as_floats
 
 
 def box_area(boxes: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch"]:

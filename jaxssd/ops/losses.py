@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from jaxssd.ops._arrays import ArrayLike, Number, as_arrays, as_floats, as_mask, check_setting, concrete
+from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, as_floats, as_mask, check_setting, concrete
 
 
 def bce_loss(logits: Float[ArrayLike, "*shape"], targets: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:

@@ -7,7 +7,7 @@ import numpy as np
 from jax import core, lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from jaxssd.ops._arrays import (
+from jaxssd.ops.arrays import (
     ArrayLike,
     Number,
     as_arrays,

@@ -10,7 +10,8 @@ import optax
 from jax.experimental import checkify
 from jaxtyping import Array, Bool, Float, Int, Integer, Shaped
 
-from jaxssd.ops._arrays import (
+from jaxssd.ops.anchors import Anchors, with_anchors
+from jaxssd.ops.arrays import (
     ArrayLike,
     Number,
     as_arrays,
@@ -21,7 +22,6 @@ from jaxssd.ops._arrays import (
     exportable,
     take_rows,
 )
-from jaxssd.ops.anchors import Anchors, with_anchors
 from jaxssd.ops.box_coder import decode_tanh
 from jaxssd.ops.losses import focal_loss, hard_negative_mask
 from jaxssd.ops.matching import match_anchors

@@ -16,7 +16,7 @@ from jaxssd import viz
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.models.dense_heads import ObjectPredictions
 from jaxssd.ops import box_area, box_iou
-from jaxssd.ops._arrays import ArrayLike
+from jaxssd.ops.arrays import ArrayLike
 from jaxssd.tasks.largest_scores import CLASS_WEIGHT, ClassifiedScores, LargestScores
 from jaxssd.tasks.task import Task, box_in_pixels
 

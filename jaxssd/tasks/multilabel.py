@@ -16,7 +16,7 @@ from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.metrics import average_precision, most_frequent
 from jaxssd.metrics.tables import name_column, show
 from jaxssd.ops import bce_loss
-from jaxssd.ops._arrays import ArrayLike
+from jaxssd.ops.arrays import ArrayLike
 from jaxssd.tasks.task import MOST_ROWS, Task, left_out
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxssd.data.dataset import Dataset, Examples
-from jaxssd.ops._arrays import ArrayLike
+from jaxssd.ops.arrays import ArrayLike
 from jaxssd.tasks import Loss, Scores, Task
 from jaxssd.training.distribution import batch_sharding, fetch, send, shares
 from jaxssd.training.interruption import Interrupted, requested
