@@ -34,6 +34,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.words
 
 gpu: $(INSTALLED)
 	$(BIN)/python benchmarks/gpu.py $(if $(DATA),--data "$(DATA)")
