@@ -28,7 +28,7 @@ parity: $(INSTALLED)
 
 tfds: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable ".[test,tfds]"
-	$(BIN)/python -m pytest tests/data/formats/test_tfds.py -m "tfds or not tfds"
+	$(BIN)/python -m pytest tests/data/formats/tfds/test_source.py -m "tfds or not tfds"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

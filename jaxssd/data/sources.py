@@ -11,17 +11,17 @@ from jaxssd.data import shapes
 from jaxssd.data.cache import default_cache_dir
 from jaxssd.data.class_filter import require_classes
 from jaxssd.data.dataset import Dataset
-from jaxssd.data.formats import tfds
-from jaxssd.data.formats.coco import COCOJson, default_images_folder
-from jaxssd.data.formats.coco_folder import COCOFile, find_coco_files, may_be_coco, open_coco_folder
-from jaxssd.data.formats.coco_foreign import explain_file
-from jaxssd.data.formats.coco_listing import json_stem
-from jaxssd.data.formats.coco_source import COCOSource
+from jaxssd.data.formats.coco.file import COCOJson, default_images_folder
+from jaxssd.data.formats.coco.folder import COCOFile, find_coco_files, may_be_coco, open_coco_folder
+from jaxssd.data.formats.coco.listing import json_stem
+from jaxssd.data.formats.coco.other_tools import explain_file
+from jaxssd.data.formats.coco.source import COCOSource
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, contents
-from jaxssd.data.formats.voc import VOCFolder
-from jaxssd.data.formats.voc_files import looks_like_voc, role_folders
-from jaxssd.data.formats.yolo import YOLOFolder
-from jaxssd.data.formats.yolo_files import NAMES_FILES, looks_like_yolo, may_be_yolo
+from jaxssd.data.formats.tfds import source as tfds
+from jaxssd.data.formats.voc.files import looks_like_voc, role_folders
+from jaxssd.data.formats.voc.folder import VOCFolder
+from jaxssd.data.formats.yolo.files import NAMES_FILES, looks_like_yolo, may_be_yolo
+from jaxssd.data.formats.yolo.folder import YOLOFolder
 from jaxssd.data.read import read
 from jaxssd.data.source import ChosenSplits, Source, choose_splits
 

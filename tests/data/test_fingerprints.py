@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jaxssd.data.formats.voc import VOCFolder
+from jaxssd.data.formats.voc.folder import VOCFolder
 from jaxssd.data.read import read
 from jaxssd.data.shapes import make_shapes
 

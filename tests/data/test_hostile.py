@@ -19,9 +19,9 @@ from PIL import Image
 
 from jaxssd.data import images
 from jaxssd.data.formats import files
-from jaxssd.data.formats.coco import COCOJson
-from jaxssd.data.formats.voc import VOCFolder
-from jaxssd.data.formats.yolo import YOLOFolder
+from jaxssd.data.formats.coco.file import COCOJson
+from jaxssd.data.formats.voc.folder import VOCFolder
+from jaxssd.data.formats.yolo.folder import YOLOFolder
 from jaxssd.data.images import Drawn, UnreadableImage, decode, decode_all
 from jaxssd.data.read import read
 

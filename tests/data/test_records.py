@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxssd.data.formats.voc import VOCFolder
+from jaxssd.data.formats.voc.folder import VOCFolder
 from jaxssd.data.read import read
 from jaxssd.data.records import read_records
 from jaxssd.data.source import Record

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxssd.data.formats.voc import VOCFolder
+from jaxssd.data.formats.voc.folder import VOCFolder
 from jaxssd.data.results import write_json, write_voc_results
 from jaxssd.metrics import coco_scores, voc_scores
 from jaxssd.metrics.coco_records import coco_instances, coco_results

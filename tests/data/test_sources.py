@@ -13,10 +13,10 @@ from PIL import Image
 
 from jaxssd.config import Config
 from jaxssd.data.class_filter import notes_on_classes
-from jaxssd.data.formats.coco import COCOJson
-from jaxssd.data.formats.tfds import TFDSVoc
-from jaxssd.data.formats.voc import VOCFolder
-from jaxssd.data.formats.yolo import YOLOFolder
+from jaxssd.data.formats.coco.file import COCOJson
+from jaxssd.data.formats.tfds.source import TFDSVoc
+from jaxssd.data.formats.voc.folder import VOCFolder
+from jaxssd.data.formats.yolo.folder import YOLOFolder
 from jaxssd.data.shapes import CLASS_NAMES
 from jaxssd.data.sources import default_split, load_split, notes_on_splits, open_source, with_classes
 

@@ -77,25 +77,25 @@ PLANTED = (
         "rows for columns",
     ),
     Mutant(
-        "jaxssd/data/formats/coco_json.py",
+        "jaxssd/data/formats/coco/instances.py",
         'is_true(annotation.get("iscrowd")) or is',
         "is",
         "crowds are objects",
-        "tests/data/formats/test_coco.py",
+        "tests/data/formats/coco/test_file.py",
     ),
     Mutant(
-        "jaxssd/data/formats/voc_xml.py",
+        "jaxssd/data/formats/voc/annotation.py",
         "0 if fractions or item.is_hull else 1",
         "0 if item.is_hull else 1",
         "VOC's minus 1 from fractions",
-        "tests/data/formats/test_voc_layouts.py",
+        "tests/data/formats/voc/test_layouts.py",
     ),
     Mutant(
-        "jaxssd/data/formats/voc_xml.py",
+        "jaxssd/data/formats/voc/annotation.py",
         "                return False\n            found",
         "                continue\n            found",
         "one tiny box makes fractions of all",
-        "tests/data/formats/test_voc_layouts.py",
+        "tests/data/formats/voc/test_layouts.py",
     ),
     Mutant(
         "jaxssd/data/doubts.py", ".min(axis=1, initial=np.inf)", ".max(axis=1, initial=0)", "the longer side is small"

@@ -39,4 +39,4 @@ def test_a_bug_whose_place_is_gone_is_stale(text):
 
 def test_the_mirror_of_a_file():
     assert mirror("jaxssd/ops/nms.py") == "tests/ops/test_nms.py"
-    assert mirror("jaxssd/data/formats/coco.py") == "tests/data/formats/test_coco.py"
+    assert mirror("jaxssd/data/formats/coco/file.py") == "tests/data/formats/coco/test_file.py"

@@ -8,7 +8,7 @@ import pytest
 from jaxssd.config import Config
 from jaxssd.data.source import choose_splits
 from jaxssd.data.sources import notes_on_splits, open_source
-from tests.data.formats.test_yolo_layouts import LINE, NAMES, below, labelled
+from tests.data.formats.yolo.test_layouts import LINE, NAMES, below, labelled
 from tests.data.trees import voc_xml, write_tree
 
 

@@ -7,7 +7,7 @@ import pytest
 from jaxssd.config import Config
 from jaxssd.data.source import choose_splits
 from jaxssd.data.sources import open_source
-from tests.data.formats.test_yolo_layouts import LINE, TWO, names_of, pairs
+from tests.data.formats.yolo.test_layouts import LINE, TWO, names_of, pairs
 from tests.data.trees import voc_xml, write_tree
 
 FOLDERS = [

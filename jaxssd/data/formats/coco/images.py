@@ -1,0 +1,224 @@
+r"""Images below a folder, found by what a COCO file calls them.
+
+A `file_name` is written on another machine and by another tool: with other folders before it, with backslashes, in
+URL's code, as an address. It is looked up among the names below the folder and never becomes part of a path.
+"""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from jaxssd.data.formats.coco.values import Id
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, list_files, plain_path, without_suffix
+from jaxssd.data.formats.split_lists import leads_out
+from jaxssd.data.formats.split_names import split_word, split_words
+from jaxssd.data.formats.voc.files import IMAGE_FOLDERS
+
+_MASKS = re.compile(
+    r"(?<![a-z])((ground_?truth|gt|label|labelmap|mask|trimap|annotation|seg|panoptic|semantic)s?(?![a-z])|segmentation)"
+)
+"""Names of folders of pictures that show what is in others."""
+
+
+def clean_name(file_name: str) -> str:
+    r"""A file's name as a path downwards: of an address its path, or the file that Label Studio's address names.
+
+    Example:
+        >>> clean_name("C:\\data\\a.jpg"), clean_name("https://host/images/a.jpg?size=1")
+        ('C:/data/a.jpg', 'images/a.jpg')
+        >>> clean_name("http://localhost:8080/data/local-files/?d=shelf/a%20b.jpg")
+        'shelf/a b.jpg'
+    """
+    if "://" not in file_name and "?d=" not in file_name:
+        return plain_path(file_name)
+    try:
+        address = urlsplit(file_name)
+        named = parse_qs(address.query).get("d", [address.path])[0]
+    except ValueError:  # an address with half of a bracket
+        named = file_name
+    return plain_path(named)
+
+
+@dataclass(frozen=True)
+class ImageIndex:
+    """The images below a folder.
+
+    Args:
+        root: the folder.
+    """
+
+    root: Path
+
+    def find(self, file_name: str, source: str = "") -> tuple[str, ...]:
+        """The images that a name can mean.
+
+        It is taken as a path from `root`; else the images of its last part count of which the longest tail is that of
+        the name. Of several, those count whose folders are called as `source`, or after the split that it is called
+        after: `a.jpg` of `instances_train2017.json` is `train2017/a.jpg`, not `val2017/a.jpg`. Of those left,
+        `masks/a.png` does not count beside others, nor any beside the only one in a folder called after images.
+
+        Args:
+            file_name: as some file has it.
+            source: name of that file, without its ending.
+
+        Returns:
+            Paths relative to `root`. None in the folders of another split if there are folders of the source's own.
+        """
+        for path in _readings(file_name):
+            if found := self._named(path.rpartition("/")[2]):
+                break
+        else:
+            return ()
+        if path in found:
+            return (path,)
+        tails = {hit: _common_tail(without_suffix(hit), without_suffix(path)) for hit in found}
+        if len(found) > 1:
+            tails = {hit: tail for hit, tail in tails.items() if not _of_another_split(path, hit)} or tails
+        longest = max(tails.values())
+        best = [hit for hit, tail in tails.items() if tail == longest]
+        if split := split_word(source):
+            ranks = {hit: _agreement(hit.split("/")[:-longest], source, split) for hit in best}
+            highest = max(ranks.values())
+            if highest < 0 and split in self._splits:
+                return ()
+            best = [hit for hit in best if ranks[hit] == highest]
+        best = _pictures(best)
+        return tuple(best) if len({self.identity(hit) for hit in best}) > 1 else (best[0],)
+
+    def find_all(self, file_names: Mapping[Id, str], source: str = "") -> dict[Id, tuple[str, ...]]:
+        """The images that the names in one file can mean.
+
+        Folders in a name may be those of another machine, and then tell nothing. Where those of some names are found
+        they mean something, and a name whose folder is not there is no image of another one: `vidA/1.jpg` is not
+        `vidB/1.jpg`. Nor is `val/1.jpg` then `train/1.jpg`, or ever one of another split than `source` is called after.
+
+        Args:
+            file_names: by anything that tells them apart.
+            source: as for `find`.
+
+        Returns:
+            Paths relative to `root`, by the same.
+        """
+        found = {key: self.find(name, source) for key, name in file_names.items()}
+        loose: dict[Id, str] = {}  # whose folder is not that of the image
+        believed: set[int | None] = set()
+        for key, hits in found.items():
+            path = clean_name(file_names[key])
+            if not hits or "/" not in path:
+                continue
+            place = f"{self.root.absolute().name}/{hits[0]}"
+            if _common_tail(without_suffix(place), without_suffix(path)) == 1 or _of_another_split(path, hits[0]):
+                loose[key] = path
+            else:
+                believed.add(_origin(file_names[key]))
+        split = split_word(source)
+        for key, path in loose.items():
+            another = _of_another_split(path, found[key][0])
+            of_source = split is None or split in _splits_in(found[key][0])
+            if _origin(file_names[key]) in believed or (another and (believed or not of_source)):
+                found[key] = ()
+        return found
+
+    def identity(self, path: str) -> tuple[int, int] | str:
+        """What tells a file from others, however it is reached; its path if it is not there."""
+        try:
+            status = (self.root / path).stat()
+        except (OSError, ValueError):
+            return path
+        return status.st_dev, status.st_ino
+
+    def _named(self, name: str) -> tuple[str, ...]:
+        """All whose last part it is; or is but for upper and lower case and the coding of accents; or is the stem."""
+        for key in (name, _folded(name)):
+            if found := self._by_name.get(key):
+                same = tuple(path for path in found if path.rpartition("/")[2] == name)
+                return same or tuple(found)
+        has_suffix = without_suffix(name) != name
+        return () if has_suffix else tuple(self._by_name.get(f"{_folded(name)}/", ()))
+
+    @cached_property
+    def _paths(self) -> tuple[str, ...]:
+        return list_files(self.root, IMAGE_SUFFIXES)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        """Paths by last part, by its folded form where that is another, and by its stem with `/` behind it."""
+        found = defaultdict(list)
+        for path in self._paths:
+            name = path.rpartition("/")[2]
+            folded = _folded(name)
+            for key in {name, folded, f"{without_suffix(folded)}/"}:
+                found[key].append(path)
+        return dict(found)
+
+    @cached_property
+    def _splits(self) -> frozenset[str]:
+        """Those that folders are called after."""
+        folders = {part for path in self._paths for part in path.split("/")[:-1]}
+        return frozenset(split for folder in folders if (split := split_word(folder)))
+
+
+def _readings(file_name: str) -> Iterator[str]:
+    """The paths that a name can stand for: as it is, without URL's code."""
+    path = clean_name(file_name)
+    yield path
+    if "%" in path:
+        yield plain_path(unquote(path))
+
+
+def _pictures(hits: list[str]) -> list[str]:
+    """Those that are no masks, if there are others; of these the one in a folder called after images, if it is one."""
+    if len(hits) == 1:
+        return hits
+    folders = {hit: hit.lower().split("/")[:-1] for hit in hits}
+    rest = [hit for hit in hits if not any(map(_MASKS.search, folders[hit]))] or hits
+    inside = [hit for hit in rest if IMAGE_FOLDERS.intersection(folders[hit])]
+    return inside if len(inside) == 1 else rest
+
+
+def _origin(file_name: str) -> int | None:
+    """What names that are written alike have in common: paths of another machine their depth, others nothing."""
+    return clean_name(file_name).count("/") if leads_out(file_name) or "://" in file_name else None
+
+
+def _of_another_split(path: str, hit: str) -> bool:
+    """Whether two paths are in folders that are called after different splits."""
+    own, others = _splits_in(path), _splits_in(hit)
+    return bool(own and others) and own.isdisjoint(others)
+
+
+def _splits_in(path: str) -> frozenset[str]:
+    return _splits_of_folders(path.rpartition("/")[0])
+
+
+@lru_cache(maxsize=1024)
+def _splits_of_folders(folder: str) -> frozenset[str]:
+    return frozenset(split for part in folder.split("/") if (split := split_word(part)))
+
+
+def _common_tail(one: str, other: str) -> int:
+    """Number of last parts that are alike but for case; at least one."""
+    pairs = zip(reversed(_folded(one).split("/")), reversed(_folded(other).split("/")), strict=False)
+    count = 0
+    for a, b in pairs:
+        if a != b:
+            break
+        count += 1
+    return max(count, 1)
+
+
+def _agreement(folders: list[str], source: str, split: str) -> int:
+    """2 if a folder is called as the split in `source`, with its year; 1 after the split; -1 after another; else 0."""
+    if split_words(source) & {folder.lower() for folder in folders}:
+        return 2
+    splits = {found for folder in folders if (found := split_word(folder))}
+    return 1 if split in splits else -1 if splits else 0
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

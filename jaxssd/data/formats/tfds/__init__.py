@@ -1,0 +1,1 @@
+"""PASCAL VOC as prepared by TensorFlow Datasets."""

@@ -1,0 +1,175 @@
+"""PASCAL VOC by TensorFlow Datasets to a `Dataset`.
+
+TFDS stores a box as `[ymin / H, xmin / W, ymax / H, xmax / W]` in float32, of VOC's own pixels, which are counted from
+1 and include both corners. Here it becomes `[ymin - 1, xmin - 1, ymax, xmax]` in pixels, as a folder of VOC's is read:
+the product with the image's height or width is off by less than `H * 2**-24`, and a whole number that close is what the
+annotation says. Numbers with decimals keep float32's rounding.
+
+`H` and `W` are the annotation's there and the image file's here: should they differ, boxes are stretched. Boxes without
+area are dropped and images without objects are kept, as in `voc`.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxssd.data.formats.tfds.prepare import ARCHIVES
+from jaxssd.data.formats.tfds.reader import Example, TFDSImage, import_tfds, open_prepared, read_examples
+from jaxssd.data.formats.voc.annotation import take_sound
+from jaxssd.data.report import Problem
+from jaxssd.data.source import Record, Source
+
+NAMES = tuple(ARCHIVES)
+"""What `--data` calls these data sets."""
+
+_SPLITS = {"train": "train", "val": "validation", "trainval": "train+validation", "test": "test"}
+"""VOC's names of its splits, and TFDS's of the same."""
+
+_UNANNOTATED = {"voc/2012": ("test",)}
+
+
+def default_data_dir() -> Path:
+    """`$TFDS_DATA_DIR`, else `~/tensorflow_datasets`: where TFDS looks as well."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets").expanduser()
+
+
+@dataclass(frozen=True)
+class TFDSVoc(Source):
+    """PASCAL VOC 2007 or 2012 by TensorFlow Datasets.
+
+    Nothing is read, or prepared if it has to be, before an image or a split's contents are asked for.
+
+    Args:
+        name: `voc/2007` or `voc/2012`.
+        data_dir: TFDS's folder of data sets.
+
+    Raises:
+        ValueError: if the name is another; and, once anything is asked for, if the packages are not installed, or what
+            is prepared is of another file format or damaged.
+        OSError: once anything is asked for, if it is not prepared and cannot be.
+    """
+
+    name: str
+    data_dir: Path = field(default_factory=default_data_dir)
+
+    def __post_init__(self) -> None:
+        if self.name not in NAMES:
+            raise ValueError(f"TFDSVoc: `name` is {self.name!r}, expected {' or '.join(NAMES)}")
+
+    @property
+    def path(self) -> Path:
+        """The folder that TFDS prepares."""
+        return self.data_dir / self.name
+
+    def split_names(self) -> tuple[str, ...]:
+        """The annotated splits, by VOC's names; `split_ids` knows TFDS's as well."""
+        return tuple(sorted(name for name in _SPLITS if name not in self._unannotated))
+
+    def split_ids(self, split: str) -> tuple[str, ...]:
+        """The images of a split, in the order in which TFDS has shuffled them.
+
+        Args:
+            split: one of `split_names`, `validation`, or TFDS's sums and slices of them: `train+validation`,
+                `train[:10%]`, `val[50:]`.
+
+        Returns:
+            Their ids.
+
+        Raises:
+            ValueError: if there is no such split, it is empty, or its annotations are not public (`test` of 2012).
+        """
+        parts = [part.strip() for part in split.split("+")]
+        names = [part.partition("[")[0] for part in parts]
+        if unknown := sorted(set(names) - {*_SPLITS, *_SPLITS.values()}):
+            raise ValueError(self._no_split(split, f"what is {unknown[0]!r}?"))
+        if any(name in self._unannotated for name in names):
+            raise ValueError(f"{self.name} has no annotations for {split!r}: they are not public")
+        ids: dict[str, None] = {}  # an ordered set
+        spec = "+".join(_SPLITS.get(part, re.sub(r"^val\b", "validation", part)) for part in parts)
+        for part in self._absolute(split, spec):
+            examples = read_examples(self.name, self.data_dir, part.splitname)
+            ids.update((example.id, None) for example in examples[part.from_ : part.to])
+        if not ids:
+            raise ValueError(f"{self.path}: the split {split!r} is empty")
+        return tuple(ids)
+
+    def all_ids(self) -> tuple[str, ...]:
+        """All images whose annotations are public, in alphabetical order."""
+        return tuple(sorted(name for split in self._stored for name in self.split_ids(split)))
+
+    def class_names(self, ids: Iterable[str] = ()) -> tuple[str, ...]:
+        """VOC's twenty classes, which are in alphabetical order; `ids` make no difference."""
+        return tuple(open_prepared(self.name, self.data_dir).info.features["objects"]["label"].names)
+
+    def records(self, ids: Sequence[str], class_names: tuple[str, ...]) -> tuple[list[Record], list[Problem]]:
+        """Images and their objects; an id that there is not is a problem."""
+        known, records = self._find(ids), []
+        problems: list[Problem] = []
+        for name in ids:
+            if example := known.get(name):
+                records.append(self._record(example, class_names, problems))
+            else:
+                problems.append(Problem(name, "skipped", "missing", f"{self.name} has no image of that name"))
+        return records, problems
+
+    def inputs(self, ids: Sequence[str]) -> list[Path | None]:
+        """The files of the splits that the images are in."""
+        splits = open_prepared(self.name, self.data_dir).info.splits
+        found = sorted({example.split for example in self._find(ids).values()})
+        files = [Path(os.fspath(file)) for split in found for file in splits[split].filepaths]
+        return [file if file.is_file() else None for file in files]
+
+    def file_names(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """In VOC's own archives."""
+        return tuple(f"JPEGImages/{name}.jpg" for name in ids)
+
+    @property
+    def _unannotated(self) -> tuple[str, ...]:
+        return _UNANNOTATED.get(self.name, ())
+
+    @property
+    def _stored(self) -> tuple[str, ...]:
+        """The annotated splits, by TFDS's names, of which each image is in one."""
+        return tuple(split for split in ("train", "validation", "test") if split not in self._unannotated)
+
+    def _find(self, ids: Sequence[str]) -> dict[str, Example]:
+        wanted = set(ids)
+        found: dict[str, Example] = {}
+        for split in self._stored:
+            if wanted <= found.keys():
+                break
+            found.update(
+                {item.id: item for item in read_examples(self.name, self.data_dir, split) if item.id in wanted}
+            )
+        return found
+
+    def _absolute(self, split: str, spec: str) -> Sequence[Any]:
+        """TFDS's parts of a split: each the name of a stored one, and from where to where it goes."""
+        infos = open_prepared(self.name, self.data_dir).info.splits
+        try:
+            return import_tfds(self.name).core.ReadInstruction.from_spec(spec).to_absolute(infos)
+        except ValueError as error:
+            raise ValueError(self._no_split(split, str(error).splitlines()[0])) from error
+
+    def _no_split(self, split: str, why: str) -> str:
+        known = ", ".join(self.split_names())
+        return (
+            f"{self.name} has no split {split!r} ({why}); it has {known}, and TFDS's sums and slices of them such as "
+            "train+validation and train[:10%]"
+        )
+
+    def _record(self, example: Example, class_names: tuple[str, ...], problems: list[Problem]) -> Record:
+        file = f"{example.split}/{example.id}"
+        boxes, labels, difficult = take_sound(example.objects, class_names, file=file, problems=problems)
+        return Record(
+            id=example.id,
+            image=TFDSImage(self.name, self.data_dir, example.split, example.place),
+            image_name=f"{file}.jpg",
+            annotation_name=file,
+            boxes=boxes,
+            labels=labels,
+            difficult=difficult,
+        )

@@ -1,0 +1,1 @@
+"""PASCAL VOC: XML annotations, one for each image."""

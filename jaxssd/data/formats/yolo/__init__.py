@@ -1,0 +1,1 @@
+"""YOLO: text files of normalised boxes, one for each image."""
