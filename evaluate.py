@@ -145,7 +145,7 @@ def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config"
     """The settings with the data that the command asks for, its split, and that split."""
     from jaxssd.data.class_filter import notes_on_classes
     from jaxssd.data.doubts import notes_on_doubts
-    from jaxssd.data.sources import default_split, load_split, notes_on_splits
+    from jaxssd.data.load import default_split, load_split, notes_on_splits
 
     if command.data_images is not None and not command.data:
         raise ValueError("--data-images goes with --data: name the data set as well")

@@ -17,8 +17,8 @@ from timing import Call
 
 from jaxssd.config import Config
 from jaxssd.data.dataset import Examples
+from jaxssd.data.load import with_classes
 from jaxssd.data.shapes import make_shapes
-from jaxssd.data.sources import with_classes
 from jaxssd.presets import PRESETS
 from jaxssd.tasks import Task, make_task
 from jaxssd.training import make_predict

@@ -20,7 +20,7 @@ from PIL import Image
 
 from jaxssd.config import Config
 from jaxssd.data import __main__ as inspect_command
-from jaxssd.data import export, sources
+from jaxssd.data import export, load
 from jaxssd.data.shapes import make_shapes
 from jaxssd.ops import bce_loss, decode_offsets, encode_offsets, make_anchors, ssd300_anchors
 from jaxssd.presets import PRESETS
@@ -151,11 +151,11 @@ def backbone_starts_at_zero(config, place):
 
 
 def ids(split, config, place):
-    return list(sources.load_split(config, split).ids)
+    return list(load.load_split(config, split).ids)
 
 
 def of_train(look, config, place):
-    return look(sources.load_split(sources.with_classes(config), "train"))
+    return look(load.load_split(load.with_classes(config), "train"))
 
 
 def streamed(config):
@@ -353,7 +353,7 @@ def evaluate_asks(monkeypatch, tmp_path):
             seen.update(run=run.path, which=which)
             return config, task, {}
 
-        def load(config, split):
+        def load_one(config, split):
             seen.update(data=config.data, images=config.images, split=split)
             seen.update(splits=(config.train_split, config.val_split))
             return dataset
@@ -381,9 +381,9 @@ def evaluate_asks(monkeypatch, tmp_path):
         monkeypatch.setattr(training, "report_photograph", photograph)
         monkeypatch.setattr(training, "map_batches", lambda *_, **__: SimpleNamespace())
         monkeypatch.setattr(training, "keep_compiled", lambda folder: seen.update(compiled=folder))
-        monkeypatch.setattr(sources, "load_split", load)
-        monkeypatch.setattr(sources, "default_split", lambda config: "all")
-        monkeypatch.setattr(sources, "notes_on_splits", lambda *_, **__: [])
+        monkeypatch.setattr(load, "load_split", load_one)
+        monkeypatch.setattr(load, "default_split", lambda config: "all")
+        monkeypatch.setattr(load, "notes_on_splits", lambda *_, **__: [])
         monkeypatch.setattr(RunFolder, "require_same_data", lambda _, prints: seen.update(compared=prints))
         monkeypatch.setattr(export, "export", lambda folder, *_: seen.update(export=folder))
         monkeypatch.setattr(jax.tree, "map", lambda function, tree, *_: tree)

@@ -3,7 +3,7 @@
 import pytest
 
 from jaxssd.config import Config
-from jaxssd.data.sources import load_split, with_classes
+from jaxssd.data.load import load_split, with_classes
 from jaxssd.training import RunFolder, job
 from tests.data.trees import picture, voc_xml, write_tree
 from tests.test_formats import EVALUATE

@@ -21,7 +21,7 @@ import tyro
 from jaxssd import viz
 from jaxssd.atomic import write_text
 from jaxssd.config import Config
-from jaxssd.data.sources import load_split, notes_on_splits, with_classes
+from jaxssd.data.load import load_split, notes_on_splits, with_classes
 from jaxssd.models import BACKBONES, pyramid_grids
 from jaxssd.presets import PRESETS
 from jaxssd.tasks import make_task

@@ -27,8 +27,10 @@ from jaxtyping import UInt8
 
 from jaxssd.atomic import UNFINISHED
 from jaxssd.data.dataset import Dataset, Examples
-from jaxssd.data.records import Allocate
 from jaxssd.data.report import LoadReport, Problem
+
+Allocate = Callable[[tuple[int, ...]], UInt8[np.ndarray, "..."]]
+"""Shape -> a new uint8 array, in memory or in a file."""
 
 FORMAT_VERSION = 4
 """Part of every fingerprint; to be raised when decoding or the files change."""

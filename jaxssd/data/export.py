@@ -4,9 +4,9 @@ from pathlib import Path
 
 from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset
+from jaxssd.data.formats.registry import open_source
 from jaxssd.data.placement import in_image
 from jaxssd.data.results import write_json, write_voc_results
-from jaxssd.data.sources import open_source
 from jaxssd.metrics import DetectionArrays
 from jaxssd.metrics.coco_records import coco_instances, coco_results
 
@@ -30,7 +30,7 @@ def export(folder: Path, config: Config, dataset: Dataset, detections: Detection
     image_ids, file_names = tuple(range(1, len(dataset.ids) + 1)), dataset.ids
     category_ids = tuple(range(1, len(dataset.class_names) + 1))
     if config.data != "shapes":
-        source = open_source(config)
+        source = open_source(config.data, config.images)
         image_ids = source.image_ids(dataset.ids)
         category_ids = source.category_ids(dataset.ids, dataset.class_names)
         file_names = source.file_names(dataset.ids)

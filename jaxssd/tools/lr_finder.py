@@ -15,7 +15,7 @@ from jaxssd.atomic import write_json
 from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.doubts import notes_on_doubts
-from jaxssd.data.sources import load_split, notes_on_splits
+from jaxssd.data.load import load_split, notes_on_splits
 from jaxssd.tasks import make_task
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.distribution import data_mesh, fetch, is_main_process, replicated, send

@@ -10,7 +10,7 @@ from jaxssd.config import Config
 from jaxssd.data.class_filter import notes_on_classes
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.doubts import notes_on_doubts, why_untrainable
-from jaxssd.data.sources import NAMES, load_split, notes_on_splits, with_classes
+from jaxssd.data.load import NAMES, load_split, notes_on_splits, with_classes
 from jaxssd.tasks import Task, make_task
 from jaxssd.training.backbone import pretrained_backbone
 from jaxssd.training.distribution import barrier, broadcast, data_mesh, describe, is_main_process

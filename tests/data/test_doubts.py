@@ -8,10 +8,10 @@ import pytest
 from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples, pad_objects
 from jaxssd.data.doubts import notes_on_doubts, why_untrainable
+from jaxssd.data.load import load_split, with_classes
 from jaxssd.data.placement import place_images
 from jaxssd.data.report import LoadReport, Problem
 from jaxssd.data.shapes import make_shapes
-from jaxssd.data.sources import load_split, with_classes
 from jaxssd.training import RunFolder, job
 from tests.data.trees import voc_xml, write_tree
 from tests.test_formats import EVALUATE

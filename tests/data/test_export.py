@@ -8,8 +8,8 @@ import pytest
 
 from jaxssd.config import Config
 from jaxssd.data.export import export
+from jaxssd.data.load import load_split
 from jaxssd.data.shapes import make_shapes
-from jaxssd.data.sources import load_split
 from tests.data.trees import HEIGHT, WIDTH, picture, voc_xml, write_tree
 from tests.metrics.scenes import Found
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jaxssd.data.build import build_dataset
 from jaxssd.data.formats.voc.folder import VOCFolder
-from jaxssd.data.read import read
 from jaxssd.data.shapes import make_shapes
 
 READ = {"ids": ("a",), "image_size": 8, "class_names": ("x", "y")}
@@ -43,9 +43,9 @@ class OtherReader(Source):
 
 @pytest.fixture
 def key(monkeypatch, tmp_path):
-    """The key under which `read` looks for what it would give."""
+    """The key under which `build_dataset` looks for what it would give."""
     (tmp_path / "image.jpg").write_bytes(b"an image")
-    keys, module = [], sys.modules[read.__module__]
+    keys, module = [], sys.modules[build_dataset.__module__]
 
     def cached(cache_dir, key, *_, **__):
         keys.append(key)
@@ -55,16 +55,16 @@ def key(monkeypatch, tmp_path):
 
     def of(reader=Source, **changes):
         settings = READ | changes
-        read(reader(tmp_path), settings.pop("ids"), **settings)
+        build_dataset(reader(tmp_path), settings.pop("ids"), **settings)
         return keys[-1]
 
     return of
 
 
 def test_every_argument_that_decides_what_is_read_is_in_the_key(key):
-    names = set(inspect.signature(read).parameters) - {"source"}
+    names = set(inspect.signature(build_dataset).parameters) - {"source"}
     unknown = names - set(CHANGES) - OTHERS
-    assert not unknown, f"read has new arguments, {unknown}: are they in the cache's key? Say so here"
+    assert not unknown, f"build_dataset has new arguments, {unknown}: are they in the cache's key? Say so here"
     found = {name: key(**{name: value}) for name, value in CHANGES.items() if name in names}
     found |= {"nothing": key(), "reader": key(OtherReader), "letterbox": key(aspect="letterbox")}
     assert len(set(found.values())) == len(found), found

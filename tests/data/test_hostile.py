@@ -18,12 +18,12 @@ from hypothesis import given
 from PIL import Image
 
 from jaxssd.data import images
+from jaxssd.data.build import build_dataset
 from jaxssd.data.formats import files
 from jaxssd.data.formats.coco.file import COCOJson
 from jaxssd.data.formats.voc.folder import VOCFolder
 from jaxssd.data.formats.yolo.folder import YOLOFolder
 from jaxssd.data.images import Drawn, UnreadableImage, decode, decode_all
-from jaxssd.data.read import read
 
 WIDTH, HEIGHT = 16, 8  # shares of both are exact, so that the formats agree to the last bit
 BOX = (2, 4, 6, 12)
@@ -192,7 +192,7 @@ def add(data, name, *boxes, image=GOOD, size=None):
 def load(data, **options):
     source = data.source()
     settings = {"image_size": 8, "class_names": ("car",), "progress": False, "workers": 1, **options}
-    return read(source, source.all_ids(), **settings)
+    return build_dataset(source, source.all_ids(), **settings)
 
 
 def counts(dataset):
@@ -570,7 +570,7 @@ def test_entries_that_are_there_twice(tmp_path):
     text = json.dumps(data.content).replace('"images"', '"images": 3, "images"').replace('"id": 0', '"id": 5, "id": 0')
     data.source().path.write_text(text.replace('"bbox"', '"bbox": [1e400, -1e400, 1, 1], "bbox"'))
     source = COCOJson(data.root / "all.json", data.pictures)
-    dataset = read(source, source.all_ids(), image_size=8, class_names=("car",), progress=False)
+    dataset = build_dataset(source, source.all_ids(), image_size=8, class_names=("car",), progress=False)
     assert (boxes_of(dataset, 0), counts(dataset)) == ([[*BOX]], {})
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from jaxssd.config import Config
-from jaxssd.data.sources import load_split, with_classes
+from jaxssd.data.load import load_split, with_classes
 from tests.data.trees import HEIGHT, LINE, WIDTH, voc_xml, write_tree
 
 STEMS = [f"{number} [x] #%*" for number in range(5)]

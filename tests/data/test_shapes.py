@@ -6,7 +6,7 @@ import pytest
 
 from jaxssd import box_iou
 from jaxssd.config import Config
-from jaxssd.data import shapes, sources
+from jaxssd.data import load, shapes
 from jaxssd.data.shapes import CLASS_NAMES, MAX_OBJECTS, make_shapes
 
 SIZE = 48
@@ -112,7 +112,7 @@ def test_bad_arguments_are_named(arguments):
 
 
 def test_no_picture_is_in_two_splits(monkeypatch):
-    monkeypatch.setattr(sources, "SHAPES_IMAGES", {"train": 2, "val": 2, "test": 2})
+    monkeypatch.setattr(load, "SHAPES_IMAGES", {"train": 2, "val": 2, "test": 2})
     config = Config(image_size=16, classes=CLASS_NAMES)
-    pictures = [sources.load_split(config, split).examples.images for split in ("train", "val", "test")]
+    pictures = [load.load_split(config, split).examples.images for split in ("train", "val", "test")]
     assert len({picture.tobytes() for images in pictures for picture in images}) == 6

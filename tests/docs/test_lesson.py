@@ -11,7 +11,7 @@ import jax
 import pytest
 import tyro
 
-from jaxssd.data import sources
+from jaxssd.data import load as data_load
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "lesson.md").read_text()
@@ -104,7 +104,7 @@ def walk(tmp_path_factory):
     before = jax.config.read(optimizations)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("walk"))
-        patch.setattr(sources, "SHAPES_IMAGES", FEW)
+        patch.setattr(data_load, "SHAPES_IMAGES", FEW)
         jax.config.update(optimizations, True)
         yield
         jax.config.update(optimizations, before)

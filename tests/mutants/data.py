@@ -2,23 +2,22 @@
 
 from tests.mutants.planted import Mutant
 
-READ, CACHE, RECORDS, PLACE = (
-    "jaxssd/data/read.py",
+BUILD, CACHE, PLACE = (
+    "jaxssd/data/build.py",
     "jaxssd/data/cache.py",
-    "jaxssd/data/records.py",
     "jaxssd/data/placement.py",
 )
-DATASET, SOURCES, SOURCE = "jaxssd/data/dataset.py", "jaxssd/data/sources.py", "jaxssd/data/source.py"
+DATASET, LOAD, REGISTRY = "jaxssd/data/dataset.py", "jaxssd/data/load.py", "jaxssd/data/formats/registry.py"
 KEYS = "tests/data/test_fingerprints.py"
 OPTIONS = "tests/test_options.py::test_every_setting_of_a_run_changes_what_it_says"
 
 PLANTED = (
-    Mutant(READ, '        "aspect": aspect,\n', "", "the cache's key without aspect", KEYS),
-    Mutant(READ, '        "reader": type(source).__name__,\n', "", "the cache's key without the reader", KEYS),
-    Mutant(READ, '        "max_objects": max_objects,\n', "", "the cache's key without the limit", KEYS),
-    Mutant(READ, '        "image_size": image_size,\n', "", "the cache's key without the size", KEYS),
-    Mutant(READ, '        "ids": ids,\n', "", "the cache's key without the ids", KEYS),
-    Mutant(READ, '        "class_names": class_names,\n', "", "the cache's key without the classes", KEYS),
+    Mutant(BUILD, '        "aspect": aspect,\n', "", "the cache's key without aspect", KEYS),
+    Mutant(BUILD, '        "reader": type(source).__name__,\n', "", "the cache's key without the reader", KEYS),
+    Mutant(BUILD, '        "max_objects": max_objects,\n', "", "the cache's key without the limit", KEYS),
+    Mutant(BUILD, '        "image_size": image_size,\n', "", "the cache's key without the size", KEYS),
+    Mutant(BUILD, '        "ids": ids,\n', "", "the cache's key without the ids", KEYS),
+    Mutant(BUILD, '        "class_names": class_names,\n', "", "the cache's key without the classes", KEYS),
     Mutant(
         CACHE,
         "checksum = zlib.crc32(os.read(descriptor, SAMPLE_BYTES))",
@@ -36,32 +35,32 @@ PLANTED = (
     Mutant(PLACE, "np.tile(first, 2)) / np", "np.tile(last, 2)) / np", "boxes shifted on the way back"),
     Mutant(PLACE, "(image_size - pixels) // 2", "(image_size - pixels)", "margins on one side"),
     Mutant(
-        SOURCES, "max_objects=config.max_objects", "max_objects=100", "--max-objects ignored", f"{OPTIONS}[max_objects]"
+        LOAD, "max_objects=config.max_objects", "max_objects=100", "--max-objects ignored", f"{OPTIONS}[max_objects]"
     ),
-    Mutant(SOURCES, "aspect=config.aspect", 'aspect="squash"', "--aspect ignored", f"{OPTIONS}[aspect]"),
+    Mutant(LOAD, "aspect=config.aspect", 'aspect="squash"', "--aspect ignored", f"{OPTIONS}[aspect]"),
     Mutant(
-        SOURCES,
+        LOAD,
         "val_fraction=config.val_fraction",
         "val_fraction=0.2",
         "--val-fraction ignored",
         f"{OPTIONS}[val_fraction]",
     ),
     Mutant(
-        SOURCES,
+        LOAD,
         "chosen.train if split ==",
         "chosen.val if split ==",
         "trained on what is validated on",
         f"{OPTIONS}[train_split]",
     ),
     Mutant(
-        SOURCES,
-        "Path(config.images) if config.images else default",
+        REGISTRY,
+        "Path(images) if images else default",
         "default",
         "--images ignored",
         f"{OPTIONS}[images]",
     ),
     Mutant(
-        "jaxssd/data/sources.py",
+        LOAD,
         "seed = list(SHAPES_IMAGES).index(split)",
         "seed = 0",
         "splits of Shapes share pictures",
@@ -204,32 +203,32 @@ PLANTED = (
         "one of twenty is not told",
     ),
     Mutant(
-        "jaxssd/data/records.py",
+        BUILD,
         "kept_difficult.append((record.difficult | cut)[inside])",
         "kept_difficult.append(record.difficult[inside])",
         "objects cut by the crop are learned",
     ),
-    Mutant("jaxssd/data/records.py", "images[len(kept)] = images[row]", "pass", "pictures move against their boxes"),
+    Mutant(BUILD, "images[len(kept)] = images[row]", "pass", "pictures move against their boxes"),
     Mutant(
-        "jaxssd/data/records.py",
+        "jaxssd/data/orientation.py",
         'if exif != "auto":\n        return exif == "apply"',
         'if exif != "auto":\n        return False',
         "--exif apply ignored",
     ),
     Mutant(
-        "jaxssd/data/records.py",
+        "jaxssd/data/orientation.py",
         'if "shown" not in fits or "stored" in fits:',
         'if "shown" not in fits:',
         "undecided pictures turn against the stored ones",
     ),
     Mutant(
-        "jaxssd/data/records.py",
+        "jaxssd/data/boxes.py",
         "if not (record.normalised or close or drawn_here) and",
         "if not (record.normalised or close) and",
         "an old size scales boxes out of the picture",
     ),
-    Mutant("jaxssd/data/records.py", "known = others()", "known: tuple = ()", "each split is turned by itself"),
-    Mutant("jaxssd/data/records.py", "    if misleading:\n", "    if False:\n", "misleading sizes are believed"),
+    Mutant("jaxssd/data/orientation.py", "known = others()", "known: tuple = ()", "each split is turned by itself"),
+    Mutant("jaxssd/data/orientation.py", "    if misleading:\n", "    if False:\n", "misleading sizes are believed"),
     Mutant(
         "jaxssd/data/images.py",
         'find_fit(stored, upright) if quarter else "either"',

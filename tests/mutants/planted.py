@@ -12,6 +12,8 @@ MIRRORS = {
     "evaluate.py": "tests/test_options.py",
     "jaxssd/presets.py": "tests/test_presets.py",
     "jaxssd/config.py": "tests/test_config.py",
+    "jaxssd/data/boxes.py": "tests/data/test_build.py",
+    "jaxssd/data/orientation.py": "tests/data/test_build.py",
     "jaxssd/tasks/largest_scores.py": "tests/tasks/test_largest.py",
     "jaxssd/tools/explain.py": "tests/tools/test_explain.py",
 }

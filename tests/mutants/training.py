@@ -419,7 +419,7 @@ PLANTED = (
         JOB,
     ),
     Mutant(
-        "jaxssd/training/job.py",
+        "jaxssd/tools/lr_finder.py",
         'train_set = load_split(config, "train")',
         'train_set = load_split(config, "val")',
         "swept on the validation set",

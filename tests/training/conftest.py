@@ -4,8 +4,8 @@ import jax
 import pytest
 
 from jaxssd.config import Config
+from jaxssd.data.load import with_classes
 from jaxssd.data.shapes import make_shapes
-from jaxssd.data.sources import with_classes
 from jaxssd.training import RunFolder, train
 
 TINY = Config(

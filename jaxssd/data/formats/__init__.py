@@ -1,1 +1,1 @@
-"""The formats on disk that a data set may have; `data.sources` chooses among them."""
+"""The formats on disk that a data set may have; `registry` chooses among them."""

@@ -5,8 +5,9 @@ import os
 import pytest
 
 from jaxssd.config import Config
-from jaxssd.data.source import choose_splits
-from jaxssd.data.sources import notes_on_splits, open_source
+from jaxssd.data.formats.registry import open_source
+from jaxssd.data.load import notes_on_splits
+from jaxssd.data.splits import choose_splits
 from tests.data.formats.yolo.test_layouts import NAMES, below, labelled, names_of
 from tests.data.trees import voc_xml, write_tree
 
@@ -17,7 +18,7 @@ VOC = {
 
 
 def opened(root):
-    return open_source(Config(data=str(root)))
+    return open_source(str(root))
 
 
 @pytest.mark.parametrize(

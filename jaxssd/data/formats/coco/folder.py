@@ -21,7 +21,7 @@ from jaxssd.data.formats.coco.images import ImageIndex
 from jaxssd.data.formats.coco.listing import Listing, json_stem, read_listing
 from jaxssd.data.formats.coco.source import COCOSource
 from jaxssd.data.formats.split_names import split_word
-from jaxssd.data.source import TRAIN_SPLITS, remark_on_test
+from jaxssd.data.splits import TRAIN_SPLITS, remark_on_test
 
 _ORDER = ("train", "trainval", "val", "test")
 _OTHER_KINDS = ("captions_", "stuff_", "panoptic_", "image_info_", "person_keypoints_")

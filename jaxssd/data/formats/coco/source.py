@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from jaxssd.data.class_filter import other_class
+from jaxssd.data.formats.base import Record, Source
 from jaxssd.data.formats.coco.listing import Listing, integers
 from jaxssd.data.formats.coco.units import Units, decide
 from jaxssd.data.formats.coco.values import Id
 from jaxssd.data.report import Problem
-from jaxssd.data.source import Record, Source
 
 
 class COCOSource(Source):

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jaxssd.data.formats.base import Record, Source
 from jaxssd.data.formats.tfds.prepare import ARCHIVES
 from jaxssd.data.formats.tfds.reader import Example, TFDSImage, import_tfds, open_prepared, read_examples
 from jaxssd.data.formats.voc.annotation import take_sound
 from jaxssd.data.report import Problem
-from jaxssd.data.source import Record, Source
 
 NAMES = tuple(ARCHIVES)
 """What `--data` calls these data sets."""

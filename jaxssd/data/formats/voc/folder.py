@@ -61,6 +61,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from jaxssd.data.formats.base import Record, Source
 from jaxssd.data.formats.class_names import check_class_names
 from jaxssd.data.formats.files import contents, identities, read_annotation
 from jaxssd.data.formats.outside_paths import ListedOutside
@@ -83,7 +84,7 @@ from jaxssd.data.formats.voc.files import (
 )
 from jaxssd.data.formats.voc.images import VOCImages
 from jaxssd.data.report import Problem
-from jaxssd.data.source import Record, Source, remark_on_test
+from jaxssd.data.splits import remark_on_test
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxssd.data.class_filter import other_class
+from jaxssd.data.formats.base import Record, Source
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, contents, identities, read_annotation
 from jaxssd.data.formats.split_names import find_split, split_folders, split_name, splits_of
 from jaxssd.data.formats.yolo.description import Description, describe, read_names
@@ -75,7 +76,7 @@ from jaxssd.data.formats.yolo.files import (
 from jaxssd.data.formats.yolo.labels import Labels, UnreadableLabels, parse_labels
 from jaxssd.data.formats.yolo.splits import Splits, data_folder, listed_splits, stated_splits
 from jaxssd.data.report import Problem
-from jaxssd.data.source import Record, Source, remark_on_test
+from jaxssd.data.splits import remark_on_test
 
 __all__ = ["NAMES_FILES", "YOLOFolder", "looks_like_yolo"]
 

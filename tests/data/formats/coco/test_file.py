@@ -8,11 +8,11 @@ import pytest
 from hypothesis import assume, given
 from PIL import Image
 
+from jaxssd.data.build import build_dataset
 from jaxssd.data.formats.coco.file import COCOJson, default_images_folder
 from jaxssd.data.formats.coco.instances import Flaw, InstanceBox, parse_annotation, parse_instances
 from jaxssd.data.formats.voc.folder import VOCFolder
-from jaxssd.data.read import read
-from jaxssd.data.source import train_val_ids
+from jaxssd.data.splits import train_val_ids
 
 NAMES = ("car", "horse")
 WIDTH, HEIGHT = 50, 40
@@ -61,7 +61,7 @@ class Folder:
     def read(self, source=None, ids=None, **options):
         source = source or self.source()
         settings = {"image_size": 8, "class_names": NAMES, "progress": False, "workers": 1, **options}
-        return read(source, source.all_ids() if ids is None else ids, **settings)
+        return build_dataset(source, source.all_ids() if ids is None else ids, **settings)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_the_lessons_box_is_vocs(folder, tmp_path):
     corners = "<xmin>156</xmin><ymin>97</ymin><xmax>351</xmax><ymax>270</ymax>"
     xml = f"<annotation><object><name>car</name><bndbox>{corners}</bndbox></object></annotation>"
     (voc / "Annotations" / "000012.xml").write_text(xml)
-    twin = read(VOCFolder(voc), ["000012"], image_size=8, class_names=NAMES, progress=False)
+    twin = build_dataset(VOCFolder(voc), ["000012"], image_size=8, class_names=NAMES, progress=False)
     assert twin.ids == dataset.ids
     for field in dataset.examples._fields:
         np.testing.assert_array_equal(getattr(dataset.examples, field), getattr(twin.examples, field))

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from jaxssd.config import Config
-from jaxssd.data import sources
+from jaxssd.data.formats import registry
 from jaxssd.data.formats.coco.file import COCOJson
 from jaxssd.data.formats.coco.folder import COCOFolder, find_coco_files
+from jaxssd.data.formats.registry import open_source
 from jaxssd.data.formats.voc.folder import VOCFolder
-from jaxssd.data.sources import default_split, load_split, notes_on_splits, open_source, with_classes
+from jaxssd.data.load import default_split, load_split, notes_on_splits, with_classes
 from tests.data.trees import BOX, HEIGHT, LINE, WIDTH, voc_xml, write_tree
 
 GREYS = {"train": 10, "val": 200, "test": 100}
@@ -158,7 +159,7 @@ def test_splits_are_followed(layout, tmp_path):
 )
 def test_a_folder_with_one_file(tmp_path, files):
     root = write_tree(tmp_path / "data", files)
-    source = open_source(Config(data=str(root)))
+    source = open_source(str(root))
     assert isinstance(source, COCOJson)
     assert source.split_names() == ()
     assert splits_of(root, ["all"]) == {"all": (10, 2)}
@@ -177,7 +178,7 @@ def test_roboflows_root_category_is_dropped_with_a_word(tmp_path):
     config = with_classes(Config(data=str(root), image_size=8))
     assert config.classes == ("cup", "plate")
     assert load_split(config, "val").report.summary() == "2 images, 2 objects; ignored 1 entry (root category)"
-    assert open_source(config).category_ids((), config.classes) == (1, 2)
+    assert open_source(config.data, config.images).category_ids((), config.classes) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -201,17 +202,17 @@ def test_only_a_root_is_dropped(tmp_path, categories, expected):
 
 def test_a_category_alone_is_a_class(tmp_path):
     content = instances("0.png", categories=[{"id": 1, "name": "cup", "supercategory": "none"}], annotations=[])
-    source = open_source(Config(data=str(write_tree(tmp_path / "data", {"a.json": content, "0.png": 10}))))
+    source = open_source(str(write_tree(tmp_path / "data", {"a.json": content, "0.png": 10})))
     assert source.class_names([]) == ("cup",)
 
 
 def test_a_split_goes_by_its_files_and_its_folders_name_too(tmp_path):
-    source = open_source(Config(data=str(write_tree(tmp_path / "data", LAYOUTS["Roboflow"]))))
+    source = open_source(str(write_tree(tmp_path / "data", LAYOUTS["Roboflow"])))
     assert source.split_names() == ("train", "val")
     assert source.split_ids("valid") == source.split_ids("val") == ("val/0000", "val/0001")
     with pytest.raises(ValueError, match="no split 'test'; it has train, val"):
         source.split_ids("test")
-    source = open_source(Config(data=str(write_tree(tmp_path / "other", LAYOUTS["COCO 2017"]))))
+    source = open_source(str(write_tree(tmp_path / "other", LAYOUTS["COCO 2017"])))
     assert source.split_ids("instances_val2017") == ("val/0000", "val/0001")
 
 
@@ -321,22 +322,22 @@ def test_images_of_a_folder_that_lie_elsewhere(tmp_path):
     )
     assert splits_of(root, images=str(elsewhere)) == PAIR
     with pytest.raises(FileNotFoundError, match=r"nowhere is not a folder: .*--images"):
-        open_source(Config(data=str(root), images=str(tmp_path / "nowhere")))
+        open_source(str(root), str(tmp_path / "nowhere"))
 
 
 def test_several_files_without_a_splits_name_are_an_error_that_names_them(tmp_path):
     files = {"a.json": instances("0000.png"), "b.json": instances("0001.png"), **pictures("train", *TWO)}
     root = write_tree(tmp_path / "data", files)
     with pytest.raises(ValueError, match=r"2 COCO files that are called after no split: a\.json, b\.json\. Name one"):
-        open_source(Config(data=str(root)))
+        open_source(str(root))
     files = {"train_a.json": instances("0000.png"), "train_b.json": instances("0001.png")}
     with pytest.raises(ValueError, match=r"2 COCO files for the split train: train_a\.json, train_b\.json"):
-        open_source(Config(data=str(write_tree(tmp_path / "two", files))))
+        open_source(str(write_tree(tmp_path / "two", files)))
 
 
 def test_numbers_of_a_split_are_its_files(tmp_path):
     files = LAYOUTS["images below images"] | {"annotations/instances_val.json": instances(*TWO, first=7)}
-    source = open_source(Config(data=str(write_tree(tmp_path / "data", files))))
+    source = open_source(str(write_tree(tmp_path / "data", files)))
     assert source.image_ids(source.split_ids("val")) == (7, 8)
     assert source.image_ids(source.split_ids("train")) == (0, 1)
     assert source.image_ids(source.all_ids()) == (1, 2, 3, 4)  # of two files: their places
@@ -352,7 +353,7 @@ def test_ids_that_are_no_numbers_are_exported_as_places(tmp_path):
         "id"
     ] = "c"
     root = write_tree(tmp_path / "data", {"a.json": json.dumps(content), **pictures("train", *TWO)})
-    source = open_source(Config(data=str(root)))
+    source = open_source(str(root))
     assert source.image_ids(source.all_ids()) == source.image_ids(source.all_ids()[::-1]) == (1, 2)
     assert source.category_ids(source.all_ids(), ("cup", "plate")) == (1, 2)
     assert splits_of(root, ["all"]) == {"all": (10, 2)}
@@ -378,13 +379,13 @@ def test_xml_annotations_come_before_a_coco_file_with_a_word(tmp_path, folder):
     )
     root = write_tree(tmp_path / "voc", files | {"instances.json": instances("a.jpg")})
     config = Config(data=str(root))
-    assert isinstance(open_source(config), VOCFolder)
+    assert isinstance(open_source(config.data, config.images), VOCFolder)
     assert notes_on_splits(config, "--val-split")[0].startswith("XML is read, and not instances.json beside it: --data")
 
 
 def test_other_formats_are_not_taken_for_coco(tmp_path):
     yolo = {"images/a.jpg": 1, "labels/a.txt": "", "classes.txt": "cup", "instances.json": instances("a.jpg")}
-    assert not isinstance(open_source(Config(data=str(write_tree(tmp_path / "yolo", yolo)))), COCOJson | COCOFolder)
+    assert not isinstance(open_source(str(write_tree(tmp_path / "yolo", yolo))), COCOJson | COCOFolder)
     assert find_coco_files(write_tree(tmp_path / "x", {"a.json": '{"shapes": []}', ".b.json": instances("a")})) == ()
     assert find_coco_files(tmp_path / "nowhere") == ()
 
@@ -516,7 +517,7 @@ def test_images_that_are_trained_and_tested_on_are_said(tmp_path, monkeypatch):
     (note,) = notes_on_splits(config, "--val-split")
     assert note.startswith("test and train have 1 image in common, such as train/0001")
     monkeypatch.setattr("jaxssd.data.formats.coco.folder._MAX_EXTRA", 10)  # too large to be read for a remark
-    sources._open_folder.cache_clear()
+    registry._open_folder.cache_clear()
     assert notes_on_splits(config, "--val-split") == []
     assert notes_on_splits(config, "--split", split="test") == [note]
     (root / "test.json").write_text("{}")

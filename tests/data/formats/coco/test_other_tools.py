@@ -5,8 +5,7 @@ import json
 
 import pytest
 
-from jaxssd.config import Config
-from jaxssd.data.sources import open_source
+from jaxssd.data.formats.registry import open_source
 from tests.data.trees import write_tree
 
 LABELME = {
@@ -91,7 +90,7 @@ def test_json_of_other_tools(tmp_path, name):
     root = write_tree(tmp_path / "data", {"x.json": text(value), "y.json.gz": gzip.compress(text(value).encode())})
     for file in ("x.json", "y.json.gz"):
         with pytest.raises(ValueError, match=rf"{file} .*{expected}") as raised:
-            open_source(Config(data=str(root / file))).all_ids()
+            open_source(str(root / file)).all_ids()
         assert len(str(raised.value)) < 500
 
 
@@ -102,7 +101,7 @@ def test_a_folder_of_them(tmp_path, name, place):
     ending = "jsonl" if name == "json lines" else "json"
     root = write_tree(tmp_path / "data", {f"{place}a.{ending}": text(value), f"{place}a.jpg": 1, "images/b.jpg": 1})
     with pytest.raises(ValueError, match=rf"a\.{ending} looks like .*{expected}"):
-        open_source(Config(data=str(root)))
+        open_source(str(root))
 
 
 @pytest.mark.parametrize(
@@ -119,16 +118,16 @@ def test_tables(tmp_path, header, expected, name):
     root = write_tree(tmp_path / "data", {name: f"{header}\n0,1,2,3\n", "a.jpg": 1})
     for path in (root, root / name):
         with pytest.raises(ValueError, match=f"{name} looks like .*{expected}"):
-            open_source(Config(data=str(path)))
+            open_source(str(path))
 
 
 def test_what_looks_like_nothing_known(tmp_path):
     root = write_tree(tmp_path / "data", {"a.csv": "a,b\n", "b.json": "{", "c.json": b"\xff\xfe", "d.json": "[" * 9999})
     with pytest.raises(ValueError, match=r"not in PASCAL VOC layout nor in any other that is read: it has a\.csv, b"):
-        open_source(Config(data=str(root)))
+        open_source(str(root))
     write_tree(root, {"misc/metadata.json": '{"a": 1}', "misc/set.json": '{"version": 1, "images": []}'})
     with pytest.raises(ValueError, match=r"is a folder; is it a COCO data set\? Name the file, --data .*set\.json"):
-        open_source(Config(data=str(root)))
+        open_source(str(root))
 
 
 @pytest.mark.parametrize("name", ["fiftyone", "fiftyone samples", "vott", "vott asset", "results"])
@@ -136,7 +135,7 @@ def test_a_folder_of_other_json_is_named_for_what_it_is(tmp_path, name):
     value, expected = FOREIGN[name]
     root = write_tree(tmp_path / "data", {"data/a.jpg": 1, "metadata.json": text(value)})
     with pytest.raises(ValueError, match=rf"metadata\.json looks like {expected.removeprefix('is ')}"):
-        open_source(Config(data=str(root)))
+        open_source(str(root))
 
 
 def test_packed_files_that_are_damaged_or_archives(tmp_path):
@@ -155,11 +154,11 @@ def test_packed_files_that_are_damaged_or_archives(tmp_path):
         ("d.json", "is not UTF-8, but UTF-16: save it as UTF-8"),
     ):
         with pytest.raises(ValueError, match=rf"{name} .*({expected})"):
-            open_source(Config(data=str(root / name))).all_ids()
+            open_source(str(root / name)).all_ids()
 
 
 def test_a_file_of_a_folder_in_utf16_is_named(tmp_path):
     text = '{"images": [], "annotations": [], "categories": []}'
     root = write_tree(tmp_path / "data", {"train.json": text.encode("utf-16"), "val.json": text, "a.jpg": 1})
     with pytest.raises(ValueError, match=r"train\.json is not UTF-8, but UTF-16: save it as UTF-8"):
-        open_source(Config(data=str(root))).all_ids()
+        open_source(str(root)).all_ids()

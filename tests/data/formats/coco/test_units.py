@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from jaxssd.data.build import build_dataset
 from jaxssd.data.formats.coco.file import COCOJson
 from jaxssd.data.formats.coco.units import OWN_WAY, Evidence, Units, decide, find_units, weigh
-from jaxssd.data.read import read
 
 WIDTH, HEIGHT = 50, 40
 BOXES = [(5, 10, 20, 15), (30, 20, 10, 15), (28, 4, 20, 30), (0, 0, 50, 40)]  # x, y, width, height
@@ -51,7 +51,7 @@ def data_set(root, convert, boxes=BOXES, **changes):
 
 
 def load(source):
-    return read(source, source.all_ids(), image_size=8, class_names=("cup",), progress=False, workers=1)
+    return build_dataset(source, source.all_ids(), image_size=8, class_names=("cup",), progress=False, workers=1)
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from jaxssd.data.build import build_dataset
 from jaxssd.data.formats.tfds import prepare as tfds_prepare
 from jaxssd.data.formats.tfds import reader as tfds_reader
 from jaxssd.data.formats.tfds.reader import undo_rounding
 from jaxssd.data.formats.tfds.source import TFDSVoc
 from jaxssd.data.formats.voc.folder import VOCFolder
 from jaxssd.data.images import ImageFile
-from jaxssd.data.read import read
-from jaxssd.data.source import train_val_ids
+from jaxssd.data.splits import train_val_ids
 from tests.data.formats.tfds.voc_archives import IMAGES, SPLITS, unpack, unpack_stored, write_archives
 
 ROOT = Path(__file__).parents[4]
@@ -50,7 +50,7 @@ def voc(data_dir, tmp_path_factory):
 def assert_same(source, folder, ids):
     """Boxes, labels and difficult to the last bit; pixels; and what is told of both."""
     settings = {"image_size": 32, "class_names": CLASSES, "progress": False}
-    got, expected = read(source, ids, **settings), read(folder, ids, **settings)
+    got, expected = build_dataset(source, ids, **settings), build_dataset(folder, ids, **settings)
     assert got.ids == expected.ids == tuple(ids)
     for field, array in expected.examples._asdict().items():
         np.testing.assert_array_equal(getattr(got.examples, field), array, err_msg=field)
@@ -261,13 +261,15 @@ def test_what_is_read_is_known_by_its_files(data_dir, tmp_path):
     assert source.inputs(["unheard-of"]) == []
     for _ in range(2):
         settings = {"image_size": 8, "class_names": CLASSES, "cache_dir": tmp_path, "progress": False}
-        assert read(source, ["000012"], **settings).ids == ("000012",)
+        assert build_dataset(source, ["000012"], **settings).ids == ("000012",)
     assert len(list(tmp_path.iterdir())) == 1
 
 
 @needs_tfds
 def test_an_id_that_there_is_not_is_a_problem(data_dir):
-    dataset = read(TFDSVoc("voc/2007", data_dir), ["9", "000012"], image_size=8, class_names=CLASSES, progress=False)
+    dataset = build_dataset(
+        TFDSVoc("voc/2007", data_dir), ["9", "000012"], image_size=8, class_names=CLASSES, progress=False
+    )
     assert dataset.report.summary() == "1 image, 1 object; skipped 1 image (missing)"
 
 
@@ -318,11 +320,11 @@ READ_ALL = """
 import sys
 from pathlib import Path
 import jaxssd.tasks.make, jaxssd.training, jaxssd.viz
-from jaxssd.data.read import read
+from jaxssd.data.build import build_dataset
 from jaxssd.data.formats.tfds.source import TFDSVoc
 source = TFDSVoc("voc/2007", Path(sys.argv[1]))
 ids = source.split_ids("trainval")
-print(len(read(source, ids, image_size=8, class_names=source.class_names(ids)).ids))
+print(len(build_dataset(source, ids, image_size=8, class_names=source.class_names(ids)).ids))
 print(sorted({name.split(".")[0] for name in sys.modules} & {"tensorflow", "tensorboard", "keras", "torch"}))
 """
 

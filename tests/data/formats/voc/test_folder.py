@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from PIL import Image
 
+from jaxssd.data.build import build_dataset
 from jaxssd.data.formats.voc.annotation import Annotation, UnreadableAnnotation, parse_annotation
 from jaxssd.data.formats.voc.folder import VOCFolder
-from jaxssd.data.read import read
-from jaxssd.data.source import train_val_ids
+from jaxssd.data.splits import train_val_ids
 
 NAMES = ("car", "horse")
 WIDTH, HEIGHT = 50, 40
@@ -55,7 +55,7 @@ class Folder:
 
     def read(self, *ids, **options):
         settings = {"image_size": 8, "class_names": NAMES, "progress": False, **options}
-        return read(VOCFolder(self.root), ids, **settings)
+        return build_dataset(VOCFolder(self.root), ids, **settings)
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_linked_files_and_folders_are_followed(folder, tmp_path):
     (other / "Annotations").mkdir(parents=True)
     os.symlink(folder.root / "Annotations" / "a.xml", other / "Annotations" / "a.xml")
     os.symlink(folder.root / "JPEGImages", other / "JPEGImages", target_is_directory=True)
-    dataset = read(VOCFolder(other), ["a"], image_size=8, class_names=NAMES, progress=False)
+    dataset = build_dataset(VOCFolder(other), ["a"], image_size=8, class_names=NAMES, progress=False)
     assert dataset.report.summary() == "1 image, 1 object"
 
 
@@ -396,7 +396,7 @@ def test_another_layout_says_what_is_expected_and_what_is_there(tmp_path):
     with pytest.raises(
         ValueError, match=r"Abc/, image00\.jpg.* and 5 more\. Did you mean .*Abc\? Expected are"
     ) as raised:
-        read(VOCFolder(tmp_path), ["a"], image_size=8, class_names=NAMES)
+        build_dataset(VOCFolder(tmp_path), ["a"], image_size=8, class_names=NAMES)
     for part in ("Annotations/*.xml", "JPEGImages/*.jpg", "ImageSets/Main/train.txt"):
         assert part in str(raised.value)
 
@@ -519,7 +519,7 @@ def test_a_cached_reading_is_the_same_and_reads_no_file(folder, tmp_path, monkey
     assert_same(folder.read("a", "bad", "c", "missing", **cache), plain)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", None)
-        patch.setattr("jaxssd.data.records.decode_all", None)
+        patch.setattr("jaxssd.data.build.decode_all", None)
         assert_same(folder.read("a", "bad", "c", "missing", **cache), plain)
     assert "skipped 2 images" in plain.report.summary()
 

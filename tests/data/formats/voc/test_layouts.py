@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from jaxssd.config import Config
+from jaxssd.data.build import build_dataset
+from jaxssd.data.formats.registry import open_source
 from jaxssd.data.formats.voc.annotation import parse_annotation
 from jaxssd.data.formats.voc.folder import VOCFolder
-from jaxssd.data.read import read
-from jaxssd.data.source import choose_splits
-from jaxssd.data.sources import default_split, load_split, notes_on_splits, open_source, with_classes
+from jaxssd.data.load import default_split, load_split, notes_on_splits, with_classes
+from jaxssd.data.splits import choose_splits
 from tests.data.trees import BOX, voc_xml, write_tree
 
 XML = voc_xml("car")
@@ -120,14 +121,14 @@ def names_of(ids):
 def test_what_is_stated_is_followed(layout, tmp_path):
     root = write_tree(tmp_path / "set", LAYOUTS[layout])
     config = Config(data=str(root))
-    source = open_source(config)
+    source = open_source(config.data, config.images)
     assert isinstance(source, VOCFolder)
     chosen = choose_splits(source)
     assert (names_of(chosen.train), names_of(chosen.val), chosen.notes) == (["a", "b"], ["c"], ())
     assert default_split(config) == "val"
     assert names_of(source.all_ids()) == ["a", "b", "c"]
     assert source.class_names(chosen.train) == ("car",)
-    dataset = read(source, source.all_ids(), image_size=8, class_names=("car",), progress=False, workers=1)
+    dataset = build_dataset(source, source.all_ids(), image_size=8, class_names=("car",), progress=False, workers=1)
     assert dataset.report.summary() == "3 images, 3 objects"
     np.testing.assert_array_equal(dataset.examples.boxes, np.float32([[BOX]] * 3))
     assert all((root / name).is_file() for name in source.file_names(source.all_ids()))
@@ -139,7 +140,7 @@ def test_pets_have_a_test_split_alone(tmp_path):
         tmp_path, {**files, "annotations/trainval.txt": "a 1 1 1\nb 1 1 1", "annotations/test.txt": "c 1 1 1"}
     )
     assert (
-        choose_splits(open_source(Config(data=str(root))))
+        choose_splits(open_source(str(root)))
         .notes[0]
         .startswith("no validation split found, there is test and trainval but no val: 20 % of trainval, 1 of 2")
     )
@@ -153,7 +154,7 @@ def test_cvats_only_subset_is_trained_on(tmp_path):
         "ImageSets/Main/car_default.txt": 'a  1\n"my cats/b 1"  1\nc -1\n',
         "labelmap.txt": "# label:color_rgb:parts:actions\ncar:1,2,3::\n",
     }
-    chosen = choose_splits(open_source(Config(data=str(write_tree(tmp_path, files)))))
+    chosen = choose_splits(open_source(str(write_tree(tmp_path, files))))
     assert sorted(chosen.train + chosen.val) == ["a", "c", "my cats/b 1"]
     assert chosen.notes[0] == "train is the data set's only split, default"
     assert "20 % of default, 1 of 3, are held out" in chosen.notes[1]
@@ -364,7 +365,7 @@ def test_a_box_counts_before_other_shapes():
 )
 def test_other_folders(files, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        open_source(Config(data=str(write_tree(tmp_path, files))))
+        open_source(str(write_tree(tmp_path, files)))
 
 
 @pytest.mark.parametrize(
@@ -382,7 +383,7 @@ def test_other_folders(files, message, tmp_path):
 def test_files_in_place_of_a_folder(file, message, tmp_path):
     write_tree(tmp_path, {file: b"x"})
     with pytest.raises(ValueError, match=message):
-        open_source(Config(data=str(tmp_path / file)))
+        open_source(str(tmp_path / file))
 
 
 @pytest.mark.parametrize(
@@ -478,7 +479,7 @@ def test_cvats_own_format_is_named(tmp_path):
 
 def read_all(root):
     source = VOCFolder(root)
-    return read(source, source.all_ids(), image_size=8, class_names=("car",), progress=False)
+    return build_dataset(source, source.all_ids(), image_size=8, class_names=("car",), progress=False)
 
 
 def notes(dataset, kind):

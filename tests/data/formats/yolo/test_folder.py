@@ -7,13 +7,13 @@ import pytest
 from hypothesis import assume, given
 from PIL import Image
 
+from jaxssd.data.build import build_dataset
 from jaxssd.data.formats.coco.file import COCOJson
 from jaxssd.data.formats.voc.folder import VOCFolder
 from jaxssd.data.formats.yolo.data_yaml import parse_data_yaml, parse_obj_data
 from jaxssd.data.formats.yolo.folder import NAMES_FILES, YOLOFolder, looks_like_yolo
 from jaxssd.data.formats.yolo.labels import Labels, UnreadableLabels, parse_labels, parse_names, parse_names_yaml
-from jaxssd.data.read import read
-from jaxssd.data.source import train_val_ids
+from jaxssd.data.splits import train_val_ids
 
 NAMES = ("car", "horse")
 WIDTH, HEIGHT = 50, 40
@@ -46,7 +46,7 @@ class Folder:
     def read(self, *ids, **options):
         source = YOLOFolder(self.root)
         settings = {"image_size": 8, "class_names": NAMES, "progress": False, "workers": 1, **options}
-        return read(source, ids or source.all_ids(), **settings)
+        return build_dataset(source, ids or source.all_ids(), **settings)
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_the_boxes_are_vocs(folder, tmp_path):
     corners = "<xmin>156</xmin><ymin>97</ymin><xmax>351</xmax><ymax>270</ymax>"
     xml = f"<annotation><object><name>car</name><bndbox>{corners}</bndbox></object></annotation>"
     (voc / "Annotations" / "000012.xml").write_text(xml)
-    twin = read(VOCFolder(voc), ["000012"], image_size=8, class_names=NAMES, progress=False)
+    twin = build_dataset(VOCFolder(voc), ["000012"], image_size=8, class_names=NAMES, progress=False)
     assert twin.ids == dataset.ids
     np.testing.assert_allclose(dataset.examples.boxes, twin.examples.boxes, atol=1e-6)
     np.testing.assert_array_equal(dataset.examples.images, twin.examples.images)
@@ -181,7 +181,7 @@ def test_one_data_set_in_three_formats(folder, tmp_path):
     for part in (0, 1):
         order = [sorted(ids[part], key=lambda name: name.rpartition("/")[2]) for ids in split_ids]
         options = {"image_size": 8, "class_names": NAMES, "progress": False, "workers": 1}
-        expected, *others = (read(source, ids, **options) for source, ids in zip(sources, order, strict=True))
+        expected, *others = (build_dataset(source, ids, **options) for source, ids in zip(sources, order, strict=True))
         assert expected.report.objects > 2
         for dataset in others:
             np.testing.assert_allclose(dataset.examples.boxes, expected.examples.boxes, atol=1e-6)

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from jaxssd.config import Config
+from jaxssd.data.build import build_dataset
+from jaxssd.data.formats.registry import open_source
 from jaxssd.data.formats.voc.folder import VOCFolder
 from jaxssd.data.formats.yolo.folder import YOLOFolder
-from jaxssd.data.read import read
-from jaxssd.data.source import choose_splits
-from jaxssd.data.sources import default_split, notes_on_splits, open_source
+from jaxssd.data.load import default_split, notes_on_splits
+from jaxssd.data.splits import choose_splits
 from tests.data.trees import BOX, LINE, voc_xml, write_tree
 
 NAMES = "names: [car, horse]\n"
@@ -169,14 +170,16 @@ def names_of(ids):
 def test_what_is_stated_is_followed(layout, tmp_path):
     root = write_tree(tmp_path / "set", LAYOUTS[layout])
     config = Config(data=str(root))
-    source = open_source(config)
+    source = open_source(config.data, config.images)
     assert isinstance(source, YOLOFolder)
     chosen = choose_splits(source)
     assert (names_of(chosen.train), names_of(chosen.val), chosen.notes) == (["a", "b"], ["c"], ())
     assert source.class_names([]) == ("car", "horse")
     assert default_split(config) == "val"
     assert names_of(source.all_ids()) == ["a", "b", "c"]
-    dataset = read(source, source.all_ids(), image_size=8, class_names=("car", "horse"), progress=False, workers=1)
+    dataset = build_dataset(
+        source, source.all_ids(), image_size=8, class_names=("car", "horse"), progress=False, workers=1
+    )
     assert dataset.report.summary() == "3 images, 3 objects"
     np.testing.assert_array_equal(dataset.examples.boxes, np.float32([[BOX]] * 3))
     assert all((source._place[0] / name).is_file() for name in source.file_names(source.all_ids()))
@@ -197,7 +200,9 @@ def test_keypoints_behind_a_box_are_left_out(shape, behind, tmp_path):
     root = write_tree(tmp_path / "set", files)
     (root / "data.yaml").write_text(f"{NAMES}kpt_shape: {shape}\n")
     source = YOLOFolder(root)
-    dataset = read(source, source.all_ids(), image_size=8, class_names=("car", "horse"), progress=False, workers=1)
+    dataset = build_dataset(
+        source, source.all_ids(), image_size=8, class_names=("car", "horse"), progress=False, workers=1
+    )
     np.testing.assert_array_equal(dataset.examples.boxes, np.float32([[BOX, BOX]]))
     assert dataset.report.summary() == "1 image, 2 objects"
 
@@ -211,9 +216,9 @@ def test_label_studio_has_no_splits(tmp_path):
         "notes.json": '{"categories": []}',
     }
     config = Config(data=str(write_tree(tmp_path, files)))
-    assert isinstance(open_source(config), YOLOFolder)
+    assert isinstance(open_source(config.data, config.images), YOLOFolder)
     assert "there are no splits: 20 % of all images, 1 of 5" in notes_on_splits(config, "--val-split")[0]
-    records, problems = open_source(config).records(names, ("car",))
+    records, problems = open_source(config.data, config.images).records(names, ("car",))
     assert ([len(record.boxes) for record in records], problems) == ([1] * 5, [])
 
 
@@ -225,15 +230,15 @@ def test_a_yaml_can_be_named_itself(tmp_path):
         "mine.yml": NAMES + "train: images/t1\nval: images/v1\n",
     }
     root = write_tree(tmp_path, files)
-    source = open_source(Config(data=str(root / "mine.yml")))
+    source = open_source(str(root / "mine.yml"))
     assert (names_of(choose_splits(source).train), source.class_names([])) == (["a", "b"], ("car", "horse"))
-    source = open_source(Config(data=str(root)))
+    source = open_source(str(root))
     assert (names_of(choose_splits(source).train), source.class_names([])) == (["c"], ("x", "y"))
     (root / "data.yaml").rename(root / "other.yaml")
     with pytest.raises(
         ValueError, match=r"several files with names of classes, mine\.yml, other\.yaml: name one, --data"
     ):
-        open_source(Config(data=str(root)))
+        open_source(str(root))
 
 
 def test_a_path_that_is_there_is_followed_and_said(tmp_path):
@@ -241,14 +246,14 @@ def test_a_path_that_is_there_is_followed_and_said(tmp_path):
     yaml = f"path: {tmp_path / 'pool'}\ntrain: images/t1\nval: images/v1\n{NAMES}"
     write_tree(tmp_path / "configs", {"cars.yaml": yaml})
     config = Config(data=str(tmp_path / "configs/cars.yaml"))
-    source = open_source(config)
+    source = open_source(config.data, config.images)
     assert names_of(choose_splits(source).val) == ["c"]
     assert source.inputs(["v1/c"])[1:] == [tmp_path / "pool/labels/v1/c.txt", tmp_path / "pool/images/v1/c.jpg"]
     (line,) = notes_on_splits(config, "--val-split")
     assert line == f"cars.yaml states path: {tmp_path / 'pool'}: images are read from {tmp_path / 'pool'}"
     write_tree(tmp_path / "configs", {"cars.yaml": "path: /\ntrain: tmp\n" + NAMES})
     with pytest.raises(ValueError, match="the root of the file system"):
-        open_source(config)
+        open_source(config.data, config.images)
 
 
 @pytest.mark.parametrize(
@@ -285,13 +290,13 @@ def test_what_is_stated_and_not_there_is_an_error(yaml, message, tmp_path):
     write_tree(tmp_path, labelled("beside/images/{}", "beside/labels/{}", "z"))
     root = write_tree(tmp_path / "set", {**below(), **lists})
     with pytest.raises(ValueError, match=message) as raised:
-        choose_splits(open_source(Config(data=str(root))))
+        choose_splits(open_source(str(root)))
     assert str(root) in str(raised.value)
 
 
 def test_a_split_that_is_not_asked_for_may_be_missing(tmp_path):
     root = write_tree(tmp_path, {**below(), "data.yaml": NAMES + "train: images/train\nval: images/val\ntest: gone\n"})
-    source = open_source(Config(data=str(root)))
+    source = open_source(str(root))
     assert choose_splits(source).notes == ()
     assert source.split_names() == ("test", "train", "val")
     with pytest.raises(ValueError, match=r"data\.yaml, test: gone is not there"):
@@ -302,7 +307,7 @@ def test_paths_that_lead_nowhere_are_said(tmp_path):
     """Folders take their place; without those, some images are held out."""
     files = {**below(), "data.yaml": NAMES + "train: /content/x\nval: ../y\n"}
     config = Config(data=str(write_tree(tmp_path / "a", files)))
-    assert [names_of(ids) for ids in choose_splits(open_source(config))[:2]] == [["a", "b"], ["c"]]
+    assert [names_of(ids) for ids in choose_splits(open_source(config.data, config.images))[:2]] == [["a", "b"], ["c"]]
     assert [line.partition(" is not there")[0].partition("data.yaml, ")[2] for line in notes_on_splits(config, "")] == [
         "train: /content/x",
         "val: ../y",
@@ -323,7 +328,7 @@ def test_a_test_split_is_not_validated_on(stated, said, tmp_path):
         "data.yaml": NAMES + "train: images/train\nval:\n" + stated.replace("val", "holdout"),
     }
     config = Config(data=str(write_tree(tmp_path, files)))
-    chosen = choose_splits(open_source(config))
+    chosen = choose_splits(open_source(config.data, config.images))
     assert names_of([*chosen.train, *chosen.val]) == ["a", "b"]
     *others, line = notes_on_splits(config, "--val-split")
     unused = ["images that are in none of train, val and test: 1, such as holdout/c"]
@@ -333,7 +338,7 @@ def test_a_test_split_is_not_validated_on(stated, said, tmp_path):
 
 def test_what_a_yaml_leaves_open_is_found_by_folders(tmp_path):
     files = {**below(), "data.yaml": NAMES + "train: images/train\n"}
-    source = open_source(Config(data=str(write_tree(tmp_path, files))))
+    source = open_source(str(write_tree(tmp_path, files)))
     assert [names_of(ids) for ids in choose_splits(source)[:2]] == [["a", "b"], ["c"]]
 
 
@@ -344,7 +349,7 @@ def test_a_line_of_a_list_without_its_image_is_counted(tmp_path):
         "train.txt": "images/a.jpg\nimages/gone.jpg\n/home/me/images/lost.jpg\nimages/b.jpg\n",
         "val.txt": "images/c.jpg\n",
     }
-    source = open_source(Config(data=str(write_tree(tmp_path, files))))
+    source = open_source(str(write_tree(tmp_path, files)))
     ids = choose_splits(source).train
     records, problems = source.records(ids, ("car", "horse"))
     assert [record.id for record in records] == ["a", "b"]
@@ -354,7 +359,7 @@ def test_a_line_of_a_list_without_its_image_is_counted(tmp_path):
 def test_labels_in_another_folder_are_taken_and_counted(tmp_path):
     files = {**labelled("images/train/{}", "labels/{}", "a", "b"), **below(), "classes.txt": TWO}
     del files["labels/train/a.txt"]
-    source = open_source(Config(data=str(write_tree(tmp_path, {**files, "labels/c.txt": LINE}))))
+    source = open_source(str(write_tree(tmp_path, {**files, "labels/c.txt": LINE})))
     records, problems = source.records(["train/a", "train/b"], ("car", "horse"))
     assert [len(record.boxes) for record in records] == [1, 1]
     assert [(problem.file, problem.kind) for problem in problems] == [
@@ -365,7 +370,7 @@ def test_labels_in_another_folder_are_taken_and_counted(tmp_path):
 
 def test_one_of_several_of_a_name_is_counted(tmp_path):
     files = {**below(), "images/train/a.png": 9, "images/train/a.webp": 9, "data.yaml": NAMES}
-    source = open_source(Config(data=str(write_tree(tmp_path, files))))
+    source = open_source(str(write_tree(tmp_path, files)))
     _, (problem,) = source.records(["train/a", "train/b"], ("car",))
     assert (problem.file, problem.kind) == ("images/train/a.jpg", "one of several of its name")
     assert problem.detail == "taken, and not images/train/a.png, images/train/a.webp"
@@ -388,7 +393,7 @@ def test_one_of_several_of_a_name_is_counted(tmp_path):
 )
 def test_labels_are_found(image, labels, tmp_path):
     root = write_tree(tmp_path, {image: 100, labels: LINE, "classes.txt": TWO})
-    source = open_source(Config(data=str(root)))
+    source = open_source(str(root))
     (name,) = source.all_ids()
     (record,), problems = source.records([name], ("car",))
     assert (record.image, len(record.boxes), problems) == (root / image, 1, [])
@@ -397,7 +402,7 @@ def test_labels_are_found(image, labels, tmp_path):
 def test_names_that_differ_are_an_error(tmp_path):
     files = {**pairs("train", "a"), "train/classes.txt": TWO, **pairs("val", "b"), "val/classes.txt": "horse\ncar\n"}
     with pytest.raises(ValueError, match=r"train/classes\.txt and .*val/classes\.txt name other classes"):
-        open_source(Config(data=str(write_tree(tmp_path, files))))
+        open_source(str(write_tree(tmp_path, files)))
 
 
 @pytest.mark.parametrize("depth", ["deeper", "a/deeper"])
@@ -405,7 +410,7 @@ def test_a_folder_further_down_is_hinted_at(depth, tmp_path):
     files = {f"{depth}/{path}": content for path, content in {**below(), "data.yaml": NAMES}.items()}
     write_tree(tmp_path, files)
     with pytest.raises(ValueError, match=rf"Did you mean --data .*/{depth}\?"):
-        open_source(Config(data=str(tmp_path)))
+        open_source(str(tmp_path))
 
 
 XML = voc_xml("car")
@@ -428,7 +433,7 @@ def test_formats_beside_each_other(files, kind, tmp_path):
     """Labels count if classes have names; `None` takes a file away."""
     tree = {**labelled("images/{}", "labels/{}", "a"), **files}
     root = write_tree(tmp_path, {path: content for path, content in tree.items() if content is not None})
-    assert isinstance(open_source(Config(data=str(root))), kind)
+    assert isinstance(open_source(str(root)), kind)
 
 
 @pytest.mark.parametrize(
@@ -447,7 +452,7 @@ def test_formats_beside_each_other(files, kind, tmp_path):
 )
 def test_what_is_missing_is_named(files, message, tmp_path):
     with pytest.raises(ValueError, match=message):
-        open_source(Config(data=str(write_tree(tmp_path, files))))
+        open_source(str(write_tree(tmp_path, files)))
 
 
 def test_images_that_no_split_has_are_told(tmp_path):
@@ -463,14 +468,14 @@ def test_a_list_may_name_labels_and_have_remarks(tmp_path):
         "train.txt": "# mine\nlabels/a.txt\nb\n#1.jpg\n",
         "val.txt": "c\n",
     }
-    assert choose_splits(open_source(Config(data=str(write_tree(tmp_path, files)))))[:2] == (("a", "b", "#1"), ("c",))
+    assert choose_splits(open_source(str(write_tree(tmp_path, files))))[:2] == (("a", "b", "#1"), ("c",))
 
 
 @pytest.mark.parametrize(("images", "labels"), [("images/@/{}", "labels/{}"), ("images/{}", "labels/@/{}")])
 def test_splits_of_one_kind_of_folder(images, labels, tmp_path):
     parts = (("train", "ab"), ("valid", "c"))
     found = [labelled(images.replace("@", split), labels.replace("@", split), *names) for split, names in parts]
-    source = open_source(Config(data=str(write_tree(tmp_path, {**found[0], **found[1], "data.yaml": NAMES}))))
+    source = open_source(str(write_tree(tmp_path, {**found[0], **found[1], "data.yaml": NAMES})))
     assert [names_of(ids) for ids in choose_splits(source)[:2]] == [["a", "b"], ["c"]]
 
 
@@ -487,13 +492,13 @@ def test_splits_of_one_kind_of_folder(images, labels, tmp_path):
 )
 def test_keys_of_the_validation_split(yaml, expected, tmp_path):
     files = {**below(val="images/v1"), "data.yaml": NAMES + "train: images/train\n" + yaml}
-    assert names_of(choose_splits(open_source(Config(data=str(write_tree(tmp_path, files))))).val) == [expected]
+    assert names_of(choose_splits(open_source(str(write_tree(tmp_path, files)))).val) == [expected]
 
 
 def test_a_split_of_several_folders_one_of_which_is_stale(tmp_path):
     files = {**below(), "data.yaml": NAMES + "train: [images/train, ../gone]\nval: images/val\n"}
     with pytest.raises(ValueError, match=r"data\.yaml, train: \.\./gone is not there"):
-        choose_splits(open_source(Config(data=str(write_tree(tmp_path, files)))))
+        choose_splits(open_source(str(write_tree(tmp_path, files))))
 
 
 def test_what_obj_data_may_hold(tmp_path):
@@ -506,7 +511,7 @@ def test_what_obj_data_may_hold(tmp_path):
         "t.txt": "obj/a.jpg\nobj/b.jpg",
         "v.txt": "obj/c.jpg",
     }
-    source = open_source(Config(data=str(write_tree(tmp_path, files))))
+    source = open_source(str(write_tree(tmp_path, files)))
     assert source.split_names() == ("train", "val")
     assert [names_of(ids) for ids in choose_splits(source)[:2]] == [["a", "b"], ["c"]]
 
@@ -517,7 +522,7 @@ def test_any_path_is_followed_or_refused(key, path, tmp_path):
     """Of those that no file system has: a fault of `path` is a remark, one of a split an error or a remark."""
     files = {**below(), "data.yaml": NAMES + f"train: images/train\n{key}: {path}\n"}
     try:
-        source = open_source(Config(data=str(write_tree(tmp_path, files))))
+        source = open_source(str(write_tree(tmp_path, files)))
         choose_splits(source)
         said = "".join(source.remarks())
     except ValueError as error:
@@ -528,7 +533,7 @@ def test_any_path_is_followed_or_refused(key, path, tmp_path):
 def test_a_list_that_is_too_large(tmp_path, monkeypatch):
     monkeypatch.setattr("jaxssd.data.formats.split_lists.MAX_LIST_BYTES", 5)
     with pytest.raises(ValueError, match=r"train\.txt has more than 5 bytes"):
-        choose_splits(open_source(Config(data=str(write_tree(tmp_path, LAYOUTS["lists of images"])))))
+        choose_splits(open_source(str(write_tree(tmp_path, LAYOUTS["lists of images"]))))
 
 
 @pytest.mark.parametrize("stated", [".", "./", "../set", "{root}", "{root}/../set"])
@@ -538,13 +543,13 @@ def test_a_path_that_is_the_folder_is_not_worth_a_word(stated, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path / "set/sub")
     for data in ("..", "../data.yaml", str(tmp_path / "set")):
         assert notes_on_splits(Config(data=data), "--val-split") == []
-        assert names_of(choose_splits(open_source(Config(data=data))).val) == ["c"]
+        assert names_of(choose_splits(open_source(data)).val) == ["c"]
 
 
 def test_labels_of_one_name_in_two_folders_are_nobodys(tmp_path):
     """Of images without labels, or of labels without an image, that have a namesake, none is guessed."""
     files = {**below(), "images/train/x.jpg": 1, "labels/one/x.txt": LINE, "labels/two/x.txt": LINE, "classes.txt": TWO}
-    source = open_source(Config(data=str(write_tree(tmp_path, files))))
+    source = open_source(str(write_tree(tmp_path, files)))
     assert [pair.labels for name, pair in source._pairs.items() if name == "train/x"] == [None]
     kinds = sorted(problem.kind for problem in source.records(source.all_ids(), ("car",))[1])
     assert kinds == ["missing", "missing", "without label file"]
@@ -552,23 +557,23 @@ def test_labels_of_one_name_in_two_folders_are_nobodys(tmp_path):
 
 def test_images_that_would_have_one_id(tmp_path):
     files = {**labelled("images/{}", "labels/{}", "a"), **labelled("set/images/{}", "set/labels/{}", "a"), "a.jpg": 1}
-    source = open_source(Config(data=str(write_tree(tmp_path, {**files, "a.txt": LINE, "classes.txt": TWO}))))
+    source = open_source(str(write_tree(tmp_path, {**files, "a.txt": LINE, "classes.txt": TWO})))
     assert source.all_ids() == ("a", "images/a", "set/a")
 
 
 def test_images_without_labels_belong_to_the_set(tmp_path):
     """Beside labelled ones wherever those lie; where those lie in folders of images, only in such folders."""
     files = {**pairs("train", "a"), "train/background.jpg": 1, "other/b.jpg": 1, "classes.txt": TWO}
-    source = open_source(Config(data=str(write_tree(tmp_path / "beside", files))))
+    source = open_source(str(write_tree(tmp_path / "beside", files)))
     assert source.all_ids() == ("other/b", "train/a", "train/background")
     files = {**labelled("images/{}", "labels/{}", "a"), "images/b.jpg": 1, "logo.jpg": 1, "classes.txt": TWO}
-    source = open_source(Config(data=str(write_tree(tmp_path / "below", files))))
+    source = open_source(str(write_tree(tmp_path / "below", files)))
     assert source.all_ids() == ("a", "b")
 
 
 def test_a_folder_of_any_name_with_images_and_labels(tmp_path):
     files = {**labelled("camera/images/{}", "camera/labels/{}", "a", "b"), "camera/labels/classes.txt": TWO}
-    assert open_source(Config(data=str(write_tree(tmp_path, files)))).all_ids() == ("camera/a", "camera/b")
+    assert open_source(str(write_tree(tmp_path, files))).all_ids() == ("camera/a", "camera/b")
 
 
 def test_a_path_of_very_many_folders_takes_no_time(tmp_path):
@@ -580,7 +585,7 @@ def test_a_path_of_very_many_folders_takes_no_time(tmp_path):
         "val.txt": "images/val/c.jpg",
         "obj.data": f"names={deep}n",
     }
-    source = open_source(Config(data=str(write_tree(tmp_path, {**files, "classes.txt": TWO}))))
+    source = open_source(str(write_tree(tmp_path, {**files, "classes.txt": TWO})))
     with pytest.raises(ValueError, match="is not a plain file name"):
         source.split_ids("train")
 
@@ -591,14 +596,14 @@ def test_labelimgs_two_formats_in_one_folder(texts, tmp_path):
     xmls = {f"{name}.{kind}": {"jpg": 1, "xml": voc_xml("car")}[kind] for name in "xyz" for kind in ("jpg", "xml")}
     root = write_tree(tmp_path, {**labelled("{}", "{}", *texts), **xmls, "classes.txt": TWO})
     with pytest.raises(ValueError, match=rf"images {len(texts)} with a \.txt .* 3 without, .* x\.jpg\. Convert"):
-        open_source(Config(data=str(root)))
+        open_source(str(root))
     (root / "x.xml").unlink()
     (root / "y.xml").write_text(voc_xml())
     (root / "z.txt").write_text(LINE)
-    assert open_source(Config(data=str(root))).all_ids() == (*texts, "x", "y", "z")
+    assert open_source(str(root)).all_ids() == (*texts, "x", "y", "z")
     for path in root.glob("*.txt"):
         path.unlink()
-    assert isinstance(open_source(Config(data=str(root))), VOCFolder)
+    assert isinstance(open_source(str(root)), VOCFolder)
 
 
 @pytest.mark.parametrize("image", ["images/train/q.jpg", "train/q.jpg", "train/images/q.jpg"])
@@ -606,7 +611,7 @@ def test_labelimgs_two_formats_in_one_folder(texts, tmp_path):
 def test_labels_of_another_split_are_not_taken(image, labels, tmp_path):
     yaml = NAMES + "train: images/train\nval: images/val\n"
     files = {**below(), image: 99, labels: "1 0.2 0.2 0.1 0.1\n", "data.yaml": yaml}
-    source = open_source(Config(data=str(write_tree(tmp_path, files))))
+    source = open_source(str(write_tree(tmp_path, files)))
     name = next(name for name, pair in source._pairs.items() if pair.image == image)
     (record,), (problem,) = source.records([name], ("car", "horse"))
     assert (len(record.boxes), problem.kind) == (0, "without label file")
@@ -617,7 +622,7 @@ def test_labels_elsewhere_belong_to_the_image_with_the_same_last_folders(tmp_pat
     files = {f"{name}.jpg": 1 for name in ("train/0", "train/1", "val/0", "val/2")}
     files |= {f"labels/{name}.txt": LINE for name in ("train/0", "train/1", "val/0", "train/2")}
     files |= {**pairs("train", "x"), "classes.txt": TWO}
-    source = open_source(Config(data=str(write_tree(tmp_path, files))))
+    source = open_source(str(write_tree(tmp_path, files)))
     taken = {name: pair.labels for name, pair in source._pairs.items() if pair.elsewhere}
     assert taken == {name: f"labels/{name}.txt" for name in ("train/0", "train/1", "val/0")}
     assert source._pairs["val/2"].labels is None

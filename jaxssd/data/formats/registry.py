@@ -1,16 +1,10 @@
-"""From a run's `data` setting to data sets: generated Shapes, or whatever format lies there."""
+"""Find out which format a data set on disk has, and open it. Only the readers that may be needed are imported."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from jaxssd.config import Config
-from jaxssd.data import shapes
-from jaxssd.data.cache import default_cache_dir
-from jaxssd.data.class_filter import require_classes
-from jaxssd.data.dataset import Dataset
+from jaxssd.data.formats.base import Source
 from jaxssd.data.formats.coco.file import COCOJson, default_images_folder
 from jaxssd.data.formats.coco.folder import COCOFile, find_coco_files, may_be_coco, open_coco_folder
 from jaxssd.data.formats.coco.listing import json_stem
@@ -22,10 +16,9 @@ from jaxssd.data.formats.voc.files import looks_like_voc, role_folders
 from jaxssd.data.formats.voc.folder import VOCFolder
 from jaxssd.data.formats.yolo.files import NAMES_FILES, looks_like_yolo, may_be_yolo
 from jaxssd.data.formats.yolo.folder import YOLOFolder
-from jaxssd.data.read import read
-from jaxssd.data.source import ChosenSplits, Source, choose_splits
 
-SHAPES_IMAGES = {"train": 6000, "val": 400, "test": 400}
+DOWNLOADED = tuple(tfds.NAMES)
+"""Names of data sets that TensorFlow Datasets downloads."""
 
 _TABLES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 """Endings of files that hold annotations of other tools."""
@@ -37,108 +30,13 @@ _DESCRIPTIONS = (".yaml", ".yml", ".names", ".data")
 
 _FEW = 50  # folders that are looked into for a hint
 
-NAMES = ("shapes", *tfds.NAMES)
-"""What `data` can be besides a path; a folder of such a name is `./shapes`."""
 
-
-def with_classes(config: Config, splits: Iterable[str] = ("train", "val")) -> Config:
-    """Fill in the classes that the user left to be found, or check those that were given.
+def open_source(data: str, images: str | None = None) -> Source:
+    """Open a data set on disk, whatever its format.
 
     Args:
-        config: as the user gave it.
-        splits: in whose annotations to look.
-
-    Returns:
-        The configuration; the same one if it has classes.
-
-    Raises:
-        ValueError, FileNotFoundError: if the data has not all classes that were given, or what the reader has against
-            the folder.
-    """
-    if config.data == "shapes":
-        if config.classes not in ((), shapes.CLASS_NAMES) or config.train_split or config.val_split:
-            raise ValueError(
-                "shapes has classes and splits of its own: --classes, --train-split and --val-split need --data"
-            )
-        return replace(config, classes=shapes.CLASS_NAMES)
-    source = open_source(config)
-    ids = [name for split in splits for name in _split_ids(source, config, split)]
-    known = source.class_names(ids)
-    if config.classes:
-        require_classes(config.classes, known, source.path)
-        return config
-    return replace(config, classes=known)
-
-
-def load_split(config: Config, split: str) -> Dataset:
-    """Read one split.
-
-    Args:
-        config: with its classes filled in.
-        split: `train` and `val` are those the run trains and validates on; `all` is every annotated image; any other
-            name is a split that the data set itself has, or `test` of Shapes.
-
-    Returns:
-        The data set, images of the run's size.
-
-    Raises:
-        ValueError, FileNotFoundError: if there is no such split, or what the reader has against the folder.
-    """
-    if config.data == "shapes":
-        if split not in SHAPES_IMAGES:
-            raise ValueError(f"shapes has no split {split!r}: there are {', '.join(SHAPES_IMAGES)}")
-        seed = list(SHAPES_IMAGES).index(split)  # each split its own, so that no picture is in two
-        return shapes.make_shapes(SHAPES_IMAGES[split], image_size=config.image_size, seed=seed)
-    source = open_source(config)
-    return read(
-        source,
-        _split_ids(source, config, split),
-        image_size=config.image_size,
-        class_names=config.classes,
-        aspect=config.aspect,
-        exif=config.exif,
-        max_objects=config.max_objects,
-        cache_dir=default_cache_dir(),
-    )
-
-
-def default_split(config: Config) -> str:
-    """What to score of data that the run was not trained on: its `val`, or all of it."""
-    return "val" if config.data == "shapes" or "val" in open_source(config).split_names() else "all"
-
-
-def notes_on_splits(config: Config, option: str, *, split: str = "train") -> list[str]:
-    """Lines for the beginning of a run: what is held out at random and why, and what else its splits are made from.
-
-    Args:
-        config: of a run.
-        option: by which one would name a split.
-        split: the one that is read; `train` and `val` depend on each other.
-
-    Returns:
-        No line for a data set whose splits are stated and taken as they are.
-    """
-    if config.data in NAMES and config.data not in tfds.NAMES:
-        return []
-    source = open_source(config)
-    if split not in ("train", "val", "all"):
-        source.split_ids(split)  # what is to be read anyway may have a remark
-    notes = [
-        *_passed_over(Path(config.data), source),
-        *source.remarks(),
-        *(_chosen(source, config).notes if split in ("train", "val") else ()),
-    ]
-    if notes and config.val_split is None and (others := source.other_splits()) and "val" not in source.split_names():
-        named = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-        notes[-1] += f"; beside it lie {named}: {option} NAME takes one of them"
-    return notes
-
-
-def open_source(config: Config) -> Source:
-    """The data set on disk that `config.data` names, whatever its format.
-
-    Args:
-        config: its `data` is not `shapes`.
+        data: a folder, a COCO or data.yaml file, or one of `DOWNLOADED`.
+        images: folder of the images of a COCO file.
 
     Returns:
         The source.
@@ -146,19 +44,18 @@ def open_source(config: Config) -> Source:
     Raises:
         FileNotFoundError, ValueError: if there is none, or it is of no known format.
     """
-    path = Path(config.data)
+    path = Path(data)
     is_json = json_stem(path.name) is not None and not path.is_dir()
-    if config.images is not None and not is_json and not find_coco_files(path):
-        raise ValueError(f"--images {config.images} goes with a COCO file: --data {config.data} is no .json")
-    if config.data in tfds.NAMES:
-        return tfds.TFDSVoc(config.data)
+    if images is not None and not is_json and not find_coco_files(path):
+        raise ValueError(f"--images {images} goes with a COCO file: --data {data} is no .json")
+    if data in tfds.NAMES:
+        return tfds.TFDSVoc(data)
     if is_json:
-        images = Path(config.images) if config.images else default_images_folder(path)
-        return _open_json(path, images, _stamp(path))
+        return _open_json(path, Path(images) if images else default_images_folder(path), _stamp(path))
     if path.suffix.lower() in (".yaml", ".yml", ".data") and path.is_file():
         return YOLOFolder(path.parent, path)
-    if re.fullmatch(r"voc/\d+", config.data) and not path.exists():
-        raise ValueError(f"there is no --data {config.data}: TensorFlow Datasets has {' and '.join(tfds.NAMES)}")
+    if re.fullmatch(r"voc/\d+", data) and not path.exists():
+        raise ValueError(f"there is no --data {data}: TensorFlow Datasets has {' and '.join(tfds.NAMES)}")
     if path.suffix.lower() in _TABLES and (foreign := _foreign_file(path)):
         raise ValueError(foreign)
     if path.is_file():
@@ -167,7 +64,7 @@ def open_source(config: Config) -> Source:
         return YOLOFolder(path)
     if not _has_xml_annotations(path) and (coco_files := find_coco_files(path)):
         stamps = tuple((file.path, *_stamp(file.path)) for file in coco_files)
-        return _open_folder(path, coco_files, Path(config.images) if config.images else None, stamps)
+        return _open_folder(path, coco_files, Path(images) if images else None, stamps)
     is_voc = all(role_folders(path)) or looks_like_voc(path)
     if not (is_voc and _has_xml(path)) and (foreign := _foreign_file(path)):
         raise ValueError(foreign)
@@ -183,8 +80,9 @@ def open_source(config: Config) -> Source:
     return VOCFolder(path)
 
 
-def _passed_over(path: Path, source: Source) -> list[str]:
-    """A line about annotations of another format that lie beside those that are read."""
+def passed_over(data: str, source: Source) -> list[str]:
+    """A line for the log about annotations of another format that lie beside those that are read."""
+    path = Path(data)
     if isinstance(source, VOCFolder) and (files := find_coco_files(path)):
         return [f"XML is read, and not {files[0].path.relative_to(path)} beside it: --data {files[0].path} takes that"]
     if isinstance(source, COCOSource) and path.is_dir() and looks_like_yolo(path):
@@ -272,18 +170,3 @@ def _has_xml(folder: Path) -> bool:
 def _json_files(folder: Path) -> list[Path]:
     """In the folder itself or in those in it."""
     return sorted([*folder.glob("*.json"), *folder.glob("*/*.json")])
-
-
-def _split_ids(source: Source, config: Config, split: str) -> tuple[str, ...]:
-    if split == "all":
-        return source.all_ids()
-    if split not in ("train", "val"):
-        return source.split_ids(split)
-    chosen = _chosen(source, config)
-    return chosen.train if split == "train" else chosen.val
-
-
-def _chosen(source: Source, config: Config) -> ChosenSplits:
-    return choose_splits(
-        source, train_split=config.train_split, val_split=config.val_split, val_fraction=config.val_fraction
-    )

@@ -14,11 +14,12 @@ from PIL import Image
 from jaxssd.config import Config
 from jaxssd.data.class_filter import notes_on_classes
 from jaxssd.data.formats.coco.file import COCOJson
+from jaxssd.data.formats.registry import open_source
 from jaxssd.data.formats.tfds.source import TFDSVoc
 from jaxssd.data.formats.voc.folder import VOCFolder
 from jaxssd.data.formats.yolo.folder import YOLOFolder
+from jaxssd.data.load import default_split, load_split, notes_on_splits, with_classes
 from jaxssd.data.shapes import CLASS_NAMES
-from jaxssd.data.sources import default_split, load_split, notes_on_splits, open_source, with_classes
 
 
 @pytest.fixture
@@ -116,43 +117,43 @@ def test_shapes_has_classes_and_splits_of_its_own():
 
 def test_the_format_is_recognised(folder, tmp_path, monkeypatch):
     """By the name, by the ending, by what lies in the folder."""
-    assert open_source(Config(data=str(folder))) == VOCFolder(folder)
+    assert open_source(str(folder)) == VOCFolder(folder)
     yolo = tmp_path / "yolo"
     for name in ("images/train", "labels/train"):
         (yolo / name).mkdir(parents=True)
     Image.new("RGB", (4, 4)).save(yolo / "images/train/a.png")
     (yolo / "labels/train/a.txt").write_text("0 0.5 0.5 1 1\n")
     (yolo / "classes.txt").write_text("cat\n")
-    assert open_source(Config(data=str(yolo))) == YOLOFolder(yolo)
+    assert open_source(str(yolo)) == YOLOFolder(yolo)
     file = tmp_path / "Instances.JSON"
     file.write_text("{}")
-    assert open_source(Config(data=str(file))) == COCOJson(file, tmp_path)
-    assert open_source(Config(data=str(file), images=str(yolo))) == COCOJson(file, yolo)
+    assert open_source(str(file)) == COCOJson(file, tmp_path)
+    assert open_source(str(file), str(yolo)) == COCOJson(file, yolo)
     (tmp_path / "voc/2007").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert open_source(Config(data="voc/2007")) == TFDSVoc("voc/2007")
+    assert open_source("voc/2007") == TFDSVoc("voc/2007")
     with pytest.raises(ValueError, match="not in PASCAL VOC layout"):
-        open_source(Config(data="./voc/2007"))
+        open_source("./voc/2007")
 
 
 def test_what_is_not_there_or_does_not_go_together_is_told(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
-        open_source(Config(data=str(tmp_path / "nowhere")))
+        open_source(str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match=r"gone\.json is not a file"):
-        open_source(Config(data=str(tmp_path / "gone.json")))
+        open_source(str(tmp_path / "gone.json"))
     with pytest.raises(ValueError, match=r"no --data voc/2009: .* voc/2007 and voc/2012"):
-        open_source(Config(data="voc/2009"))
+        open_source("voc/2009")
     (tmp_path / "coco/annotations").mkdir(parents=True)
     with pytest.raises(ValueError, match="but annotations/"):
-        open_source(Config(data=str(tmp_path / "coco")))
+        open_source(str(tmp_path / "coco"))
     (tmp_path / "coco/annotations/train.json").write_text('{"meta": {}, "images": [], "annotations": []}')
     with pytest.raises(ValueError, match=r"COCO data set\? Name the file, --data .*annotations/train\.json"):
-        open_source(Config(data=str(tmp_path / "coco")))
+        open_source(str(tmp_path / "coco"))
     (tmp_path / "coco/data.yaml").write_text("")
     with pytest.raises(ValueError, match=r"data\.yaml is not a mapping with the key names"):
-        open_source(Config(data=str(tmp_path / "coco/data.yaml")))
+        open_source(str(tmp_path / "coco/data.yaml"))
     with pytest.raises(ValueError, match=r"--images .* goes with a COCO file"):
-        open_source(Config(data=str(folder), images=str(folder)))
+        open_source(str(folder), str(folder))
 
 
 def test_files_beside_a_coco_file_are_told_of(folder, tmp_path):

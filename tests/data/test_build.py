@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxssd.data.build import build_dataset, decode_records
+from jaxssd.data.formats.base import Record
 from jaxssd.data.formats.voc.folder import VOCFolder
-from jaxssd.data.read import read
-from jaxssd.data.records import read_records
-from jaxssd.data.source import Record
 from tests.data.trees import voc_xml, write_tree
 
 HEIGHT, WIDTH = 20, 40
@@ -29,7 +28,7 @@ def record(path, *boxes, labels=None, **fields):
 
 
 def load(*records, exif="auto", aspect="squash"):
-    return read_records(
+    return decode_records(
         records[0].image.parent,
         records,
         (),
@@ -200,7 +199,7 @@ def test_every_split_is_turned_as_all_of_them_show(tmp_path, train, val, turned,
             files[f"Annotations/{name}.xml"] = voc_xml(("cat", *boxes[kind]), size=None)
             picture(tmp_path / f"JPEGImages/{name}.jpg", orientation=6)
     source = VOCFolder(write_tree(tmp_path, files))
-    dataset = read(source, source.split_ids(asked), image_size=8, class_names=("cat",), progress=False)
+    dataset = build_dataset(source, source.split_ids(asked), image_size=8, class_names=("cat",), progress=False)
     assert dataset.sizes.tolist() == [list(SHOWN if turn else STORED) for turn in turned[asked]]
 
 

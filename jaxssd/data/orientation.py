@@ -1,0 +1,78 @@
+"""EXIF orientation: which picture the boxes of a data set were drawn on, the stored one or the one that is shown."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxssd.data.formats.base import Record
+from jaxssd.data.images import Decoded, Drawn, Fit, UnreadableImage, Upright, decode_all, find_fit, inspect_all
+from jaxssd.data.placement import Aspect
+
+Exif = Literal["auto", "apply", "ignore"]
+
+
+def upright_of(record: Record, exif: Exif) -> Upright:
+    """Whether the orientation is applied, or what shows it."""
+    if exif != "auto":
+        return exif == "apply"
+    if record.upright:
+        return True
+    pixels = None if record.normalised or not len(record.boxes) else record.boxes[:, 2:].max(axis=0).tolist()
+    return Drawn(record.stated_size, None if pixels is None else (pixels[0], pixels[1]))
+
+
+def turn_undecided(
+    records: Sequence[Record],
+    others: Callable[[], Sequence[Record]],
+    images: UInt8[np.ndarray, "..."],
+    decoded: list[Decoded | UnreadableImage],
+    aspect: Aspect,
+    exif: Exif,
+) -> None:
+    """Turn the images whose boxes fit both pictures as well, where all others of the data set were drawn turned."""
+    upright = [upright_of(record, exif) for record in records]
+    own = _fits_of_boxes(upright, decoded)
+    if "either" not in own or "stored" in own:
+        return
+    known = others()  # looked for only now, since few data sets have such images
+    other_upright = [upright_of(record, exif) for record in known]
+    found = inspect_all([record.image for record in known], other_upright)
+    fits = _fits([*upright, *other_upright], [*decoded, *found])
+    if "shown" not in fits or "stored" in fits:
+        return
+    for row in (row for row, _ in enumerate(records) if fits[row] == "either"):
+        out = images[row : row + 1]
+        (image,) = decode_all([records[row].image], out, aspect=aspect, upright=[True], workers=1, progress=False)
+        decoded[row] = image._replace(fit="either", turned=True) if isinstance(image, Decoded) else image
+
+
+def _fits(upright: Sequence[Upright], decoded: Sequence[Decoded | UnreadableImage]) -> list[Fit | None]:
+    """The picture that each image's annotation fits, None of those that EXIF does not turn.
+
+    Where boxes show that the tool states the stored size and draws on the other picture, stated sizes show nothing.
+    """
+    misleading = any(
+        isinstance(drawn, Drawn)
+        and isinstance(image, Decoded)
+        and image.fit == "shown"
+        and drawn.stated_size == image.size[::-1] != image.size
+        for drawn, image in zip(upright, decoded, strict=True)
+    )
+    if misleading:
+        return _fits_of_boxes(upright, decoded)
+    return [image.fit if isinstance(image, Decoded) else None for image in decoded]
+
+
+def _fits_of_boxes(upright: Sequence[Upright], decoded: Sequence[Decoded | UnreadableImage]) -> list[Fit | None]:
+    """The picture that each image's annotation fits, where it states the stored size by its boxes alone."""
+
+    def fit(drawn: Upright, image: Decoded | UnreadableImage) -> Fit | None:
+        if isinstance(image, UnreadableImage):
+            return None
+        if image.fit == "stored" and isinstance(drawn, Drawn):
+            return find_fit(image.size, drawn._replace(stated_size=None))
+        return image.fit
+
+    return [fit(drawn, image) for drawn, image in zip(upright, decoded, strict=True)]
