@@ -86,13 +86,12 @@ def score(command: Command) -> None:
     from jaxssd.data.export import export
     from jaxssd.data.placement import in_image
     from jaxssd.metrics import coco_available
-    from jaxssd.tasks import DetectionTask
     from jaxssd.training import RunFolder, draw_scores, evaluate, make_validate, restore, write_scores
     from jaxssd.training.distribution import data_mesh, is_main_process
 
     run = RunFolder(command.run)
     config, task, variables = restore(run, command.checkpoint, data_mesh())
-    if command.export and not isinstance(task, DetectionTask):
+    if command.export and not task.gives_detections:
         sys.exit(f"evaluate.py: --export needs a run with detections; the task of {run} is {config.task}")
     config, split, dataset = load(command, config, run)
     result = evaluate(
@@ -105,7 +104,7 @@ def score(command: Command) -> None:
         progress=is_main_process(),
     )
     print(f"\n{result.scores.table()}\n")
-    if isinstance(task, DetectionTask) and not coco_available():
+    if task.gives_detections and not coco_available():
         print('COCO\'s average precision as well: pip install -e ".[coco]"\n')
 
     if not is_main_process():
@@ -117,21 +116,20 @@ def score(command: Command) -> None:
     write_scores(folder, result, name, about)
     print(f"numbers  {folder}/scores-{name}.json")
     if command.export:  # before the figures, which take their time
-        export(folder / f"detections-{name}", config, dataset, in_image(result.answers, dataset.placements), split)
+        export(folder / f"detections-{name}", config, dataset, in_image(result.results, dataset.placements), split)
     draw_scores(folder, task, dataset, result, name)
     print(f"figures  {folder / 'figures'}/{name}-*.png")
 
 
 def explain(command: Command) -> None:
     """Draw the ideas of the lesson."""
-    from jaxssd.tasks import DetectionTask
     from jaxssd.tools.explain import idea_figures
     from jaxssd.training import RunFolder, restore
-    from jaxssd.viz import save
+    from jaxssd.viz.style import save
 
     run = RunFolder(command.run)
     config, task, variables = restore(run, command.checkpoint)
-    if not isinstance(task, DetectionTask):
+    if not task.has_anchors:
         sys.exit(f"evaluate.py: --explain needs a run with anchors; the task of {run} is {config.task}")
     config, _, dataset = load(command, config, run)
     folder = (command.out or run.path / "figures") / "ideas"
@@ -189,15 +187,15 @@ def detect_images(command: Command) -> None:
         except UnreadableImage as error:
             failures.append(f"{file}: {error}")
             continue
-        answers = map_batches(predict, variables, image[None], batch_size=1)
+        results = map_batches(predict, variables, image[None], batch_size=1)
         placement = place_images(np.array(photograph.shape[:2]), config.image_size, config.aspect)
-        answer = in_image(jax.tree.map(lambda array: array[0], answers), placement)
+        result = in_image(jax.tree.map(lambda array: array[0], results), placement)
         if folder is None:
             folder = new_folder(run.path / f"images-{datetime.now():%Y%m%d-%H%M%S}")
         picture = folder / f"{len(rows):04d}-{file.stem}.png"  # numbered: files of two folders may share a name
         threshold = task.shown_from if command.threshold is None else command.threshold
         folder.mkdir(parents=True, exist_ok=True)
-        rows.append(report_photograph(picture, file, photograph, task, answer, threshold))
+        rows.append(report_photograph(picture, file, photograph, task, result, threshold))
     if folder is not None and rows:
         write_json(folder / "detections.json", rows)
         print(

@@ -27,7 +27,7 @@ from jaxssd import Detections
 from jaxssd.metrics import coco_scores, voc_scores
 from jaxssd.metrics.coco_records import coco_instances, coco_results
 from jaxssd.presets import PRESETS
-from jaxssd.tasks import make_task
+from jaxssd.tasks.task import make_task
 from jaxssd.training import make_predict
 from jaxssd.training.backbone import first_variables
 

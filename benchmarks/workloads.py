@@ -20,7 +20,7 @@ from jaxssd.data.dataset import Examples
 from jaxssd.data.load import with_classes
 from jaxssd.data.shapes import make_shapes
 from jaxssd.presets import PRESETS
-from jaxssd.tasks import Task, make_task
+from jaxssd.tasks.task import Task, make_task
 from jaxssd.training import make_predict
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.epochs import CHUNK_STEPS, CPU_CALL_STEPS

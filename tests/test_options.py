@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import importlib.util
 import json
+import math
 import sys
 from contextlib import nullcontext
 from dataclasses import fields, replace
@@ -24,7 +25,7 @@ from jaxssd.data import export, load
 from jaxssd.data.shapes import make_shapes
 from jaxssd.ops import bce_loss, decode_offsets, encode_offsets, make_anchors, ssd300_anchors
 from jaxssd.presets import PRESETS
-from jaxssd.tasks import make_task
+from jaxssd.tasks.task import make_task
 from jaxssd.tools import explain
 from jaxssd.training import RunFolder, backbone, epochs, loop, phases
 from jaxssd.training.loader import is_streamed
@@ -190,7 +191,7 @@ ROWS = {
     "head_width": Row(12, head("width"), 12),
     "input_dropout": Row(0.3, head("input_dropout"), 0.3),
     "dropout": Row(0.3, head("dropout"), 0.3),
-    "class_bias": Row(-2.0, head("class_bias"), -2.0),
+    "class_bias": Row(-2.0, head("prior_probability"), 1 / (1 + math.exp(2.0))),
     "precision": Row("bfloat16", network("dtype"), jnp.bfloat16),
     "class_loss": Row("bce", loss("class_loss"), bce_loss),
     "alpha": Row(0.5, class_loss("alpha"), 0.5),
@@ -364,12 +365,12 @@ def evaluate_asks(monkeypatch, tmp_path):
         def draw(folder, task, dataset, result, name):
             assert (folder, name) == (seen["folder"], seen["name"])
 
-        def photograph(picture, file, photograph, task, answer, threshold):
+        def photograph(picture, file, photograph, task, result, threshold):
             seen.update(picture=picture, threshold=threshold)
             return {"detections": []}
 
         scores = SimpleNamespace(table=lambda: "")
-        found = SimpleNamespace(scores=scores, answers=SimpleNamespace())
+        found = SimpleNamespace(scores=scores, results=SimpleNamespace())
         monkeypatch.setattr(training, "restore", restore)
         monkeypatch.setattr(training, "signals_watched", lambda *_: nullcontext())
         monkeypatch.setattr(
@@ -387,7 +388,7 @@ def evaluate_asks(monkeypatch, tmp_path):
         monkeypatch.setattr(RunFolder, "require_same_data", lambda _, prints: seen.update(compared=prints))
         monkeypatch.setattr(export, "export", lambda folder, *_: seen.update(export=folder))
         monkeypatch.setattr(jax.tree, "map", lambda function, tree, *_: tree)
-        monkeypatch.setattr(importlib.import_module("jaxssd.data.placement"), "in_image", lambda answers, _: answers)
+        monkeypatch.setattr(importlib.import_module("jaxssd.data.placement"), "in_image", lambda results, _: results)
         monkeypatch.setattr(explain, "idea_figures", lambda *_: seen["drawn"].append("ideas") or [])
         command.main([str(tmp_path / "run"), *map(str, arguments)])
         monkeypatch.undo()

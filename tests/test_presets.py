@@ -9,7 +9,7 @@ import pytest
 
 from jaxssd.config import Phase
 from jaxssd.presets import PRESETS, with_phases
-from jaxssd.tasks import make_task
+from jaxssd.tasks.task import make_task
 
 STAGES = ("largest_box", "largest_object", "multilabel", "anchors16", "anchors189", "focal")
 CLASSES = tuple(f"class {number}" for number in range(20))

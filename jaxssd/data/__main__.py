@@ -22,9 +22,11 @@ from jaxssd import viz
 from jaxssd.atomic import write_text
 from jaxssd.config import Config
 from jaxssd.data.load import load_split, notes_on_splits, with_classes
-from jaxssd.models import BACKBONES, pyramid_grids
+from jaxssd.models import BACKBONES, HEADS
+from jaxssd.models.heads import pyramid_grids
 from jaxssd.presets import PRESETS
-from jaxssd.tasks import make_task
+from jaxssd.tasks import TASKS
+from jaxssd.tasks.task import make_task
 from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise
 from jaxssd.tools.inspection.inspection import cover, inspect
 from jaxssd.tools.inspection.record import inspection_record
@@ -130,7 +132,9 @@ def configure(command: Command) -> Config:
         ValueError: if there is no such preset, or it has no anchors; or for a value out of range.
     """
     with_anchors = [
-        name for name, preset in PRESETS.items() if preset().task == "detection" and preset().head == "pyramid"
+        name
+        for name, preset in PRESETS.items()
+        if TASKS[preset().task].has_anchors and not HEADS[preset().head].fixed_anchors
     ]
     if command.preset not in with_anchors:
         why = "has no anchors to choose" if command.preset in PRESETS else "does not exist"

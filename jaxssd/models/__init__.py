@@ -1,36 +1,34 @@
-"""Flax Linen modules: backbones, heads, and the detector they make."""
+"""Networks: backbones and detection heads by name, to be joined by `jaxssd.models.detector`.
 
-from jaxssd.models.dense_heads import BoxHead, LabelHead, ObjectHead, ObjectPredictions
-from jaxssd.models.detector import IMAGENET_MEAN, IMAGENET_STD, Detector, HeadName, make_detector, normalize_images
-from jaxssd.models.fast_layers import FastLayer
-from jaxssd.models.heads import OutConv, Predictions, PyramidHead, SSDHead, SSDMultiHead, StdConv, pyramid_grids
-from jaxssd.models.pretrained import load_pretrained
-from jaxssd.models.resnet import BACKBONES, BasicBlock, Bottleneck, ResNet
-from jaxssd.models.ssd300_head import SSD300Head
+Listing the names imports no Flax; a part is imported when it is first used.
+"""
 
-__all__ = [
-    "BACKBONES",
-    "IMAGENET_MEAN",
-    "IMAGENET_STD",
-    "BasicBlock",
-    "Bottleneck",
-    "BoxHead",
-    "Detector",
-    "FastLayer",
-    "HeadName",
-    "LabelHead",
-    "ObjectHead",
-    "ObjectPredictions",
-    "OutConv",
-    "Predictions",
-    "PyramidHead",
-    "ResNet",
-    "SSD300Head",
-    "SSDHead",
-    "SSDMultiHead",
-    "StdConv",
-    "load_pretrained",
-    "make_detector",
-    "normalize_images",
-    "pyramid_grids",
-]
+from typing import Any
+
+from jaxssd.registry import Registry
+
+BACKBONES: Registry[Any] = Registry(
+    "backbone",
+    {
+        "resnet_tiny": "jaxssd.models.resnet:resnet_tiny",
+        "resnet_small": "jaxssd.models.resnet:resnet_small",
+        "resnet18": "jaxssd.models.resnet:resnet18",
+        "resnet34": "jaxssd.models.resnet:resnet34",
+        "resnet34_ssd300": "jaxssd.models.resnet:resnet34_ssd300",
+        "resnet50": "jaxssd.models.resnet:resnet50",
+    },
+)
+"""Values of `--backbone`: constructors of a module that turns images `[B, S, S, 3]` into a feature map `[B, h, h, c]`.
+
+A backbone takes `dtype`, `fast_layers` and `remat`; its `__call__` takes `train` and `frozen_stages`; and it has
+`output_stride` and `stage_sizes`, as `ResNet`.
+"""
+
+HEADS: Registry[Any] = Registry(
+    "head",
+    {
+        "pyramid": "jaxssd.models.heads:PyramidHead",
+        "ssd300": "jaxssd.models.ssd300_head:SSD300Head",
+    },
+)
+"""Values of `--head`: modules that turn a feature map into `Predictions` for every anchor, as `AnchorHead`."""

@@ -1,34 +1,30 @@
-"""The network: a backbone, and a head on its last feature map."""
+"""Detector: a backbone, and a head on its last feature map."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
 
+from jaxssd.models import BACKBONES, HEADS
 from jaxssd.models.fast_layers import FastLayer
-from jaxssd.models.heads import SSDMultiHead
-from jaxssd.models.resnet import BACKBONES, ResNet
-from jaxssd.models.ssd300_head import SSD300Head
 from jaxssd.ops.arrays import ArrayLike, as_float, check_shapes
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-HeadName = Literal["pyramid", "ssd300"]
-
 
 class Detector(nn.Module):
-    """Images to whatever the head predicts.
+    """Predict from images, with a backbone and a head.
 
     Attributes:
-        backbone: images to a feature map.
-        head: a feature map to predictions, such as a `PyramidHead`.
+        backbone: module from images to a feature map, such as a `ResNet`.
+        head: module from a feature map to predictions, such as a `PyramidHead`.
     """
 
-    backbone: ResNet
+    backbone: Any
     head: nn.Module
 
     def __call__(self, images: Float[ArrayLike, "B S S 3"], *, train: bool, frozen_stages: int = 0) -> Any:
@@ -41,7 +37,7 @@ class Detector(nn.Module):
             frozen_stages: leading stages of the backbone that stay as in evaluation while the rest trains.
 
         Returns:
-            What the head returns: of a `PyramidHead`, `Predictions` in the order of `make_anchors`.
+            The head's predictions: `Predictions` in the order of `make_anchors` from a `PyramidHead`.
 
         Raises:
             ValueError: if the images are not square, or if the head cannot work with features of their size.
@@ -57,40 +53,31 @@ def make_detector(
     *,
     num_classes: int,
     backbone: str = "resnet34",
-    head: HeadName = "pyramid",
-    grids: Sequence[int] = (4, 2, 1),
-    boxes_per_cell: int = 9,
-    head_width: int = 256,
-    class_bias: float = -4.0,
-    input_dropout: float = 0.4,
-    dropout: float = 0.4,
+    head: str = "pyramid",
     dtype: DTypeLike = jnp.float32,
     fast_layers: Sequence[FastLayer] = (),
     remat: bool = False,
+    **head_settings: Any,
 ) -> Detector:
-    """Build a detector from plain values, such as those of a checkpoint; the defaults are the lesson's multibox model.
+    """Build a detector from plain values; the defaults are the lesson's multibox model.
 
     Args:
         num_classes: C, without background.
         backbone: a name in `BACKBONES`.
-        head: `"pyramid"` is the lesson's, with any grids; `"ssd300"` has the layers of SSD300 for `ssd300_anchors`, and
-            works with the backbone `resnet34_ssd300` and images of 297 to 304 pixels.
-        grids: of the pyramid: side of each grid of anchors, largest first. See `pyramid_grids` for what an image size
-            offers. This and what else is said to be of the pyramid has no effect on SSD300, whose layers are fixed.
-        boxes_per_cell: of the pyramid: anchors a cell.
-        head_width: of the pyramid: channels of its convolutions.
-        class_bias: first value of the class logits.
-        input_dropout: of the pyramid: share of the backbone's features dropped while training.
-        dropout: of the pyramid: the same after every convolution.
+        head: a name in `HEADS`. `"pyramid"` is the lesson's, with any grids; `"ssd300"` has the layers of SSD300 for
+            `ssd300_anchors`, and works with the backbone `resnet34_ssd300` and images of 297 to 304 pixels.
         dtype: dtype of the computation; parameters, statistics and predictions are float32.
         fast_layers: layers that are computed in another, faster form with the same variables; see `FastLayer`.
-        remat: compute the backbone's activations again in the backward pass rather than keep them.
+        remat: if True, compute the backbone's activations again in the backward pass rather than keep them.
+        head_settings: other fields of the head, such as `grids` of a `PyramidHead`; see `pyramid_grids` for those that
+            an image size offers.
 
     Returns:
         A `Detector`, without parameters: `init` it.
 
     Raises:
-        ValueError: if there is no such backbone, head or reformulation.
+        ValueError: if there is no such backbone, head or fast layer.
+        TypeError: if the head has no such field.
 
     Example:
         >>> import jax
@@ -101,27 +88,13 @@ def make_detector(
         >>> predictions.class_logits.shape, predictions.box_activations.shape
         ((1, 189, 20), (1, 189, 4))
     """
-    if backbone not in BACKBONES:
-        raise ValueError(f"make_detector: no backbone {backbone!r}; there are {', '.join(BACKBONES)}")
-    if head not in get_args(HeadName):
-        raise ValueError(f"make_detector: no head {head!r}; there are {', '.join(get_args(HeadName))}")
     if unknown := set(fast_layers) - set(get_args(FastLayer)):
         known = ", ".join(get_args(FastLayer))
-        raise ValueError(f"make_detector: `fast_layers` has {', '.join(sorted(unknown))}; there are {known}")
-    pyramid = SSDMultiHead(
-        num_classes=num_classes,
-        grids=tuple(grids),
-        boxes_per_cell=boxes_per_cell,
-        class_bias=class_bias,
-        input_dropout=input_dropout,
-        dropout=dropout,
-        width=head_width,
-        dtype=dtype,
-        fast_layers=tuple(fast_layers),
+        raise ValueError(f"make_detector: `fast_layers` has {', '.join(sorted(unknown))}; choose from {known}")
+    common = {"dtype": dtype, "fast_layers": tuple(fast_layers)}
+    return Detector(
+        BACKBONES[backbone](remat=remat, **common), HEADS[head](num_classes=num_classes, **common, **head_settings)
     )
-    ssd300 = SSD300Head(num_classes, class_bias, dtype, tuple(fast_layers))
-    network = BACKBONES[backbone](dtype=dtype, fast_layers=tuple(fast_layers), remat=remat)
-    return Detector(network, pyramid if head == "pyramid" else ssd300)
 
 
 def normalize_images(

@@ -1,10 +1,12 @@
-"""The SSD head: from a backbone's feature map to class logits and box activations, one row an anchor.
+"""SSD heads: from a backbone's feature map to class logits and box activations, one row an anchor.
 
-After the lesson's `SSD_Head` and `SSD_MultiHead`, with any grids and any number of boxes a cell.
+`PyramidHead` follows the lesson's `SSD_Head` and `SSD_MultiHead`, with any grids and any number of boxes a cell.
 """
 
+import math
+from abc import abstractmethod
 from functools import partial
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -12,23 +14,27 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxssd.config import Config
 from jaxssd.models.conv_float32 import conv_to_float32
 from jaxssd.models.fast_layers import FastLayer
 from jaxssd.models.norm import batch_norm
+from jaxssd.ops import Anchors, make_anchors
 from jaxssd.ops.arrays import ArrayLike, check_shapes
+
+PRIOR_PROBABILITY = 1 / (1 + math.exp(4.0))  # a class bias of -4, as in the lesson
 
 _Conv3x3 = partial(
     nn.Conv,
     kernel_size=(3, 3),
     padding=1,
     # The lesson keeps PyTorch's default, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), and so do we: He's has six times the
-    # variance and would drown the prior that `class_bias` sets. Biases start at 0, where the lesson's are |b| < 0.021.
+    # variance and would drown the prior probability. Other biases start at 0, where the lesson's are |b| < 0.021.
     kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
 )
 
 
 class Predictions(NamedTuple):
-    """What the network says about each anchor, in the order of `make_anchors`."""
+    """Predictions for every anchor, in the order of the anchors."""
 
     class_logits: Float[Array, "B A C"]
     box_activations: Float[Array, "B A 4"]
@@ -73,15 +79,16 @@ class OutConv(nn.Module):
     Attributes:
         num_classes: C, without background.
         boxes_per_cell: k.
-        class_bias: first value of the logits' biases. An anchor rarely holds an object; a negative start spares the
-            network from learning that first (Lin et al. 2017, arXiv:1708.02002, sec. 3.3).
+        prior_probability: probability of every class at the start, which sets the bias of the logits. An anchor rarely
+            holds an object; a low start spares the network from learning that first (Lin et al. 2017,
+            arXiv:1708.02002, sec. 3.3).
         dtype: dtype of what is multiplied. Sums, biases and predictions are float32: in bfloat16 scores would tie.
             Where the layers are small, as here, multiplying in float32 costs next to nothing.
     """
 
     num_classes: int
     boxes_per_cell: int
-    class_bias: float
+    prior_probability: float = PRIOR_PROBABILITY
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -98,14 +105,34 @@ class OutConv(nn.Module):
         conv = partial(
             _Conv3x3, dtype=self.dtype, promote_dtype=_all_but_the_bias, conv_general_dilated=conv_to_float32
         )
-        class_bias = nn.initializers.constant(self.class_bias)
+        class_bias = nn.initializers.constant(math.log(self.prior_probability / (1 - self.prior_probability)))
         logits = conv(self.boxes_per_cell * self.num_classes, bias_init=class_bias, name="classes")(features)
         activations = conv(self.boxes_per_cell * 4, name="boxes")(features)
         batch = features.shape[0]
         return Predictions(logits.reshape(batch, -1, self.num_classes), activations.reshape(batch, -1, 4))
 
 
-class PyramidHead(nn.Module):
+class AnchorHead(nn.Module):
+    """Base class of the heads in `HEADS`: a network, and the anchors that it predicts for.
+
+    Attributes:
+        fixed_anchors: if True, the settings `grids`, `zooms` and `ratios` have no effect.
+    """
+
+    fixed_anchors: ClassVar[bool] = True
+
+    @staticmethod
+    @abstractmethod
+    def settings(config: Config) -> dict[str, Any]:
+        """Keyword arguments of the head, besides `num_classes`, `dtype` and `fast_layers`, from a run's settings."""
+
+    @staticmethod
+    @abstractmethod
+    def anchors(config: Config) -> Anchors:
+        """Anchors of the head, in the order of its predictions."""
+
+
+class PyramidHead(AnchorHead):
     """A chain of `StdConv`s that shrinks the feature map, with an `OutConv` on each of the grids asked for.
 
     The first `StdConv` keeps the backbone's grid and every next one halves it, as `pyramid_grids` lists.
@@ -114,7 +141,7 @@ class PyramidHead(nn.Module):
         num_classes: C, without background.
         grids: side of each grid that predicts, largest first; the `grids` of the anchors.
         boxes_per_cell: k, zooms times ratios of the anchors.
-        class_bias: first value of the logits' biases.
+        prior_probability: probability of every class at the start.
         input_dropout: share of the backbone's features dropped while training.
         dropout: the same in every `StdConv`.
         width: channels of every `StdConv`.
@@ -123,14 +150,33 @@ class PyramidHead(nn.Module):
     """
 
     num_classes: int
-    grids: tuple[int, ...]
-    boxes_per_cell: int
-    class_bias: float
-    input_dropout: float
-    dropout: float
+    grids: tuple[int, ...] = (4, 2, 1)
+    boxes_per_cell: int = 9
+    prior_probability: float = PRIOR_PROBABILITY
+    input_dropout: float = 0.4
+    dropout: float = 0.4
     width: int = 256
     dtype: DTypeLike = jnp.float32
     fast_layers: tuple[FastLayer, ...] = ()
+
+    fixed_anchors: ClassVar[bool] = False
+
+    @staticmethod
+    def settings(config: Config) -> dict[str, Any]:
+        """Grids and anchors of a cell, prior probability, dropout and width."""
+        return {
+            "grids": config.grids,
+            "boxes_per_cell": len(config.zooms) * len(config.ratios),
+            "prior_probability": 1 / (1 + math.exp(-config.class_bias)),
+            "input_dropout": config.input_dropout,
+            "dropout": config.dropout,
+            "width": config.head_width,
+        }
+
+    @staticmethod
+    def anchors(config: Config) -> Anchors:
+        """Every zoom of every ratio in each cell of each grid."""
+        return make_anchors(config.grids, config.zooms, config.ratios)
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Predictions:
@@ -154,26 +200,34 @@ class PyramidHead(nn.Module):
                 f"PyramidHead: `grids` is {grids}; {size} features offer {pyramid}, taken largest first: "
                 f"--grids {' '.join(map(str, pyramid))} takes all, and a larger --image-size offers larger ones"
             )
-        outputs, settings = [], (self.dropout, self.dtype, self.fast_layers)
+        settings = (self.dropout, self.dtype, self.fast_layers)
+        of_cell = (self.num_classes, self.boxes_per_cell, self.prior_probability)
+        outputs = []
         x = nn.Dropout(self.input_dropout, deterministic=not train)(nn.relu(features))
         for level, grid in enumerate(pyramid[: pyramid.index(grids[-1]) + 1]):
             stride = 1 if level == 0 else 2
             x = StdConv(self.width, stride, *settings, name=f"std_conv{level}")(x, train=train)
             if grid in grids:
-                out_conv = OutConv(self.num_classes, self.boxes_per_cell, self.class_bias, name=f"out_conv{level}")
-                outputs.append(out_conv(x))
+                outputs.append(OutConv(*of_cell, name=f"out_conv{level}")(x))
         return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *outputs)
 
 
-SSDHead = partial(PyramidHead, grids=(4,), boxes_per_cell=1, class_bias=-3.0, input_dropout=0.25, dropout=0.1)
-"""The lesson's one-grid head (`SSD_Head`): 16 anchors from a 7x7 feature map. Any field can be given another value."""
+SSDMultiHead = PyramidHead
+"""The lesson's name of the three-grid head: 189 anchors."""
 
-SSDMultiHead = partial(PyramidHead, grids=(4, 2, 1), boxes_per_cell=9, class_bias=-4.0, input_dropout=0.4, dropout=0.4)
-"""The lesson's three-grid head (`SSD_MultiHead`): 189 anchors. Any field can be given another value."""
+SSDHead = partial(
+    PyramidHead,
+    grids=(4,),
+    boxes_per_cell=1,
+    prior_probability=1 / (1 + math.exp(3.0)),
+    input_dropout=0.25,
+    dropout=0.1,
+)
+"""The lesson's one-grid head (`SSD_Head`): 16 anchors from a 7x7 feature map. Any field can be given another value."""
 
 
 def pyramid_grids(grid: int) -> tuple[int, ...]:
-    """The grids that a `PyramidHead` can predict on, given the grid of its backbone.
+    """List the grids that a `PyramidHead` can predict on, given the grid of its backbone.
 
     Args:
         grid: cells along one side of the backbone's feature map: the image's size over the output stride, rounded up.

@@ -118,10 +118,10 @@ class ResNet(nn.Module):
 
     Example:
         >>> images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-        >>> resnet34 = BACKBONES["resnet34"]()
-        >>> init = partial(resnet34.init_with_output, train=False)
+        >>> backbone = resnet34()
+        >>> init = partial(backbone.init_with_output, train=False)
         >>> features, variables = jax.eval_shape(init, jax.random.key(0), images)
-        >>> features.shape, resnet34.output_stride
+        >>> features.shape, backbone.output_stride
         ((1, 7, 7, 512), 32)
     """
 
@@ -189,18 +189,17 @@ class ResNet(nn.Module):
         return again
 
 
-BACKBONES = {
-    "resnet18": partial(ResNet, stage_sizes=(2, 2, 2, 2)),
-    "resnet34": partial(ResNet, stage_sizes=(3, 4, 6, 3)),
-    "resnet_small": partial(ResNet, stage_sizes=(1, 1, 1), width=32),
-    "resnet_tiny": partial(ResNet, stage_sizes=(1, 1), width=32),
-    "resnet50": partial(ResNet, stage_sizes=(3, 4, 6, 3), block=Bottleneck),
-    "resnet34_ssd300": partial(ResNet, stage_sizes=(3, 4, 6), strides=(1, 2, 1)),
-}
-"""Constructors by name. `resnet_small` (output stride 16) and `resnet_tiny` (8) train on a CPU in minutes.
+resnet18 = partial(ResNet, stage_sizes=(2, 2, 2, 2))
+resnet34 = partial(ResNet, stage_sizes=(3, 4, 6, 3))
+resnet50 = partial(ResNet, stage_sizes=(3, 4, 6, 3), block=Bottleneck)
+resnet_small = partial(ResNet, stage_sizes=(1, 1, 1), width=32)
+"""Output stride 16. It trains on a CPU in minutes, and so does `resnet_tiny`."""
+resnet_tiny = partial(ResNet, stage_sizes=(1, 1), width=32)
+"""Output stride 8."""
+resnet34_ssd300 = partial(ResNet, stage_sizes=(3, 4, 6), strides=(1, 2, 1))
+"""Part of ResNet34 in MLPerf's SSD: three stages, the third without its stride, so that 300 pixels become 38x38 cells.
 
-`resnet34_ssd300` is what MLPerf's SSD keeps of ResNet34: three stages, the third one without its stride, so that 300
-pixels become 38x38 cells (output stride 8). It takes torchvision's weights of ResNet34.
+Output stride 8. It takes torchvision's weights of ResNet34.
 """
 
 

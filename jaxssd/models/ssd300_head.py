@@ -1,15 +1,18 @@
 """SSD300's head: six feature maps from 38x38 cells to one, 8,732 boxes, with the layers of MLPerf's SSD-ResNet34."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from jaxssd.config import Config
 from jaxssd.models.fast_layers import FastLayer
-from jaxssd.models.heads import OutConv, Predictions
+from jaxssd.models.heads import PRIOR_PROBABILITY, AnchorHead, OutConv, Predictions, PyramidHead
 from jaxssd.models.norm import batch_norm
-from jaxssd.ops.anchors import SSD300_CELLS, SSD300_RATIOS
+from jaxssd.ops.anchors import SSD300_CELLS, SSD300_RATIOS, Anchors, ssd300_anchors
 from jaxssd.ops.arrays import ArrayLike, check_shapes
 
 BOXES_PER_CELL = tuple(2 + 2 * len(alphas) for alphas in SSD300_RATIOS)
@@ -65,14 +68,14 @@ class ExtraLayer(nn.Module):
         return layer(layer(features, 1, self.narrow, 1, 1, 0), 2, self.channels, 3, self.stride, self.padding)
 
 
-class SSD300Head(nn.Module):
+class SSD300Head(AnchorHead):
     """The backbone's map and five smaller ones, each from an `ExtraLayer`, with an `OutConv` on all six.
 
     They have 38, 19, 10, 5, 3 and 1 cells a side with 4, 6, 6, 6, 4 and 4 boxes in each, as `ssd300_anchors`.
 
     Attributes:
         num_classes: C, without background.
-        class_bias: first value of the logits' biases.
+        prior_probability: probability of every class at the start.
         dtype: dtype of the computation, also of the operands of the `OutConv`s, which are large here; parameters and
             statistics, and what comes out, are float32.
         fast_layers: layers that are computed in another form, of which it has only `"norm"`.
@@ -91,9 +94,19 @@ class SSD300Head(nn.Module):
     """
 
     num_classes: int
-    class_bias: float = -4.0
+    prior_probability: float = PRIOR_PROBABILITY
     dtype: DTypeLike = jnp.float32
     fast_layers: tuple[FastLayer, ...] = ()
+
+    @staticmethod
+    def settings(config: Config) -> dict[str, Any]:
+        """Prior probability; the layers are fixed."""
+        return {"prior_probability": PyramidHead.settings(config)["prior_probability"]}
+
+    @staticmethod
+    def anchors(config: Config) -> Anchors:
+        """The 8,732 anchors of SSD300, of the run's sizes."""
+        return ssd300_anchors(config.anchor_sizes)
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Predictions:
@@ -123,6 +136,6 @@ class SSD300Head(nn.Module):
             maps.append(extra(maps[-1], train=train))
         outputs = []
         for index, (x, boxes) in enumerate(zip(maps, BOXES_PER_CELL, strict=True)):
-            out_conv = OutConv(self.num_classes, boxes, self.class_bias, self.dtype, name=f"out_conv{index}")
+            out_conv = OutConv(self.num_classes, boxes, self.prior_probability, self.dtype, name=f"out_conv{index}")
             outputs.append(out_conv(x))
         return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *outputs)

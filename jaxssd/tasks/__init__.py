@@ -1,18 +1,19 @@
-"""What a network can be trained to do: for each task its targets, loss, answer, scores and pictures."""
+"""Tasks by name. Each file here is one task: the loss, postprocess and score of a network, over arrays."""
 
-from jaxssd.tasks.detection import DetectionTask
-from jaxssd.tasks.largest import LargestBoxTask, LargestObjectTask
-from jaxssd.tasks.make import make_task
-from jaxssd.tasks.multilabel import MultilabelTask
-from jaxssd.tasks.task import Loss, Scores, Task
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "DetectionTask",
-    "LargestBoxTask",
-    "LargestObjectTask",
-    "Loss",
-    "MultilabelTask",
-    "Scores",
-    "Task",
-    "make_task",
-]
+from jaxssd.registry import Registry
+
+if TYPE_CHECKING:
+    from jaxssd.tasks.task import Task
+
+TASKS: "Registry[type[Task]]" = Registry(
+    "task",
+    {
+        "detection": "jaxssd.tasks.detection:DetectionTask",
+        "largest_box": "jaxssd.tasks.largest:LargestBoxTask",
+        "largest_object": "jaxssd.tasks.largest:LargestObjectTask",
+        "multilabel": "jaxssd.tasks.multilabel:MultilabelTask",
+    },
+)
+"""Values of `--task`. Drawing, if a task has any, is registered in `jaxssd.viz.tasks`."""

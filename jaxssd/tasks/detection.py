@@ -1,15 +1,16 @@
-"""Every object's class and box: SSD over a set of anchors, the lesson's last three stages."""
+"""Detection: the class and box of every object, by SSD over a set of anchors; the lesson's last three stages."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from matplotlib.figure import Figure
 
-from jaxssd import viz
+from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.placement import in_image
 from jaxssd.metrics import (
@@ -22,19 +23,32 @@ from jaxssd.metrics import (
     most_frequent,
     voc_scores,
 )
+from jaxssd.models import HEADS
 from jaxssd.models.heads import Predictions
-from jaxssd.ops import Anchors, Detections, SSDLoss, clip_boxes, multiclass_nms
-from jaxssd.tasks.task import MOST_ROWS, Task, box_in_pixels, left_out
+from jaxssd.ops import (
+    Anchors,
+    Detections,
+    SSDLoss,
+    bce_loss,
+    clip_boxes,
+    decode_offsets,
+    decode_tanh,
+    encode_offsets,
+    focal_loss,
+    multiclass_nms,
+    ssd_loss,
+)
+from jaxssd.tasks.task import MOST_ROWS, Task, box_in_pixels, fast_layers, left_out, make_network
 
 
 @dataclass(frozen=True)
 class DetectionScores:
-    """Average precision, and the names it is told under.
+    """Average precision by VOC's protocol, and by COCO's where it was asked for.
 
     Attributes:
-        voc: VOC's two.
-        class_names: of the labels.
-        coco: COCO's, if it was asked for and can be taken.
+        voc: VOC's scores, area and 11-point.
+        class_names: name of each label.
+        coco: COCO's scores, or None.
     """
 
     voc: VOCScores
@@ -47,17 +61,17 @@ class DetectionScores:
         return float(np.nan_to_num(self.voc.mean_area))
 
     def summary(self) -> dict[str, float]:
-        """Both means."""
+        """Mean average precision, area and 11-point."""
         return {"map_area": self.voc.mean_area, "map_voc07": self.voc.mean_voc07}
 
     def headline(self) -> str:
-        """Both means."""
+        """Mean average precision, area and 11-point."""
         if np.isnan(self.voc.mean_area):
             return "no ground truth"
         return f"mAP {self.voc.mean_area:.3f} ({self.voc.mean_voc07:.3f} 11-point)"
 
     def table(self) -> str:
-        """A line for each class, by VOC and by COCO; of very many, for those with the most objects."""
+        """A line for each class, by VOC and by COCO; the most frequent ones where there are very many."""
         labels = most_frequent(self.voc.num_truths, MOST_ROWS)
         tables = [format_scores(self.voc, self.class_names, labels=labels)]
         if self.coco is not None:
@@ -65,18 +79,18 @@ class DetectionScores:
         return "\n\n".join(tables + left_out(len(self.class_names) - len(labels)))
 
     def as_dict(self) -> dict[str, Any]:
-        """Means, and everything about each class but its curve; COCO's under `coco`."""
+        """Means, and the scores of each class without its curve; COCO's under `coco`."""
         coco = {"coco": self.coco.as_dict(self.class_names)} if self.coco is not None else {}
         return self.voc.as_dict(self.class_names) | coco
 
 
 @dataclass(frozen=True)
 class DetectionTask(Task):
-    """Every object's class and box.
+    """Class and box of every object.
 
     Attributes:
-        anchors: of the head's grids.
-        decode: from activations and anchors to boxes.
+        anchors: anchors of the head.
+        decode: boxes from activations and anchors.
         loss_of_image: `ssd_loss` with its settings.
     """
 
@@ -84,10 +98,36 @@ class DetectionTask(Task):
     decode: Callable[[Array, Anchors], Array]
     loss_of_image: Callable[..., SSDLoss]
 
-    @property
-    def curves(self) -> dict[str, dict[str, str]]:
-        """Both means of average precision."""
-        return {"mAP": {"map_area": "area", "map_voc07": "11-point"}}
+    name: ClassVar[str] = "detection"
+    has_anchors: ClassVar[bool] = True
+    gives_detections: ClassVar[bool] = True
+
+    @classmethod
+    def from_config(cls, config: Config) -> "DetectionTask":
+        """Detection with the run's head, box coder and loss."""
+        head = HEADS[config.head]
+        anchors = jax.device_get(head.anchors(config))  # as NumPy: device arrays would be copied back at compilation
+        network = head(
+            num_classes=len(config.classes),
+            dtype=jnp.dtype(config.precision),
+            fast_layers=fast_layers(config),
+            **head.settings(config),
+        )
+        decode, encode = (decode_tanh, None) if config.coding == "tanh" else (decode_offsets, encode_offsets)
+        focal = partial(focal_loss, alpha=config.alpha, gamma=config.gamma)
+        loss = partial(
+            ssd_loss,
+            anchors=anchors,
+            class_loss=focal if config.class_loss == "focal" else bce_loss,
+            threshold=config.match_threshold,
+            rule=config.match_rule,
+            decode=decode,
+            encode=encode,
+            negative_ratio=config.negative_ratio or None,
+            normalizer=config.normalizer,
+        )
+        model = make_network(config, network)
+        return cls(model, config.classes, config.mean, config.std, anchors, decode, loss)
 
     def loss(self, predictions: Predictions, examples: Examples) -> SSDLoss:
         """`ssd_loss` of each image."""
@@ -95,7 +135,7 @@ class DetectionTask(Task):
         return jax.vmap(self.loss_of_image)(*predictions, examples.boxes, examples.labels, targets)
 
     def postprocess(self, predictions: Predictions) -> Detections:
-        """Decoded, clipped and suppressed detections of each image, `[B, D]`."""
+        """Decode, clip and suppress: the detections of each image, `[B, D]`."""
 
         def detect(class_logits: Array, box_activations: Array) -> Detections:
             boxes = clip_boxes(self.decode(box_activations, self.anchors))
@@ -103,41 +143,23 @@ class DetectionTask(Task):
 
         return jax.vmap(detect)(*predictions)
 
-    def score(self, answers: Detections, dataset: Dataset, *, with_coco: bool = False) -> DetectionScores:
-        """By the VOC protocol, in pixels of the images; thoroughly by COCO's too, if its library is installed."""
-        answers, examples = in_image(answers, dataset.placements), in_image(dataset.examples, dataset.placements)
+    def score(self, results: Detections, dataset: Dataset, *, with_coco: bool = False) -> DetectionScores:
+        """Average precision in pixels of the images; COCO's as well `with_coco`, if its library is installed."""
+        results, examples = in_image(results, dataset.placements), in_image(dataset.examples, dataset.placements)
         truths = (examples.boxes, examples.labels, examples.valid, examples.difficult)
         num_classes = len(self.class_names)
         coco = (
-            coco_scores(answers, *truths, dataset.sizes, num_classes=num_classes)
+            coco_scores(results, *truths, dataset.sizes, num_classes=num_classes)
             if with_coco and coco_available()
             else None
         )
-        voc = voc_scores(answers, *truths, num_classes=num_classes, sizes=dataset.sizes)
+        voc = voc_scores(results, *truths, num_classes=num_classes, sizes=dataset.sizes)
         return DetectionScores(voc, self.class_names, coco)
 
-    def figures(self, answers: Detections, scores: DetectionScores, dataset: Dataset) -> dict[str, Figure]:
-        """Detections beside the truth, and precision over recall."""
-        truths, first = dataset.examples, slice(viz.GRID_IMAGES)
-        return {
-            "detections": viz.detection_grid(
-                truths.images[first],
-                Detections(*(array[first] for array in answers)),
-                (truths.boxes[first], truths.labels[first], truths.valid[first]),
-                self.class_names,
-                ids=dataset.ids[first],
-            ),
-            "precision-recall": viz.precision_recall(scores.voc, self.class_names),
-        }
-
-    def draw(self, photograph: np.ndarray, answer: Detections, threshold: float) -> Figure:
-        """Boxes with class and score."""
-        return viz.detection_image(photograph, answer, self.class_names, score_threshold=threshold)
-
-    def to_json(self, answer: Detections, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
-        """Class, score and box of each detection."""
-        shown = answer.valid & (answer.scores >= threshold)
-        rows = zip(answer.labels[shown], answer.scores[shown], answer.boxes[shown], strict=True)
+    def to_json(self, result: Detections, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
+        """Class, score and box of each detection from `threshold` on."""
+        shown = result.valid & (result.scores >= threshold)
+        rows = zip(result.labels[shown], result.scores[shown], result.boxes[shown], strict=True)
         return [
             {"class": self.class_names[label], "score": round(float(score), 4), "box": box_in_pixels(box, size)}
             for label, score, box in rows

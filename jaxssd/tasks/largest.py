@@ -1,8 +1,8 @@
-"""The largest object of each image: its box, or its box and class; the lesson's first two stages."""
+"""Largest object of each image: its box, or its box and class; the lesson's first two stages."""
 
-from abc import abstractmethod
+import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,15 +10,15 @@ import numpy as np
 import optax
 from jax import Array
 from jaxtyping import Bool, Float, Int
-from matplotlib.figure import Figure
 
-from jaxssd import viz
+from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples
-from jaxssd.models.dense_heads import ObjectPredictions
+from jaxssd.models.dense_heads import BoxHead, ObjectHead, ObjectPredictions
 from jaxssd.ops import box_area, box_iou
 from jaxssd.ops.arrays import ArrayLike
-from jaxssd.tasks.largest_scores import CLASS_WEIGHT, ClassifiedScores, LargestScores
-from jaxssd.tasks.task import Task, box_in_pixels
+from jaxssd.tasks.task import Task, box_in_pixels, dense_settings, make_network
+
+CLASS_WEIGHT = 20.0  # of the cross entropy, which is about that many times smaller than the box's error in pixels
 
 
 class LargestObject(NamedTuple):
@@ -30,7 +30,7 @@ class LargestObject(NamedTuple):
 
 
 def largest_object(examples: Examples) -> LargestObject:
-    """Of each image the object with the largest area that is not difficult; of equal ones the first.
+    """Find the object with the largest area in each image, of equal ones the first. Difficult ones do not count.
 
     Args:
         examples: a batch.
@@ -56,20 +56,20 @@ class BoxLoss(NamedTuple):
 
 
 class ObjectLoss(NamedTuple):
-    """The box's error in pixels, the class's cross entropy, and their weighted sum; 0 for an image without objects."""
+    """Box error in pixels, cross entropy of the class, and their weighted sum; 0 for an image without objects."""
 
     total: Float[Array, " B"]
     localization: Float[Array, " B"]
     classification: Float[Array, " B"]
 
 
-class BoxAnswer(NamedTuple):
-    """A box for each image, normalised corners; it may reach beyond the image."""
+class BoxResults(NamedTuple):
+    """A box for each image, normalised corners; it may extend beyond the image."""
 
     boxes: Float[ArrayLike, "B 4"]
 
 
-class ObjectAnswer(NamedTuple):
+class ObjectResults(NamedTuple):
     """A box for each image, and the probability of each class."""
 
     boxes: Float[ArrayLike, "B 4"]
@@ -77,8 +77,74 @@ class ObjectAnswer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _LargestTask(Task):
-    """What both tasks have in common.
+class BoxScores:
+    """Scores of the boxes of the largest objects, over the images that have one; NaN if none has.
+
+    Attributes:
+        box_error: mean absolute error of a corner's coordinate, in pixels of the network's input.
+        iou: mean intersection over union with the true box.
+        num_images: number of images that have an object.
+    """
+
+    box_error: float
+    iou: float
+    num_images: int
+
+    @property
+    def objective(self) -> float:
+        """Negative error."""
+        return -self.box_error if self.num_images else -math.inf
+
+    def summary(self) -> dict[str, float]:
+        """All scores but the count."""
+        return {"box_error": self.box_error, "iou": self.iou}
+
+    def headline(self) -> str:
+        """Box error, as the lesson prints it, and IoU."""
+        return f"box error {self.box_error:.2f} px, IoU {self.iou:.3f}" if self.num_images else "no ground truth"
+
+    def table(self) -> str:
+        """The headline, and the number of images."""
+        return f"{self.headline()}\nof the largest object of each image; {self.num_images} images have one"
+
+    def as_dict(self) -> dict[str, Any]:
+        """All numbers; None where one is undefined."""
+        return {
+            **{name: None if math.isnan(value) else value for name, value in self.summary().items()},
+            "num_images": self.num_images,
+        }
+
+
+@dataclass(frozen=True)
+class ObjectScores(BoxScores):
+    """Scores of the boxes and classes of the largest objects.
+
+    Attributes:
+        accuracy: share of images whose most probable class is right.
+        cross_entropy: mean negative logarithm of the true class's probability.
+    """
+
+    accuracy: float
+    cross_entropy: float
+
+    @property
+    def objective(self) -> float:
+        """Negative loss."""
+        return -(self.box_error + CLASS_WEIGHT * self.cross_entropy) if self.num_images else -math.inf
+
+    def summary(self) -> dict[str, float]:
+        """All scores but the count."""
+        return {**super().summary(), "accuracy": self.accuracy, "cross_entropy": self.cross_entropy}
+
+    def headline(self) -> str:
+        """Box error, as the lesson prints it, IoU and accuracy."""
+        accuracy = f", accuracy {self.accuracy:.3f}" if self.num_images else ""
+        return super().headline() + accuracy
+
+
+@dataclass(frozen=True)
+class LargestBoxTask(Task):
+    """Box of the largest object, four numbers in pixels.
 
     Attributes:
         image_size: side of the network's input in pixels.
@@ -86,124 +152,101 @@ class _LargestTask(Task):
 
     image_size: int
 
-    def figures(self, answers: Any, scores: Any, dataset: Dataset) -> dict[str, Figure]:
-        """Boxes beside the truth."""
-        truths, first = _truths(dataset), slice(viz.GRID_IMAGES)
-        grid = viz.object_grid(
-            dataset.examples.images[first],
-            np.clip(answers.boxes[first], 0, 1),
-            self.captions(answers)[first],
-            np.asarray(truths.boxes[first]),
-            [self.class_names[label] for label in truths.labels[first]],
-            ids=dataset.ids[first],
-        )
-        return {"detections": grid}
+    name: ClassVar[str] = "largest_box"
 
-    def draw(self, photograph: np.ndarray, answer: Any, threshold: float) -> Figure:
-        """The box with what is known of it."""
-        batch = type(answer)(*(array[None] for array in answer))
-        shown = slice(len(self.to_json(answer, (1, 1), threshold)))
-        boxes, captions = np.clip(batch.boxes[shown], 0, 1), self.captions(batch)[shown]
-        return viz.object_image(photograph, boxes, captions)
-
-    @abstractmethod
-    def captions(self, answers: Any) -> list[str]:
-        """What is written at each box."""
-
-    def box_loss(self, pixels: Array, truth: LargestObject) -> Array:
-        """Mean absolute error of the corners `[B]` in pixels; 0 for an image without objects."""
-        error = jnp.abs(pixels - truth.boxes * self.image_size).mean(axis=-1)
-        return jnp.where(truth.exists, error, 0)
-
-    def box_scores(self, boxes: np.ndarray, truths: LargestObject) -> tuple[float, float, int]:
-        """Mean error in pixels, mean IoU, and the number of images that they are taken over."""
-        ours, true = boxes[truths.exists], truths.boxes[truths.exists]
-        return _mean(np.abs(ours - true)) * self.image_size, _mean(np.asarray(_paired_iou(ours, true))), len(ours)
-
-
-@dataclass(frozen=True)
-class LargestBoxTask(_LargestTask):
-    """The box of the largest object, four numbers in pixels."""
-
-    @property
-    def curves(self) -> dict[str, dict[str, str]]:
-        """The error in pixels, and the IoU."""
-        return {"box error": {"box_error": "pixels"}, "IoU": {"iou": "IoU"}}
+    @classmethod
+    def from_config(cls, config: Config) -> "LargestBoxTask":
+        """One linear layer on the run's backbone."""
+        return cls(make_network(config, BoxHead()), config.classes, config.mean, config.std, config.image_size)
 
     def loss(self, predictions: Array, examples: Examples) -> BoxLoss:
         """L1 in pixels."""
-        return BoxLoss(self.box_loss(predictions, largest_object(examples)))
+        return BoxLoss(_box_loss(predictions, largest_object(examples), self.image_size))
 
-    def postprocess(self, predictions: Array) -> BoxAnswer:
-        """The boxes, normalised."""
-        return BoxAnswer(predictions / self.image_size)
+    def postprocess(self, predictions: Array) -> BoxResults:
+        """Normalised boxes."""
+        return BoxResults(predictions / self.image_size)
 
-    def score(self, answers: BoxAnswer, dataset: Dataset, *, with_coco: bool = False) -> LargestScores:
+    def score(self, results: BoxResults, dataset: Dataset, *, with_coco: bool = False) -> BoxScores:
         """Error and IoU of the boxes."""
-        return LargestScores(*self.box_scores(answers.boxes, _truths(dataset)))
+        return BoxScores(*_box_scores(results.boxes, true_largest(dataset), self.image_size))
 
-    def to_json(self, answer: BoxAnswer, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
-        """The box; it has no score that could fall below the threshold."""
-        return [{"box": box_in_pixels(answer.boxes, size)}]
-
-    def captions(self, answers: BoxAnswer) -> list[str]:
-        """Nothing is known of the class."""
-        return ["largest object"] * len(answers.boxes)
+    def to_json(self, result: BoxResults, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
+        """The box; it has no score to compare with the threshold."""
+        return [{"box": box_in_pixels(result.boxes, size)}]
 
 
 @dataclass(frozen=True)
-class LargestObjectTask(_LargestTask):
-    """The box of the largest object, kept inside the image by a sigmoid, and its class."""
+class LargestObjectTask(Task):
+    """Box of the largest object, kept inside the image by a sigmoid, and its class.
 
-    @property
-    def curves(self) -> dict[str, dict[str, str]]:
-        """The error in pixels, and shares."""
-        return {"box error": {"box_error": "pixels"}, "scores": {"iou": "IoU", "accuracy": "accuracy"}}
+    Attributes:
+        image_size: side of the network's input in pixels.
+    """
+
+    image_size: int
+
+    name: ClassVar[str] = "largest_object"
+
+    @classmethod
+    def from_config(cls, config: Config) -> "LargestObjectTask":
+        """Two dense layers on the run's backbone."""
+        model = make_network(config, ObjectHead(**dense_settings(config)))
+        return cls(model, config.classes, config.mean, config.std, config.image_size)
 
     def loss(self, predictions: ObjectPredictions, examples: Examples) -> ObjectLoss:
         """L1 in pixels, and 20 times the cross entropy."""
         truth = largest_object(examples)
-        localization = self.box_loss(jax.nn.sigmoid(predictions.box_activations) * self.image_size, truth)
+        boxes = jax.nn.sigmoid(predictions.box_activations) * self.image_size
+        localization = _box_loss(boxes, truth, self.image_size)
         entropy = optax.softmax_cross_entropy_with_integer_labels(predictions.class_logits, truth.labels)
         classification = jnp.where(truth.exists, entropy, 0)
         return ObjectLoss(localization + CLASS_WEIGHT * classification, localization, classification)
 
-    def postprocess(self, predictions: ObjectPredictions) -> ObjectAnswer:
+    def postprocess(self, predictions: ObjectPredictions) -> ObjectResults:
         """Boxes, and probabilities that sum to 1 over the classes."""
-        return ObjectAnswer(jax.nn.sigmoid(predictions.box_activations), jax.nn.softmax(predictions.class_logits))
+        return ObjectResults(jax.nn.sigmoid(predictions.box_activations), jax.nn.softmax(predictions.class_logits))
 
-    def score(self, answers: ObjectAnswer, dataset: Dataset, *, with_coco: bool = False) -> ClassifiedScores:
+    def score(self, results: ObjectResults, dataset: Dataset, *, with_coco: bool = False) -> ObjectScores:
         """Error and IoU of the boxes, accuracy and cross entropy of the classes."""
-        truths = _truths(dataset)
-        probabilities, labels = answers.probabilities[truths.exists], np.asarray(truths.labels[truths.exists])
+        truths = true_largest(dataset)
+        probabilities, labels = results.probabilities[truths.exists], np.asarray(truths.labels[truths.exists])
         of_truth = np.take_along_axis(probabilities, labels[:, None], axis=1)
-        return ClassifiedScores(
-            *self.box_scores(answers.boxes, truths),
+        return ObjectScores(
+            *_box_scores(results.boxes, truths, self.image_size),
             accuracy=_mean(probabilities.argmax(axis=1) == labels),
             cross_entropy=_mean(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))),
         )
 
-    def to_json(self, answer: ObjectAnswer, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
-        """Class, score and box, if the score reaches the threshold."""
-        label, score = int(answer.probabilities.argmax()), float(answer.probabilities.max())
-        row = {"class": self.class_names[label], "score": round(score, 4), "box": box_in_pixels(answer.boxes, size)}
+    def to_json(self, result: ObjectResults, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
+        """Class, score and box, if the score is at least the threshold."""
+        label, score = int(result.probabilities.argmax()), float(result.probabilities.max())
+        row = {"class": self.class_names[label], "score": round(score, 4), "box": box_in_pixels(result.boxes, size)}
         return [row] if score >= threshold else []
 
-    def captions(self, answers: ObjectAnswer) -> list[str]:
-        """The most probable class and its probability."""
-        rows = zip(answers.probabilities.argmax(axis=1), answers.probabilities.max(axis=1), strict=True)
-        return [f"{self.class_names[label]} {score:.2f}" for label, score in rows]
+
+def true_largest(dataset: Dataset) -> LargestObject:
+    """Largest object of each image of a data set, as NumPy arrays."""
+    return jax.device_get(largest_object(dataset.examples._replace(images=dataset.examples.images[:0])))
+
+
+def _box_loss(pixels: Array, truth: LargestObject, image_size: int) -> Array:
+    """Mean absolute error of the corners `[B]` in pixels; 0 for an image without objects."""
+    error = jnp.abs(pixels - truth.boxes * image_size).mean(axis=-1)
+    return jnp.where(truth.exists, error, 0)
+
+
+def _box_scores(boxes: np.ndarray, truths: LargestObject, image_size: int) -> tuple[float, float, int]:
+    """Mean error in pixels, mean IoU, and number of images with an object."""
+    ours, true = boxes[truths.exists], truths.boxes[truths.exists]
+    return _mean(np.abs(ours - true)) * image_size, _mean(np.asarray(_paired_iou(ours, true))), len(ours)
 
 
 @jax.jit
 @jax.vmap
 def _paired_iou(ours: Array, true: Array) -> Array:
-    """Each box with its own counterpart."""
+    """IoU of each box with its own counterpart."""
     return box_iou(ours[None], true[None])[0, 0]
-
-
-def _truths(dataset: Dataset) -> LargestObject:
-    return jax.device_get(largest_object(dataset.examples._replace(images=dataset.examples.images[:0])))
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,23 +1,23 @@
-"""Which classes an image holds, however many: the lesson's multi-label classification."""
+"""Multi-label classification: the classes that an image holds, however many."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Float, Int
-from matplotlib.figure import Figure
 
-from jaxssd import viz
+from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.metrics import average_precision, most_frequent
 from jaxssd.metrics.tables import name_column, show
+from jaxssd.models.dense_heads import LabelHead
 from jaxssd.ops import bce_loss
 from jaxssd.ops.arrays import ArrayLike
-from jaxssd.tasks.task import MOST_ROWS, Task, left_out
+from jaxssd.tasks.task import MOST_ROWS, Task, dense_settings, left_out, make_network
 
 
 class LabelLoss(NamedTuple):
@@ -26,22 +26,22 @@ class LabelLoss(NamedTuple):
     total: Float[Array, " B"]
 
 
-class LabelAnswer(NamedTuple):
-    """The probability of each class."""
+class LabelResults(NamedTuple):
+    """Probability of each class."""
 
     probabilities: Float[ArrayLike, "B C"]
 
 
 @dataclass(frozen=True)
 class LabelScores:
-    """How well the classes are told.
+    """Accuracy and average precision of the classes.
 
     Attributes:
-        accuracy: share of yes-or-no answers that are right at a probability of 0.5, over all images and classes.
+        accuracy: share of right decisions at a probability of 0.5, over all images and classes.
         ap_area: `[C]` average precision (area) of the images ranked by each class's probability; NaN for a class that
             no image holds.
         class_names: C names.
-        num_images: `[C]` images that hold each class.
+        num_images: `[C]` number of images that hold each class.
     """
 
     accuracy: float
@@ -61,16 +61,16 @@ class LabelScores:
         return float(np.nan_to_num(self.mean_area))
 
     def summary(self) -> dict[str, float]:
-        """The lesson's accuracy, and mAP."""
+        """Accuracy, as in the lesson, and mAP."""
         return {"accuracy": self.accuracy, "map_area": self.mean_area}
 
     def headline(self) -> str:
-        """Both."""
+        """Accuracy and mAP in a few words."""
         known = "no ground truth" if np.isnan(self.mean_area) else f"classification mAP {self.mean_area:.3f}"
         return f"accuracy {self.accuracy:.4f}, {known}"
 
     def table(self) -> str:
-        """A line for each class, of very many for those in the most images; `-` where AP is undefined."""
+        """A line for each class, the most frequent ones of very many; `-` where AP is undefined."""
         labels = most_frequent(self.num_images, MOST_ROWS)
         names = name_column(["class", *(self.class_names[label] for label in labels)])
         shown = ["AP area", *(show(self.ap_area[label]) for label in labels)]
@@ -78,7 +78,7 @@ class LabelScores:
         return "\n".join([*rows, self.headline(), *left_out(len(self.class_names) - len(labels))])
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything; None for what is not defined."""
+        """All scores; None where one is undefined."""
         classes = dict(zip(self.class_names, self.ap_area.tolist(), strict=True))
         return {
             "accuracy": self.accuracy,
@@ -89,65 +89,49 @@ class LabelScores:
 
 @dataclass(frozen=True)
 class MultilabelTask(Task):
-    """The classes that an image holds."""
+    """Classes that an image holds."""
 
-    shown_from = 0.4  # as in the lesson's pictures
+    name: ClassVar[str] = "multilabel"
+    shown_from: ClassVar[float] = 0.4  # as in the lesson's pictures
 
-    @property
-    def curves(self) -> dict[str, dict[str, str]]:
-        """Accuracy and mAP, both shares."""
-        return {"scores": {"accuracy": "accuracy", "map_area": "classification mAP"}}
+    @classmethod
+    def from_config(cls, config: Config) -> "MultilabelTask":
+        """Pooling and a hidden layer on the run's backbone."""
+        model = make_network(config, LabelHead(**dense_settings(config)))
+        return cls(model, config.classes, config.mean, config.std)
 
     def loss(self, predictions: Array, examples: Examples) -> LabelLoss:
-        """Binary cross entropy of every class."""
-        return LabelLoss(bce_loss(predictions, self._held(examples).astype(jnp.float32)).mean(axis=-1))
+        """Binary cross entropy, the mean over the classes."""
+        return LabelLoss(bce_loss(predictions, self._present(examples).astype(jnp.float32)).mean(axis=-1))
 
-    def postprocess(self, predictions: Array) -> LabelAnswer:
-        """Probabilities, each class by itself."""
-        return LabelAnswer(jax.nn.sigmoid(predictions))
+    def postprocess(self, predictions: Array) -> LabelResults:
+        """Probability of each class by itself."""
+        return LabelResults(jax.nn.sigmoid(predictions))
 
-    def score(self, answers: LabelAnswer, dataset: Dataset, *, with_coco: bool = False) -> LabelScores:
+    def score(self, results: LabelResults, dataset: Dataset, *, with_coco: bool = False) -> LabelScores:
         """Accuracy, and average precision of each class."""
-        held = self._truths(dataset)
-        columns = zip(answers.probabilities.T, held.T, strict=True)
+        held = self.true_labels(dataset)
+        columns = zip(results.probabilities.T, held.T, strict=True)
         return LabelScores(
-            float(((answers.probabilities > 0.5) == held).mean()),
+            float(((results.probabilities > 0.5) == held).mean()),
             np.array([_ranking_precision(*column) for column in columns]),
             self.class_names,
             held.sum(axis=0),
         )
 
-    def figures(self, answers: LabelAnswer, scores: Any, dataset: Dataset) -> dict[str, Figure]:
-        """What is found in each image, and what is missed."""
-        first = slice(viz.GRID_IMAGES)
-        grid = viz.label_grid(
-            dataset.examples.images[first],
-            answers.probabilities[first],
-            self._truths(dataset)[first],
-            self.class_names,
-            threshold=self.shown_from,
-            ids=dataset.ids[first],
-        )
-        return {"labels": grid}
-
-    def draw(self, photograph: np.ndarray, answer: LabelAnswer, threshold: float) -> Figure:
-        """The names written on the photograph."""
-        rows = self.to_json(answer, (1, 1), threshold)
-        return viz.labelled_image(photograph, [f"{row['class']} {row['score']:.2f}" for row in rows])
-
-    def to_json(self, answer: LabelAnswer, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
-        """Classes that reach the threshold, the most probable first."""
-        order = np.argsort(-answer.probabilities, kind="stable")
-        scores = {self.class_names[label]: float(answer.probabilities[label]) for label in order}
+    def to_json(self, result: LabelResults, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
+        """Classes from `threshold` on, the most probable first."""
+        order = np.argsort(-result.probabilities, kind="stable")
+        scores = {self.class_names[label]: float(result.probabilities[label]) for label in order}
         return [{"class": name, "score": round(score, 4)} for name, score in scores.items() if score >= threshold]
 
-    def _held(self, examples: Examples) -> Array:
-        """`[B, C]`, whether some object of the class is in the image; difficult ones do not count."""
+    def _present(self, examples: Examples) -> Array:
+        """`[B, C]`, True where an object of the class is in the image; difficult ones do not count."""
         targets = jnp.asarray(examples.valid) & ~jnp.asarray(examples.difficult)
         return (jax.nn.one_hot(examples.labels, len(self.class_names), dtype=bool) & targets[..., None]).any(axis=1)
 
-    def _truths(self, dataset: Dataset) -> np.ndarray:
-        """The same of a whole data set, for which `[N, G, C]` may not fit."""
+    def true_labels(self, dataset: Dataset) -> np.ndarray:
+        """`[N, C]` of a whole data set, True where an image holds the class; `[N, G, C]` may not fit in memory."""
         examples = dataset.examples
         held = np.zeros((len(examples.valid), len(self.class_names)), bool)
         image, row = np.nonzero(examples.valid & ~examples.difficult)

@@ -1,69 +1,69 @@
-"""What the training loop asks of a task; it knows nothing else about what is learned."""
+"""Base class of tasks. The training loop knows nothing else about what a network learns."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from matplotlib.figure import Figure
 
+from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples
+from jaxssd.models import BACKBONES
 from jaxssd.models.detector import Detector, normalize_images
+from jaxssd.models.fast_layers import FastLayer
+from jaxssd.tasks import TASKS
 
 MOST_ROWS = 100
-"""Classes that have a line in a printed table."""
-
-
-def left_out(count: int) -> list[str]:
-    """What a table says of the classes that it leaves out; nothing if there are none."""
-    return [f"{count:,} classes with fewer objects are not shown: scores-*.csv and scores-*.json have all."] * (
-        count > 0
-    )
+"""Most classes that a printed table lists."""
 
 
 @runtime_checkable
 class Scores(Protocol):
-    """How good answers are, for the progress bar, the metrics file, the terminal and the scores file."""
+    """Scores of a data set, for the progress bar, the metrics file, the terminal and the scores file."""
 
     @property
     def objective(self) -> float:
-        """What the best checkpoint has most of."""
+        """Number that the best checkpoint maximises."""
 
     def summary(self) -> dict[str, float]:
-        """A few numbers; NaN where one is not defined."""
+        """A few numbers by name; NaN where one is undefined."""
 
     def headline(self) -> str:
         """The summary in a few words."""
 
     def table(self) -> str:
-        """All of it, for a terminal."""
+        """All scores, for a terminal."""
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """All scores, for JSON; None where one is undefined."""
 
 
 @runtime_checkable
 class Loss(Protocol):
-    """A NamedTuple: `total`, which is minimised, and its parts; of one image a scalar each."""
+    """Loss as a NamedTuple of arrays: `total`, which is minimised, and its parts."""
 
     @property
     def total(self) -> Array:
-        """The sum of its parts."""
+        """Sum of the parts."""
 
     def _asdict(self) -> dict[str, Array]:
-        """Those and `total` by name."""
+        """All fields by name."""
 
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """What a network is trained to do. Methods that take arrays are pure, take whole batches, and jit.
+    """A network and what it is trained to do. Methods over arrays are pure, take whole batches, and jit.
 
     Attributes:
-        model: a backbone and the task's head.
+        model: backbone and head.
         class_names: name of each label.
-        mean: of the images' channels, subtracted before the network sees them.
-        std: likewise, divided by.
+        mean: subtracted from the channels of the images before the network.
+        std: divides the channels after that.
     """
 
     model: Detector
@@ -71,52 +71,101 @@ class Task(ABC):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
+    name: ClassVar[str] = ""
+    """Key in `TASKS`, and in the drawings of `jaxssd.viz.tasks`."""
+    has_anchors: ClassVar[bool] = False
+    """If True, the head is chosen by name and the task has its `anchors`; otherwise the task has a head of its own."""
+    gives_detections: ClassVar[bool] = False
+    """If True, `postprocess` returns `Detections`, which can be exported and scored by COCO's protocol."""
     shown_from: ClassVar[float] = 0.3
-    """The least score that pictures show."""
+    """Default score threshold of pictures and JSON."""
 
-    @property
+    @classmethod
     @abstractmethod
-    def curves(self) -> dict[str, dict[str, str]]:
-        """Which scores are drawn over the run: `{panel: {key of the scores' summary: name}}`."""
+    def from_config(cls, config: Config) -> "Task":
+        """The task with the settings of a run."""
 
     @property
     def num_stages(self) -> int:
-        """Of the backbone, which freezes by stages."""
+        """Number of stages of the backbone, which freezes by stages."""
         return len(self.model.backbone.stage_sizes)
 
     def normalize(self, images: Array) -> Array:
-        """Images as they are stored, uint8 or in `[0, 1]`, as the network wants them."""
+        """Normalise stored images, uint8 or in `[0, 1]`, for the network."""
         return normalize_images(images, mean=self.mean, std=self.std)
 
     def predict(self, variables: dict[str, Any], images: Array) -> Any:
-        """The network in evaluation mode, on images as they are stored, uint8 `[B, S, S, 3]`."""
+        """Apply the network in evaluation mode to stored images, uint8 `[B, S, S, 3]`."""
         return self.model.apply(variables, self.normalize(images), train=False)
 
     @abstractmethod
     def loss(self, predictions: Any, examples: Examples) -> Loss:
-        """The loss of each image, `[B]`; difficult objects are no targets."""
+        """Loss of each image, `[B]`; difficult objects are no targets."""
 
     @abstractmethod
     def postprocess(self, predictions: Any) -> Any:
-        """What is asked of the network, a tree of arrays `[B, ...]`."""
+        """Results of each image from the network's predictions: a tree of arrays `[B, ...]`."""
 
     @abstractmethod
-    def score(self, answers: Any, dataset: Dataset, *, with_coco: bool = False) -> Scores:
-        """Compare answers, as NumPy arrays, with the truth; `with_coco` adds the scores that take their time."""
+    def score(self, results: Any, dataset: Dataset, *, with_coco: bool = False) -> Scores:
+        """Compare results, as NumPy arrays, with the ground truth; `with_coco` adds COCO's scores, which are slow."""
 
     @abstractmethod
-    def figures(self, answers: Any, scores: Any, dataset: Dataset) -> dict[str, Figure]:
-        """Pictures of answers beside the truth, by name."""
+    def to_json(self, result: Any, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
+        """Records of one image's objects or classes; boxes in pixels of `size` (height, width)."""
 
-    @abstractmethod
-    def draw(self, photograph: np.ndarray, answer: Any, threshold: float) -> Figure:
-        """One photograph at its own size with its answer, as far as that reaches the threshold."""
 
-    @abstractmethod
-    def to_json(self, answer: Any, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
-        """The same for JSON: a record for each object or class; boxes in pixels of `size`, height and width."""
+def make_task(config: Config) -> Task:
+    """Make the task of a run.
+
+    Args:
+        config: settings, with the classes filled in.
+
+    Returns:
+        The task; its model has no parameters yet.
+
+    Raises:
+        ValueError: if the network does not have the anchor grids at this image size.
+    """
+    task = TASKS[config.task].from_config(config)
+    images = jax.ShapeDtypeStruct((1, config.image_size, config.image_size, 3), jnp.float32)
+    jax.eval_shape(partial(task.model.init, train=False), jax.random.key(0), images)  # raises where grids do not fit
+    return task
+
+
+def make_network(config: Config, head: nn.Module) -> Detector:
+    """The backbone of a run, and a head."""
+    backbone = BACKBONES[config.backbone](
+        dtype=jnp.dtype(config.precision), fast_layers=fast_layers(config), remat=config.remat
+    )
+    return Detector(backbone, head)
+
+
+def dense_settings(config: Config) -> dict[str, Any]:
+    """Keyword arguments of a head with a hidden layer from the settings of a run."""
+    return {
+        "num_classes": len(config.classes),
+        "input_dropout": config.input_dropout,
+        "dropout": config.dropout,
+        "width": config.head_width,
+        "dtype": jnp.dtype(config.precision),
+    }
+
+
+def fast_layers(config: Config) -> tuple[FastLayer, ...]:
+    """Fast layers of a run. By default `norm` on an accelerator, where it was measured to be faster on a GPU."""
+    if config.fast_layers is None:
+        return () if jax.default_backend() == "cpu" else ("norm",)
+    return config.fast_layers
 
 
 def box_in_pixels(box: np.ndarray, size: tuple[int, int]) -> list[float]:
     """A normalised box in pixels of `size`, to a tenth."""
     return [round(float(x), 1) for x in box * np.tile(size, 2)]
+
+
+def left_out(count: int) -> list[str]:
+    """The line of a table about classes that it leaves out; no line if there are none."""
+    return [f"{count:,} classes with fewer objects are not shown: scores-*.csv and scores-*.json have all."] * (
+        count > 0
+    )

@@ -21,7 +21,6 @@ from jaxssd.ops import (
     match_anchors,
     sample_augmentation,
 )
-from jaxssd.tasks import DetectionTask
 
 FIELD_IMAGES = 32  # a smooth mean of gradients
 VISIBLE = partial(  # the lesson's augmentation, exaggerated so that a reader sees it
@@ -30,14 +29,14 @@ VISIBLE = partial(  # the lesson's augmentation, exaggerated so that a reader se
 
 
 def idea_figures(
-    config: Config, task: DetectionTask, variables: dict[str, Any], dataset: Dataset
+    config: Config, task: Any, variables: dict[str, Any], dataset: Dataset
 ) -> Iterator[tuple[str, Figure]]:
     """Draw anchors, matches, receptive fields, predictions, suppression, augmentation and the focal loss.
 
     Args:
-        config: of the run.
-        task: likewise.
-        variables: likewise.
+        config: settings of the run.
+        task: task of the run, one that has anchors.
+        variables: parameters and statistics.
         dataset: with objects; the images are chosen so that there is something to see.
 
     Returns:
@@ -46,7 +45,7 @@ def idea_figures(
     """
     examples = dataset.examples
     image, boxes, labels, valid, _ = _most_telling(examples, task.anchors, config.match_threshold)
-    of_grids = config.head == "pyramid"  # SSD300's anchors are too many to draw
+    of_grids = not task.model.head.fixed_anchors  # SSD300's anchors are too many to draw
     if of_grids:
         yield "anchors", viz.anchor_figure(image, task.anchors, config.grids, config.zooms, config.ratios)
     yield (
@@ -74,7 +73,7 @@ def _most_telling(examples: Examples, anchors: Anchors, threshold: float) -> Exa
     return Examples(*(array[index] for array in examples))
 
 
-def _receptive_fields(config: Config, task: DetectionTask, variables: dict[str, Any], images: np.ndarray) -> Figure:
+def _receptive_fields(config: Config, task: Any, variables: dict[str, Any], images: np.ndarray) -> Figure:
     """Of the first anchor of the cell in the middle of each grid."""
 
     @jax.jit
@@ -105,7 +104,7 @@ def _augmentations(
 
 
 def _predictions(
-    config: Config, task: DetectionTask, variables: dict[str, Any], image: np.ndarray
+    config: Config, task: Any, variables: dict[str, Any], image: np.ndarray
 ) -> Iterator[tuple[str, Figure]]:
     """Raw, if there is one box a cell; then before and after suppression, over all pairs of anchor and class."""
     predictions = jax.jit(task.predict)(variables, jnp.asarray(image[None]))
@@ -113,7 +112,7 @@ def _predictions(
     logits, activations = (array[0] for array in predictions)
     boxes = np.asarray(clip_boxes(task.decode(activations, task.anchors)))
     scores = np.asarray(jax.nn.sigmoid(logits))
-    if config.head == "pyramid" and len(config.grids) == 1 and len(config.zooms) * len(config.ratios) == 1:
+    if not task.model.head.fixed_anchors and len(config.grids) == 1 and len(config.zooms) * len(config.ratios) == 1:
         labels = scores.argmax(axis=1).astype(np.int32)
         yield (
             "raw-predictions",

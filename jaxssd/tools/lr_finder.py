@@ -10,13 +10,12 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
-from jaxssd import viz
 from jaxssd.atomic import write_json
 from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.doubts import notes_on_doubts
 from jaxssd.data.load import load_split, notes_on_splits
-from jaxssd.tasks import make_task
+from jaxssd.tasks.task import make_task
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.distribution import data_mesh, fetch, is_main_process, replicated, send
 from jaxssd.training.epochs import whole_batch
@@ -197,5 +196,8 @@ def report_sweep(folder: Path, sweep: Sweep) -> None:
         "smoothed": sweep.smoothed.tolist(),
     }
     write_json(folder / "learning-rate.json", numbers)
-    figure = viz.learning_rate_sweep(sweep.learning_rate, sweep.loss, sweep.smoothed, sweep.suggestion)
-    viz.save(figure, folder / "learning-rate.png")
+    from jaxssd.viz.curves import learning_rate_sweep  # matplotlib is imported with the first figure
+    from jaxssd.viz.style import save
+
+    figure = learning_rate_sweep(sweep.learning_rate, sweep.loss, sweep.smoothed, sweep.suggestion)
+    save(figure, folder / "learning-rate.png")

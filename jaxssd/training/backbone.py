@@ -7,7 +7,7 @@ from jax.sharding import Mesh
 
 from jaxssd.config import Config
 from jaxssd.models.pretrained import load_pretrained
-from jaxssd.tasks import Task
+from jaxssd.tasks.task import Task
 from jaxssd.training.distribution import one_device, replicated, send
 from jaxssd.training.restore import restore
 from jaxssd.training.run_folder import RunFolder

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.ops.arrays import ArrayLike
-from jaxssd.tasks import Loss, Scores, Task
+from jaxssd.tasks.task import Loss, Scores, Task
 from jaxssd.training.distribution import batch_sharding, fetch, send, shares
 from jaxssd.training.interruption import Interrupted, requested
 from jaxssd.training.state import Variables
@@ -25,7 +25,7 @@ Outputs = TypeVar("Outputs")
 class Evaluation(NamedTuple):
     """What a network makes of a data set; arrays are NumPy's, `[N, ...]`."""
 
-    answers: Any
+    results: Any
     loss: Loss
     scores: Scores
 
@@ -116,10 +116,10 @@ def evaluate(
     with_coco: bool = False,
     progress: bool = False,
 ) -> Evaluation:
-    """Answer for a data set, and score the answers.
+    """Predict on a data set, and score the results.
 
     Args:
-        task: what is asked, and how answers are scored.
+        task: its model, loss and scores.
         validate: from `make_validate`.
         variables: parameters and BatchNorm statistics.
         dataset: with ground truth.
@@ -128,7 +128,7 @@ def evaluate(
         progress: whether to show a bar.
 
     Returns:
-        Answers, losses and scores.
+        Results, losses and scores.
     """
-    answers, loss = map_batches(validate, variables, dataset.examples, batch_size=batch_size, progress=progress)
-    return Evaluation(answers, loss, task.score(answers, dataset, with_coco=with_coco))
+    results, loss = map_batches(validate, variables, dataset.examples, batch_size=batch_size, progress=progress)
+    return Evaluation(results, loss, task.score(results, dataset, with_coco=with_coco))

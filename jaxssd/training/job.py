@@ -11,7 +11,7 @@ from jaxssd.data.class_filter import notes_on_classes
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.doubts import notes_on_doubts, why_untrainable
 from jaxssd.data.load import NAMES, load_split, notes_on_splits, with_classes
-from jaxssd.tasks import Task, make_task
+from jaxssd.tasks.task import Task, make_task
 from jaxssd.training.backbone import pretrained_backbone
 from jaxssd.training.distribution import barrier, broadcast, data_mesh, describe, is_main_process
 from jaxssd.training.divergence import DivergedError, compare_ends

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples
-from jaxssd.tasks import Task, make_task
+from jaxssd.tasks.task import Task, make_task
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.compilation import Program, compile_program

@@ -7,7 +7,7 @@ import optax
 from jax.sharding import Mesh
 
 from jaxssd.config import Config, Phase
-from jaxssd.tasks import Task
+from jaxssd.tasks.task import Task
 from jaxssd.training.groups import frozen_stages
 from jaxssd.training.optimizer import make_optimizer
 from jaxssd.training.step import AUGMENTATIONS, TrainChunk, make_train_chunk

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxssd import viz
 from jaxssd.atomic import write_json, write_text
 from jaxssd.data.dataset import Dataset
-from jaxssd.tasks import Task
+from jaxssd.tasks.task import Task
 from jaxssd.training.evaluation import Evaluation
 from jaxssd.training.run_folder import RunFolder
 
@@ -22,7 +21,7 @@ def report_scores(
 
     Args:
         folder: where they go, the figures into its folder `figures`.
-        task: how answers are drawn.
+        task: the run's.
         dataset: what was scored.
         result: its evaluation.
         name: of the split; part of the files' names.
@@ -53,15 +52,18 @@ def draw_scores(folder: Path, task: Task, dataset: Dataset, result: Evaluation, 
 
     Args:
         folder: of the scores.
-        task: how answers are drawn.
+        task: the run's.
         dataset: what was scored.
         result: its evaluation.
         name: of the split; part of the files' names.
     """
+    from jaxssd.viz.style import save  # matplotlib is imported with the first figure
+    from jaxssd.viz.tasks import drawing_of
+
     figures = folder / "figures"
     figures.mkdir(parents=True, exist_ok=True)
-    for kind, figure in task.figures(result.answers, result.scores, dataset).items():
-        viz.save(figure, figures / f"{name}-{kind}.png")
+    for kind, figure in drawing_of(task).figures(task, result.results, result.scores, dataset).items():
+        save(figure, figures / f"{name}-{kind}.png")
 
 
 def _table_of_classes(scores: dict[str, Any]) -> str:
@@ -80,28 +82,35 @@ def _table_of_classes(scores: dict[str, Any]) -> str:
 
 def report_training(run: RunFolder, task: Task) -> None:
     """Draw the curves of losses, learning rate and validation scores so far."""
+    from jaxssd.viz.curves import training_curves  # matplotlib is imported with the first figure
+    from jaxssd.viz.style import save
+    from jaxssd.viz.tasks import drawing_of
+
     run.figures.mkdir(parents=True, exist_ok=True)
-    figure = viz.training_curves(run.rows("train"), run.rows("val"), task.curves)
-    viz.save(figure, run.figures / "training.png")
+    figure = training_curves(run.rows("train"), run.rows("val"), drawing_of(task).curves)
+    save(figure, run.figures / "training.png")
 
 
 def report_photograph(
-    picture: Path, file: Path, photograph: np.ndarray, task: Task, answer: Any, threshold: float
+    picture: Path, file: Path, photograph: np.ndarray, task: Task, result: Any, threshold: float
 ) -> dict[str, Any]:
-    """Draw the answer on a photograph at its own size.
+    """Draw the result on a photograph at its own size.
 
     Args:
         picture: file to draw.
         file: the photograph's file.
         photograph: its pixels, uint8 `[H, W, 3]`.
-        task: how answers are drawn and described.
-        answer: the task's, NumPy, of this image.
+        task: the run's.
+        result: the task's, NumPy, of this image.
         threshold: the lowest score that counts.
 
     Returns:
         What was found, for JSON: boxes `[y1, x1, y2, x2]` in the photograph's pixels.
     """
-    viz.save(task.draw(photograph, answer, threshold), picture)
+    from jaxssd.viz.style import save  # matplotlib is imported with the first figure
+    from jaxssd.viz.tasks import drawing_of
+
+    save(drawing_of(task).draw(task, photograph, result, threshold), picture)
     height, width, _ = photograph.shape
-    found = task.to_json(answer, (height, width), threshold)
+    found = task.to_json(result, (height, width), threshold)
     return {"file": str(file), "picture": picture.name, "height": height, "width": width, "detections": found}

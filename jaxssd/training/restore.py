@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxssd.config import Config
-from jaxssd.tasks import Task, make_task
+from jaxssd.tasks.task import Task, make_task
 from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError
 from jaxssd.training.distribution import all_max
 from jaxssd.training.phases import phase_optimizer, places

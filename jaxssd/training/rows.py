@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxssd.tasks import Loss
+from jaxssd.tasks.task import Loss
 from jaxssd.training.evaluation import Evaluation
 from jaxssd.training.run_folder import Row
 

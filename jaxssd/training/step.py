@@ -12,7 +12,7 @@ from jaxtyping import Array, Int, Key
 
 from jaxssd.data.dataset import Examples
 from jaxssd.ops import Augmentation, augment_boxes, augment_image, sample_augmentation
-from jaxssd.tasks import Loss, Task
+from jaxssd.tasks.task import Loss, Task
 from jaxssd.training.distribution import divided, replicated
 from jaxssd.training.state import TrainState
 

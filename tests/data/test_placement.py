@@ -9,7 +9,7 @@ from PIL import Image
 from jaxssd.data.images import MARGIN, decode, decode_photograph
 from jaxssd.data.placement import from_canvas, in_image, place_images, to_canvas
 from jaxssd.ops import Detections
-from jaxssd.tasks.multilabel import LabelAnswer
+from jaxssd.tasks.multilabel import LabelResults
 
 ASPECTS = ["squash", "letterbox", "crop"]
 sides = st.integers(1, 4000)
@@ -72,5 +72,5 @@ def test_answers_about_the_square_become_answers_about_the_image():
     np.testing.assert_allclose(answers.boxes, [[[0, 0, 1, 1], [0, 0, 0.5, 0.5]]] * 2)
     one = in_image(Detections(boxes[0], *(array[0] for array in rest)), placements[0])
     np.testing.assert_array_equal(one.boxes, answers.boxes[0])
-    without_boxes = LabelAnswer(np.zeros((2, 3), np.float32))
+    without_boxes = LabelResults(np.zeros((2, 3), np.float32))
     assert in_image(without_boxes, placements) is without_boxes

@@ -1,5 +1,7 @@
 """Numbers of the models that nothing else would notice: normalisation, biases, and which output is which anchor's."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +29,7 @@ def test_batch_norm_has_pytorchs_constants():
 
 def test_row_j_of_a_cell_is_what_its_filters_say():
     """Filters that give their own number, and features that give the place: class logits and boxes in order."""
-    head = OutConv(num_classes=3, boxes_per_cell=2, class_bias=0.0)
+    head = OutConv(num_classes=3, boxes_per_cell=2, prior_probability=0.5)
     features = jnp.zeros((1, 2, 3, 1)).at[0, :, :, 0].set(100 * jnp.arange(6.0).reshape(2, 3))
     variables = {}
     center = jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0)
@@ -47,12 +49,14 @@ def test_classes_start_at_their_prior_and_boxes_at_their_anchors(head):
     size = 64 if head == "pyramid" else 300
     backbone = "resnet_tiny" if head == "pyramid" else "resnet34_ssd300"
     grids = (8, 4)
-    detector = make_detector(num_classes=2, backbone=backbone, head=head, grids=grids, class_bias=-3.5, head_width=8)
+    detector = make_detector(
+        num_classes=2, backbone=backbone, head=head, grids=grids, prior_probability=1 / (1 + math.exp(3.5)), width=8
+    )
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     shapes = jax.eval_shape(lambda x: detector.init(jax.random.key(0), x, train=False), images)["params"]["head"]
     outs = [name for name in shapes if name.startswith("out_conv")]
     assert len(outs) == (2 if head == "pyramid" else 6)
-    network = OutConv(2, 4, detector.head.class_bias)
+    network = OutConv(2, 4, detector.head.prior_probability)
     biases = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 1, 1, 4)))["params"]
     np.testing.assert_array_equal(biases["classes"]["bias"], np.full(8, -3.5))
     np.testing.assert_array_equal(biases["boxes"]["bias"], np.zeros(16))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssd.models import BoxHead, LabelHead, ObjectHead, ObjectPredictions
+from jaxssd.models.dense_heads import BoxHead, LabelHead, ObjectHead, ObjectPredictions
 
 key = partial(jax.random.key, impl="rbg")  # Threefry takes XLA a second to compile for every draw on a CPU
 CLASSES = 3

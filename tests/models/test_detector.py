@@ -1,5 +1,6 @@
 """The detector as a whole: its sizes, where in the image each row looks, and what it refuses."""
 
+import math
 from functools import partial
 
 import jax
@@ -7,18 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssd.models import (
-    BACKBONES,
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Detector,
-    PyramidHead,
-    ResNet,
-    SSD300Head,
-    SSDMultiHead,
-    make_detector,
-    normalize_images,
-)
+from jaxssd.models import BACKBONES
+from jaxssd.models.detector import IMAGENET_MEAN, IMAGENET_STD, Detector, make_detector, normalize_images
+from jaxssd.models.heads import PyramidHead, SSDMultiHead
+from jaxssd.models.resnet import ResNet
+from jaxssd.models.ssd300_head import SSD300Head
 from jaxssd.ops.anchors import make_anchors
 
 key = partial(jax.random.key, impl="rbg")  # Threefry takes XLA a second to compile for every draw on a CPU
@@ -61,7 +55,12 @@ def evaluate(variables, images):
     [
         ({}, 224, 189, 21_284_672 + 4_508_067),
         ({"backbone": "resnet18"}, 224, 189, 11_176_512 + 4_508_067),
-        ({"grids": (4,), "boxes_per_cell": 1, "class_bias": -3.0}, 224, 16, 21_284_672 + 1_828_633),
+        (
+            {"grids": (4,), "boxes_per_cell": 1, "prior_probability": 1 / (1 + math.exp(3.0))},
+            224,
+            16,
+            21_284_672 + 1_828_633,
+        ),
         ({"grids": [7, 4, 2, 1]}, 224, 630, 21_284_672 + 4_508_067 + 518_625),
         ({"grids": (10, 5, 3)}, 300, 134 * 9, 21_284_672 + 4_508_067 - 590_592),
         ({"backbone": "resnet_small", "grids": (8, 4, 2)}, 128, 84 * 9, None),
@@ -81,8 +80,8 @@ def test_settings_reach_the_layers():
         num_classes=5,
         grids=[2, 1],
         boxes_per_cell=3,
-        head_width=16,
-        class_bias=-1.0,
+        width=16,
+        prior_probability=1 / (1 + math.exp(1.0)),
         input_dropout=0.3,
         dropout=0.2,
         dtype="bfloat16",
@@ -94,7 +93,7 @@ def test_settings_reach_the_layers():
         num_classes=5,
         grids=(2, 1),
         boxes_per_cell=3,
-        class_bias=-1.0,
+        prior_probability=1 / (1 + math.exp(1.0)),
         input_dropout=0.3,
         dropout=0.2,
         width=16,
@@ -108,11 +107,13 @@ def test_settings_reach_the_layers_of_ssd300():
         num_classes=5,
         backbone="resnet34_ssd300",
         head="ssd300",
-        class_bias=-1.0,
+        prior_probability=1 / (1 + math.exp(1.0)),
         dtype="bfloat16",
         fast_layers=["norm"],
     )
-    assert made.head == SSD300Head(num_classes=5, class_bias=-1.0, dtype="bfloat16", fast_layers=("norm",))
+    assert made.head == SSD300Head(
+        num_classes=5, prior_probability=1 / (1 + math.exp(1.0)), dtype="bfloat16", fast_layers=("norm",)
+    )
     assert made.backbone == BACKBONES["resnet34_ssd300"](dtype="bfloat16", fast_layers=("norm",))
 
 

@@ -1,5 +1,6 @@
 """Networks whose layers are computed in another form, or twice: the variables and numbers of the plain network."""
 
+import math
 from functools import partial
 
 import jax
@@ -7,11 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssd.models import Bottleneck, Detector, PyramidHead, ResNet, SSD300Head
-from jaxssd.models.ssd300_head import ExtraLayer
+from jaxssd.models.detector import Detector
+from jaxssd.models.heads import PyramidHead
+from jaxssd.models.resnet import Bottleneck, ResNet
+from jaxssd.models.ssd300_head import ExtraLayer, SSD300Head
 
 HEAD = PyramidHead(
-    num_classes=2, grids=(4, 2), boxes_per_cell=3, class_bias=-4.0, input_dropout=0.2, dropout=0.2, width=4
+    num_classes=2,
+    grids=(4, 2),
+    boxes_per_cell=3,
+    prior_probability=1 / (1 + math.exp(4.0)),
+    input_dropout=0.2,
+    dropout=0.2,
+    width=4,
 )
 TINY = Detector(ResNet(stage_sizes=(1, 1), width=4), HEAD)
 DEEP = Detector(ResNet(stage_sizes=(1, 1), width=4, block=Bottleneck), HEAD)

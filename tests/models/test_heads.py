@@ -1,5 +1,6 @@
 """The head: the lesson's parameter counts, the order of its rows, and what it does with grids it cannot reach."""
 
+import math
 from functools import partial
 from itertools import pairwise
 
@@ -103,7 +104,7 @@ def test_features_must_be_square():
 def test_rows_are_in_the_order_of_the_anchors(backbone_grid, grids):
     """Features hold their cell's row and column, and box j of an `OutConv` reads them as the anchor's centre."""
     head = PyramidHead(
-        num_classes=2, grids=grids, boxes_per_cell=9, class_bias=0.0, input_dropout=0.0, dropout=0.0, width=2
+        num_classes=2, grids=grids, boxes_per_cell=9, prior_probability=0.5, input_dropout=0.0, dropout=0.0, width=2
     )
     sizes_in_cells = np.array([(zoom * h, zoom * w) for zoom in ZOOMS for h, w in RATIOS], np.float32)
     params, stats = {}, {}
@@ -187,7 +188,7 @@ def test_backbone_features_are_dropped_too():
 
 
 def test_out_conv_starts_at_the_class_bias():
-    model = OutConv(num_classes=3, boxes_per_cell=2, class_bias=-4.0)
+    model = OutConv(num_classes=3, boxes_per_cell=2, prior_probability=1 / (1 + math.exp(4.0)))
     (logits, activations), _ = model.init_with_output(key(0), jnp.zeros((2, 2, 2, 1)))
     assert logits.shape == (2, 8, 3)
     assert activations.shape == (2, 8, 4)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save as safetensors_file
 
+from jaxssd.models import BACKBONES
 from jaxssd.models.pretrained import load_pretrained
-from jaxssd.models.resnet import BACKBONES, BasicBlock, Bottleneck, ResNet
+from jaxssd.models.resnet import BasicBlock, Bottleneck, ResNet
 from tests.models.golden import FILE, NETWORKS, golden_images, golden_weights
 from tests.models.torch_writers import contents, legacy_file, tensors, torch_legacy, torch_zip, zip_file
 from tests.models.torchvision_names import random_weights, resnet_shapes

@@ -7,8 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssd.models import BACKBONES, BoxHead, Detector, ResNet, SSDMultiHead
+from jaxssd.models import BACKBONES
+from jaxssd.models.dense_heads import BoxHead
+from jaxssd.models.detector import Detector
+from jaxssd.models.heads import SSDMultiHead
 from jaxssd.models.receptive_field import anchor_receptive_fields, effective_receptive_field, receptive_field
+from jaxssd.models.resnet import ResNet
 from jaxssd.ops import make_anchors
 
 SIZE = 64

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxssd.models.resnet import BACKBONES, BasicBlock, Bottleneck, ResNet
+from jaxssd.models import BACKBONES
+from jaxssd.models.resnet import BasicBlock, Bottleneck, ResNet
 
 key = partial(jax.random.key, impl="rbg")  # Threefry takes XLA a second to compile for every draw on a CPU
 TINY = ResNet(

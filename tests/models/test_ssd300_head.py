@@ -1,5 +1,6 @@
 """SSD300's head: its sizes, the order of its rows, its layers in NumPy, and which features it takes."""
 
+import math
 from functools import partial
 
 import jax
@@ -7,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssd.models import BACKBONES, ResNet, make_detector
+from jaxssd.models import BACKBONES
 from jaxssd.models.conv_float32 import conv_to_float32
+from jaxssd.models.detector import make_detector
 from jaxssd.models.heads import OutConv
+from jaxssd.models.resnet import ResNet
 from jaxssd.models.ssd300_head import BOXES_PER_CELL, EXTRA_LAYERS, ExtraLayer, SSD300Head
 from jaxssd.ops import ssd300_anchors
 from tests.models.test_resnet import numpy_conv, numpy_norm
@@ -184,7 +187,7 @@ def test_jit_is_eager_and_images_do_not_mix(features, variables):
 
 
 def test_logits_start_near_the_class_bias(features):
-    head = SSD300Head(num_classes=CLASSES, class_bias=-3.0)
+    head = SSD300Head(num_classes=CLASSES, prior_probability=1 / (1 + math.exp(3.0)))
     variables = jax.jit(partial(head.init, train=False))(key(0), features)
     for level in range(6):
         classes = variables["params"][f"out_conv{level}"]["classes"]
@@ -224,7 +227,9 @@ def test_bfloat16_gives_float32_predictions_that_do_not_tie(features, variables)
 
 def test_out_convs_have_float32_biases_and_bfloat16_gradients_of_their_features():
     x = jnp.asarray(np.random.default_rng(4).normal(size=(1, 4, 4, 8)), jnp.bfloat16)
-    layer = OutConv(num_classes=3, boxes_per_cell=2, class_bias=-4.001, dtype=jnp.bfloat16)  # bfloat16 has no -4.001
+    layer = OutConv(
+        num_classes=3, boxes_per_cell=2, prior_probability=1 / (1 + math.exp(4.001)), dtype=jnp.bfloat16
+    )  # bfloat16 has no -4.001
     variables = layer.init(key(0), x)
     kernels_off = jax.tree.map(lambda leaf: leaf * (leaf.ndim == 1), variables)
     np.testing.assert_array_equal(layer.apply(kernels_off, x).class_logits, np.float32(-4.001))

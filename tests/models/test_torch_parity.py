@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from jaxssd.models import BACKBONES
 from jaxssd.models.pretrained import load_pretrained
-from jaxssd.models.resnet import BACKBONES
 from jaxssd.models.weight_files import read_weights
 from tests.models.golden import FILE
 from tests.models.torchvision_names import random_weights, resnet_shapes

@@ -14,7 +14,6 @@ MIRRORS = {
     "jaxssd/config.py": "tests/test_config.py",
     "jaxssd/data/boxes.py": "tests/data/test_build.py",
     "jaxssd/data/orientation.py": "tests/data/test_build.py",
-    "jaxssd/tasks/largest_scores.py": "tests/tasks/test_largest.py",
     "jaxssd/tools/explain.py": "tests/tools/test_explain.py",
 }
 """Test files that lie elsewhere than the file they test would have it."""

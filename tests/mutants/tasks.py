@@ -3,7 +3,7 @@
 from tests.mutants.planted import Mutant
 
 DETECTION, LARGEST, MULTILABEL = "jaxssd/tasks/detection.py", "jaxssd/tasks/largest.py", "jaxssd/tasks/multilabel.py"
-MAKE, SCORES = "jaxssd/tasks/make.py", "jaxssd/tasks/largest_scores.py"
+HEADS = "jaxssd/models/heads.py"
 OPTIONS = "tests/test_options.py::test_every_setting_of_a_run_changes_what_it_says"
 
 PLANTED = (
@@ -13,33 +13,45 @@ PLANTED = (
     Mutant(
         DETECTION, "multiclass_nms(boxes, jax.nn.sigmoid(class", "multiclass_nms(boxes, jax.nn.softmax(class", "softmax"
     ),
-    Mutant(DETECTION, "answer.scores >= threshold", "answer.scores <= threshold", "the worst are told"),
+    Mutant(DETECTION, "result.scores >= threshold", "result.scores <= threshold", "the worst are told"),
     Mutant(LARGEST, "jnp.argmax(jnp.where(targets", "jnp.argmin(jnp.where(targets", "the smallest object"),
     Mutant(LARGEST, "box_area(examples.boxes), -1)", "box_area(examples.boxes), 2)", "padding is the largest"),
     Mutant(LARGEST, "CLASS_WEIGHT * classification, loc", "classification, loc", "no weight of the class"),
-    Mutant(SCORES, "return -self.box_error if", "return self.box_error if", "more error is better"),
+    Mutant(LARGEST, "return -self.box_error if", "return self.box_error if", "more error is better"),
     Mutant(
         MULTILABEL,
-        "(answers.probabilities > 0.5) == held",
-        "(answers.probabilities > 0.4) == held",
+        "(results.probabilities > 0.5) == held",
+        "(results.probabilities > 0.4) == held",
         "another threshold",
     ),
     Mutant(MULTILABEL, "targets[..., None]).any(axis=1)", "targets[..., None]).all(axis=1)", "all objects of a class"),
     Mutant(MULTILABEL, ".mean(axis=-1))", ".sum(axis=-1))", "a sum over classes"),
-    Mutant(MAKE, "config.negative_ratio or None", "None", "--negative-ratio ignored", f"{OPTIONS}[negative_ratio]"),
     Mutant(
-        MAKE,
+        DETECTION, "config.negative_ratio or None", "None", "--negative-ratio ignored", f"{OPTIONS}[negative_ratio]"
+    ),
+    Mutant(
+        DETECTION,
         "threshold=config.match_threshold",
         "threshold=0.4",
         "--match-threshold ignored",
         f"{OPTIONS}[match_threshold]",
     ),
     Mutant(
-        MAKE, "alpha=config.alpha, gamma=config.gamma", "alpha=config.alpha", "--gamma ignored", f"{OPTIONS}[gamma]"
+        DETECTION,
+        "alpha=config.alpha, gamma=config.gamma",
+        "alpha=config.alpha",
+        "--gamma ignored",
+        f"{OPTIONS}[gamma]",
     ),
-    Mutant(MAKE, "        class_bias=config.class_bias,\n", "", "--class-bias ignored", f"{OPTIONS}[class_bias]"),
     Mutant(
-        MAKE,
+        HEADS,
+        '            "prior_probability": 1 / (1 + math.exp(-config.class_bias)),\n',
+        "",
+        "--class-bias ignored",
+        f"{OPTIONS}[class_bias]",
+    ),
+    Mutant(
+        DETECTION,
         "decode, encode = (decode_tanh, None) if",
         "decode, encode = (decode_tanh, encode_offsets) if",
         "tanh encoded",

@@ -8,7 +8,7 @@ import numpy as np
 from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.report import LoadReport
-from jaxssd.tasks import Task, make_task
+from jaxssd.tasks.task import Task, make_task
 
 NAMES = ("cat", "dog", "horse")
 SIZE = 64

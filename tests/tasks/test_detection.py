@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssd.models import Predictions
+from jaxssd.models.heads import Predictions
 from jaxssd.ops import (
     Detections,
     bce_loss,
@@ -20,7 +20,9 @@ from jaxssd.ops import (
     multiclass_nms,
     ssd_loss,
 )
-from jaxssd.tasks import Loss, Scores
+from jaxssd.tasks.task import Loss, Scores
+from jaxssd.viz import results
+from jaxssd.viz.tasks import drawing_of
 from tests.tasks.scenes import NAMES, dataset_of, photograph, task_of
 from tests.viz.drawn import words
 from tests.viz.samples import render
@@ -146,17 +148,17 @@ def test_without_any_object_nothing_is_defined_and_everything_works():
     assert scores.objective == 0
     assert scores.headline() == "no ground truth"
     json.dumps(scores.as_dict(), allow_nan=False)
-    for figure in TASK.figures(found, scores, empty).values():
+    for figure in drawing_of(TASK).figures(TASK, found, scores, empty).values():
         render(figure)
 
 
 def test_what_is_drawn_over_the_run_is_in_the_summary():
-    keys = {key for names in TASK.curves.values() for key in names}
+    keys = {key for names in drawing_of(TASK).curves.values() for key in names}
     assert keys <= set(TASK.score(PERFECT, DATA).summary())
 
 
 def test_figures_show_detections_beside_the_truth():
-    figures = TASK.figures(PERFECT, TASK.score(PERFECT, DATA), DATA)
+    figures = drawing_of(TASK).figures(TASK, PERFECT, TASK.score(PERFECT, DATA), DATA)
     assert list(figures) == ["detections", "precision-recall"]
     axes = figures["detections"].axes
     assert [ax.get_title() for ax in axes] == list(DATA.ids)
@@ -172,8 +174,8 @@ def test_figures_show_detections_beside_the_truth():
 
 
 def test_a_figure_holds_only_the_first_images(monkeypatch):
-    monkeypatch.setattr(viz, "GRID_IMAGES", 3)
-    figure = TASK.figures(PERFECT, TASK.score(PERFECT, DATA), DATA)["detections"]
+    monkeypatch.setattr(results, "GRID_IMAGES", 3)
+    figure = drawing_of(TASK).figures(TASK, PERFECT, TASK.score(PERFECT, DATA), DATA)["detections"]
     assert [ax.get_title() for ax in figure.axes] == list(DATA.ids[:3])
 
 
@@ -190,6 +192,6 @@ def test_a_photograph_and_json_have_the_detections_from_the_threshold_on(thresho
         ][:shown]
     )
     json.dumps(rows)
-    figure = TASK.draw(photograph(), answer, threshold)
+    figure = drawing_of(TASK).draw(TASK, photograph(), answer, threshold)
     assert words(figure.axes[0].texts) == ["cat 0.50", "dog 0.25"][:shown]
     assert render(figure).shape == photograph().shape

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from jaxssd.models import ObjectPredictions
-from jaxssd.tasks import Loss, Scores
-from jaxssd.tasks.largest import BoxAnswer, ObjectAnswer, largest_object
+from jaxssd.models.dense_heads import ObjectPredictions
+from jaxssd.tasks.largest import BoxResults, ObjectResults, largest_object
+from jaxssd.tasks.task import Loss, Scores
+from jaxssd.viz import results
+from jaxssd.viz.tasks import drawing_of
 from tests.strategies import grid_boxes, masks, permutations
 from tests.tasks.scenes import NAMES, SIZE, dataset_of, examples_of, photograph, task_of
 from tests.viz.drawn import assert_same_boxes, corners, outlines, words
@@ -206,7 +208,7 @@ def test_answers_are_normalised_boxes_and_probabilities():
     np.testing.assert_allclose(answer.probabilities, shares / shares.sum(axis=1, keepdims=True), rtol=1e-5)
 
 
-ANSWER = ObjectAnswer(
+ANSWER = ObjectResults(
     np.array([(0.0, 0.0, 0.5, 1.0), OTHER, LARGE, SMALL], np.float32),
     np.array([[0.5, 0.3, 0.2], [1, 0, 0], [0.7, 0.2, 0.1], [0, 0, 1]], np.float32),
 )
@@ -214,7 +216,7 @@ ANSWER = ObjectAnswer(
 
 def test_scores_by_hand():
     """The first box is twice as wide as the truth, the third is right; the other images have no object."""
-    boxes = BOX_TASK.score(BoxAnswer(ANSWER.boxes), DATA)
+    boxes = BOX_TASK.score(BoxResults(ANSWER.boxes), DATA)
     assert boxes.summary() == pytest.approx({"box_error": SIZE / 16, "iou": 0.75})  # the mean of 0.5 / 4 and 0
     assert boxes.num_images == 2
     assert boxes.objective == pytest.approx(-4)
@@ -242,28 +244,28 @@ def test_the_objective_is_the_loss_of_the_images_that_have_an_object():
     answer = jax.device_get(OBJECT_TASK.postprocess(ObjectPredictions(jnp.asarray(activations), jnp.asarray(logits))))
     assert OBJECT_TASK.score(answer, DATA).objective == pytest.approx(-float(loss.total.sum()) / 2, rel=1e-5)
     _, loss = box_loss(SIZE * activations, DATA.examples)
-    assert BOX_TASK.score(BoxAnswer(activations), DATA).objective == pytest.approx(
+    assert BOX_TASK.score(BoxResults(activations), DATA).objective == pytest.approx(
         -float(loss.total.sum()) / 2, rel=1e-5
     )
 
 
 def test_a_perfect_answer_scores_perfectly():
     truth = jax.device_get(largest_object(DATA.examples))
-    scores = OBJECT_TASK.score(ObjectAnswer(truth.boxes, np.eye(CLASSES, dtype=np.float32)[truth.labels]), DATA)
+    scores = OBJECT_TASK.score(ObjectResults(truth.boxes, np.eye(CLASSES, dtype=np.float32)[truth.labels]), DATA)
     assert scores.summary() == {"box_error": 0, "iou": 1, "accuracy": 1, "cross_entropy": 0}
-    assert BOX_TASK.score(BoxAnswer(truth.boxes), DATA).summary() == {"box_error": 0, "iou": 1}
+    assert BOX_TASK.score(BoxResults(truth.boxes), DATA).summary() == {"box_error": 0, "iou": 1}
     assert (box_loss(SIZE * truth.boxes, DATA.examples)[1].total == 0).all()
 
 
 def test_a_probability_of_zero_costs_much_but_not_everything():
-    wrong = ObjectAnswer(ANSWER.boxes, np.eye(CLASSES, dtype=np.float32)[[1, 1, 0, 0]])
+    wrong = ObjectResults(ANSWER.boxes, np.eye(CLASSES, dtype=np.float32)[[1, 1, 0, 0]])
     scores = OBJECT_TASK.score(wrong, DATA)
     assert scores.accuracy == 0
     assert 50 < scores.cross_entropy < math.inf
 
 
 @pytest.mark.parametrize(
-    ("task", "answer"), [(BOX_TASK, BoxAnswer(ANSWER.boxes)), (OBJECT_TASK, ANSWER)], ids=["box", "object"]
+    ("task", "answer"), [(BOX_TASK, BoxResults(ANSWER.boxes)), (OBJECT_TASK, ANSWER)], ids=["box", "object"]
 )
 def test_without_any_object_nothing_is_defined_and_everything_works(task, answer):
     empty = dataset_of([], [], [(LARGE, 1, True)], [])
@@ -274,15 +276,15 @@ def test_without_any_object_nothing_is_defined_and_everything_works(task, answer
     numbers = json.loads(json.dumps(scores.as_dict(), allow_nan=False))
     assert numbers == {**dict.fromkeys(scores.summary()), "num_images": 0}
     assert scores.table().endswith("0 images have one")
-    for figure in task.figures(answer, scores, empty).values():
+    for figure in drawing_of(task).figures(task, answer, scores, empty).values():
         assert all(len(ax.patches) == 1 for ax in figure.axes)
         render(figure)
 
 
 @pytest.mark.parametrize("task", [BOX_TASK, OBJECT_TASK], ids=["box", "object"])
 def test_what_is_drawn_over_the_run_is_in_the_summary(task):
-    answer = BoxAnswer(ANSWER.boxes) if task is BOX_TASK else ANSWER
-    keys = {key for names in task.curves.values() for key in names}
+    answer = BoxResults(ANSWER.boxes) if task is BOX_TASK else ANSWER
+    keys = {key for names in drawing_of(task).curves.values() for key in names}
     assert keys <= set(task.score(answer, DATA).summary())
 
 
@@ -291,10 +293,10 @@ def test_what_is_drawn_over_the_run_is_in_the_summary(task):
 
 def test_figures_show_boxes_beside_the_largest_truth():
     for task, answer, captions in (
-        (BOX_TASK, BoxAnswer(ANSWER.boxes), ["largest object"] * 4),
+        (BOX_TASK, BoxResults(ANSWER.boxes), ["largest object"] * 4),
         (OBJECT_TASK, ANSWER, ["cat 0.50", "cat 1.00", "cat 0.70", "horse 1.00"]),
     ):
-        figures = task.figures(answer, task.score(answer, DATA), DATA)
+        figures = drawing_of(task).figures(task, answer, task.score(answer, DATA), DATA)
         assert list(figures) == ["detections"]
         axes = figures["detections"].axes
         truths = [["cat"], [], ["dog"], []]
@@ -306,36 +308,36 @@ def test_figures_show_boxes_beside_the_largest_truth():
 
 
 def test_a_box_beyond_the_image_is_drawn_at_its_edge():
-    beyond = BoxAnswer(np.array([(-0.5, 0.25, 0.5, 1.5)] * 4, np.float32))
-    (figure,) = BOX_TASK.figures(beyond, None, DATA).values()
+    beyond = BoxResults(np.array([(-0.5, 0.25, 0.5, 1.5)] * 4, np.float32))
+    (figure,) = drawing_of(BOX_TASK).figures(BOX_TASK, beyond, None, DATA).values()
     inside = np.array([(0, 0.25, 0.5, 1)], np.float32)
     assert_same_boxes(corners(outlines(figure.axes[1])), inside)
-    picture = BOX_TASK.draw(photograph(), BoxAnswer(beyond.boxes[0]), 0.3)
+    picture = drawing_of(BOX_TASK).draw(BOX_TASK, photograph(), BoxResults(beyond.boxes[0]), 0.3)
     assert_same_boxes(corners(outlines(picture.axes[0])), inside)
 
 
 def test_a_figure_holds_only_the_first_images(monkeypatch):
-    monkeypatch.setattr(viz, "GRID_IMAGES", 3)
-    for task, answer in ((BOX_TASK, BoxAnswer(ANSWER.boxes)), (OBJECT_TASK, ANSWER)):
-        (figure,) = task.figures(answer, None, DATA).values()
+    monkeypatch.setattr(results, "GRID_IMAGES", 3)
+    for task, answer in ((BOX_TASK, BoxResults(ANSWER.boxes)), (OBJECT_TASK, ANSWER)):
+        (figure,) = drawing_of(task).figures(task, answer, None, DATA).values()
         assert [ax.get_title() for ax in figure.axes] == list(DATA.ids[:3])
 
 
 @pytest.mark.parametrize(("threshold", "shown"), [(0.3, True), (0.5, True), (0.51, False)])
 def test_a_photograph_and_json_have_the_object_from_the_threshold_on(threshold, shown):
-    answer = ObjectAnswer(*(array[0] for array in ANSWER))
+    answer = ObjectResults(*(array[0] for array in ANSWER))
     rows = OBJECT_TASK.to_json(answer, (200, 400), threshold)
     assert rows == ([{"class": "cat", "score": 0.5, "box": [0.0, 0.0, 100.0, 400.0]}] if shown else [])
     json.dumps(rows)
-    figure = OBJECT_TASK.draw(photograph(), answer, threshold)
+    figure = drawing_of(OBJECT_TASK).draw(OBJECT_TASK, photograph(), answer, threshold)
     assert words(figure.axes[0].texts) == (["cat 0.50"] if shown else [])
     assert len(outlines(figure.axes[0])) == shown
     assert render(figure).shape == photograph().shape
 
 
 def test_a_box_without_a_score_is_always_shown():
-    answer = BoxAnswer(np.array([0.1, 0.2, 0.5, 0.9], np.float32))
+    answer = BoxResults(np.array([0.1, 0.2, 0.5, 0.9], np.float32))
     assert BOX_TASK.to_json(answer, (200, 400), 0.99) == [{"box": [20.0, 80.0, 100.0, 360.0]}]
-    figure = BOX_TASK.draw(photograph(), answer, 0.99)
+    figure = drawing_of(BOX_TASK).draw(BOX_TASK, photograph(), answer, 0.99)
     assert words(figure.axes[0].texts) == ["largest object"]
     assert_same_boxes(corners(outlines(figure.axes[0])), answer.boxes[None])

@@ -7,8 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssd.models import BoxHead, LabelHead, ObjectHead, ObjectPredictions, Predictions
-from jaxssd.tasks import DetectionTask, LargestBoxTask, LargestObjectTask, MultilabelTask, Task
+from jaxssd.models.dense_heads import BoxHead, LabelHead, ObjectHead, ObjectPredictions
+from jaxssd.models.heads import Predictions
+from jaxssd.tasks.detection import DetectionTask
+from jaxssd.tasks.largest import LargestBoxTask, LargestObjectTask
+from jaxssd.tasks.multilabel import MultilabelTask
+from jaxssd.tasks.task import Task
 from tests.tasks.scenes import NAMES, SIZE, task_of
 
 TASKS = {

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxssd.tasks import Loss, Scores
-from jaxssd.tasks.multilabel import LabelAnswer
+from jaxssd.tasks.multilabel import LabelResults
+from jaxssd.tasks.task import Loss, Scores
+from jaxssd.viz import results
+from jaxssd.viz.tasks import drawing_of
 from tests.strategies import grid_scores, masks, permutations
 from tests.tasks.scenes import NAMES, dataset_of, examples_of, photograph, task_of
 from tests.viz.drawn import words
@@ -29,7 +31,7 @@ DATA = dataset_of(
     [(BOX, 1, True)],
     [(BOX, 0)],
 )
-ANSWER = LabelAnswer(
+ANSWER = LabelResults(
     np.array([[0.9, 0.5, 0.4], [0.8, 0.2, 0.6], [0.1, 0.5, 0.1], [0.3, 0.7, 0.0], [0.7, 0.6, 0.2]], np.float32)
 )
 
@@ -110,7 +112,7 @@ def test_gradients_are_finite_at_extremes(scale):
 
 
 def score(probabilities, data=DATA):
-    return TASK.score(LabelAnswer(np.asarray(probabilities, np.float32)), data)
+    return TASK.score(LabelResults(np.asarray(probabilities, np.float32)), data)
 
 
 def test_answers_are_probabilities_of_each_class_by_itself():
@@ -227,7 +229,7 @@ def test_without_any_object_only_the_accuracy_is_defined():
 
 
 def test_what_is_drawn_over_the_run_is_in_the_summary():
-    keys = {key for names in TASK.curves.values() for key in names}
+    keys = {key for names in drawing_of(TASK).curves.values() for key in names}
     assert keys <= set(TASK.score(ANSWER, DATA).summary())
 
 
@@ -235,7 +237,7 @@ def test_what_is_drawn_over_the_run_is_in_the_summary():
 
 
 def test_figures_name_what_is_found_wrong_and_missed():
-    figures = TASK.figures(ANSWER, TASK.score(ANSWER, DATA), DATA)
+    figures = drawing_of(TASK).figures(TASK, ANSWER, TASK.score(ANSWER, DATA), DATA)
     assert list(figures) == ["labels"]
     axes = figures["labels"].axes
     assert [ax.get_title() for ax in axes] == list(DATA.ids)
@@ -247,13 +249,13 @@ def test_figures_name_what_is_found_wrong_and_missed():
         ["cat 0.70", "[dog 0.60]"],
     ]
     render(figures["labels"])
-    (missed,) = TASK.figures(LabelAnswer(ANSWER.probabilities * 0), None, DATA).values()
+    (missed,) = drawing_of(TASK).figures(TASK, LabelResults(ANSWER.probabilities * 0), None, DATA).values()
     assert words(missed.axes[0].texts) == ["missed cat\nmissed dog"]
 
 
 def test_a_figure_holds_only_the_first_images(monkeypatch):
-    monkeypatch.setattr(viz, "GRID_IMAGES", 3)
-    (figure,) = TASK.figures(ANSWER, None, DATA).values()
+    monkeypatch.setattr(results, "GRID_IMAGES", 3)
+    (figure,) = drawing_of(TASK).figures(TASK, ANSWER, None, DATA).values()
     assert [ax.get_title() for ax in figure.axes] == list(DATA.ids[:3])
 
 
@@ -262,11 +264,11 @@ def test_a_figure_holds_only_the_first_images(monkeypatch):
     [(0.3, ["dog 0.75", "cat 0.50"]), (0.5, ["dog 0.75", "cat 0.50"]), (0.6, ["dog 0.75"]), (0.99, [])],
 )
 def test_a_photograph_and_json_have_the_classes_from_the_threshold_on(threshold, shown):
-    answer = LabelAnswer(np.array([0.5, 0.75, 0.1], np.float32))
+    answer = LabelResults(np.array([0.5, 0.75, 0.1], np.float32))
     rows = TASK.to_json(answer, (200, 400), threshold)
     assert [f"{row['class']} {row['score']:.2f}" for row in rows] == shown
     assert all(set(row) == {"class", "score"} for row in rows)
     json.dumps(rows)
-    figure = TASK.draw(photograph(), answer, threshold)
+    figure = drawing_of(TASK).draw(TASK, photograph(), answer, threshold)
     assert words(figure.axes[0].texts) == ["\n".join(shown)]
     assert render(figure).shape == photograph().shape

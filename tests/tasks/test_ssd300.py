@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxssd.data.shapes import make_shapes
-from jaxssd.models import Predictions
+from jaxssd.models.heads import Predictions
 from jaxssd.ops import (
     bce_loss,
     clip_boxes,
@@ -21,7 +21,7 @@ from jaxssd.ops import (
     ssd_loss,
 )
 from jaxssd.presets import PRESETS
-from jaxssd.tasks import make_task
+from jaxssd.tasks.task import make_task
 from jaxssd.training import RunFolder, restore, train
 
 CONFIG = replace(PRESETS["ssd300"](), classes=("a", "b", "c"), precision="float32")

@@ -13,7 +13,7 @@ from jaxssd.config import Config
 from jaxssd.data.shapes import make_shapes
 from jaxssd.models.heads import Predictions
 from jaxssd.ops import augment_boxes, clip_boxes, match_anchors
-from jaxssd.tasks import make_task
+from jaxssd.tasks.task import make_task
 from jaxssd.tools import explain
 
 DATA = make_shapes(6, image_size=32)

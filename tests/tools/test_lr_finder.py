@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssd.tasks import make_task
+from jaxssd.tasks.task import make_task
 from jaxssd.tools import lr_finder
 from jaxssd.tools.lr_finder import (
     explosion,

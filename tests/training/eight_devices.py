@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssd.tasks import make_task
+from jaxssd.tasks.task import make_task
 from jaxssd.training import RunFolder, evaluate, loop, make_predict, make_validate, map_batches, restore, train
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxssd.models import BACKBONES
-from jaxssd.tasks import make_task
+from jaxssd.tasks.task import make_task
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.groups import TRAINED, frozen_stages, group_labels
 from jaxssd.training.optimizer import make_optimizer

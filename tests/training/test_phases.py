@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxssd.tasks import make_task
+from jaxssd.tasks.task import make_task
 from jaxssd.training import RunFolder, loop, restore, train
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints

@@ -13,6 +13,7 @@ from jaxssd.tasks.multilabel import LabelScores
 from jaxssd.tasks.task import MOST_ROWS
 from jaxssd.training import draw_scores, report_scores, write_scores
 from jaxssd.training.evaluation import Evaluation
+from jaxssd.viz.tasks import DRAWINGS, Drawing
 from tests.tasks.scenes import NAMES, dataset_of, task_of
 
 LEFT, WHOLE = (0.0, 0.0, 0.5, 0.5), (0.0, 0.0, 1.0, 1.0)
@@ -65,7 +66,7 @@ def test_numbers_are_written_though_a_figure_fails(tmp_path, monkeypatch):
     def fail(*_):
         raise MemoryError("no room for figures")
 
-    monkeypatch.setattr(type(TASK), "figures", fail)
+    monkeypatch.setitem(DRAWINGS, "detection", Drawing(figures=fail))
     with pytest.raises(MemoryError):
         report_scores(tmp_path, TASK, DATA, evaluation(False), "val", {})
     assert (tmp_path / "scores-val.json").exists()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxssd.config import Config
-from jaxssd.tasks import make_task
+from jaxssd.tasks.task import make_task
 from jaxssd.training import RunFolder, job, restore, train
 from jaxssd.training.backbone import pretrained_backbone
 from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError

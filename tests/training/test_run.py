@@ -14,7 +14,7 @@ import pytest
 
 from jaxssd.config import Config
 from jaxssd.models.heads import Predictions
-from jaxssd.tasks import make_task
+from jaxssd.tasks.task import make_task
 from jaxssd.training import (
     DivergedError,
     NonFiniteLossError,

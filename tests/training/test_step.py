@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jaxssd.data.dataset import Examples
 from jaxssd.ops import sample_augmentation
-from jaxssd.tasks import make_task
+from jaxssd.tasks.task import make_task
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.compilation import compile_program
 from jaxssd.training.epochs import Sizes, epoch_order, epoch_shape

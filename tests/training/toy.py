@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.report import LoadReport
-from jaxssd.tasks import Task
+from jaxssd.tasks.task import Task
 
 SIDE = 4
 STAGES = 2
@@ -101,9 +101,9 @@ class ToyTask(Task):
     def __init__(self, scores=()):
         object.__setattr__(self, "scores", list(scores))
 
-    @property
-    def curves(self):
-        return {"scores": {"score": "score"}}
+    @classmethod
+    def from_config(cls, config):
+        raise NotImplementedError
 
     def loss(self, predictions, examples: Examples):
         brightness, total, noise = predictions
@@ -113,16 +113,10 @@ class ToyTask(Task):
     def postprocess(self, predictions):
         return predictions[0]
 
-    def score(self, answers, dataset, *, with_coco=False):
+    def score(self, results, dataset, *, with_coco=False):
         return ToyScores(self.scores.pop(0) if self.scores else 0.0)
 
-    def figures(self, answers, scores, dataset):
-        return {}
-
-    def draw(self, photograph, answer, threshold):
-        raise NotImplementedError
-
-    def to_json(self, answer, size, threshold):
+    def to_json(self, result, size, threshold):
         raise NotImplementedError
 
 

@@ -12,7 +12,7 @@ from jaxssd.data import __main__ as command
 from jaxssd.data.dataset import Dataset, Examples, pad_objects
 from jaxssd.data.placement import place_images
 from jaxssd.data.report import LoadReport, Problem
-from jaxssd.tasks import make_task
+from jaxssd.tasks.task import make_task
 from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise
 from jaxssd.tools.inspection.inspection import count_classes, cover, distributions, inspect, quantiles
 from jaxssd.tools.inspection.record import inspection_record
