@@ -92,9 +92,9 @@ def make_detector(
         known = ", ".join(get_args(FastLayer))
         raise ValueError(f"make_detector: `fast_layers` has {', '.join(sorted(unknown))}; choose from {known}")
     common = {"dtype": dtype, "fast_layers": tuple(fast_layers)}
-    return Detector(
-        BACKBONES[backbone](remat=remat, **common), HEADS[head](num_classes=num_classes, **common, **head_settings)
-    )
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in head_settings.items()}
+    network = BACKBONES[backbone](remat=remat, **common)
+    return Detector(network, HEADS[head](num_classes=num_classes, **common, **fields))
 
 
 def normalize_images(

@@ -44,18 +44,17 @@ def test_row_j_of_a_cell_is_what_its_filters_say():
     np.testing.assert_allclose(found.box_activations[0], (places + np.arange(8)).reshape(12, 4))
 
 
-@pytest.mark.parametrize("head", ["pyramid", "ssd300"])
-def test_classes_start_at_their_prior_and_boxes_at_their_anchors(head):
-    size = 64 if head == "pyramid" else 300
-    backbone = "resnet_tiny" if head == "pyramid" else "resnet34_ssd300"
-    grids = (8, 4)
-    detector = make_detector(
-        num_classes=2, backbone=backbone, head=head, grids=grids, prior_probability=1 / (1 + math.exp(3.5)), width=8
-    )
+@pytest.mark.parametrize(
+    ("head", "backbone", "size", "grids", "settings"),
+    [("pyramid", "resnet_tiny", 64, 2, {"grids": (8, 4), "width": 8}), ("ssd300", "resnet34_ssd300", 300, 6, {})],
+)
+def test_classes_start_at_their_prior_and_boxes_at_their_anchors(head, backbone, size, grids, settings):
+    prior = 1 / (1 + math.exp(3.5))
+    detector = make_detector(num_classes=2, backbone=backbone, head=head, prior_probability=prior, **settings)
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     shapes = jax.eval_shape(lambda x: detector.init(jax.random.key(0), x, train=False), images)["params"]["head"]
     outs = [name for name in shapes if name.startswith("out_conv")]
-    assert len(outs) == (2 if head == "pyramid" else 6)
+    assert len(outs) == grids
     network = OutConv(2, 4, detector.head.prior_probability)
     biases = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 1, 1, 4)))["params"]
     np.testing.assert_array_equal(biases["classes"]["bias"], np.full(8, -3.5))
