@@ -1,4 +1,4 @@
-"""What every format's names of classes must be."""
+"""Check of class names, for every format."""
 
 import re
 from collections.abc import Sequence
@@ -7,13 +7,14 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def check_class_names(names: Sequence[str]) -> None:
-    """Check that names can be told apart and printed.
+    """Check that class names are there, distinct and printable.
 
     Args:
-        names: in the order of the classes.
+        names: class names in the order of the labels.
 
     Raises:
-        ValueError: with what is wrong, if there is none, or if one is empty, doubled or has control characters.
+        ValueError: if there are none, or one is empty, repeated or has control characters. The message lacks a
+            subject: the caller puts the file's name before it.
 
     Example:
         >>> check_class_names(["car", "car"])
@@ -21,11 +22,11 @@ def check_class_names(names: Sequence[str]) -> None:
         ValueError: has the class name 'car' twice
     """
     if not names:
-        raise ValueError("has no names of classes")
+        raise ValueError("has no class names")
     seen: set[str] = set()
-    for position, name in enumerate(names):
+    for label, name in enumerate(names):
         if not name.strip():
-            raise ValueError(f"has no name for class {position}")
+            raise ValueError(f"has no name for class {label}")
         if _CONTROL.search(name):
             raise ValueError(f"has a class name that cannot be printed: {name[:80]!r}")
         if name in seen:

@@ -1,4 +1,7 @@
-"""The files below a folder, listed once: names that a data set gives are looked up here and never opened as a path."""
+"""Listing of the files below a folder, and of names in other spellings.
+
+Paths that a data set states are only ever looked up in such a listing. They are never opened as they are written.
+"""
 
 import errno
 import os
@@ -12,38 +15,38 @@ from urllib.parse import unquote
 from jaxssd.data.formats.split_names import split_at_end
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".gif")
-"""Endings of images, in any case. Of equal names the earlier ending counts. The content decides how one is read."""
+"""Image file extensions, in any case. If several images share a stem, the first extension wins."""
 
 MAX_DEPTH = 64
-"""Folders that a path in a list or a data.yaml may have; more are in no path that leads to anything."""
-
-_NO_DATA = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "__pycache__", "lost+found"}
-"""Folders that systems leave in archives and on disks."""
+"""Largest number of folders in a path stated by a list or a data.yaml. Longer paths are treated as missing."""
 
 MAX_ANNOTATION_BYTES = 10_000_000
-"""Of the file that has one image's boxes, enough for 30,000 of VOC's; parsed, it takes fifty times the memory."""
+"""Largest annotation file of one image: about 30,000 VOC boxes. Parsed XML takes fifty times the memory."""
 
-_USUAL = 1 << 16
+_IGNORED_FOLDERS = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "__pycache__", "lost+found"}
+"""Folders that operating systems leave in archives and on disks."""
+
+_FIRST_READ = 1 << 16
 
 
 def list_files(root: Path, suffixes: tuple[str, ...], *, first: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Regular files below a folder, at any depth.
+    """List the regular files below a folder, at any depth.
 
-    Links to files and folders are followed, each folder once, so that a link to a folder above ends nothing. Hidden
-    files and folders are left out, and so are those that systems make, such as `__MACOSX`, and what cannot be listed.
-    A folder that is linked to has the path that says most: below one of `first`, then below one called after a split.
+    Symbolic links are followed; each folder is listed once, so a cycle of links ends. Hidden files, system folders
+    such as `__MACOSX` and unreadable folders are left out. A folder with several paths gets the most informative one:
+    below a folder of `first`, then below a folder named after a split.
 
     Args:
-        root: the folder.
-        suffixes: in lower case; files have them in any case.
-        first: names of folders in lower case.
+        root: folder to search.
+        suffixes: extensions in lower case; files match in any case.
+        first: folder names in lower case.
 
     Returns:
         Paths relative to `root` with `/` between folders, in alphabetical order.
     """
     found: list[str] = []
     visited: set[tuple[int, int]] = set()
-    pending = [(0, 0, "", False)]  # a heap
+    pending = [(0, 0, "", False)]  # a heap of (priority, depth, folder, reached by a link)
     while pending:
         _, depth, folder, linked = heappop(pending)
         try:
@@ -60,14 +63,14 @@ def list_files(root: Path, suffixes: tuple[str, ...], *, first: tuple[str, ...] 
                 continue
             if is_folder(entry):
                 path, by_link = f"{folder}{entry.name}/", linked or entry.is_symlink()
-                heappush(pending, (_turn(path, first, by_link), depth + 1, path, by_link))
+                heappush(pending, (_priority(path, first, by_link), depth + 1, path, by_link))
             elif entry.name.lower().endswith(suffixes) and is_file(entry):
                 found.append(folder + entry.name)
     return tuple(sorted(found))
 
 
-def _turn(path: str, first: tuple[str, ...], linked: bool) -> int:
-    """When a folder is listed, lower numbers before higher ones: it is found under the earliest of its paths."""
+def _priority(path: str, first: tuple[str, ...], linked: bool) -> int:
+    """Order in which folders are listed, low numbers first: a folder keeps the first path it is found under."""
     parts = path.split("/")[:-1]
     if any(part.lower() in first for part in parts):
         return 0 if any(map(split_at_end, parts)) else 1
@@ -75,14 +78,14 @@ def _turn(path: str, first: tuple[str, ...], linked: bool) -> int:
 
 
 def identities(root: Path, paths: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """What tells files from each other, by whatever name or link they are reached: device and inode.
+    """Device and inode of files, which are equal for two paths or links to one file.
 
     Args:
-        root: a folder.
-        paths: of files below it, with `/` between folders.
+        root: folder that the paths are relative to.
+        paths: file paths with `/` between folders.
 
     Returns:
-        By path, of all files that are in the folders of these.
+        Device and inode by path, for every file in the folders of `paths`.
     """
     found: dict[str, tuple[int, int]] = {}
     for folder in dict.fromkeys(path.rpartition("/")[0] for path in paths):
@@ -90,7 +93,7 @@ def identities(root: Path, paths: Iterable[str]) -> dict[str, tuple[int, int]]:
         try:
             device = os.stat(root / folder).st_dev
             with os.scandir(root / folder) as entries:
-                for entry in entries:  # which knows its inode: to ask for each file's status takes much longer
+                for entry in entries:  # scandir already has the inode; a stat of each file is much slower
                     if entry.is_symlink():
                         with suppress(OSError):
                             found[prefix + entry.name] = (entry.stat().st_dev, entry.stat().st_ino)
@@ -102,12 +105,12 @@ def identities(root: Path, paths: Iterable[str]) -> dict[str, tuple[int, int]]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none of the data: hidden, or made by a system."""
-    return name.startswith(".") or name in _NO_DATA
+    """True for hidden names and for folders that operating systems make."""
+    return name.startswith(".") or name in _IGNORED_FOLDERS
 
 
 def children(folder: Path) -> dict[str, bool]:
-    """What is in a folder, and whether each is a folder; hidden ones left out, nothing if it cannot be listed."""
+    """Names in a folder, each with True if it is a folder. Hidden names are left out; unreadable folders are empty."""
     try:
         with os.scandir(folder) as entries:
             return {
@@ -119,20 +122,30 @@ def children(folder: Path) -> dict[str, bool]:
         return {}
 
 
+def subfolders(folder: Path) -> list[Path]:
+    """Folders directly in a folder."""
+    return [folder / name for name, is_folder in children(folder).items() if is_folder]
+
+
+def file_names(folder: Path) -> list[str]:
+    """Names of the files directly in a folder."""
+    return [name for name, is_folder in children(folder).items() if not is_folder]
+
+
 def contents(folder: Path) -> str:
-    """What is in a folder, in a few words for a message."""
+    """Short list of a folder's contents, for error messages."""
     inside = [name + "/" * is_folder for name, is_folder in children(folder).items()]
     more = f" and {len(inside) - 8} more" if len(inside) > 8 else ""
     return ", ".join(inside[:8]) + more or "nothing"
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines of a file of any system; unlike `str.splitlines` not at the separators of other scripts."""
+    """Lines with any system's line ends. Unlike `str.splitlines`, other Unicode separators do not end a line."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def fold(name: str) -> str:
-    """A form in which names are equal that differ in case, in `%20` for a blank, or in how accents are written.
+    """Form of a name that ignores case, `%20` for a blank, and the encoding of accents.
 
     Example:
         >>> fold("My%20Cat.JPG")
@@ -142,11 +155,14 @@ def fold(name: str) -> str:
 
 
 def descend(root: Path, path: str) -> Path | None:
-    """A file or folder below another one, by its path or, failing that, in another case; None if there is none.
+    """Find a file or folder by its path below a folder, in any case.
 
     Args:
-        root: the folder.
-        path: parts between `/` or `\\`; `..` leads nowhere.
+        root: folder that the path starts from.
+        path: parts separated by `/` or `\\`; `..` is ignored.
+
+    Returns:
+        The path as it is on disk, or None.
     """
     found = root
     for part in plain_path(path).split("/"):
@@ -158,22 +174,22 @@ def descend(root: Path, path: str) -> Path | None:
 
 
 def read_annotation(path: str | Path) -> bytes:
-    """The content of one image's annotation.
+    """Read one image's annotation file.
 
     Raises:
         OSError: if it cannot be read, or has more than `MAX_ANNOTATION_BYTES`.
     """
     with open(path, "rb") as file:
-        content = file.read(_USUAL)  # to make room for the limit takes longer than to read most files
-        if len(content) == _USUAL:
-            content += file.read(MAX_ANNOTATION_BYTES + 1 - _USUAL)
+        content = file.read(_FIRST_READ)  # a buffer of the full limit takes longer than reading most files
+        if len(content) == _FIRST_READ:
+            content += file.read(MAX_ANNOTATION_BYTES + 1 - _FIRST_READ)
     if len(content) > MAX_ANNOTATION_BYTES:
         raise OSError(errno.EFBIG, f"it has more than {MAX_ANNOTATION_BYTES:,} bytes")
     return content
 
 
 def without_suffix(path: str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> str:
-    """The path less its extension, if that is one of these; `v1.2` has none.
+    """Path without its extension, if that is one of `suffixes`; `v1.2` has none.
 
     Example:
         >>> without_suffix("train/v1.2.JPG"), without_suffix("train/v1.2")
@@ -183,8 +199,13 @@ def without_suffix(path: str, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> str
     return stem if suffix.lower() in suffixes else path
 
 
+def suffix_order(path: str) -> tuple[int, str]:
+    """Sort key of images with one stem: the order of `IMAGE_SUFFIXES`."""
+    return IMAGE_SUFFIXES.index(os.path.splitext(path)[1].lower()), path
+
+
 def plain_path(name: str) -> str:
-    r"""A file's name as some data set writes it, as a path that leads nowhere but down.
+    r"""Relative path without leading slashes, `.` and `..`, so that it only leads down.
 
     Example:
         >>> plain_path("..\\images\\a.jpg"), plain_path("/data/./b.jpg")
@@ -194,7 +215,7 @@ def plain_path(name: str) -> str:
 
 
 def is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether it is, or is a link to, a regular file."""
+    """True for a regular file, or a link to one."""
     try:
         return entry.is_file()
     except OSError:  # a link to itself
@@ -202,7 +223,7 @@ def is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether it is, or is a link to, a folder."""
+    """True for a folder, or a link to one."""
     try:
         return entry.is_dir()
     except OSError:

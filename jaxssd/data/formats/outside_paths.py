@@ -1,4 +1,8 @@
-"""What a data set names outside its folder: never read, and never taken for another file of that name inside it."""
+"""Paths that lead out of a data set's folder. They are never followed.
+
+A stated path such as `/data/a.jpg` may be of another machine: then `a.jpg` in the folder is what is meant. If it exists
+here it is another file, and taking its namesake would be wrong.
+"""
 
 import filecmp
 import os
@@ -6,16 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxssd.data.formats.files import MAX_DEPTH
-from jaxssd.data.formats.split_lists import leads_out, readings
+from jaxssd.data.formats.split_lists import candidates, leads_out
 
 
-def found_outside(written: str, root: Path, bases: Sequence[Path]) -> Path | None:
-    """What a path leads to, if that is there and not below a folder; None for a path of another machine.
+def find_outside(written: str, root: Path, bases: Sequence[Path]) -> Path | None:
+    """Existing file or folder that a path leads to outside the data set's folder.
 
     Args:
-        written: a path.
-        root: the folder.
-        bases: folders from which it may count. Where it leads to something below `root` from one of them, that counts.
+        written: path as the data set states it.
+        root: folder of the data set.
+        bases: folders that the path may be relative to.
+
+    Returns:
+        The outside path; None if nothing is there, as with paths of another machine, or if the path leads to something
+        in `root` from one of the bases.
     """
     path = written.replace("\\", "/")
     if not leads_out(path) or path.count("/") > MAX_DEPTH:
@@ -32,29 +40,29 @@ def found_outside(written: str, root: Path, bases: Sequence[Path]) -> Path | Non
     return outside
 
 
-class ListedOutside:
-    """The lines of one list that name files outside the data set's folder.
+class OutsideImages:
+    """Check of a list's lines that name files outside the data set's folder.
 
-    A namesake inside takes such a file's place if it is the same file, or if the data set is a copy: if the first two
-    are equal in every byte, and the others in size.
+    A file of that name in the folder is accepted if it is the same file, or if the data set is a copy: the first such
+    pair must be equal in every byte, later ones in size.
 
     Args:
         path: the list.
-        root: the data set's folder.
+        root: folder of the data set.
     """
 
     def __init__(self, path: Path, root: Path) -> None:
-        """Nothing has been compared."""
+        """Start without a comparison."""
         self._path, self._root = path, root
         self._copied: Path | None = None
 
     def check(self, line: str, where: str, inside: str | None) -> None:
-        """Compare what a line names outside the folder, if anything, with what is taken for it.
+        """Compare the file that a line names outside the folder, if any, with the one that is used instead.
 
         Args:
-            line: as it is written.
-            where: file and line, for errors.
-            inside: path of the image that is taken, from the folder; None if there is none.
+            line: line of the list.
+            where: file and line number, for errors.
+            inside: path below the folder of the image that is used; None if there is none.
 
         Raises:
             ValueError: if they are different files.
@@ -62,19 +70,19 @@ class ListedOutside:
         if not leads_out(line):
             return
         bases = (self._root, self._path.parent)
-        outside = next((path for name in readings(line) if (path := found_outside(name, self._root, bases))), None)
+        outside = next((path for name in candidates(line) if (path := find_outside(name, self._root, bases))), None)
         if outside is None:
             return
         local = self._root / inside if inside else None
         if local is None or not self._equal(outside, local):
-            beside = f", and {inside} in it is another file" if inside else ""
+            different = f", and {inside} in it is a different file" if inside else ""
             raise ValueError(
-                f"{where}: {line[:200]!r} leads out of the data set's folder, {self._root}{beside}: it is not "
-                "followed; move the images there, and list their paths from it"
+                f"{where}: {line[:200]!r} leads out of the data set's folder, {self._root}{different}. It is not "
+                "followed: move the images into the folder, and list their paths from it"
             )
 
-    def remark(self) -> str | None:
-        """What to tell of files that copies were taken for."""
+    def note(self) -> str | None:
+        """Note that copies in the folder are read in place of outside files; None without such files."""
         if self._copied is None:
             return None
         return (
@@ -83,6 +91,7 @@ class ListedOutside:
         )
 
     def _equal(self, outside: Path, local: Path) -> bool:
+        """True for one file, for the first equal copy, and then for files of equal size."""
         if not outside.is_file() or not local.is_file():
             return False
         if os.path.samefile(outside, local):

@@ -1,8 +1,8 @@
-"""Files that list a split's images: each line is looked up among the data set's files and never becomes part of a path.
+"""Text files that list the images of a split.
 
-A line may be an id, a file's name or its path: from the data set's folder, from the list's own, or from the place where
-the data once lay, such as `/home/me/set/JPEGImages/a.jpg`. It may stand in quotes, have backslashes or `%20` in it, and
-be followed by columns.
+A line may be an id, a file name or a path: from the data set's folder, from the list's folder, or from where the data
+once lay, such as `/home/me/set/JPEGImages/a.jpg`. It may be quoted, contain backslashes or `%20`, and have columns
+behind the name. Lines are only looked up among the data set's files; they are never opened as paths.
 """
 
 import os
@@ -12,23 +12,31 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, MAX_DEPTH, children, fold, plain_path, split_lines, without_suffix
+from jaxssd.data.formats.files import (
+    IMAGE_SUFFIXES,
+    MAX_DEPTH,
+    file_names,
+    fold,
+    plain_path,
+    split_lines,
+    without_suffix,
+)
 from jaxssd.data.formats.split_names import split_name, splits_of
 
 MAX_LIST_BYTES = 500_000_000
-"""Of a list; Open Images' longest has 9 million images in 200 MB."""
+"""Largest list. The longest of Open Images has 9 million images in 200 MB."""
 
-_ENDINGS = (*IMAGE_SUFFIXES, ".xml", ".txt")
-_MAX_COLUMNS = 8  # of a line that are tried as parts of a name with blanks
+_SUFFIXES = (*IMAGE_SUFFIXES, ".xml", ".txt")
+_MAX_COLUMNS = 8  # columns of a line that may belong to a name with blanks
 _COLUMN_END = re.compile(r"(?<=\S)(?=[\s,])")
 _QUOTED = re.compile(r"""(["'])(.*?)\1""")
 
 
 class Lookup:
-    """The images of a data set by whatever a list or an annotation may call them.
+    """Images of a data set by any name that a list or an annotation may use.
 
     Args:
-        ids: of each file, by its path from the data set's folder.
+        ids: id of each file by its path from the data set's folder.
 
     Example:
         >>> files = Lookup({"JPEGImages/a.jpg": "a", "JPEGImages/dogs/b.jpg": "dogs/b"})
@@ -37,7 +45,7 @@ class Lookup:
     """
 
     def __init__(self, ids: Mapping[str, str]) -> None:
-        """Nothing is sorted yet: most data sets need no more than ids."""
+        """Store the ids. The tables are built when they are needed, as most lists hold plain ids."""
         self._ids = ids
 
     @cached_property
@@ -53,10 +61,10 @@ class Lookup:
         return {os.path.dirname(key) for key in self._folded.paths}
 
     def find(self, written: str) -> tuple[str, ...]:
-        """The ids that a name can mean: none, one, or those between which it does not decide.
+        """Ids that a name may stand for: none, one, or several if it is ambiguous.
 
-        A path counts from the data set's folder. Folders before that are left away, those behind are not: `val/a.jpg`
-        is never `train/a.jpg`. A name without folders may lie anywhere.
+        A path counts from the data set's folder. Folders before that are ignored, folders below it are not:
+        `val/a.jpg` is never `train/a.jpg`. A name without folders may lie anywhere.
         """
         outside = leads_out(written)
         return self._look_up(written, outside, self._as_written) or self._look_up(written, outside, self._folded)
@@ -66,14 +74,14 @@ class Lookup:
         if not outside and tail in table.names:
             return tuple(table.paths.get(tail, table.names[tail]))
         while tail and tail.count("/") <= MAX_DEPTH:
-            vague = outside and "/" not in tail and without_suffix(tail, _ENDINGS) == tail
+            vague = outside and "/" not in tail and without_suffix(tail, _SUFFIXES) == tail
             if tail in table.paths and not vague:
                 return tuple(table.paths[tail])
             tail = tail.partition("/")[2]
         return ()
 
     def has_folder_of(self, written: str) -> bool:
-        """Whether the folder of a name is one of the data set's, so that the file alone is missing."""
+        """True if the folder of a name is in the data set, so that only the file is missing."""
         folder = os.path.dirname(fold(plain_path(written)))
         while folder and folder.count("/") <= MAX_DEPTH:
             if folder in self._folders:
@@ -82,13 +90,16 @@ class Lookup:
         return False
 
 
-def called_after_splits(folder: Path) -> dict[str, list[str]]:
-    """Names of the lists in a folder, by the split that each is called after.
+def lists_by_split(folder: Path) -> dict[str, list[str]]:
+    """Find the lists in a folder that are named after splits.
 
-    Those count that have just its name; else the only one with its name at the end: `cars_train.txt`. Labels of an
-    image that is called `test.jpg` are none: it lies beside them, or their lines are boxes.
+    A list named just after its split comes first, else the only one whose name ends with it, such as
+    `cars_train.txt`. Label files are no lists: a text named like an image beside it, or one whose lines are boxes.
+
+    Returns:
+        File names by split.
     """
-    inside = [name for name, is_folder in children(folder).items() if not is_folder]
+    inside = file_names(folder)
     images = {fold(without_suffix(name)) for name in inside if without_suffix(name) != name}
     stems = {os.path.splitext(name)[0]: name for name in inside if name.lower().endswith(".txt")}
     found: dict[str, list[str]] = defaultdict(list)
@@ -102,7 +113,7 @@ def called_after_splits(folder: Path) -> dict[str, list[str]]:
 
 
 def _has_boxes(path: Path) -> bool:
-    """Whether a text begins like an image's labels: with lines of a class and four numbers or more."""
+    """True if a text begins like an image's labels: each line a class and four or more numbers."""
     try:
         with path.open("rb") as file:
             start = file.read(2000)
@@ -121,16 +132,16 @@ def _is_number(text: bytes) -> bool:
 
 
 def leads_out(written: str) -> bool:
-    """Whether a path is absolute, on any system, or has `..` in it."""
+    """True if a path is absolute, on any system, or contains `..`."""
     path = written.replace("\\", "/")
     return path.startswith("/") or bool(re.match(r"[A-Za-z]:", path)) or ".." in path.split("/")
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Lines of a list that are not empty, with their numbers from 1.
+    """Lines of a list with their numbers from 1, without empty lines and `# ` comments.
 
     Raises:
-        ValueError: if it is neither UTF-8 nor UTF-16 with its mark, or too large, naming the file.
+        ValueError: if the list is too large, or neither UTF-8 nor UTF-16 with a byte order mark.
         OSError: if it cannot be read.
     """
     with path.open("rb") as file:
@@ -143,48 +154,51 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8: {error}") from error
     stripped = [(number, line.strip()) for number, line in enumerate(lines, start=1)]
-    return [(number, line) for number, line in stripped if line and not line.startswith("# ")]  # the second: a remark
+    return [(number, line) for number, line in stripped if line and not line.startswith("# ")]
 
 
 def resolve(line: str, where: str, known: Container[str], lookup: Callable[[], Lookup]) -> str:
-    """The id that a line means; one that the data set has not, if only the file is missing.
+    """Find the id that a line of a list means.
 
     Args:
-        line: without blanks around it.
-        where: file and line, for errors.
-        known: ids that count as they are written.
-        lookup: the rest; called if need be.
+        line: line without blanks around it.
+        where: file and line number, for errors.
+        known: ids that are accepted as they are written.
+        lookup: function that gives the files, called only if the line is no known id.
+
+    Returns:
+        The id. If only the file is missing, it is an id that the data set does not have.
 
     Raises:
-        ValueError: if it can be several, or names a folder that is not in the data set.
+        ValueError: if the line is ambiguous, or names a folder that is not in the data set.
     """
-    for reading in readings(line):
-        if reading in known:
-            return reading
+    for candidate in candidates(line):
+        if candidate in known:
+            return candidate
     files = lookup()
-    for reading in readings(line):
-        hits = files.find(reading)
+    for candidate in candidates(line):
+        hits = files.find(candidate)
         if len(hits) == 1:
             return hits[0]
         if hits:
-            raise ValueError(f"{where}: {reading!r} can be {', '.join(hits[:3])}: write the path within the data set")
+            raise ValueError(f"{where}: {candidate!r} can be {', '.join(hits[:3])}: write the path within the data set")
     quoted = _QUOTED.match(line)
-    named = [reading for reading in readings(line) if reading.lower().endswith(_ENDINGS)] or list(readings(line))
-    name = quoted[2].strip() if quoted else named[-1]
+    named = [candidate for candidate in candidates(line) if candidate.lower().endswith(_SUFFIXES)]
+    name = quoted[2].strip() if quoted else (named or list(candidates(line)))[-1]
     nested = "/" in plain_path(name) or leads_out(name)
     if "\0" in name or not plain_path(name) or (nested and not files.has_folder_of(name)):
         raise ValueError(
-            f"{where}: {name[:200]!r} is not a plain file name, and no path within the data set's folder; images "
-            "elsewhere are not read: move them there, and list their paths from it"
+            f"{where}: {name[:200]!r} is not a plain file name or a path within the data set's folder. Images "
+            "outside it are not read: move them there, and list their paths from it"
         )
-    return without_suffix(plain_path(name), _ENDINGS)
+    return without_suffix(plain_path(name), _SUFFIXES)
 
 
-def readings(line: str) -> Iterator[str]:
-    """What a line may say, the likeliest first: one name, a name in quotes, or a name with columns behind it.
+def candidates(line: str) -> Iterator[str]:
+    """Names that a line may contain, the likeliest first: all of it, a quoted name, or a name before columns.
 
     Example:
-        >>> list(readings("my cat.jpg 1"))
+        >>> list(candidates("my cat.jpg 1"))
         ['my cat.jpg 1', 'my cat.jpg', 'my']
     """
     yield line
@@ -196,14 +210,14 @@ def readings(line: str) -> Iterator[str]:
 
 
 class _Table:
-    """Ids by the names of their files, in one form."""
+    """Ids by the names of their files, each name converted to one form."""
 
     def __init__(self, ids: Mapping[str, str], convert: Callable[[str], str]) -> None:
         self.convert = convert
-        self.paths: dict[str, dict[str, None]] = defaultdict(dict)  # sets that keep their order
-        self.names: dict[str, dict[str, None]] = defaultdict(dict)  # by the last part alone
+        self.paths: dict[str, dict[str, None]] = defaultdict(dict)  # dicts serve as ordered sets
+        self.names: dict[str, dict[str, None]] = defaultdict(dict)  # by the last part of the path
         for path, name in ids.items():
-            stem = without_suffix(path, _ENDINGS)
+            stem = without_suffix(path, _SUFFIXES)
             for form in {path, stem, name, name + path[len(stem) :]}:
                 key = convert(form)
                 self.paths[key][name] = None

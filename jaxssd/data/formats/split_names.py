@@ -1,4 +1,4 @@
-"""Words by which data sets call their splits, and the one name that each has here."""
+"""Names of splits: the words that data sets use for train, val, test and trainval."""
 
 import re
 from collections import defaultdict
@@ -23,13 +23,13 @@ _WORD = re.compile(r"(?<![a-z])(trainval|train|training|validation|valid|val|tes
 
 
 def split_name(word: str) -> str | None:
-    """The split that a folder, a list of images or a key is called after, and nothing else.
+    """Split that a folder, list or key is named after, if its name says nothing else.
 
     Args:
-        word: without its ending.
+        word: name without its extension.
 
     Returns:
-        `train`, `val`, `test` or `trainval`; None for any other word.
+        `train`, `val`, `test`, `trainval` or None.
 
     Example:
         >>> [split_name(word) for word in ("Train", "valid", "obj_train_data", "train_list", "test2007", "trains")]
@@ -42,7 +42,7 @@ def split_name(word: str) -> str | None:
 
 
 def split_word(name: str) -> str | None:
-    """The split of whose names one is in the name of a file that is part of one; None if there is no one such word.
+    """Split named anywhere in the name of a split's file; None if no split, or more than one, is named.
 
     Example:
         >>> split_word("instances_train2017"), split_word("valid"), split_word("Test-set"), split_word("constraints")
@@ -55,14 +55,14 @@ def split_word(name: str) -> str | None:
 
 
 def split_words(name: str) -> set[str]:
-    """Names of splits in a name, with their years."""
+    """Words for splits in a name, with their years."""
     return {match[0] for match in _WORD.finditer(name.lower())}
 
 
 def split_at_end(name: str) -> str | None:
-    """The split that the name of a folder or of a list says, or says at its end.
+    """Split that a folder or list is named after, or that its name ends with.
 
-    `test_car_01` is no split, and a class can be called `toy_train`: `splits_of` asks what lies beside it.
+    A class may be called `toy_train`; `splits_of` decides by the names beside it.
 
     Example:
         >>> [split_at_end(name) for name in ("valid", "cars_train", "my-test", "train_val", "test_car_01", "contest")]
@@ -76,7 +76,7 @@ def split_at_end(name: str) -> str | None:
 
 
 def splits_of(names: Iterable[str]) -> dict[str, str]:
-    """The splits of names that lie beside each other: `cars_train` is one beside `cars_val`, or beside `val`.
+    """Splits of names that lie beside each other: `cars_train` is a split beside `cars_val` or `val`.
 
     Example:
         >>> splits_of(["cars_train", "cars_val", "toy_train", "toy_car"]), splits_of(["my-train", "val"])
@@ -84,7 +84,7 @@ def splits_of(names: Iterable[str]) -> dict[str, str]:
     """
     names = tuple(dict.fromkeys(names))
     exact = {name: split for name in names if (split := split_name(name))}
-    ending: dict[str, dict[str, str]] = defaultdict(dict)  # by what stands before
+    ending: dict[str, dict[str, str]] = defaultdict(dict)  # by the text before the split
     for name in names:
         if name not in exact and (split := split_at_end(name)):
             first = next(_WORD.finditer(name.lower()))
@@ -94,7 +94,7 @@ def splits_of(names: Iterable[str]) -> dict[str, str]:
 
 
 def find_split(name: str, splits: Collection[str]) -> str | None:
-    """The split that a user means by a name, in any case and by any word for it.
+    """Split that a user names, in any case and by any word for it.
 
     Example:
         >>> find_split("Valid", ("train", "val")), find_split("holdout", ("train", "val"))
@@ -109,7 +109,13 @@ def find_split(name: str, splits: Collection[str]) -> str | None:
 
 
 def split_folders(paths: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """Ids by the first folder in their paths that is called after a split; none if no folder is.
+    """Group ids by the first folder in their paths that is named after a split.
+
+    Args:
+        paths: for each id its paths, the most important first.
+
+    Returns:
+        Ids of each split. Ids without such a folder are in none.
 
     Example:
         >>> split_folders({"a": ["images/train/a.jpg"], "b": ["labels/b.txt", "images/valid/b.jpg"], "c": ["c.jpg"]})
@@ -120,7 +126,7 @@ def split_folders(paths: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ..
     exact = {part for part in known if split_name(part)}
     found: dict[str, list[str]] = defaultdict(list)
     for name, parts in folders.items():
-        said = [part for part in parts if part in exact] or [part for part in parts if part in known]
-        if said:
-            found[known[said[0]]].append(name)
+        named = [part for part in parts if part in exact] or [part for part in parts if part in known]
+        if named:
+            found[known[named[0]]].append(name)
     return {split: tuple(names) for split, names in found.items()}

@@ -73,7 +73,7 @@ def test_lines_that_name_another_set(kind, change, tmp_path):
         )
         return
     number = 2 if change == "second" else 1
-    with pytest.raises(ValueError, match=rf"{train}, line {number}: .* leads out .*{picture.name} in it is another"):
+    with pytest.raises(ValueError, match=rf"{train}, line {number}: .* leads out .*{picture.name} in it is a diff"):
         choose_splits(opened(root))
 
 

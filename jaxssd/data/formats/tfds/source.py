@@ -11,15 +11,16 @@ area are dropped and images without objects are kept, as in `voc`.
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from jaxssd.data.formats.annotated_boxes import check_boxes
 from jaxssd.data.formats.base import Record, Source
 from jaxssd.data.formats.tfds.prepare import ARCHIVES
 from jaxssd.data.formats.tfds.reader import Example, TFDSImage, import_tfds, open_prepared, read_examples
-from jaxssd.data.formats.voc.annotation import take_sound
+from jaxssd.data.formats.voc.annotation import to_boxes
 from jaxssd.data.report import Problem
 
 NAMES = tuple(ARCHIVES)
@@ -107,10 +108,11 @@ class TFDSVoc(Source):
     def records(self, ids: Sequence[str], class_names: tuple[str, ...]) -> tuple[list[Record], list[Problem]]:
         """Images and their objects; an id that there is not is a problem."""
         known, records = self._find(ids), []
+        label_of = {name: label for label, name in enumerate(class_names)}
         problems: list[Problem] = []
         for name in ids:
             if example := known.get(name):
-                records.append(self._record(example, class_names, problems))
+                records.append(self._record(example, label_of, problems))
             else:
                 problems.append(Problem(name, "skipped", "missing", f"{self.name} has no image of that name"))
         return records, problems
@@ -161,9 +163,9 @@ class TFDSVoc(Source):
             "train+validation and train[:10%]"
         )
 
-    def _record(self, example: Example, class_names: tuple[str, ...], problems: list[Problem]) -> Record:
+    def _record(self, example: Example, label_of: Mapping[str, int], problems: list[Problem]) -> Record:
         file = f"{example.split}/{example.id}"
-        boxes, labels, difficult = take_sound(example.objects, class_names, file=file, problems=problems)
+        boxes, labels, difficult = check_boxes(to_boxes(example.objects), label_of, file=file, problems=problems)
         return Record(
             id=example.id,
             image=TFDSImage(self.name, self.data_dir, example.split, example.place),

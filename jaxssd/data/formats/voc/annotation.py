@@ -1,39 +1,36 @@
-"""One PASCAL VOC annotation: XML from anywhere to plain values, with nothing in it expanded or fetched."""
+"""One PASCAL VOC annotation: XML to plain values. No entity is expanded, and nothing is fetched."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
-from xml.etree.ElementTree import Element  # the type only; parsing is defusedxml's
+from xml.etree.ElementTree import Element  # only the type: defusedxml parses
 
-import numpy as np
 from defusedxml import DefusedXmlException, ElementTree
-from jaxtyping import Bool, Float64, Int32
 
-from jaxssd.data.class_filter import other_class
-from jaxssd.data.report import Problem
+from jaxssd.data.formats.annotated_boxes import AnnotatedBox, box_flaw
 
 
 class UnreadableAnnotation(ValueError):
-    """An annotation of which nothing can be used.
+    """Annotation that cannot be used at all.
 
     Attributes:
         kind: `without annotation`, `malformed annotation` or `forbidden annotation`.
     """
 
     def __init__(self, kind: str, detail: str) -> None:
-        """Of this kind, for this reason."""
+        """Store the kind and the reason."""
         super().__init__(detail)
         self.kind = kind
 
 
 class AnnotatedObject(NamedTuple):
-    """One object as written.
+    """One object as it is written.
 
     Attributes:
-        name: its class.
+        name: class name.
         box: (xmin, ymin, xmax, ymax), any numbers.
-        difficult: False where the annotation does not say.
-        is_hull: whether the box is that around a turned box or a polygon, whose points are edges counted from 0.
+        difficult: False unless the annotation states it.
+        is_hull: True if the box is the hull of a rotated box or polygon, whose points are edges counted from 0.
     """
 
     name: str
@@ -41,45 +38,32 @@ class AnnotatedObject(NamedTuple):
     difficult: bool
     is_hull: bool = False
 
-    def flaw(self) -> str | None:
-        """What makes the box useless in any image, or None."""
-        xmin, ymin, xmax, ymax = self.box
-        if not all(map(math.isfinite, self.box)):
-            return "not finite"
-        if xmax < xmin or ymax < ymin:
-            return "swapped corners"
-        if xmax == xmin or ymax == ymin:
-            return "without area"
-        return None
-
 
 class Annotation(NamedTuple):
     """One image's annotation.
 
     Attributes:
-        size: (height, width) as written, None where they are not.
-        objects: in the file's order.
-        incomplete: for each <object> that is not in `objects`, what is wrong with it.
-        filename: of the image, as written; empty where it is not.
-        hulls: how many of `objects` have a turned box or a polygon instead of a box.
+        size: (height, width) as stated, or None.
+        objects: objects in the file's order.
+        incomplete: description of each <object> that is not in `objects`.
+        filename: <filename> of the image, or an empty string.
     """
 
     size: tuple[int, int] | None
     objects: list[AnnotatedObject]
     incomplete: list[str]
     filename: str = ""
-    hulls: int = 0
 
 
-_FRACTION = 1.5
-"""Largest number of annotations whose boxes are fractions. In pixels all their boxes would be dots in one corner."""
+_MAX_FRACTION = 1.5
+"""Largest coordinate of annotations in fractions. In pixels, all boxes would lie in the first two."""
 
 
 def in_fractions(annotations: Iterable[Annotation]) -> bool:
-    """Whether boxes are shares of their images' width and height, by all boxes that are read together.
+    """True if boxes are fractions of the image's width and height, judged by all boxes of a split together.
 
     Args:
-        annotations: of a whole split, since a single box of one pixel says nothing.
+        annotations: annotations of a whole split, as a single box of one pixel decides nothing.
 
     Returns:
         False if there is no box.
@@ -93,59 +77,41 @@ def in_fractions(annotations: Iterable[Annotation]) -> bool:
     for annotation in annotations:
         for item in annotation.objects:
             largest = max((abs(number) for number in item.box if math.isfinite(number)), default=0.0)
-            if largest > _FRACTION:
+            if largest > _MAX_FRACTION:
                 return False
             found = found or largest > 0
     return found
 
 
-def take_sound(
-    objects: Iterable[AnnotatedObject],
-    class_names: Sequence[str],
-    *,
-    file: str,
-    problems: list[Problem],
-    fractions: bool = False,
-) -> tuple[Float64[np.ndarray, "n 4"], Int32[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Boxes in this package's convention, without those that are useless in any image.
+def to_boxes(objects: Iterable[AnnotatedObject], *, fractions: bool = False) -> list[AnnotatedBox]:
+    """Convert VOC's pixels, counted from 1 with both corners included, to corners between pixels.
 
     Args:
-        objects: as VOC writes them: pixels counted from 1, both corners included.
-        class_names: name of each label.
-        file: where they are written, for the report.
-        problems: is extended by what is left out.
-        fractions: whether the boxes are shares of the image's width and height, which nobody counts from 1.
+        objects: objects as they are written.
+        fractions: True if the boxes are fractions of the image's size, from which nothing is subtracted.
 
-    Returns:
-        Corners `[y1, x1, y2, x2]` in pixels or shares, labels, and which are difficult.
+    Example:
+        >>> to_boxes([AnnotatedObject("car", (156.0, 97.0, 351.0, 270.0), difficult=False)])[0].corners
+        (96.0, 155.0, 270.0, 351.0)
     """
-    label_of = {name: label for label, name in enumerate(class_names)}
-    sound = []
+    found = []
     for item in objects:
-        if item.name not in label_of:
-            problems.append(other_class(file, item.name))
-        elif flaw := item.flaw():
-            where = "xmin {:g}, ymin {:g}, xmax {:g}, ymax {:g}".format(*item.box)
-            problems.append(Problem(file, "dropped", flaw, f"{item.name}: {where}"))
-        else:
-            sound.append(item)
-    xmin, ymin, xmax, ymax = np.array([item.box for item in sound], np.float64).reshape(-1, 4).T
-    first = np.array([0 if fractions or item.is_hull else 1 for item in sound], np.float64)
-    return (
-        np.stack([ymin - first, xmin - first, ymax, xmax], axis=-1),
-        np.array([label_of[item.name] for item in sound], np.int32),
-        np.array([item.difficult for item in sound], bool),
-    )
+        xmin, ymin, xmax, ymax = item.box
+        first = 0 if fractions or item.is_hull else 1
+        flaw = box_flaw((ymin, xmin, ymax, xmax), reversed_kind="swapped corners")  # xmin = xmax is a click, no box
+        detail = f"{item.name}: xmin {xmin:g}, ymin {ymin:g}, xmax {xmax:g}, ymax {ymax:g}"
+        found.append(AnnotatedBox(item.name, (ymin - first, xmin - first, ymax, xmax), item.difficult, flaw, detail))
+    return found
 
 
 def parse_annotation(xml: bytes) -> Annotation:
-    """Parse an annotation; whatever the bytes, it returns or raises the one error below.
+    """Parse an annotation. Any bytes give an annotation or an `UnreadableAnnotation`.
 
     Args:
-        xml: the file's content.
+        xml: content of the file.
 
     Returns:
-        The annotation. <part> and elements it does not know are left out.
+        The annotation. <part> and unknown elements are left out.
 
     Raises:
         UnreadableAnnotation: if it is not XML, has a DTD, or is not an <annotation>.
@@ -162,8 +128,8 @@ def parse_annotation(xml: bytes) -> Annotation:
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the last two: encodings that expat cannot read
         raise UnreadableAnnotation("malformed annotation", str(error)) from error
     if root.tag != "annotation":
-        other = "; is it CVAT's own format? Export as PASCAL VOC, COCO or YOLO" if root.tag == "annotations" else ""
-        detail = f"its outermost element is <{root.tag[:80]}>, not <annotation>{other}"
+        hint = ". CVAT's own format is not read: export PASCAL VOC, COCO or YOLO" if root.tag == "annotations" else ""
+        detail = f"its root element is <{root.tag[:80]}>, expected <annotation>{hint}"
         raise UnreadableAnnotation("malformed annotation", detail)
 
     elements = root.findall("object")
@@ -175,12 +141,11 @@ def parse_annotation(xml: bytes) -> Annotation:
         incomplete=[item for item in parsed if isinstance(item, str)]
         + ["an <object> that is not directly in <annotation>"] * num_nested,
         filename=(root.findtext("filename") or "").strip(),
-        hulls=sum(item.is_hull for item in parsed if isinstance(item, AnnotatedObject)),
     )
 
 
 def _parse_object(element: Element) -> AnnotatedObject | str:
-    """The object, or what it lacks."""
+    """Object, or a description of the missing part."""
     name = (element.findtext("name") or "").strip()
     if not name:
         return "an <object> without <name>"
@@ -203,18 +168,17 @@ def _bndbox(element: Element) -> tuple[float, float, float, float] | None:
 
 
 def _hull(element: Element) -> tuple[float, float, float, float] | None:
-    """The box around a turned box or a polygon."""
-    turned, outline = element.find("robndbox"), element.find("polygon")
-    for shape in (turned, outline, element.find("points")):
-        points = _turned_corners(shape) or _points(shape) if shape is not None else []
+    """Box around a rotated box or a polygon."""
+    for shape in (element.find("robndbox"), element.find("polygon"), element.find("points")):
+        points = _rotated_corners(shape) or _points(shape) if shape is not None else []
         if points:
             xs, ys = zip(*points, strict=True)
             return min(xs), min(ys), max(xs), max(ys)
     return None
 
 
-def _turned_corners(shape: Element) -> list[tuple[float, float]]:
-    """Corners of (cx, cy, w, h) turned by `angle`: in radians, as roLabelImg has it, or in degrees if above a turn."""
+def _rotated_corners(shape: Element) -> list[tuple[float, float]]:
+    """Corners of (cx, cy, w, h) rotated by `angle`: in radians, as in roLabelImg, or in degrees if above 2 pi."""
     cx, cy, w, h, angle = (_number(shape.findtext(key)) for key in ("cx", "cy", "w", "h", "angle"))
     if cx is None or cy is None or w is None or h is None or angle is None or not math.isfinite(angle):
         return []
@@ -226,7 +190,7 @@ def _turned_corners(shape: Element) -> list[tuple[float, float]]:
 
 
 def _points(shape: Element) -> list[tuple[float, float]]:
-    """Points written as <x1> <y1> <x2> ..., as <pt> with <x> and <y>, or as <point>x,y</point>; none if one is none."""
+    """Points written as <x1> <y1> <x2> ..., <pt> with <x> and <y>, or <point>x,y</point>; empty if one is invalid."""
     elements = [element for element in shape.iter() if element is not shape]
     pairs = [text.split(",") for element in elements if "," in (text := element.text or "")]
     xs = [_number(element.text) for element in elements if element.tag.lower().startswith("x")]

@@ -1,8 +1,8 @@
-"""Where annotations, images and lists of a VOC data set are, whatever its tools call their folders.
+"""Annotations, images and lists in a VOC folder, whatever tools call its folders.
 
-An id is the path of a file without its ending and without the folders that only say what is in them: `train/a` stands
-for `train/Annotations/a.xml` with `train/JPEGImages/a.jpg`, for `annotations/train/a.xml` with `images/train/a.png`,
-and for `train/a.xml` beside `train/a.jpg`.
+An id is a file's path without its extension and without the folders that only say what they hold: `train/a` stands for
+`train/Annotations/a.xml` with `train/JPEGImages/a.jpg`, for `annotations/train/a.xml` with `images/train/a.png`, and
+for `train/a.xml` beside `train/a.jpg`.
 """
 
 import os
@@ -11,27 +11,27 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, list_files
-from jaxssd.data.formats.split_lists import called_after_splits
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, file_names, list_files, subfolders, suffix_order
+from jaxssd.data.formats.split_lists import lists_by_split
 from jaxssd.data.formats.split_names import split_at_end, split_name, splits_of
 
 ANNOTATION_FOLDERS = {"annotations", "annotation", "annots", "xmls", "xml", "labels", "label"}
 IMAGE_FOLDERS = {"jpegimages", "jpegimage", "pngimages", "images", "image", "imgs", "img", "pictures", "photos"}
-"""Names of folders in lower case."""
+"""Folder names in lower case."""
 
 _LIST_FOLDERS = {"splits", "split", "lists", "image_sets", "imageset"}
-_LIST_ENDINGS = (".txt", ".lst", ".list", "")
-"""Of equal names the earlier ending counts."""
+_LIST_SUFFIXES = (".txt", ".lst", ".list", "")
+"""Extensions of lists. If several lists share a stem, the first extension wins."""
 
-_MANY = 200  # entries of a folder that are looked at before it is taken for none of VOC's
+_MAX_ENTRIES = 200  # entries of a folder that are searched for annotations
 
 
 class VOCFiles(NamedTuple):
     """Paths from the data set's folder.
 
     Attributes:
-        annotations: by id.
-        images: by the id that an annotation would have; of several, the first is taken.
+        annotations: annotation of each id.
+        images: images of each id; the first is the one that is used.
     """
 
     annotations: dict[str, str]
@@ -39,34 +39,31 @@ class VOCFiles(NamedTuple):
 
 
 def list_voc(root: Path) -> VOCFiles:
-    """All annotations and images.
+    """List all annotations and images.
 
-    Where there are folders of both kinds, nothing else is listed: not the masks of VOC's own SegmentationClass.
+    If there are folders of both kinds, no others are searched: VOC's own SegmentationClass holds masks.
     """
-    for_annotations, for_images = role_folders(root)
-    xmls = [path for place in for_annotations for path in _below(root, place, (".xml",))]
-    images = [path for place in for_images for path in _below(root, place, IMAGE_SUFFIXES)]
+    annotation_folders, image_folders = role_folders(root)
+    xmls = [f"{folder}/{path}" for folder in annotation_folders for path in list_files(root / folder, (".xml",))]
+    images = [f"{folder}/{path}" for folder in image_folders for path in list_files(root / folder, IMAGE_SUFFIXES)]
     if not xmls or not images:
         found = list_files(root, (".xml", *IMAGE_SUFFIXES))
         xmls = [path for path in found if path.lower().endswith(".xml")]
         images = [path for path in found if not path.lower().endswith(".xml")]
-    return VOCFiles(
-        _unique(_only_in(xmls, ANNOTATION_FOLDERS)),
-        _grouped(_only_in(images, IMAGE_FOLDERS)),
-    )
+    return VOCFiles(_unique(_only_in(xmls, ANNOTATION_FOLDERS)), _grouped(_only_in(images, IMAGE_FOLDERS)))
 
 
 def role_folders(root: Path) -> tuple[list[str], list[str]]:
-    """Folders directly in a folder that are called after annotations, and after images."""
-    folders = [name for name, is_folder in children(root).items() if is_folder]
+    """Names of the folders in `root` that are named after annotations, and after images."""
+    names = [folder.name for folder in subfolders(root)]
     return (
-        [name for name in folders if name.lower() in ANNOTATION_FOLDERS],
-        [name for name in folders if name.lower() in IMAGE_FOLDERS],
+        [name for name in names if name.lower() in ANNOTATION_FOLDERS],
+        [name for name in names if name.lower() in IMAGE_FOLDERS],
     )
 
 
 def looks_like_voc(root: Path) -> bool:
-    """Whether there are annotations in a folder, in those within it, or in theirs; it looks at names alone."""
+    """True if there is an XML file in the folder or up to two levels below; no file is opened."""
     pending = [(root, 0)]
     while pending:
         folder, depth = pending.pop()
@@ -74,86 +71,85 @@ def looks_like_voc(root: Path) -> bool:
         if any(name.lower().endswith(".xml") and not is_folder for name, is_folder in inside.items()):
             return True
         if depth < 2:
-            pending += [(folder / name, depth + 1) for name, is_folder in list(inside.items())[:_MANY] if is_folder]
+            below = list(inside.items())[:_MAX_ENTRIES]
+            pending += [(folder / name, depth + 1) for name, is_folder in below if is_folder]
     return False
 
 
 def data_sets_within(root: Path) -> list[Path]:
-    """Folders one or two levels down that are data sets of their own, as in `VOCdevkit/VOC2007`; no folder of a split.
+    """Data sets one or two levels down, as in `VOCdevkit/VOC2007`.
 
-    A data set has a folder of annotations and one of images. With lists of its own it is one, even if it is called
-    `VOC2007_test`.
+    A data set has a folder of annotations and one of images. A folder named after a split is one only if it has lists
+    of its own, as `VOC2007_test` has.
     """
     found: list[Path] = []
-    folders = [name for name, is_folder in children(root).items() if is_folder]
+    folders = [folder.name for folder in subfolders(root)]
     splits = splits_of(folders)
     for name in folders:
         if name not in splits or (not split_name(name) and find_lists(root / name)):
-            inner = [child for child, is_inner in children(root / name).items() if is_inner and not split_name(child)]
-            found += [root / name, *(root / name / child for child in inner)]
+            found += [root / name, *(inner for inner in subfolders(root / name) if not split_name(inner.name))]
     return [path for path in found if all(role_folders(path))]
 
 
 def find_lists(root: Path) -> dict[str, tuple[Path, ...]]:
-    """The files that list images, by the name of their split.
+    """Find the files that list the images of splits.
 
-    They are those of `ImageSets/Main`; where there are none, of `ImageSets`, of another folder in it, of a folder
-    `Splits`, of the root or of the folder of annotations. In the last three only files count that are called after a
-    split, such as `train_list.txt`. A split that the first of these places has not is looked for in the others.
+    The places are, in this order: `ImageSets/Main`, `ImageSets`, another folder in it, a folder such as `Splits`, the
+    root, and the folder of annotations. In the last three, only files named after a split count, such as
+    `train_list.txt`. The first place with lists gives the splits; the later ones only add splits that it lacks.
+
+    Returns:
+        Lists by split.
     """
-    inside = [name for name, is_folder in children(root).items() if is_folder]
-    sets = [root / name for name in inside if name.lower() == "imagesets"]
-    below = [path / name for path in sets for name, is_folder in children(path).items() if is_folder]
+    folders = subfolders(root)
+    sets = [folder for folder in folders if folder.name.lower() == "imagesets"]
+    below = [inner for folder in sets for inner in subfolders(folder)]
     below.sort(key=lambda path: (path.name.lower() != "main", path.name))
-    lists = [_texts(folder) for folder in [*below[:1], *sets, *below[1:]]]
-    others = [root / name for name in inside if name.lower() in _LIST_FOLDERS]
-    lists += [[path for path in _texts(folder) if split_at_end(path.stem)] for folder in others]
-    noted = [root / name for name in inside if name.lower() in ANNOTATION_FOLDERS]
-    for folder in [root, *noted]:
-        lists.append([folder / name for names in called_after_splits(folder).values() for name in names])
+    lists = [_lists_in(folder) for folder in [*below[:1], *sets, *below[1:]]]
+    others = [folder for folder in folders if folder.name.lower() in _LIST_FOLDERS]
+    lists += [[path for path in _lists_in(folder) if split_at_end(path.stem)] for folder in others]
+    annotation_folders = [folder for folder in folders if folder.name.lower() in ANNOTATION_FOLDERS]
+    for folder in [root, *annotation_folders]:
+        lists.append([folder / name for names in lists_by_split(folder).values() for name in names])
     first, *later = [paths for paths in lists if paths] or [[]]
     found = _by_split(first)
     for paths in later:
         usual = [path for path in paths if (split := split_name(path.stem)) and split not in found]
         for split, named in _by_split(usual).items():
-            if not (split == "trainval" and "train" in found):  # that of VOC's layouts is another one
+            if not (split == "trainval" and "train" in found):  # VOC's other layouts have a trainval of their own
                 found[split] = named
     return found
 
 
-def _below(root: Path, folder: str, suffixes: tuple[str, ...]) -> list[str]:
-    return [f"{folder}/{path}" for path in list_files(root / folder, suffixes)]
-
-
-def _texts(folder: Path) -> list[Path]:
-    """Lists in a folder, by any name; without an ending, those that are called after a split."""
+def _lists_in(folder: Path) -> list[Path]:
+    """Lists in a folder. Files without an extension count if they are named after a split."""
     found: dict[str, Path] = {}
-    files = [name for name, is_folder in children(folder).items() if not is_folder]
-    for ending in _LIST_ENDINGS:
-        for name in files:
+    names = file_names(folder)
+    for wanted in _LIST_SUFFIXES:
+        for name in names:
             stem, suffix = os.path.splitext(name)
-            if suffix.lower() == ending and (suffix or split_at_end(name)):
+            if suffix.lower() == wanted and (suffix or split_at_end(name)):
                 found.setdefault(stem, folder / name)
     return list(found.values())
 
 
 def _by_split(lists: list[Path]) -> dict[str, tuple[Path, ...]]:
-    """A list has its own name unless it is the only kind of list for a split that no list is simply called."""
+    """Lists by split. Lists that are not clearly a split's have a split of their own name, as VOC's `car_train`."""
     names = {path.stem for path in lists}
     splits = splits_of(names)
     exact = {split for name, split in splits.items() if split_name(name)}
-    endings = Counter(splits.values())
+    count = Counter(splits.values())
     found: dict[str, list[Path]] = defaultdict(list)
     for path in lists:
         split = splits.get(path.stem, path.stem)
-        own = split in names or not (split_name(path.stem) or (split not in exact and endings[split] == 1))
+        own = split in names or not (split_name(path.stem) or (split not in exact and count[split] == 1))
         found[path.stem if own else split].append(path)
     return {split: tuple(paths) for split, paths in found.items()}
 
 
 def _only_in(paths: list[str], folders: set[str]) -> list[str]:
-    """Those below a folder of such a name, if there are any; otherwise all."""
-    inside: dict[str, bool] = {"": False}  # of few folders, but of many files
+    """Paths below a folder with one of these names, if there are any; otherwise all paths."""
+    inside: dict[str, bool] = {"": False}  # cached by folder: there are few folders and many files
     for path in paths:
         if (folder := path.rpartition("/")[0]) not in inside:
             inside[folder] = any(part.lower() in folders for part in folder.split("/"))
@@ -161,28 +157,28 @@ def _only_in(paths: list[str], folders: set[str]) -> list[str]:
 
 
 def _ids(paths: list[str]) -> list[str]:
-    """The id of each: its path without its ending and the folders that only say what is in them."""
-    prefixes: dict[str, str] = {}  # of few folders, but of many files
+    """Id of each path: without its extension and the folders that only say what they hold."""
+    prefixes: dict[str, str] = {}  # cached by folder: there are few folders and many files
     ids = []
     for path in paths:
         folder, _, name = path.rpartition("/")
         if folder not in prefixes:
-            prefixes[folder] = "".join(f"{said}/" for part in folder.split("/") if (said := _said(part)))
+            prefixes[folder] = "".join(f"{kept}/" for part in folder.split("/") if (kept := _id_part(part)))
         ids.append(prefixes[folder] + os.path.splitext(name)[0])
     return ids
 
 
-def _said(folder: str) -> str:
-    """What a folder's name says: nothing if it only tells what is in it, the split if it is `images_train`."""
-    told = ANNOTATION_FOLDERS | IMAGE_FOLDERS
-    if folder.lower() in told:
+def _id_part(folder: str) -> str:
+    """Part of an id for a folder: empty for `images`, `train` for `images_train`, else the folder's name."""
+    role_names = ANNOTATION_FOLDERS | IMAGE_FOLDERS
+    if folder.lower() in role_names:
         return ""
     split = split_name(folder)
-    return split if split and not told.isdisjoint(re.split(r"[ _-]", folder.lower())) else folder
+    return split if split and not role_names.isdisjoint(re.split(r"[ _-]", folder.lower())) else folder
 
 
 def _unique(paths: list[str]) -> dict[str, str]:
-    """By id; where two would have the same one, by the whole path."""
+    """Paths by id; by the whole path without its extension where two would have the same id."""
     ids = _ids(paths)
     found = dict(zip(ids, paths, strict=True))
     if len(found) == len(paths):
@@ -194,11 +190,8 @@ def _unique(paths: list[str]) -> dict[str, str]:
 
 
 def _grouped(paths: list[str]) -> dict[str, tuple[str, ...]]:
+    """All paths of each id, in the order of their extensions."""
     found: dict[str, list[str]] = defaultdict(list)
     for name, path in zip(_ids(paths), paths, strict=True):
         found[name].append(path)
-    return {name: tuple(sorted(group, key=_order_of_endings)) for name, group in found.items()}
-
-
-def _order_of_endings(path: str) -> tuple[int, str]:
-    return IMAGE_SUFFIXES.index(os.path.splitext(path)[1].lower()), path
+    return {name: tuple(sorted(group, key=suffix_order)) for name, group in found.items()}

@@ -1,4 +1,4 @@
-"""Which image each of a VOC data set's annotations is of."""
+"""Image of each annotation in a VOC folder."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,48 +10,48 @@ from jaxssd.data.formats.voc.files import VOCFiles
 
 
 class VOCImages:
-    """The image of an annotation is the one of its name; where there is none, one that no other is named like.
+    """Image of each annotation: the one with the annotation's name, or else an image without an annotation.
 
-    That is the one that its <filename> names, or the only one of its name in another folder or another case. What two
-    annotations claim so belongs to neither.
+    In the second case it is the image that <filename> names, or the only one with the annotation's name in another
+    folder or case. An image that two annotations claim like this belongs to neither.
 
     Args:
         files: all annotations and images.
-        filename: what an annotation, by its id, has as <filename>; called only where it matters.
+        filename: function from an annotation's id to its <filename>, called only if needed.
     """
 
     def __init__(self, files: VOCFiles, filename: Callable[[str], str]) -> None:
-        """Nothing is looked up yet."""
+        """Store the files. Nothing is matched yet."""
         self._annotations, self._images = files
         self._filename = filename
 
-    def of(self, name: str) -> str | None:
-        """Path of an annotation's image; None if it has none, or it is not clear which."""
+    def find(self, name: str) -> str | None:
+        """Path of an annotation's image; None if there is none, or it is ambiguous."""
         paths = self._images.get(name)
-        return paths[0] if paths else self._of_claim.get(name)
+        return paths[0] if paths else self._image_of_claim.get(name)
 
-    def why_none(self, name: str) -> tuple[str, str]:
-        """Kind and detail of what is wrong with an annotation that has no image."""
+    def explain_missing(self, name: str) -> tuple[str, str]:
+        """Kind and detail of the problem of an annotation without an image."""
         paths = self._claims.get(name, ())
         if len(paths) > 1:
-            return "ambiguous", f"its image can be {', '.join(paths[:3])}: name both alike"
+            return "ambiguous", f"its image can be {', '.join(paths[:3])}: give image and annotation the same name"
         if paths:
             return "ambiguous", f"{paths[0]} is the image of several annotations: name each image like its annotation"
         return "missing", f"no file of that name with extension {', '.join(IMAGE_SUFFIXES)}, nor of its <filename>"
 
     def doubts(self, name: str, filename: str) -> Iterator[tuple[str, str]]:
-        """Kind and detail of what else an annotation that has an image could have meant."""
+        """Kind and detail of other images that an annotation with an image might mean."""
         paths = self._images.get(name, ())
         if len(paths) > 1:
-            yield "one of several of its name", f"taken, and not {', '.join(paths[1:4])}"
+            yield "one of several of its name", f"read instead of {', '.join(paths[1:4])}"
         named = self._find(name, filename) if paths and self._unclaimed else ()
         other = self._images[named[0]][0] if named else None
-        if other in self.unsaid:
-            yield "named otherwise", f"taken for its name, although <filename> is that of {other}"
+        if other in self.unannotated:
+            yield "named otherwise", f"read because of its name, although <filename> names {other}"
 
     @cached_property
-    def unsaid(self) -> dict[str, str]:
-        """Images that no annotation mentions: the ids that theirs would have, by path."""
+    def unannotated(self) -> dict[str, str]:
+        """Images that no annotation belongs to: the id that an annotation would have, by path."""
         return {path: name for path, name in self._unclaimed.items() if path not in self._claimed}
 
     @cached_property
@@ -59,7 +59,7 @@ class VOCImages:
         """Ids by the names of annotations and of images."""
         own = {self._images[name][0]: name for name in self._annotations if name in self._images}
         annotations = {path: name for name, path in self._annotations.items()}
-        return Lookup({**self.unsaid, **self._claimed, **own, **annotations})
+        return Lookup({**self.unannotated, **self._claimed, **own, **annotations})
 
     @cached_property
     def _unclaimed(self) -> dict[str, str]:
@@ -72,26 +72,26 @@ class VOCImages:
 
     @cached_property
     def _claims(self) -> dict[str, tuple[str, ...]]:
-        """What each annotation without an image of its name can mean."""
-        lonely = [name for name in self._annotations if name not in self._images]
-        return {name: self._meant_by(name) for name in lonely} if self._unclaimed else {}
+        """Images that each annotation without an image of its name may mean."""
+        without = [name for name in self._annotations if name not in self._images]
+        return {name: self._claim(name) for name in without} if self._unclaimed else {}
 
     @cached_property
     def _claimed(self) -> dict[str, str]:
-        """Ids of such annotations by the image that is theirs alone."""
+        """Images that exactly one annotation claims: its id by path."""
         count = Counter(path for paths in self._claims.values() for path in paths)
         return {paths[0]: name for name, paths in self._claims.items() if len(paths) == 1 and count[paths[0]] == 1}
 
     @cached_property
-    def _of_claim(self) -> dict[str, str]:
+    def _image_of_claim(self) -> dict[str, str]:
         return {name: path for path, name in self._claimed.items()}
 
-    def _meant_by(self, name: str) -> tuple[str, ...]:
+    def _claim(self, name: str) -> tuple[str, ...]:
         found = [*self._find(name, self._filename(name)), *self._unclaimed_lookup.find(name)]
         return tuple(dict.fromkeys(self._images[image][0] for image in found))
 
     def _find(self, name: str, filename: str) -> tuple[str, ...]:
-        """Ids of images that <filename> can mean: beside the annotation's own place first, by its last part at last."""
+        """Ids of images that <filename> may mean: beside the annotation's place, as a path, or by its last part."""
         if not plain_path(filename):
             return ()
         beside = f"{name.rpartition('/')[0]}/{filename}".lstrip("/")

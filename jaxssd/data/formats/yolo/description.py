@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxssd.data.formats.files import MAX_DEPTH, children, descend, plain_path
-from jaxssd.data.formats.outside_paths import found_outside
+from jaxssd.data.formats.outside_paths import find_outside
 from jaxssd.data.formats.yolo.data_yaml import Stated, parse_data_yaml, parse_obj_data
 from jaxssd.data.formats.yolo.files import NAMES_FILES
 from jaxssd.data.formats.yolo.labels import parse_names, parse_names_yaml
@@ -79,7 +79,7 @@ def _names_file(root: Path, file: Path | None, stated: Stated) -> Path | None:
     if stated.has_names:
         return file
     if stated.names and (found := _find(stated.names, root)):
-        outside = found_outside(stated.names, root, (root,))
+        outside = find_outside(stated.names, root, (root,))
         if outside and not outside.samefile(found):
             raise ValueError(
                 f"{file}, names: {stated.names} leads out of the data set's folder, and {found} is another file: state "

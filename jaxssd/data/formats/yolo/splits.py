@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 
 from jaxssd.data.formats.files import MAX_DEPTH, descend, plain_path
-from jaxssd.data.formats.outside_paths import ListedOutside, found_outside
-from jaxssd.data.formats.split_lists import Lookup, called_after_splits, leads_out, read_lines, resolve
+from jaxssd.data.formats.outside_paths import OutsideImages, find_outside
+from jaxssd.data.formats.split_lists import Lookup, leads_out, lists_by_split, read_lines, resolve
 from jaxssd.data.formats.split_names import split_name
 from jaxssd.data.formats.yolo.data_yaml import Stated
 from jaxssd.data.formats.yolo.files import IMAGE_FOLDERS
@@ -98,7 +98,7 @@ def stated_splits(file: Path, stated: Stated, folder: Path, images: Mapping[str,
 def listed_splits(root: Path, images: Mapping[str, str]) -> Splits:
     """The splits of lists that lie in a folder and are called after one: train.txt, valid.txt."""
     found, tree = Splits(), _Tree(root, images)
-    for split, names in called_after_splits(root).items():
+    for split, names in lists_by_split(root).items():
         for name in names[:1]:
             try:
                 found.ids[split] = _listed(root / name, tree, found.remarks)
@@ -164,7 +164,7 @@ def _images_at(file: Path, key: str, written: str, tree: _Tree, remarks: list[st
     folder = tree.folder
     place = f"{file}, {key}: {written}"
     target = _find(written, folder) or _find(written, file.parent)
-    outside = found_outside(written, folder, (folder,))
+    outside = find_outside(written, folder, (folder,))
     if outside and not (target and os.path.samefile(outside, target)):
         raise ValueError(
             f"{place} leads out of the data set's folder, {folder}, and is not followed: state a `path` that holds "
@@ -202,7 +202,7 @@ def _listed(path: Path, tree: _Tree, remarks: list[str]) -> tuple[str, ...]:
         raise ValueError(f"{path} is neither a folder of images nor a .txt list of them")
     ids: dict[str, None] = {}  # an ordered set
     beside = os.path.relpath(path.parent, tree.folder)
-    outside = ListedOutside(path, tree.folder)
+    outside = OutsideImages(path, tree.folder)
     for number, line in read_lines(path):
         near = os.path.normpath(f"{beside}/{line}").replace(os.sep, "/")
         name = tree.at(near) or resolve(line, f"{path}, line {number}", (), lambda: tree.lookup)
@@ -210,5 +210,5 @@ def _listed(path: Path, tree: _Tree, remarks: list[str]) -> tuple[str, ...]:
         ids[name] = None
     if not ids:
         raise ValueError(f"{path} names no image")
-    remarks += filter(None, [outside.remark()])
+    remarks += filter(None, [outside.note()])
     return tuple(ids)

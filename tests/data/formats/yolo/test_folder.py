@@ -501,7 +501,7 @@ BILLION_LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nnames: *b"
         (b"car", "is not a mapping"),
         (b"[names]", "is not a mapping"),
         (b"path: x", "has no names"),
-        (b"names: []", "has no names of classes"),
+        (b"names: []", "has no class names"),
         (b"names:", "neither a list nor a mapping"),
         (b"names: classes.txt", "neither a list nor a mapping"),
         (b"names: [a]\nnames: [b]", "has names twice"),
@@ -541,8 +541,8 @@ def test_faulty_yaml(folder, yaml, expected):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (b"", "no names of classes"),
-        (b" \n\n", "no names of classes"),
+        (b"", "has no class names"),
+        (b" \n\n", "has no class names"),
         (b"car\n\nhorse", "no name for class 1"),
         (b"car\ncar", "'car' twice"),
         (b"caf\xe9", "is not UTF-8"),
