@@ -5,9 +5,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from jaxssd.data.formats.base import Source
+from jaxssd.data.formats.coco.detect import COCOFile, find_coco_files, json_stem, may_be_coco
 from jaxssd.data.formats.coco.file import COCOJson, default_images_folder
-from jaxssd.data.formats.coco.folder import COCOFile, find_coco_files, may_be_coco, open_coco_folder
-from jaxssd.data.formats.coco.listing import json_stem
+from jaxssd.data.formats.coco.folder import open_coco_folder
 from jaxssd.data.formats.coco.other_tools import explain_file
 from jaxssd.data.formats.coco.source import COCOSource
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, contents

@@ -1,66 +1,4 @@
-"""A COCO JSON file with its images to a `Dataset`; `coco_folder` has folders of several.
-
-    instances.json      {"images": [...], "annotations": [...], "categories": [...]}, as COCO's instances_train2017.json
-                        and the lesson's pascal_train2007.json; also packed, instances.json.gz
-    images/             anywhere below this folder, found by `file_name`
-
-COCO counts from the outer edge of the first pixel, so a bbox [x, y, width, height] is the box `[y, x, y + height,
-x + width]` over the decoded image's height and width. In the lesson's file it is the box that VOC's own corners give.
-An annotation with `iscrowd`, or with `ignore` as the lesson's file marks VOC's difficult objects, is `difficult`: not
-trained on and not scored. Outlines, keypoints and all else are left out, but an annotation without a bbox, or with four
-zeros, has the hull of its outline. A category that no annotation uses is a class all the same, in the order of the
-categories' ids, and classes go by their names. Numbers and ids may be text ("12.0"), ids also any text.
-
-**Units.** bboxes of a file that are fractions of the image, or corners [x1, y1, x2, y2], are recognised over the whole
-file, read as what they are, and noted: `coco_units`. Of a file that fits either way the other splits decide.
-
-**Splits.** One file is one split, named as the file without `.json`. The other JSON files of its folder can be named as
-splits, and are not opened otherwise: `--data train.json --val-split val`. Without that a share of the file is held out.
-
-**Ids** are `file_name` without the extension, as VOC's, so that the same images give the same held-out share in either
-format. Where two entries of a file would have the same one, the image's number follows: `a#7`. An image of another
-split is `val.json/a`, but simply `a` if the first file lists that picture too, whatever it calls it: so it is seen when
-a picture is in both, and the annotations are the first file's. Two files that are called after splits, as train and
-val, must have no picture in common. `image_ids` and `category_ids` give the numbers that COCO's files of results need.
-
-**Images** are looked up among the names below the folder, as a path from there or by the longest tail of `file_name`
-that is one; case, backslashes, URL's code and a missing ending make no difference. Of several, those in a folder that
-is called after the split count: `a.jpg` of val.json is `val/a.jpg`, and if that is not there, `train/a.jpg` is not
-taken for it. Folders in `file_name` may be of another machine; but where those of some entries are there, an entry
-whose folder is not is `missing`: `vidA/1.jpg` is not `vidB/1.jpg`. A `file_name` never becomes part of a path. Links
-are followed as the file system does.
-
-**LVIS.** `coco_url` stands in for `file_name`. Not every object of every class is annotated there, and
-`neg_category_ids` and `not_exhaustive_category_ids` say where; here all that is not annotated is background, which is
-noted of each image with classes of the second list.
-
-What is not as it should be is counted in the report together with its file, and reading goes on:
-
-| found | done | counted as |
-|---|---|---|
-| image damaged, or of no format that is read | image skipped | `broken` |
-| no image of that `file_name` | image skipped | `missing` |
-| several such images, or one that two entries name | image skipped | `ambiguous` |
-| beyond a limit of `images`, such as `MAX_PIXELS` | image skipped | `oversized` |
-| entry of an image without id, or without `file_name` and `coco_url` | image skipped | `incomplete` |
-| annotation without image_id or category_id, or neither four numbers nor an outline | box dropped | `incomplete` |
-| image_id of no image that is listed | box dropped | `unknown image` |
-| category_id of no category that is listed | box dropped | `unknown category` |
-| a number of the bbox is NaN, infinite or has 308 digits | box dropped | `not finite` |
-| width or height below zero | box dropped | `negative size` |
-| width or height zero | box dropped | `without area` |
-| category that is not among `class_names` | box dropped | `other class` |
-| same id, category and bbox as another annotation of the image | box dropped | `repeated` |
-| Roboflow's category above all others, never used | no class | `root category` |
-| fractions, corners | read as such | `with bbox in fractions`, `with bbox as corners` |
-| outlines without a bbox | their hulls taken | `with outlines` |
-| box outside or beyond the image, too many, none, image of another size | as in `voc` | as in `voc` |
-
-Ids of annotations are not used otherwise, so they need not be unique. What belongs to no image is reported with each
-split of its file. What would need a guess is an error instead: a file that is not COCO's instances (of other tools'
-files it says which they look like), an id of images or categories or a category's name that is there twice, splits that
-number their categories differently, fractions that are none of the above, or no readable image at all.
-"""
+"""One COCO JSON file with its images."""
 
 import re
 from collections.abc import Mapping
@@ -68,17 +6,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from jaxssd.data.formats.coco.detect import json_stem
 from jaxssd.data.formats.coco.images import ImageIndex
-from jaxssd.data.formats.coco.listing import Listing, json_stem, read_listing
+from jaxssd.data.formats.coco.listing import Listing, read_listing
 from jaxssd.data.formats.coco.source import COCOSource
 from jaxssd.data.formats.split_names import split_word
 
 _IMAGES = re.compile(r"(?i)images?|imgs?|data|pictures|jpegimages")
-"""Names of folders that a split's folder has its images in."""
+"""Names of folders with images inside a split's folder."""
 
 
 def default_images_folder(annotations: Path) -> Path:
-    """Where to look for images unless told: the JSON's own folder, or the one above if that is `annotations`.
+    """Folder of a file's images by default: the JSON's own folder, or the one above if that is `annotations`.
 
     Example:
         >>> str(default_images_folder(Path("/data/coco/annotations/instances_val2017.json")))
@@ -90,15 +29,15 @@ def default_images_folder(annotations: Path) -> Path:
 
 @dataclass(frozen=True)
 class COCOJson(COCOSource):
-    """A file of COCO's instances.
+    """File of COCO's instances.
 
     Args:
-        annotations: the JSON file.
-        images: the folder below which its images are; see `default_images_folder`.
+        annotations: JSON file.
+        images: folder below which its images are; see `default_images_folder`.
 
     Raises:
-        FileNotFoundError: if there is no such file or folder. What is wrong within the file is a `ValueError` of
-            whichever method reads it first; it names the file.
+        FileNotFoundError: if there is no such file or folder. Faults of the file's content are a `ValueError` of the
+            method that reads it first.
     """
 
     annotations: Path
@@ -116,15 +55,15 @@ class COCOJson(COCOSource):
         return self.annotations
 
     def split_names(self) -> tuple[str, ...]:
-        """None: the file is one whole. Others beside it can be its splits or anything else, and wait to be named."""
+        """No splits: other files beside this one may be its splits or anything else, and have to be named."""
         return ()
 
     def other_splits(self) -> tuple[str, ...]:
-        """The other JSON files in the folder, without their ending."""
+        """Names of the other JSON files in the folder, without their extension."""
         return tuple(sorted(stem for stem, prefix in self._stems.items() if prefix))
 
     def remarks(self) -> tuple[str, ...]:
-        """A line about files of the same name in neighbouring folders that are called after other splits."""
+        """Note on files of the same name in neighbouring folders named after other splits."""
         folder, name = self.annotations.absolute().parent, self.annotations.name
         here, root = split_word(folder.name), folder.parent
         beside = [
@@ -139,17 +78,14 @@ class COCOJson(COCOSource):
         )
 
     def split_ids(self, split: str) -> tuple[str, ...]:
-        """The images of another JSON file in the same folder, or of this one.
+        """Images of this file, or of another JSON file in its folder.
 
         Args:
-            split: the file's name without `.json`.
-
-        Returns:
-            Their ids.
+            split: name of the file without `.json`.
 
         Raises:
-            ValueError: if there is no such file, it is not one of instances, numbers its categories differently, or
-                lists a picture of this file although each is called after a split of its own.
+            ValueError: if there is no such file, it is not one of instances, its category ids differ, or it lists a
+                picture of this file although the two are named after different splits.
         """
         if split not in self._stems:
             known = ", ".join(sorted(self._stems)) or "none"
@@ -169,7 +105,7 @@ class COCOJson(COCOSource):
 
     @cached_property
     def _files(self) -> Mapping[str, Path]:
-        """The file itself without a prefix, and each other JSON file of the folder with its name as one."""
+        """The file itself with an empty prefix, and the other JSON files of the folder with their names as prefixes."""
         folder = self.annotations.parent
         names = sorted(path.name for path in folder.absolute().iterdir() if json_stem(path.name) and path.is_file())
         others = {f"{name}/": folder / name for name in names if name != self.annotations.name and name[0] != "."}
@@ -177,27 +113,27 @@ class COCOJson(COCOSource):
 
     @cached_property
     def _stems(self) -> dict[str, str]:
-        """Prefix of each file by the name of its split; this file's own name comes first."""
+        """Prefix of each file by its name without extension; this file comes first."""
         stems: dict[str, str] = {}
         for prefix, path in self._files.items():
             stems.setdefault(json_stem(path.name) or path.name, prefix)
         return stems
 
-    def _before(self, prefix: str) -> tuple[str, ...]:
+    def _earlier(self, prefix: str) -> tuple[str, ...]:
         return ("",) if prefix else ()
 
-    def _beside(self, prefix: str) -> tuple[str, ...]:
-        """The file itself for those that were named as its splits, and these for the file."""
-        return (
-            ("",) if prefix else tuple(other for other, path in self._files.items() if other and path in self._opened)
-        )
+    def _neighbours(self, prefix: str) -> tuple[str, ...]:
+        """Prefixes of the file itself, for other files; and of the files that are already read, for the file."""
+        if prefix:
+            return ("",)
+        return tuple(other for other, path in self._files.items() if other and path in self._opened)
 
     def _read(self, path: Path) -> Listing:
         stem = json_stem(path.name) or path.name
         return read_listing(path, self._index(stem), stem)
 
     def _index(self, stem: str) -> ImageIndex:
-        """The images of a file. If the folder is that of another split, its neighbours are looked through as well."""
+        """Images of a file. If `images` is the folder of another split, its neighbours are searched too."""
         folder, split = self.images.absolute(), split_word(stem)
         for inner in (folder, folder.parent):  # images/train, train/images
             here = split_word(inner.name) if inner is folder or _IMAGES.fullmatch(folder.name) else None
@@ -210,7 +146,7 @@ class COCOJson(COCOSource):
         return {}
 
     def _require_other_pictures(self, ids: tuple[str, ...], split: str) -> None:
-        """Two files that are each called after a split of their own have no picture in common."""
+        """Raise an error if two files named after different splits share a picture."""
         own = json_stem(self.annotations.name) or ""
         shared = [name for name in ids if name in self._listed("").numbers]
         if shared and split_word(own) and split_word(split) and split_word(own) != split_word(split):
@@ -219,7 +155,7 @@ class COCOJson(COCOSource):
             raise ValueError(
                 f"{self._files[self._stems[split]]} and {self.annotations} list the same pictures: {len(shared)}, the "
                 f"first {where}. A picture to train on must not be one to validate on: take it out of one of them, or "
-                "if each split has pictures of its own, keep them in folders called after the splits"
+                "if each split has pictures of its own, keep them in folders named after the splits"
             )
 
 

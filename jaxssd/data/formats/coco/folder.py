@@ -1,4 +1,4 @@
-"""A folder with COCO files that are each called after a split, or lie in a folder that is.
+"""Folder with a COCO file for each split.
 
     annotations/instances_train2017.json, instances_val2017.json     with train2017/, val2017/ or images/train/, ...
     train/_annotations.coco.json, valid/_annotations.coco.json       with their images beside them, as Roboflow has it
@@ -7,92 +7,42 @@
 An id is the split and the image's name, such as `train/0001`.
 """
 
-import os
-import re
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
+from jaxssd.data.formats.coco.detect import COCOFile, json_stem
 from jaxssd.data.formats.coco.file import COCOJson
 from jaxssd.data.formats.coco.images import ImageIndex
-from jaxssd.data.formats.coco.listing import Listing, json_stem, read_listing
+from jaxssd.data.formats.coco.listing import Listing, read_listing
 from jaxssd.data.formats.coco.source import COCOSource
 from jaxssd.data.formats.split_names import split_word
 from jaxssd.data.splits import TRAIN_SPLITS, remark_on_test
 
-_ORDER = ("train", "trainval", "val", "test")
-_OTHER_KINDS = ("captions_", "stuff_", "panoptic_", "image_info_", "person_keypoints_")
-_ANNOTATION_FOLDERS = (
-    *("annotations", "annotation", "annots", "annot", "anns", "ann", "labels", "label"),
-    *("json", "jsons", "coco", "coco_annotations", "annotations_coco"),
-)
-_FIRST_KEY = re.compile(rb'\s*\{\s*"(images|annotations|categories|info|licenses|license|type|videos)"\s*:')
-_SCALAR = rb'"[^"]{0,99}"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[-+.\w]+)\s*,\s*'
-_LATER_KEY = re.compile(rb"\s*\{\s*(?:" + _SCALAR + rb')+"(images|annotations|categories|info|licenses|videos)"\s*:')
-_LIST = re.compile(rb'"(images|annotations|categories)"\s*:\s*\[')
-
-_HEAD = 16_384
-"""Bytes of a file by which it is told."""
-
 _MAX_EXTRA = 20_000_000
-"""Bytes of a file that is read for a remark alone."""
-
-
-class COCOFile(NamedTuple):
-    """A file of a folder.
-
-    Attributes:
-        path: the file.
-        split: what it or its folder is called after, if it is.
-    """
-
-    path: Path
-    split: str | None
-
-
-def find_coco_files(root: Path) -> tuple[COCOFile, ...]:
-    """The files of instances in a folder, in its folders of annotations and in those of splits.
-
-    They are told by their first words alone. COCO's other files, of captions and the like, are left out where there is
-    one of instances.
-
-    Args:
-        root: the folder.
-
-    Returns:
-        The files, splits in the order train, trainval, val, test before others.
-    """
-    found = []
-    for folder, split in ((root, None), *_subfolders(root)):
-        files = [path for path in _json_files(folder) if begins_like_coco(path)]
-        found += [COCOFile(path, split_word(_stem(path)) or split) for path in files]
-    plain = [file for file in found if not file.path.name.lower().startswith(_OTHER_KINDS)]
-    chosen = plain or [file for file in found if file.path.name.lower().startswith("person_keypoints_")]
-    return tuple(sorted(chosen, key=lambda file: (_ORDER.index(file.split) if file.split else len(_ORDER), file.path)))
+"""Largest file in bytes that is read only for a note."""
 
 
 def open_coco_folder(root: Path, files: Sequence[COCOFile], images: Path | None = None) -> COCOSource:
-    """The data set that is in a folder.
+    """Open the data set in a folder.
 
     Args:
         root: the folder.
-        files: what `find_coco_files` found there, at least one.
-        images: the folder below which all images are; None for `root`.
+        files: files that `find_coco_files` found there, at least one.
+        images: folder below which all images are; `root` by default.
 
     Raises:
-        ValueError: naming the files, if there are several and their names do not tell which is for what.
+        ValueError: if there are several files for one split, or several named after no split.
     """
     of_split: dict[str, list[COCOFile]] = {}
     for file in files:
         of_split.setdefault(file.split or "", []).append(file)
-    whole = of_split.pop("", [])
+    others = of_split.pop("", [])
     if of_split:
         chosen = tuple((split, _only(root, of_split[split]).path) for split in of_split)
-        return COCOFolder(root, images or root, chosen, tuple(file.path for file in whole))
-    return COCOJson(_only(root, whole).path, images or root)
+        return COCOFolder(root, images or root, chosen, tuple(file.path for file in others))
+    return COCOJson(_only(root, others).path, images or root)
 
 
 @dataclass(frozen=True)
@@ -101,9 +51,9 @@ class COCOFolder(COCOSource):
 
     Args:
         root: the folder.
-        images: the folder below which the images are.
+        images: folder below which the images are.
         splits: name and file of each split, in the order of `find_coco_files`.
-        others: files that can be named as a split.
+        others: files named after no split.
 
     Raises:
         FileNotFoundError: if there is no folder `images`.
@@ -124,34 +74,34 @@ class COCOFolder(COCOSource):
         return self.root
 
     def split_names(self) -> tuple[str, ...]:
-        """The splits that files or their folders are called after."""
+        """Splits that files or their folders are named after."""
         return tuple(sorted(split for split, _ in self.splits))
 
     def other_splits(self) -> tuple[str, ...]:
-        """Files that are called after no split."""
+        """Names of the files named after no split."""
         return tuple(sorted(map(_stem, self.others)))
 
     def remarks(self) -> tuple[str, ...]:
-        """Images both to train and to test on; of a large file for `test` only once it has been asked for."""
+        """Note on images in both train and test; a large test file is not read for it."""
         paths = dict(self.splits)
         test = paths.get("test")
         if test is None or (test not in self._opened and _size(test) > _MAX_EXTRA):
             return ()
         try:
-            said = remark_on_test({split: self.split_ids(split) for split in paths if split in (*TRAIN_SPLITS, "test")})
+            note = remark_on_test({split: self.split_ids(split) for split in paths if split in (*TRAIN_SPLITS, "test")})
         except ValueError:
-            return ()  # an error of its own, once the split is asked for
-        return (said,) if said else ()
+            return ()  # raised again when the split is read
+        return (note,) if note else ()
 
     def split_ids(self, split: str) -> tuple[str, ...]:
-        """The images of a split.
+        """Images of a split.
 
         Args:
             split: one of `split_names`, or the name of its file or folder, such as `valid` or `instances_val2017`.
 
         Raises:
-            ValueError: if there is no such split, its file is not one of instances, or two files number their
-                categories differently.
+            ValueError: if there is no such split, its file is not one of instances, or two files have different
+                category ids.
         """
         if split not in self._prefixes:
             raise ValueError(f"{self.root} has no split {split!r}; it has {', '.join(self._prefixes)}")
@@ -166,7 +116,7 @@ class COCOFolder(COCOSource):
         return tuple(dict.fromkeys(name for split, _ in self.splits for name in self.split_ids(split)))
 
     def image_ids(self, ids: Sequence[str]) -> tuple[int, ...]:
-        """The number that each image has in the JSON file; its place from 1 on, if they are of several files."""
+        """Number of each image in the JSON file; its position from 1 if they are of several files."""
         return super().image_ids(ids) if self._common_file(ids) else tuple(range(1, len(ids) + 1))
 
     @cached_property
@@ -176,7 +126,7 @@ class COCOFolder(COCOSource):
 
     @cached_property
     def _prefixes(self) -> dict[str, str]:
-        """By the names of splits, then by those of files and of the folders that they are in."""
+        """Prefix of each file, by the names of splits, and of files and folders named after splits."""
         names = {prefix.removesuffix("/"): prefix for prefix in self._files}
         for prefix, path in self._files.items():
             for name in (_stem(path), path.parent.name):
@@ -184,12 +134,12 @@ class COCOFolder(COCOSource):
                     names.setdefault(name, prefix)
         return names
 
-    def _before(self, prefix: str) -> tuple[str, ...]:
+    def _earlier(self, prefix: str) -> tuple[str, ...]:
         splits = [f"{split}/" for split, _ in self.splits]
         return tuple(splits[: splits.index(prefix)]) if prefix in splits else tuple(splits)
 
-    def _beside(self, prefix: str) -> tuple[str, ...]:
-        """The splits, less the one to test on: it may be large, and is not opened to train."""
+    def _neighbours(self, prefix: str) -> tuple[str, ...]:
+        """Prefixes of the other splits, without test: that may be large, and is not read to train."""
         return tuple(other for split, _ in self.splits if split != "test" and (other := f"{split}/") != prefix)
 
     def _read(self, path: Path) -> Listing:
@@ -203,14 +153,14 @@ class COCOFolder(COCOSource):
 
 
 def _only(root: Path, files: Sequence[COCOFile]) -> COCOFile:
-    """The file of instances among several."""
+    """File of instances among several."""
     named = [file for file in files if _stem(file.path).lower().startswith("instances")]
     if len(files) > 1 and len(named) != 1:
         listed = ", ".join(str(file.path.relative_to(root)) for file in files[:5])
-        what = f"for the split {files[0].split}" if files[0].split else "that are called after no split"
+        kind = f"for the split {files[0].split}" if files[0].split else "named after no split"
         raise ValueError(
-            f"{root} has {len(files)} COCO files {what}: {listed}. Name one, --data {files[0].path}; another one "
-            "beside it can be --val-split"
+            f"{root} has {len(files)} COCO files {kind}: {listed}. Name one, --data {files[0].path}; --val-split can "
+            "name another one beside it"
         )
     return named[0] if len(named) == 1 else files[0]
 
@@ -224,56 +174,3 @@ def _size(path: Path) -> int:
 
 def _stem(path: Path) -> str:
     return json_stem(path.name) or path.name
-
-
-def _subfolders(root: Path) -> Iterable[tuple[Path, str | None]]:
-    """Folders of annotations and of splits, folders of annotations in the latter, and the split of each."""
-    for folder in _folders(root):
-        split = split_word(folder.name)
-        if split or folder.name.lower() in _ANNOTATION_FOLDERS:
-            yield folder, split
-        if split:
-            yield from ((inner, split) for inner in _folders(folder) if inner.name.lower() in _ANNOTATION_FOLDERS)
-
-
-def _folders(root: Path) -> list[Path]:
-    try:
-        with os.scandir(root) as entries:
-            return sorted(root / entry.name for entry in entries if entry.name[0] != "." and entry.is_dir())
-    except OSError:
-        return []
-
-
-def _json_files(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if json_stem(entry.name) and entry.is_file()]
-    except OSError:
-        return []
-    return [folder / name for name in sorted(names) if name[0] != "."]
-
-
-def begins_like_coco(path: Path) -> bool:
-    """Whether the first key of a file is one of COCO's, or the first that has more than a word or a number."""
-    head = _head(path)
-    return bool(_FIRST_KEY.match(head) or (_LATER_KEY.match(head) and _LIST.search(head)))
-
-
-def may_be_coco(path: Path) -> bool:
-    """Whether one of COCO's lists is anywhere in a file's beginning."""
-    head = _head(path)
-    return head.lstrip().startswith(b"{") and bool(_LIST.search(head))
-
-
-def _head(path: Path) -> bytes:
-    """The beginning of a file, unpacked and in UTF-8; empty if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-        if head[:2] == b"\x1f\x8b":
-            head = zlib.decompressobj(wbits=31).decompress(head, _HEAD)
-    except (OSError, zlib.error):
-        return b""
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        head = head.decode("utf-16", errors="ignore").encode()  # told what it is, once it is read
-    return head.removeprefix(b"\xef\xbb\xbf")

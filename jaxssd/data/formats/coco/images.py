@@ -1,7 +1,7 @@
-r"""Images below a folder, found by what a COCO file calls them.
+r"""Images below a folder, found by a COCO file's `file_name`.
 
-A `file_name` is written on another machine and by another tool: with other folders before it, with backslashes, in
-URL's code, as an address. It is looked up among the names below the folder and never becomes part of a path.
+A `file_name` may be written on another machine or by another tool: with other folders before it, with backslashes, in
+URL encoding, or as an address. It is looked up among the names below the folder and never becomes part of a path.
 """
 
 import re
@@ -22,11 +22,11 @@ from jaxssd.data.formats.voc.files import IMAGE_FOLDERS
 _MASKS = re.compile(
     r"(?<![a-z])((ground_?truth|gt|label|labelmap|mask|trimap|annotation|seg|panoptic|semantic)s?(?![a-z])|segmentation)"
 )
-"""Names of folders of pictures that show what is in others."""
+"""Names of folders that hold masks and the like instead of photographs."""
 
 
 def clean_name(file_name: str) -> str:
-    r"""A file's name as a path downwards: of an address its path, or the file that Label Studio's address names.
+    r"""Relative path of a `file_name`: the path of an address, or the file that Label Studio's address names.
 
     Example:
         >>> clean_name("C:\\data\\a.jpg"), clean_name("https://host/images/a.jpg?size=1")
@@ -46,7 +46,7 @@ def clean_name(file_name: str) -> str:
 
 @dataclass(frozen=True)
 class ImageIndex:
-    """The images below a folder.
+    """Images below a folder.
 
     Args:
         root: the folder.
@@ -55,19 +55,19 @@ class ImageIndex:
     root: Path
 
     def find(self, file_name: str, source: str = "") -> tuple[str, ...]:
-        """The images that a name can mean.
+        """Find the images that a name may mean.
 
-        It is taken as a path from `root`; else the images of its last part count of which the longest tail is that of
-        the name. Of several, those count whose folders are called as `source`, or after the split that it is called
-        after: `a.jpg` of `instances_train2017.json` is `train2017/a.jpg`, not `val2017/a.jpg`. Of those left,
-        `masks/a.png` does not count beside others, nor any beside the only one in a folder called after images.
+        The name is a path from `root`, or else the images with its last part match, those with the longest common tail.
+        Several matches are narrowed down in this order: folders named like `source` or after its split (`a.jpg` of
+        `instances_train2017.json` is `train2017/a.jpg`, not `val2017/a.jpg`), folders that are not of masks, the only
+        match in a folder named after images.
 
         Args:
-            file_name: as some file has it.
-            source: name of that file, without its ending.
+            file_name: name as the COCO file states it.
+            source: name of the COCO file without its extension.
 
         Returns:
-            Paths relative to `root`. None in the folders of another split if there are folders of the source's own.
+            Paths relative to `root`. Images in folders of other splits do not match if the source's split has folders.
         """
         for path in _readings(file_name):
             if found := self._named(path.rpartition("/")[2]):
@@ -82,31 +82,31 @@ class ImageIndex:
         longest = max(tails.values())
         best = [hit for hit, tail in tails.items() if tail == longest]
         if split := split_word(source):
-            ranks = {hit: _agreement(hit.split("/")[:-longest], source, split) for hit in best}
+            ranks = {hit: _split_rank(hit.split("/")[:-longest], source, split) for hit in best}
             highest = max(ranks.values())
             if highest < 0 and split in self._splits:
                 return ()
             best = [hit for hit in best if ranks[hit] == highest]
-        best = _pictures(best)
+        best = _photographs(best)
         return tuple(best) if len({self.identity(hit) for hit in best}) > 1 else (best[0],)
 
     def find_all(self, file_names: Mapping[Id, str], source: str = "") -> dict[Id, tuple[str, ...]]:
-        """The images that the names in one file can mean.
+        """Find the images of all names in one file.
 
-        Folders in a name may be those of another machine, and then tell nothing. Where those of some names are found
-        they mean something, and a name whose folder is not there is no image of another one: `vidA/1.jpg` is not
-        `vidB/1.jpg`. Nor is `val/1.jpg` then `train/1.jpg`, or ever one of another split than `source` is called after.
+        Folders in the names may be of another machine, and are then ignored. But if the folders of some names exist, a
+        name whose folder does not exist has no image: `vidA/1.jpg` is not `vidB/1.jpg`, and `val/1.jpg` is not
+        `train/1.jpg`.
 
         Args:
-            file_names: by anything that tells them apart.
-            source: as for `find`.
+            file_names: names by any key.
+            source: name of the COCO file without its extension.
 
         Returns:
-            Paths relative to `root`, by the same.
+            Paths relative to `root`, by the same keys.
         """
         found = {key: self.find(name, source) for key, name in file_names.items()}
-        loose: dict[Id, str] = {}  # whose folder is not that of the image
-        believed: set[int | None] = set()
+        loose: dict[Id, str] = {}  # names whose folder is not that of the image
+        trusted: set[int | None] = set()  # kinds of names whose folders exist
         for key, hits in found.items():
             path = clean_name(file_names[key])
             if not hits or "/" not in path:
@@ -115,17 +115,17 @@ class ImageIndex:
             if _common_tail(without_suffix(place), without_suffix(path)) == 1 or _of_another_split(path, hits[0]):
                 loose[key] = path
             else:
-                believed.add(_origin(file_names[key]))
+                trusted.add(_kind_of_name(file_names[key]))
         split = split_word(source)
         for key, path in loose.items():
             another = _of_another_split(path, found[key][0])
             of_source = split is None or split in _splits_in(found[key][0])
-            if _origin(file_names[key]) in believed or (another and (believed or not of_source)):
+            if _kind_of_name(file_names[key]) in trusted or (another and (trusted or not of_source)):
                 found[key] = ()
         return found
 
     def identity(self, path: str) -> tuple[int, int] | str:
-        """What tells a file from others, however it is reached; its path if it is not there."""
+        """Device and inode of a file; its path if it is not there."""
         try:
             status = (self.root / path).stat()
         except (OSError, ValueError):
@@ -133,7 +133,7 @@ class ImageIndex:
         return status.st_dev, status.st_ino
 
     def _named(self, name: str) -> tuple[str, ...]:
-        """All whose last part it is; or is but for upper and lower case and the coding of accents; or is the stem."""
+        """Images with this last part: exactly, in another case or encoding of accents, or without an extension."""
         for key in (name, _folded(name)):
             if found := self._by_name.get(key):
                 same = tuple(path for path in found if path.rpartition("/")[2] == name)
@@ -147,7 +147,7 @@ class ImageIndex:
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        """Paths by last part, by its folded form where that is another, and by its stem with `/` behind it."""
+        """Paths by last part, by its folded form, and by its folded stem followed by `/`."""
         found = defaultdict(list)
         for path in self._paths:
             name = path.rpartition("/")[2]
@@ -158,21 +158,21 @@ class ImageIndex:
 
     @cached_property
     def _splits(self) -> frozenset[str]:
-        """Those that folders are called after."""
+        """Splits that folders are named after."""
         folders = {part for path in self._paths for part in path.split("/")[:-1]}
         return frozenset(split for folder in folders if (split := split_word(folder)))
 
 
 def _readings(file_name: str) -> Iterator[str]:
-    """The paths that a name can stand for: as it is, without URL's code."""
+    """Paths that a name may stand for: as it is, and with URL encoding undone."""
     path = clean_name(file_name)
     yield path
     if "%" in path:
         yield plain_path(unquote(path))
 
 
-def _pictures(hits: list[str]) -> list[str]:
-    """Those that are no masks, if there are others; of these the one in a folder called after images, if it is one."""
+def _photographs(hits: list[str]) -> list[str]:
+    """Images that are no masks, if there are others; of these, the only one in a folder named after images."""
     if len(hits) == 1:
         return hits
     folders = {hit: hit.lower().split("/")[:-1] for hit in hits}
@@ -181,13 +181,13 @@ def _pictures(hits: list[str]) -> list[str]:
     return inside if len(inside) == 1 else rest
 
 
-def _origin(file_name: str) -> int | None:
-    """What names that are written alike have in common: paths of another machine their depth, others nothing."""
+def _kind_of_name(file_name: str) -> int | None:
+    """Key shared by names that are written alike: the depth of absolute paths and addresses, None for others."""
     return clean_name(file_name).count("/") if leads_out(file_name) or "://" in file_name else None
 
 
 def _of_another_split(path: str, hit: str) -> bool:
-    """Whether two paths are in folders that are called after different splits."""
+    """True if two paths are in folders named after different splits."""
     own, others = _splits_in(path), _splits_in(hit)
     return bool(own and others) and own.isdisjoint(others)
 
@@ -202,7 +202,7 @@ def _splits_of_folders(folder: str) -> frozenset[str]:
 
 
 def _common_tail(one: str, other: str) -> int:
-    """Number of last parts that are alike but for case; at least one."""
+    """Number of last parts that are equal in any case; at least one."""
     pairs = zip(reversed(_folded(one).split("/")), reversed(_folded(other).split("/")), strict=False)
     count = 0
     for a, b in pairs:
@@ -212,8 +212,8 @@ def _common_tail(one: str, other: str) -> int:
     return max(count, 1)
 
 
-def _agreement(folders: list[str], source: str, split: str) -> int:
-    """2 if a folder is called as the split in `source`, with its year; 1 after the split; -1 after another; else 0."""
+def _split_rank(folders: list[str], source: str, split: str) -> int:
+    """2 for a folder named like the split in `source`, with its year; 1 for its split; -1 for another; else 0."""
     if split_words(source) & {folder.lower() for folder in folders}:
         return 2
     splits = {found for folder in folders if (found := split_word(folder))}

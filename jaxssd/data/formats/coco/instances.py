@@ -1,6 +1,5 @@
-"""One file of COCO's instances: JSON from anywhere to plain values, each checked before it is used."""
+"""Images, categories and annotations of one COCO file. Each value is checked before it is used."""
 
-import math
 import reprlib
 from collections import defaultdict
 from collections.abc import Mapping
@@ -8,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxssd.data.formats.annotated_boxes import Corners, box_flaw
 from jaxssd.data.formats.class_names import check_class_names
-from jaxssd.data.formats.coco.json_file import four_numbers, parse_lists, unpacked
-from jaxssd.data.formats.coco.units import NO_BOXES, OWN_WAY, Evidence, Units, weigh
-from jaxssd.data.formats.coco.values import Id, as_id, as_size, is_true, outline_hull
+from jaxssd.data.formats.coco.json_file import parse_lists, unpack
+from jaxssd.data.formats.coco.units import NO_BOXES, STANDARD, Evidence, Units, weigh
+from jaxssd.data.formats.coco.values import Id, as_id, as_size, four_numbers, is_true, outline_hull
 from jaxssd.data.report import Problem
 
 _REPR = reprlib.Repr()
@@ -22,14 +22,14 @@ class ImageEntry(NamedTuple):
     """One of `images`.
 
     Attributes:
-        file_name: as written, or the last parts of LVIS's `coco_url`; empty where there is neither.
-        size: (height, width) as written, None where they are not.
-        unfinished: classes of which not every object in it is annotated, as LVIS says.
+        file_name: file name as stated, or the last two parts of LVIS's `coco_url`; empty if there is neither.
+        size: (height, width) as stated, or None.
+        num_unfinished: number of classes of which not every object is annotated, in LVIS.
     """
 
     file_name: str
     size: tuple[int, int] | None
-    unfinished: int = 0
+    num_unfinished: int = 0
 
 
 class InstanceBox(NamedTuple):
@@ -37,23 +37,23 @@ class InstanceBox(NamedTuple):
 
     Attributes:
         box: corners (y1, x1, y2, x2), finite, with positive area: in pixels from the outer edge of the first pixel, or
-            in shares of the image where the file's units are fractions.
+            in fractions of the image if the file's units are fractions.
         category: id of its category.
-        difficult: whether it is a crowd or to be ignored.
-        outlined: whether the box is that of an outline, as there is no bbox.
+        difficult: True if it is a crowd or to be ignored.
+        outlined: True if the box is the hull of a segmentation, as there is no bbox.
     """
 
-    box: tuple[float, float, float, float]
+    box: Corners
     category: Id
     difficult: bool
     outlined: bool = False
 
 
 class Flaw(NamedTuple):
-    """Why an annotation gives no box.
+    """Reason why an annotation gives no box.
 
     Attributes:
-        kind: as counted in the report.
+        kind: kind of problem in the loading report.
         detail: the annotation and its value.
     """
 
@@ -63,14 +63,14 @@ class Flaw(NamedTuple):
 
 @dataclass(frozen=True)
 class Instances:
-    """What a file holds.
+    """Content of a file.
 
     Attributes:
-        images: by id, in the file's order.
-        categories: name by id, in the file's order.
-        annotations: by id of the image, as written.
-        problems: what belongs to no image.
-        evidence: what the boxes show of their units.
+        images: images by id, in the file's order.
+        categories: category names by id, in the file's order.
+        annotations: annotations as they are written, by id of the image.
+        problems: problems that belong to no image.
+        evidence: evidence of the boxes about their units.
     """
 
     images: dict[Id, ImageEntry]
@@ -80,20 +80,20 @@ class Instances:
     evidence: Evidence = NO_BOXES
 
     def weigh(self, sizes: Mapping[Id, tuple[int, int] | None]) -> Evidence:
-        """What bboxes show, or outlines if there is no bbox, by (height, width) of the images."""
+        """Judge the units of the bboxes, or of the outlines if there is no bbox, by the images' (height, width)."""
         rows = [(sizes.get(image), entry) for image, entries in self.annotations.items() for entry in entries]
         boxes = [(size, numbers) for size, entry in rows if any(numbers := four_numbers(entry.get("bbox")) or ())]
         hulls = [] if boxes else [(size, outline_hull(entry.get("segmentation"))) for size, entry in rows]
         found = boxes or [(size, hull) for size, hull in hulls if hull]
-        shown = weigh([numbers for _, numbers in found], [size for size, _ in found])
-        return shown if boxes else Evidence(Units(shown.alone().fractions))
+        evidence = weigh([numbers for _, numbers in found], [size for size, _ in found])
+        return evidence if boxes else Evidence(Units(evidence.alone().fractions))
 
     def boxes(self, image: Id, units: Units | None = None) -> tuple[list[InstanceBox], list[Flaw]]:
-        """The objects of an image that are sound in themselves, in the file's order, and what is wrong with others.
+        """Sound objects of an image in the file's order, and the flaws of the others.
 
         Args:
-            image: its id.
-            units: how boxes are to be read; by themselves unless given.
+            image: id of the image.
+            units: units of the bboxes; judged by this file alone by default.
         """
         units = self.evidence.units if units is None else units
         sound: list[InstanceBox] = []
@@ -114,19 +114,19 @@ class Instances:
 
 
 def read_instances(path: Path) -> Instances:
-    """Read a file; whatever it holds, this returns or raises the one error below.
+    """Read a file.
 
     Args:
-        path: the JSON file; gzip's packing is undone.
+        path: JSON file, also packed by gzip.
 
     Returns:
-        What `parse_instances` finds.
+        Its content.
 
     Raises:
-        ValueError: as `parse_instances`, or if the file cannot be read; it begins with the path.
+        ValueError: if it cannot be read, and as `parse_instances`. The message begins with the path.
     """
     try:
-        return parse_instances(unpacked(path.read_bytes()), path.name)
+        return parse_instances(unpack(path.read_bytes()), path.name)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -134,19 +134,19 @@ def read_instances(path: Path) -> Instances:
 
 
 def parse_instances(content: bytes, name: str) -> Instances:
-    """Parse a file's content.
+    """Parse a file.
 
     Args:
         content: JSON as UTF-8, with or without a byte order mark.
-        name: what problems call the file.
+        name: name of the file in the report.
 
     Returns:
-        Images, categories and annotations. Those that have no image's id are among the problems, and so is an unused
-        category that stands for the whole data set, as Roboflow writes it.
+        Images, categories and annotations. Annotations of no image, and an unused category that stands for the whole
+        data set, as Roboflow writes it, are among the problems.
 
     Raises:
-        ValueError: with what is wrong, if the content is not JSON, not a file of instances, lists no image, no
-            category, an id or a category's name twice, or if no annotation belongs to an image.
+        ValueError: if the content is not JSON or not a file of instances, lists no image or no category, has an id or
+            a category name twice, or if no annotation belongs to an image.
 
     Example:
         >>> content = b'{"images": [{"id": 12, "file_name": "000012.jpg", "width": 500, "height": 333}],'
@@ -177,20 +177,20 @@ def parse_instances(content: bytes, name: str) -> Instances:
 
 
 def parse_annotation(
-    annotation: Mapping[str, Any], categories: Mapping[Id, str], units: Units = OWN_WAY
+    annotation: Mapping[str, Any], categories: Mapping[Id, str], units: Units = STANDARD
 ) -> InstanceBox | Flaw:
-    """The box of one annotation, or why there is none.
+    """Parse the box of one annotation.
 
-    COCO's bbox is [x, y, width, height] from the outer edge of the first pixel, so that the box ends at x + width. One
-    of four zeros is none, if there is an outline.
+    COCO's bbox [x, y, width, height] counts from the outer edge of the first pixel, so the box ends at x + width. If
+    there is no bbox, or four zeros, the hull of the segmentation is used.
 
     Args:
-        annotation: as written.
-        categories: those there are.
-        units: how a bbox is to be read.
+        annotation: annotation as it is written.
+        categories: category names by id.
+        units: units of the bbox.
 
     Returns:
-        A sound box or a flaw; no value raises.
+        A sound box or a flaw.
     """
     category, bbox = as_id(annotation.get("category_id")), annotation.get("bbox")
     if category is None:
@@ -205,19 +205,15 @@ def parse_annotation(
     if not sides:
         return Flaw("incomplete", f"{where}, not four numbers, and there is no outline instead")
     x, y, width, height = sides
-    box = (y, x, y + height, x + width)
-    if not all(map(math.isfinite, (x, y, width, height, *box))):
-        return Flaw("not finite", where)
-    if width < 0 or height < 0:
-        return Flaw("negative size", where)
-    if box[2] <= box[0] or box[3] <= box[1]:
-        return Flaw("without area", where)
+    corners = (y, x, y + height, x + width)
+    if flaw := box_flaw(corners):
+        return Flaw(flaw, where)
     difficult = is_true(annotation.get("iscrowd")) or is_true(annotation.get("ignore"))
-    return InstanceBox(box, category, difficult, outlined=hull is not None)
+    return InstanceBox(corners, category, difficult, outlined=hull is not None)
 
 
 def _without_root(lists: Mapping[str, list], name: str, problems: list[Problem]) -> list:
-    """The categories, less the one that Roboflow names after the project: above all others, and never used."""
+    """Categories without the one that Roboflow names after the project: above all others, and never used."""
     entries = lists["categories"]
     tops = [entry for entry in entries if isinstance(entry, dict) and entry.get("supercategory") == "none"]
     if len(tops) != 1 or len(entries) == 1:
@@ -239,7 +235,7 @@ def _parse_categories(entries: list) -> dict[Id, str]:
         if number is None or name is None or not isinstance(name, int | str):
             raise ValueError(f"has no integer id and name in categories[{position}]: {_short(entry)}")
         if categories.get(number) == str(name).strip():
-            continue  # the same twice
+            continue  # an exact repetition
         if number in categories:
             raise ValueError(f"has two categories with the id {number}: {categories[number]!r} and {_short(name)}")
         categories[number] = str(name).strip()
@@ -263,7 +259,7 @@ def _parse_images(entries: list, name: str, problems: list[Problem]) -> dict[Id,
             continue
         if number in images:
             both = f"{_short(images[number].file_name)} and {_short(image.file_name)}"
-            raise ValueError(f"has two images with the id {number}: {both}, so whose the boxes are cannot be told")
+            raise ValueError(f"has two images with the id {number}: {both}, so it is unclear whose the boxes are")
         images[number] = image
     if not images:
         raise ValueError(f"lists no image that can be used: {problems[-1].detail}")
@@ -271,7 +267,7 @@ def _parse_images(entries: list, name: str, problems: list[Problem]) -> dict[Id,
 
 
 def _file_name(entry: Mapping[str, Any]) -> str:
-    """As written; of LVIS's address, folder and name: `http://images.cocodataset.org/train2017/000000391895.jpg`."""
+    """File name as stated, or folder and name of LVIS's `http://images.cocodataset.org/train2017/000000391895.jpg`."""
     name, address = entry.get("file_name"), entry.get("coco_url")
     if isinstance(name, str) and name:
         return name
@@ -283,4 +279,4 @@ def _name(annotation: Mapping[str, Any]) -> str:
 
 
 def _short(value: object) -> str:
-    return _REPR.repr(value)  # a file can hold values of any length
+    return _REPR.repr(value)  # values may be of any length

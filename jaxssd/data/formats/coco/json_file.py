@@ -1,26 +1,26 @@
-"""A file's content to the three lists of COCO's instances, or what it is instead."""
+"""Content of a COCO JSON file: its three lists, or an error that names what it is instead."""
 
 import json
 import zlib
 from typing import Any
 
 from jaxssd.data.formats.coco.other_tools import EXPECTED, explain_foreign, explain_lines
-from jaxssd.data.formats.coco.values import as_numbers
+from jaxssd.data.formats.coco.values import four_numbers
 
 _KEPT = {"images", "annotations", "categories", "id", "file_name", "width", "height", "name", "image_id"}
 _KEPT |= {"category_id", "bbox", "iscrowd", "ignore", "score", "supercategory", "coco_url"}
 _KEPT |= {"not_exhaustive_category_ids"}
-"""What is kept of any JSON object while it is parsed. COCO's outlines of objects are nine tenths of its files."""
+"""Keys kept while parsing. COCO's segmentations are nine tenths of its files."""
 
 _MAX_UNPACKED = 4_000_000_000
-"""Bytes that a packed file may have when unpacked; LVIS has 1.2 billion."""
+"""Largest unpacked size in bytes; LVIS has 1.2 billion."""
 
 
-def unpacked(content: bytes) -> bytes:
-    """The content of a file, or what gzip has packed in it.
+def unpack(content: bytes) -> bytes:
+    """Unpack a gzip file; other content is returned as it is.
 
     Raises:
-        ValueError: if it is a zip archive, or gzip's and damaged or too large.
+        ValueError: if it is a zip archive, or a gzip file that is damaged or too large.
     """
     if content[:2] == b"PK":
         raise ValueError("is a zip archive: unpack it, and name what is in it")
@@ -30,19 +30,19 @@ def unpacked(content: bytes) -> bytes:
     try:
         unpacked = reader.decompress(content, _MAX_UNPACKED)
     except zlib.error as error:
-        raise ValueError(f"is packed by gzip and damaged: {error}") from error
+        raise ValueError(f"is a damaged gzip file: {error}") from error
     if reader.unconsumed_tail:
         raise ValueError(f"has more than {_MAX_UNPACKED:,} bytes when unpacked")
     if not reader.eof:
-        raise ValueError("is packed by gzip and cut short")
+        raise ValueError("is a gzip file that is cut short")
     return unpacked
 
 
 def parse_lists(content: bytes) -> dict[str, list]:
-    """The three lists of the outermost object; of any object in them only what is used is kept.
+    """Parse the lists images, annotations and categories. Of the objects in them, only used keys are kept.
 
     Raises:
-        ValueError: with what the content is instead.
+        ValueError: if the content is anything else. The message says what it looks like.
     """
     try:
         text = content.decode("utf-8-sig")
@@ -51,14 +51,14 @@ def parse_lists(content: bytes) -> dict[str, list]:
         wide = ", but UTF-16: save it as UTF-8" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else f": {error}"
         raise ValueError(f"is not UTF-8{wide}") from error
     except RecursionError as error:
-        raise ValueError("is nested too deeply to be a file of instances") from error
+        raise ValueError("is nested too deeply for a file of instances") from error
     except ValueError as error:  # also an integer of thousands of digits
         raise ValueError(explain_lines(text) or f"is not JSON: {error}; was it cut short?") from error
     if isinstance(data, list) and data and isinstance(data[0], dict) and "score" in data[0]:
         raise ValueError(f"is a list of results, as a detector writes them; {EXPECTED}")
     keys = ("images", "annotations", "categories")
     missing = [key for key in keys if not isinstance(data, dict) or not isinstance(data.get(key), list)]
-    if missing and (foreign := explain_foreign(json.loads(text))):  # again, with what tells it
+    if missing and (foreign := explain_foreign(json.loads(text))):  # parsed again, with all keys
         raise ValueError(foreign)
     if not isinstance(data, dict):
         raise ValueError(f"holds a {type(data).__name__} instead of an object; {EXPECTED}")
@@ -75,16 +75,5 @@ def _keep_known(entry: dict[str, Any]) -> dict[str, Any]:
     if "segmentation" in entry and not any(four_numbers(entry.get("bbox")) or ()):
         known["segmentation"] = entry["segmentation"]
     elif "counts" in entry and "size" in entry:
-        return entry  # a mask, of which the annotation decides
+        return entry  # a mask, which is parsed before the annotation that holds it
     return known
-
-
-def four_numbers(bbox: object) -> tuple[float, float, float, float] | None:
-    """The numbers of a bbox; None if they are not four, so that an outline is needed."""
-    if not isinstance(bbox, list) or len(bbox) != 4:
-        return None
-    a, b, c, d = bbox
-    if type(a) is type(b) is type(c) is type(d) is float:
-        return a, b, c, d  # nearly all are, and files have millions
-    numbers = as_numbers(bbox)
-    return (numbers[0], numbers[1], numbers[2], numbers[3]) if numbers else None

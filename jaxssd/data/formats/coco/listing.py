@@ -1,4 +1,4 @@
-"""The images that a COCO file lists, each with an id and with the file that its name leads to."""
+"""One COCO file with its images found on disk, and an id for each."""
 
 import contextlib
 from collections import Counter
@@ -9,26 +9,13 @@ from pathlib import Path
 
 from jaxssd.data.formats.coco.images import ImageIndex, clean_name
 from jaxssd.data.formats.coco.instances import Instances, read_instances
-from jaxssd.data.formats.coco.units import OWN_WAY
+from jaxssd.data.formats.coco.units import STANDARD
 from jaxssd.data.formats.coco.values import Id
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, without_suffix
 from jaxssd.data.images import UnreadableImage, stored_size
 
 _ENOUGH = 300
-"""Images whose headers are read where a file states no sizes."""
-
-JSON_SUFFIXES = (".json", ".json.gz")
-
-
-def json_stem(name: str) -> str | None:
-    """The name of a JSON file without its ending; None for other files.
-
-    Example:
-        >>> json_stem("val.JSON"), json_stem("lvis_v1_val.json.gz"), json_stem("val.csv")
-        ('val', 'lvis_v1_val', None)
-    """
-    suffix = next((suffix for suffix in JSON_SUFFIXES if name.lower().endswith(suffix)), None)
-    return name[: -len(suffix)] if suffix else None
+"""Number of images whose headers are read if a file states no sizes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +24,13 @@ class Listing:
 
     Attributes:
         path: the file.
-        images: where its images are.
-        instances: what it holds.
-        names: ids by the ids of the images in the file: `file_name` without extension, and with the number where that
-            is missing or not unique.
-        hits: the images that each entry can mean, relative to the folder.
-        numbers: the images' ids in the file by id.
-        entries: how many entries mean each image.
+        images: images on disk.
+        instances: content of the file.
+        names: our id of each image by its id in the file: `file_name` without its extension, and with the number if
+            that is missing or not unique.
+        hits: images on disk that each entry may mean, relative to the folder.
+        numbers: id in the file of each of our ids.
+        entries: number of entries of each image on disk.
     """
 
     path: Path
@@ -55,17 +42,17 @@ class Listing:
     entries: Counter[str]
 
     def file(self, number: Id) -> Path | None:
-        """The image, if its name leads to one."""
+        """Path of an image, if exactly one matches."""
         hits = self.hits[number]
         return self.images.root / hits[0] if len(hits) == 1 else None
 
     @cached_property
     def identities(self) -> dict[Id, object]:
-        """What tells images from others, of other files too: the file itself, by whatever name; only of those found."""
+        """Device and inode of each image that is found, equal in all files that list it."""
         return {number: self.images.identity(hits[0]) for number, hits in self.hits.items() if len(hits) == 1}
 
     def flaw(self, number: Id) -> tuple[str, str] | None:
-        """Why an entry gives no image: kind and detail."""
+        """Kind and detail of the problem of an entry without an image."""
         name, hits, root = self.instances.images[number].file_name, self.hits[number], self.images.root
         if not clean_name(name):
             return "incomplete", "it has no file_name"
@@ -87,17 +74,17 @@ def read_listing(path: Path, images: ImageIndex, source: str) -> Listing:
     """Read a file and find its images.
 
     Args:
-        path: the JSON file.
-        images: where its images are.
-        source: name of the split, or of the file, by which folders of images are chosen.
+        path: JSON file.
+        images: images on disk.
+        source: name of the split or file, which decides between folders of images.
 
     Raises:
-        ValueError: as `read_instances`; or if two images would have the same id.
+        ValueError: if two images would have the same id, and as `read_instances`.
     """
     instances = read_instances(path)
     names = _unique_names(path, instances)
     hits = images.find_all({number: entry.file_name for number, entry in instances.images.items()}, source)
-    instances = _with_evidence(path, images.root, instances, hits)
+    instances = _with_evidence(images.root, instances, hits)
     return Listing(
         path=path,
         images=images,
@@ -110,14 +97,14 @@ def read_listing(path: Path, images: ImageIndex, source: str) -> Listing:
 
 
 def integers(ids: Sequence[Id]) -> tuple[int, ...]:
-    """Ids as COCO's files of results need them: their own if all are whole numbers, otherwise their places, from 1."""
+    """Integer ids for COCO's results files: the ids if all are integers, otherwise their positions from 1."""
     whole = tuple(number for number in ids if isinstance(number, int))
     return whole if len(set(whole)) == len(ids) else tuple(range(1, len(ids) + 1))
 
 
-def _with_evidence(path: Path, root: Path, instances: Instances, hits: Mapping[Id, Sequence[str]]) -> Instances:
-    """The same, what its boxes show told by the images themselves where the file states the size of none."""
-    if instances.evidence.units != OWN_WAY or any(entry.size for entry in instances.images.values()):
+def _with_evidence(root: Path, instances: Instances, hits: Mapping[Id, Sequence[str]]) -> Instances:
+    """Instances whose units are judged by the images on disk, if the file states no sizes."""
+    if instances.evidence.units != STANDARD or any(entry.size for entry in instances.images.values()):
         return instances
     sizes: dict[Id, tuple[int, int]] = {}
     for number in [number for number in instances.annotations if len(hits[number]) == 1][:_ENOUGH]:
@@ -131,6 +118,6 @@ def _unique_names(path: Path, instances: Instances) -> dict[Id, str]:
     count = Counter(plain.values())
     names = {number: name if name and count[name] == 1 else f"{name}#{number}" for number, name in plain.items()}
     if len(set(names.values())) < len(names):
-        twice = next(name for name, times in Counter(names.values()).items() if times > 1)
-        raise ValueError(f"{path} has two images that would be called {twice!r}: rename one")
+        repeated = next(name for name, times in Counter(names.values()).items() if times > 1)
+        raise ValueError(f"{path} has two images that would be called {repeated!r}: rename one")
     return names

@@ -1,4 +1,4 @@
-"""Annotations of other tools that are taken for COCO's: which they are, and what to export instead."""
+"""Annotations of other tools, which are not read: their names, and what to export instead."""
 
 import json
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _EXPORTS = {
     "Open Images' table of boxes": "FiftyOne loads Open Images and exports COCO",
     "a table of boxes, as Roboflow's TensorFlow export": "export COCO, YOLO or Pascal VOC from the tool that made it",
 }
-"""Names of foreign formats, and how to get from each to one that is read."""
+"""For each foreign format, the way to one that is read."""
 
 EXPECTED = "expected is COCO's file of instances, an object with the lists images, annotations and categories"
 
@@ -34,10 +34,10 @@ def explain_foreign(value: object) -> str | None:
     """Name the tool whose annotations a JSON value looks like.
 
     Args:
-        value: as `json.loads` gives it.
+        value: value from `json.loads`.
 
     Returns:
-        What it looks like, that it is not read, and what to do; None if it looks like nothing known.
+        A message with the tool's name and what to do; None if the value looks like nothing known.
 
     Example:
         >>> explain_foreign({"version": "5.0.1", "shapes": [], "imagePath": "a.jpg"})
@@ -49,7 +49,7 @@ labelme2voc.py"
 
 
 def explain_table(header: str) -> str | None:
-    """The same for the first line of a CSV file; None if it is no table of boxes.
+    """Name the tool whose table has this first line; None if it is no table of boxes.
 
     Example:
         >>> explain_table("ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax")
@@ -68,7 +68,7 @@ def explain_table(header: str) -> str | None:
 
 
 def explain_file(path: Path) -> str | None:
-    """The same for a file of any content; it raises nothing, and reads at most 64 MB."""
+    """Name the tool that wrote a file. At most 64 MB are read, and nothing is raised."""
     try:
         with path.open("rb") as file:
             content = file.read(64_000_000)
@@ -84,7 +84,7 @@ def explain_file(path: Path) -> str | None:
 
 
 def explain_lines(text: str) -> str | None:
-    """The same for JSON lines, one value a line; None if the text is none.
+    """Name the tool that wrote JSON lines, one value a line; None for any other text.
 
     Example:
         >>> explain_lines('{"a": 1}\\n{"a": 2}\\n')
@@ -155,5 +155,5 @@ def _name_of_list(values: list[Any]) -> str | None:
 
 
 def _first(values: object) -> Mapping[str, Any]:
-    """The first item of a list if it is an object; an empty one otherwise."""
+    """First item of a list if it is an object, otherwise an empty object."""
     return values[0] if isinstance(values, list) and values and isinstance(values[0], dict) else {}

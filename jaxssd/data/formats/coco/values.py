@@ -1,4 +1,4 @@
-"""Values of COCO's files as tools write them: numbers and ids, also as text, flags, boxes and outlines."""
+"""Values in COCO files as tools write them: numbers and ids, also as text; flags, sizes and outlines."""
 
 import math
 import re
@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 Id = int | str
-"""A number of 64 bits, or any text."""
+"""Id: a number of 64 bits, or any text."""
 
 _WHOLE = re.compile(r"[+-]?\d+(\.0*)?")
-_MAX_RUNS = 10_000_000  # of a mask's run lengths
+_MAX_RUNS = 10_000_000  # run lengths of one mask
 
 
 def as_id(value: object) -> Id | None:
-    """The id that a value means, the same one however it is written; None if it is none.
+    """Read an id, equal for all ways to write it; None if the value is no id.
 
-    Numbers of more than 64 bits become text: many have the same hash, so that a dictionary of them could take hours.
+    Numbers of more than 64 bits become text: many have the same hash, and would make dictionaries very slow.
 
     Example:
         >>> as_id(7), as_id(7.0), as_id("7"), as_id("cat-7"), as_id(True), as_id(7.5), as_id(2**64)
         (7, 7, 7, 'cat-7', None, None, '18446744073709551616')
     """
     if type(value) is int and -(2**63) <= value < 2**63:
-        return value  # nearly all are, and files have millions
+        return value  # the fast path: files have millions of these
     if isinstance(value, bool):
         return None
     if isinstance(value, float) and value.is_integer():
@@ -38,7 +38,7 @@ def as_id(value: object) -> Id | None:
 
 
 def as_number(value: object) -> float | None:
-    """The number that a value is or spells, infinite if it has too many digits; None if it is none.
+    """Read a number, also from text; infinite if it has too many digits, None if it is no number.
 
     Example:
         >>> as_number(3), as_number(" 12.0"), as_number("12 px"), as_number(None), as_number(True)
@@ -55,15 +55,26 @@ def as_number(value: object) -> float | None:
 
 
 def as_numbers(values: object) -> list[float] | None:
-    """A list of numbers; None if it is no list, or one of its items is none."""
+    """Read a list of numbers; None if it is no list, or an item is no number."""
     if not isinstance(values, list):
         return None
     numbers = [as_number(value) for value in values]
     return None if None in numbers else [number for number in numbers if number is not None]
 
 
+def four_numbers(bbox: object) -> tuple[float, float, float, float] | None:
+    """Read the four numbers of a bbox; None if there are not four."""
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        return None
+    a, b, c, d = bbox
+    if type(a) is type(b) is type(c) is type(d) is float:
+        return a, b, c, d  # the fast path: files have millions of these
+    numbers = as_numbers(bbox)
+    return (numbers[0], numbers[1], numbers[2], numbers[3]) if numbers else None
+
+
 def as_size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
-    """(height, width) of an image as written, rounded; None unless both are positive numbers."""
+    """Read (height, width) of an image, rounded; None unless both are positive numbers."""
     height, width = as_number(entry.get("height")), as_number(entry.get("width"))
     if height is None or width is None or not (0.5 <= height < 1e9 and 0.5 <= width < 1e9):
         return None
@@ -71,19 +82,19 @@ def as_size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def is_true(flag: object) -> bool:
-    """Whether a flag is set: 1, 1.0, true, or any of these as text."""
+    """True for 1, 1.0, true, or any of these as text."""
     return as_number(flag) == 1 or flag is True or (isinstance(flag, str) and flag.strip().lower() == "true")
 
 
 def outline_hull(segmentation: object) -> tuple[float, float, float, float] | None:
-    """The box around an outline.
+    """Box around a segmentation.
 
     Args:
-        segmentation: COCO's polygons `[[x1, y1, x2, y2, ...], ...]`, one polygon without the outer list, or a mask
-            `{"size": [height, width], "counts": ...}` with run lengths as a list or as COCO's text.
+        segmentation: polygons `[[x1, y1, x2, y2, ...], ...]`, one polygon without the outer list, or a mask `{"size":
+            [height, width], "counts": ...}` with run lengths as a list or as COCO's text.
 
     Returns:
-        [x, y, width, height]; None if it is empty or none of these. It raises nothing.
+        [x, y, width, height]; None if it is empty or anything else.
 
     Example:
         >>> outline_hull([[10, 20, 40, 20, 40, 60]])
@@ -102,7 +113,7 @@ def outline_hull(segmentation: object) -> tuple[float, float, float, float] | No
 
 
 def _mask_hull(mask: Mapping[Any, Any]) -> tuple[float, float, float, float] | None:
-    """The pixels of a mask lie column after column; its runs are of 0 and 1 by turns, 0 first."""
+    """Box around a mask. Its pixels run down the columns; its runs are of 0 and 1 in turn, 0 first."""
     size, counts = as_numbers(mask.get("size")), mask.get("counts")
     runs = _text_runs(counts) if isinstance(counts, str) else as_numbers(counts)
     if not size or len(size) != 2 or not 1 <= size[0] < 1e6 or not runs or len(runs) > _MAX_RUNS:
@@ -124,7 +135,7 @@ def _mask_hull(mask: Mapping[Any, Any]) -> tuple[float, float, float, float] | N
 
 
 def _text_runs(text: str) -> list[float] | None:
-    """Run lengths of COCO's text: five bits a character, lowest first; from the fourth on, changes since two before."""
+    """Run lengths of COCO's text: five bits a character, low bits first; from the fourth run on, differences."""
     runs: list[int] = []
     value = shift = 0
     for character in text[: 6 * _MAX_RUNS]:
@@ -143,7 +154,7 @@ def _text_runs(text: str) -> list[float] | None:
 
 
 def _digits(number: int) -> str:
-    """In decimal; in hexadecimal where Python refuses to write so many digits."""
+    """Decimal digits; hexadecimal ones where Python refuses to write so many."""
     try:
         return str(number)
     except ValueError:

@@ -8,8 +8,9 @@ import pytest
 
 from jaxssd.config import Config
 from jaxssd.data.formats import registry
+from jaxssd.data.formats.coco.detect import find_coco_files
 from jaxssd.data.formats.coco.file import COCOJson
-from jaxssd.data.formats.coco.folder import COCOFolder, find_coco_files
+from jaxssd.data.formats.coco.folder import COCOFolder
 from jaxssd.data.formats.registry import open_source
 from jaxssd.data.formats.voc.folder import VOCFolder
 from jaxssd.data.load import default_split, load_split, notes_on_splits, with_classes
@@ -328,7 +329,7 @@ def test_images_of_a_folder_that_lie_elsewhere(tmp_path):
 def test_several_files_without_a_splits_name_are_an_error_that_names_them(tmp_path):
     files = {"a.json": instances("0000.png"), "b.json": instances("0001.png"), **pictures("train", *TWO)}
     root = write_tree(tmp_path / "data", files)
-    with pytest.raises(ValueError, match=r"2 COCO files that are called after no split: a\.json, b\.json\. Name one"):
+    with pytest.raises(ValueError, match=r"2 COCO files named after no split: a\.json, b\.json\. Name one"):
         open_source(str(root))
     files = {"train_a.json": instances("0000.png"), "train_b.json": instances("0001.png")}
     with pytest.raises(ValueError, match=r"2 COCO files for the split train: train_a\.json, train_b\.json"):
@@ -456,7 +457,7 @@ def test_lvis(tmp_path):
     train = load_split(config, "train")
     assert train.examples.labels[:, 0].tolist() == [6, 1202]
     assert train.report.summary() == "2 images, 2 objects; noted 1 image (not exhaustively annotated)"
-    assert "of 2 classes not all objects are annotated" in train.report.problems[0].detail
+    assert "2 classes are not fully annotated" in train.report.problems[0].detail
     some = with_classes(Config(data=str(root), image_size=8, classes=("class 1203",)))
     assert "dropped 1 box (other class)" in load_split(some, "train").report.summary()
     with pytest.raises(ValueError, match=r"no class 'clas 12' \(near: 'class 12', .*it has 1,203: class 1, "):

@@ -148,8 +148,8 @@ def test_packed_files_that_are_damaged_or_archives(tmp_path):
     }
     root = write_tree(tmp_path / "data", files)
     for name, expected in (
-        ("a.json.gz", "packed by gzip and cut short"),
-        ("b.json", "packed by gzip and damaged"),
+        ("a.json.gz", "is a gzip file that is cut short"),
+        ("b.json", "is a damaged gzip file"),
         ("c.json", "is a zip archive: unpack it"),
         ("d.json", "is not UTF-8, but UTF-16: save it as UTF-8"),
     ):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from jaxssd.data.build import build_dataset
 from jaxssd.data.formats.coco.file import COCOJson
-from jaxssd.data.formats.coco.units import OWN_WAY, Evidence, Units, decide, find_units, weigh
+from jaxssd.data.formats.coco.units import STANDARD, Evidence, Units, decide, weigh
 
 WIDTH, HEIGHT = 50, 40
 BOXES = [(5, 10, 20, 15), (30, 20, 10, 15), (28, 4, 20, 30), (0, 0, 50, 40)]  # x, y, width, height
@@ -118,35 +118,35 @@ SIZES = [(HEIGHT, WIDTH)]
 @pytest.mark.parametrize(
     ("boxes", "expected"),
     [
-        ([], OWN_WAY),
-        ([(0, 0, 0, 0)], OWN_WAY),
+        ([], STANDARD),
+        ([(0, 0, 0, 0)], STANDARD),
         ([(0, 0, 1, 1)], Units(fractions=True)),
         ([(0.2, 0.2, 1.3, 0.3)], Units(fractions=True)),
-        ([(0.2, 0.2, 1.6, 0.3)], OWN_WAY),
-        ([(0.1, 0.1, 0.5, 0.5), (5, 5, 9, 9)], OWN_WAY),
+        ([(0.2, 0.2, 1.6, 0.3)], STANDARD),
+        ([(0.1, 0.1, 0.5, 0.5), (5, 5, 9, 9)], STANDARD),
         ([(0.1, 0.1, 0.5, 0.5), (float("nan"), 0, 0, float("inf"))], Units(fractions=True)),
-        ([(30, 20, 45, 38)], OWN_WAY),  # one box is no evidence
+        ([(30, 20, 45, 38)], STANDARD),  # one box is no evidence
         ([(30, 20, 45, 38), (25, 25, 40, 40)], Units(corners=True)),
-        ([(30, 20, 45, 38), (25, 25, 40, 60)], OWN_WAY),  # beyond the image either way
-        ([(30, 20, 45, 38), (25, 25, 10, 10)], OWN_WAY),  # corners would be turned round
-        ([(30, 20, 45, 38), (2, 2, 9, 9)], OWN_WAY),  # one of few
+        ([(30, 20, 45, 38), (25, 25, 40, 60)], STANDARD),  # beyond the image either way
+        ([(30, 20, 45, 38), (25, 25, 10, 10)], STANDARD),  # corners would be turned round
+        ([(30, 20, 45, 38), (2, 2, 9, 9)], STANDARD),  # one of few
         ([(30, 20, 45, 38)] * 2 + [(2, 2, 9, 9)] * 4, Units(corners=True)),  # a third of few
-        ([(30, 20, 45, 38)] * 2 + [(2, 2, 9, 9)] * 5, OWN_WAY),
+        ([(30, 20, 45, 38)] * 2 + [(2, 2, 9, 9)] * 5, STANDARD),
         ([(30, 20, 45, 38)] * 3 + [(2, 2, 9, 9)] * 17, Units(corners=True)),  # more than a tenth of twenty
-        ([(30, 20, 45, 38)] * 2 + [(2, 2, 9, 9)] * 18, OWN_WAY),
+        ([(30, 20, 45, 38)] * 2 + [(2, 2, 9, 9)] * 18, STANDARD),
         ([(30, 20, 45, 38)] * 300 + [(25, 25, 10, 10)] * 3, Units(corners=True)),  # some are careless
-        ([(30, 20, 45, 38)] * 300 + [(25, 25, 10, 10)] * 9, OWN_WAY),
-        ([(30, 20, 20.5, 20.5)] * 4, OWN_WAY),  # a little beyond the edge
-        ([(-30, -20, 5, 5)] * 4, OWN_WAY),
+        ([(30, 20, 45, 38)] * 300 + [(25, 25, 10, 10)] * 9, STANDARD),
+        ([(30, 20, 20.5, 20.5)] * 4, STANDARD),  # a little beyond the edge
+        ([(-30, -20, 5, 5)] * 4, STANDARD),
     ],
 )
 def test_evidence(boxes, expected):
-    assert find_units(boxes, SIZES * len(boxes)) == expected
+    assert weigh(boxes, SIZES * len(boxes)).alone() == expected
 
 
 def test_corners_are_not_told_without_sizes():
-    assert find_units([(30, 20, 45, 38)] * 4, [None] * 4) == OWN_WAY
-    assert find_units([(30, 20, 45, 38)] * 4, [None] * 2 + SIZES * 2) == Units(corners=True)
+    assert weigh([(30, 20, 45, 38)] * 4, [None] * 4).alone() == STANDARD
+    assert weigh([(30, 20, 45, 38)] * 4, [None] * 2 + SIZES * 2).alone() == Units(corners=True)
 
 
 @given(st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=30))
@@ -156,7 +156,7 @@ def test_sound_boxes_are_never_taken_for_another_kind(shares):
     for a, b, c, d in shares:
         x, y = int(a * 990), int(b * 790)
         boxes.append((x, y, 3 + int(c * (997 - x)), 3 + int(d * (797 - y))))
-    assert find_units(boxes, [(800, 1000)] * len(boxes)) == OWN_WAY
+    assert weigh(boxes, [(800, 1000)] * len(boxes)).alone() == STANDARD
 
 
 FAR, NEAR, ONLY_SIDES, OUTSIDE = (30, 20, 45, 38), (5, 5, 20, 20), (30, 20, 10, 15), (45, 35, 60, 50)
@@ -170,16 +170,16 @@ def shown(*boxes):
 @pytest.mark.parametrize(
     ("boxes", "others", "expected"),
     [
-        ([NEAR], {}, (OWN_WAY, None)),
-        ([NEAR], {"a": [NEAR]}, (OWN_WAY, None)),
+        ([NEAR], {}, (STANDARD, None)),
+        ([NEAR], {"a": [NEAR]}, (STANDARD, None)),
         ([NEAR], {"a": [NEAR], "b": [FAR] * 2}, (CORNERS, "b")),
         ([], {"a": [FAR] * 2}, (CORNERS, "a")),  # nothing is read
         ([NEAR, FAR] + [NEAR] * 18, {"a": [FAR] * 2}, (CORNERS, "a")),  # one misfit is too few to be sure
-        ([NEAR], {"a": [ONLY_SIDES] * 2}, (OWN_WAY, None)),
-        ([ONLY_SIDES], {"a": [FAR] * 2}, (OWN_WAY, None)),
+        ([NEAR], {"a": [ONLY_SIDES] * 2}, (STANDARD, None)),
+        ([ONLY_SIDES], {"a": [FAR] * 2}, (STANDARD, None)),
         ([FAR] * 2, {"a": [ONLY_SIDES] * 2}, (CORNERS, None)),
         ([(0.1, 0.1, 0.5, 0.5)], {"a": [FAR] * 2}, (Units(fractions=True), None)),  # written otherwise in any case
-        ([NEAR], {"a": [(0.5, 0.5, 0.9, 0.9)] * 2}, (OWN_WAY, None)),
+        ([NEAR], {"a": [(0.5, 0.5, 0.9, 0.9)] * 2}, (STANDARD, None)),
         ([(0.1, 0.1, 0.5, 0.5)], {"a": [(0.5, 0.5, 0.9, 0.9)]}, (Units(True, True), "a")),
     ],
 )
@@ -188,19 +188,19 @@ def test_other_files_decide_where_one_does_not(boxes, others, expected):
 
 
 def test_files_without_sizes_are_free_unless_turned_round():
-    assert weigh([NEAR], [None]).free
-    assert not weigh([ONLY_SIDES], [None]).free
-    assert weigh([NEAR, ONLY_SIDES], [*SIZES, None]) == Evidence(OWN_WAY, sides=True)
+    assert weigh([NEAR], [None]).undecided
+    assert not weigh([ONLY_SIDES], [None]).undecided
+    assert weigh([NEAR, ONLY_SIDES], [*SIZES, None]) == Evidence(STANDARD, only_sides=True)
 
 
 @pytest.mark.parametrize(
     ("boxes", "others", "expected"),
     [
         ([NEAR], {"a": [FAR] * 2, "b": [ONLY_SIDES] * 2}, "those of a can only be corners, and those of b can only be"),
-        ([FAR, FAR, ONLY_SIDES, OUTSIDE], {"a": [FAR] * 2}, "those of a can only be corners, and these fit in neither"),
+        ([FAR, FAR, ONLY_SIDES, OUTSIDE], {"a": [FAR] * 2}, "those of a can only be corners, and these fit neither"),
     ],
 )
 def test_files_that_contradict_each_other_are_named(boxes, others, expected):
     with pytest.raises(ValueError, match=expected):
         decide(shown(*boxes), {name: shown(*rows) for name, rows in others.items()})
-    assert decide(shown(*boxes), {}) == (OWN_WAY, None)
+    assert decide(shown(*boxes), {}) == (STANDARD, None)
