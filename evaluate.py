@@ -11,7 +11,7 @@ RUN is the folder that train.py made; scores and pictures go there too.
 """
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -99,7 +99,7 @@ def score(command: Command) -> None:
         make_validate(task),
         variables,
         dataset,
-        batch_size=config.batch_size,
+        batch_size=config.optimizer.batch_size,
         with_coco=True,
         progress=is_main_process(),
     )
@@ -112,11 +112,13 @@ def score(command: Command) -> None:
     folder = command.out or run.path
     of_data = [Path(command.data).resolve().name] if command.data else []
     name = "-".join([*of_data, split, *(["last"] if command.checkpoint == "last" else [])])
-    about = {"checkpoint": command.checkpoint, "data": config.data, "split": split}
+    about = {"checkpoint": command.checkpoint, "data": config.dataset.data, "split": split}
     write_scores(folder, result, name, about)
     print(f"numbers  {folder}/scores-{name}.json")
     if command.export:  # before the figures, which take their time
-        export(folder / f"detections-{name}", config, dataset, in_image(result.results, dataset.placements), split)
+        export(
+            folder / f"detections-{name}", config.dataset, dataset, in_image(result.results, dataset.placements), split
+        )
     draw_scores(folder, task, dataset, result, name)
     print(f"figures  {folder / 'figures'}/{name}-*.png")
 
@@ -149,11 +151,11 @@ def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config"
         raise ValueError("--data-images goes with --data: name the data set as well")
     split = command.split or "val"
     if command.data:
-        config = replace(config, data=command.data, images=command.data_images, train_split=None, val_split=None)
-        split = command.split or default_split(config)
-    for line in notes_on_splits(config, "--split", split=split):
+        config = config.replace(data=command.data, images=command.data_images, train_split=None, val_split=None)
+        split = command.split or default_split(config.dataset)
+    for line in notes_on_splits(config.dataset, "--split", split=split):
         print(line)
-    dataset = load_split(config, split)
+    dataset = load_split(config.dataset, split)
     if not command.data:
         run.require_same_data({split: dataset.fingerprint})
     print(f"{split}: {dataset.report.summary()}")
@@ -183,12 +185,12 @@ def detect_images(command: Command) -> None:
     failures: list[str] = []
     for file in tqdm(find_photographs(command.images), "detecting", unit=" images", disable=None):
         try:
-            image, photograph = decode_photograph(file, config.image_size, config.aspect)
+            image, photograph = decode_photograph(file, config.dataset.image_size, config.dataset.aspect)
         except UnreadableImage as error:
             failures.append(f"{file}: {error}")
             continue
         results = map_batches(predict, variables, image[None], batch_size=1)
-        placement = place_images(np.array(photograph.shape[:2]), config.image_size, config.aspect)
+        placement = place_images(np.array(photograph.shape[:2]), config.dataset.image_size, config.dataset.aspect)
         result = in_image(jax.tree.map(lambda array: array[0], results), placement)
         if folder is None:
             folder = new_folder(run.path / f"images-{datetime.now():%Y%m%d-%H%M%S}")

@@ -1,17 +1,17 @@
 """Train a detector.
 
-    python train.py                          the preset `quick`, on generated pictures
-    python train.py --data DATA              the preset `small`, on your own boxes: a folder in PASCAL VOC's, COCO's
-                                             or YOLO's layout, or a COCO file; `python -m jaxssd.data DATA` looks first
+    python train.py                          preset `quick`, on generated pictures
+    python train.py --data DATA              preset `small`, on your own boxes: a folder in PASCAL VOC, COCO or YOLO
+                                             layout, or a COCO file; inspect it first with `python -m jaxssd.data DATA`
     python train.py focal --data DATA        the lesson's ResNet34 detector, for a GPU
     python train.py PRESET --pretrained FILE a stage of the lesson, from a pretrained backbone
-    python train.py PRESET --find-lr         no training: sweep the learning rate, suggest one, draw the curve
-    python train.py --resume RUN             go on with a run that was stopped
+    python train.py PRESET --find-lr         learning-rate finder: suggest a learning rate, draw the curve
+    python train.py --resume RUN             continue a run that was stopped
 
-A run leaves a folder: settings, metrics, the best and the last checkpoint, scores and figures. Ctrl-C, SIGTERM and
-SIGHUP save it first, and it ends with 130, 143 or 129; a second Ctrl-C ends it at once.
+A run writes one folder: settings, metrics, the best and the last checkpoint, scores and figures. Ctrl-C, SIGTERM and
+SIGHUP save a checkpoint first and end with status 130, 143 or 129; a second Ctrl-C ends the run at once.
 
-All devices of the machine share each batch. On several machines start the same command on each, by srun or mpirun or
+All devices of the machine share each batch. For several machines, start the same command on each, by srun or mpirun or
 with JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES=N and JAX_PROCESS_ID=0 to N-1; they need a common folder.
 """
 
@@ -19,16 +19,16 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import jax
 import tyro
 
 from jaxssd.atomic import free_space, is_full
-from jaxssd.config import Config
+from jaxssd.config import TOPICS, Config
 from jaxssd.data.gather import WorkersKeepDying
 from jaxssd.presets import PRESETS, with_phases
 from jaxssd.training import (
@@ -50,38 +50,37 @@ from jaxssd.training.run_folder import new_folder
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line says."""
+    """Options of the command line."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     out: Path | None = None
     """Folder for the run. Default: runs/PRESET-DATE-TIME."""
     resume: Path | None = None
-    """Folder of a run to go on with, under the settings it has."""
+    """Folder of a run to continue, with the settings it has."""
     find_lr: bool = False
-    """Sweep the learning rate of the first phase instead of training."""
+    """Find a learning rate for the first phase instead of training."""
     keep_compiled: bool = True
-    """Whether compiled programs are kept for the next run, in `.compiled` beside the run's folder."""
+    """Keep compiled programs for the next run, in `.compiled` beside the run's folder."""
 
 
 def main(arguments: list[str]) -> None:
     """Parse, load, train, score."""
     preset, command = parse(arguments)
     run: list[RunFolder] = []
-    with signals_watched(lambda: _go_on(*run)), distributed("train.py"), _folder(preset, command) as path:
+    with signals_watched(lambda: _resume_hint(*run)), distributed("train.py"), _folder(preset, command) as path:
         run.append(RunFolder(path))
         work(command, *run)
 
 
 @contextmanager
 def _folder(preset: str, command: Command) -> Iterator[Path]:
-    """Where the run goes. A folder that nobody has named is one that no other process has; left empty, it goes."""
+    """Yield the run's folder. An unnamed one is new, the same for all processes, and removed if it stays empty."""
     if named := command.resume or command.out:
         yield named
         return
     name = f"{preset}-lr" if command.find_lr else preset
-    path = Path(
-        broadcast(str(new_folder(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")) if is_main_process() else "")
-    )
+    wanted = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    path = Path(broadcast(str(new_folder(wanted)) if is_main_process() else ""))
     try:
         yield path
     finally:
@@ -91,7 +90,7 @@ def _folder(preset: str, command: Command) -> Iterator[Path]:
 
 
 def work(command: Command, run: RunFolder) -> None:
-    """What the command line asks for."""
+    """Train, resume, or find a learning rate; end with one line for every expected error."""
     if command.keep_compiled:
         keep_compiled(run.path.resolve().parent)
     try:
@@ -105,55 +104,100 @@ def work(command: Command, run: RunFolder) -> None:
             start(command.config, run)
     except Interrupted as interrupted:
         if is_main_process():
-            say(f"{interrupted}{_go_on(run)}")
+            say(f"{interrupted}{_resume_hint(run)}")
         sys.exit(interrupted.status)
     except (NonFiniteLossError, DivergedError, RunInUseError, WorkersKeepDying, OSError, ValueError) as error:
-        sys.exit(f"train.py: {error}{_room(error, run)}")
+        sys.exit(f"train.py: {error}{_free_space(error, run)}")
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         sys.exit(f"train.py: out of memory: {out_of_memory_hint()}\n{error}")
 
 
-def _room(error: Exception, run: RunFolder) -> str:
-    """For a full disk, the room that there is, and the command for when there is more."""
+def _free_space(error: Exception, run: RunFolder) -> str:
+    """Free space of a full disk, and the command to continue with once there is more."""
     if not (isinstance(error, OSError) and is_full(error)):
         return ""
-    return f" ({free_space(Path(error.filename or run.path))} free){_go_on(run)}"
+    return f" ({free_space(Path(error.filename or run.path))} free){_resume_hint(run)}"
 
 
-def _go_on(run: RunFolder | None = None) -> str:
-    """The command that goes on with a run that is stopped, if there is one."""
+def _resume_hint(run: RunFolder | None = None) -> str:
+    """Command that continues a stopped run, if there is one."""
     if run is None or not run.config.exists():
         return ""
-    return f"; go on with: {shlex.join([sys.executable, sys.argv[0], '--resume', str(run.path)])}"
+    return f"; continue with: {shlex.join([sys.executable, sys.argv[0], '--resume', str(run.path)])}"
 
 
 def parse(arguments: list[str]) -> tuple[str, Command]:
-    """The preset's name, and its settings as the other arguments change them."""
-    resuming = [word for word in arguments if word.startswith("--resume")]
-    others = [word for word in arguments if word not in ("--keep-compiled", "--no-keep-compiled")]
-    if resuming and len(others) > (1 if "=" in resuming[0] else 2):
-        sys.exit("train.py: a resumed run keeps its settings and folder: give --resume RUN and nothing else")
-    named = bool(arguments) and not arguments[0].startswith("-")
-    preset = arguments[0] if named else "small" if any(word.startswith("--data") for word in arguments) else "quick"
-    if preset not in PRESETS:
-        sys.exit(f"train.py: there is no preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    pretrained = any(word.startswith("--pretrained") for word in arguments)
-    default = Command(with_phases(preset) if pretrained else PRESETS[preset]())
-    prog = f"train.py [{'|'.join(PRESETS)}]"
+    """Return the preset's name, and its settings with the changes on the command line."""
+    named = find_preset(arguments)
+    options = [word for number, word in enumerate(arguments) if number != named]
+    given = [word.partition("=")[0] for word in options]
+    preset = arguments[named] if named is not None else "small" if "--data" in given else "quick"
+    config = with_phases(preset) if "--pretrained" in given else PRESETS[preset]()
+    default = Command(config)
     try:
-        return preset, tyro.cli(
-            Command, prog=prog, description=_description(preset), args=arguments[named:], default=default
+        command = tyro.cli(
+            Command,
+            prog="train.py [PRESET]",
+            description=_description(preset),
+            args=options,
+            default=default,
+            config=(tyro.conf.OmitArgPrefixes,),
         )
     except ValueError as error:
         sys.exit(f"train.py: {error}")
+    if command.resume and (
+        named is not None or (command.config, command.out, command.find_lr) != (config, None, False)
+    ):
+        sys.exit("train.py: a resumed run keeps its settings and folder: give --resume RUN and nothing else")
+    return preset, command
+
+
+def find_preset(arguments: list[str]) -> int | None:
+    """Position of the preset: the first word that is no option and no option's value.
+
+    Raises:
+        SystemExit: if the word names no preset.
+    """
+    takes = {"--" + name.replace("_", "-"): kind for name, kind in _option_types().items()}
+    option, count = None, 0
+    for number, word in enumerate(arguments):
+        if word.startswith("--"):
+            option, count = takes.get(word.replace("_", "-")), 0  # None also for --option=value and flags
+            continue
+        count += 1
+        if word in PRESETS and not (option == "texts" or (option == "text" and count == 1)):
+            return number
+        if option is None and not word.startswith("-"):
+            sys.exit(f"train.py: there is no preset {word!r}; choose one of {', '.join(PRESETS)}")
+    return None
+
+
+def _option_types() -> dict[str, str | None]:
+    """What follows each option: one `text`, several `texts`, or numbers; None for a flag."""
+
+    def kind(annotation: Any) -> str | None:
+        if annotation is bool:
+            return None
+        name = str(annotation)
+        text = "str" in name or "Literal" in name or "Path" in name
+        return ("texts" if "tuple" in name else "text") if text else "numbers"
+
+    topics: list[Any] = [Config, *(type(getattr(Config, topic)) for topic in TOPICS), Command]
+    return {
+        field.name: kind(get_type_hints(topic)[field.name])
+        for topic in topics
+        for field in fields(topic)
+        if field.name not in (*TOPICS, "config")
+    }
 
 
 def _description(preset: str) -> str:
+    """Text above the options: usage, and a line per preset."""
     first_lines = {name: str(make.__doc__).splitlines()[0] for name, make in PRESETS.items()}
     presets = "\n".join(f"  {name:14} {line}" for name, line in first_lines.items())
-    return f"{__doc__}\npresets:\n{presets}\n\nThe defaults below are those of the preset {preset}.\n"
+    return f"{__doc__}\npresets (anywhere on the command line):\n{presets}\n\nDefaults below are those of {preset}.\n"
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def measured_rows(command: Command, peer: TorchPeer | None) -> Iterator[Row]:
 
 def compare(workload: Workload, batch: int, seconds: float, peer: TorchPeer | None) -> Iterator[Row]:
     """A row for each kind of inference."""
-    ceiling, costs = measure_ceiling(workload.config.precision), inference_costs(workload, batch)
+    ceiling, costs = measure_ceiling(workload.config.model.precision), inference_costs(workload, batch)
     for work, call in inference_calls(workload, batch).items():
         calls = {"jaxssd": usable("jaxssd", lambda call=call: call)}
         if peer:

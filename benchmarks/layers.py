@@ -65,8 +65,9 @@ def main(arguments: list[str]) -> None:
             row: Row = {"layers": name, "time of a step": timing, "ratio": timing.median / times["plain"].median}
             # Of the peer nothing is counted: its row says at what rate it does what our plain layers do.
             cost = training_cost(workloads.get(name, workloads["plain"]), **same)
-            rows.append(row | shares(cost, timing, measure_ceiling(config.precision)))
-        title = f"{preset}: {config.backbone}, {config.image_size} px, {config.precision}, batch {batch}"
+            rows.append(row | shares(cost, timing, measure_ceiling(config.model.precision)))
+        size = f"{config.dataset.image_size} px"
+        title = f"{preset}: {config.model.backbone}, {size}, {config.model.precision}, batch {batch}"
         report("layers", title, rows, peer.about if peer else None)
 
 

@@ -91,7 +91,7 @@ def options(command: Command, stage: str) -> list[str]:
 def phase_rows(stage: str, run: RunFolder) -> list[dict[str, str]]:
     """The last validation of each phase."""
     seconds = json.loads((run.path / "seconds.json").read_text())
-    phases = run.open().phases
+    phases = run.open().optimizer.phases
     rows = []
     for number, phase in enumerate(phases):
         last = [row for row in run.rows("val") if row["phase"] == number][-1]

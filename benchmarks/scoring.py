@@ -14,7 +14,7 @@ import contextlib
 import importlib.util
 import io
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -99,10 +99,10 @@ def compare(command: Command, num_classes: int, preset: str, batch_size: int) ->
 
 def prediction(preset: str, num_classes: int, batch_size: int) -> Call:
     """Detect objects in a batch of noise with an untrained network."""
-    config = replace(PRESETS[preset](), classes=tuple(map(str, range(num_classes))))
+    config = PRESETS[preset]().replace(classes=tuple(map(str, range(num_classes))))
     task = make_task(config)
     variables, predict = first_variables(config, task), make_predict(task)
-    shape = (batch_size, config.image_size, config.image_size, 3)
+    shape = (batch_size, config.dataset.image_size, config.dataset.image_size, 3)
     images = jax.device_put(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
     return partial(predict, variables, images)
 

@@ -77,7 +77,7 @@ def measured_rows(command: Command, peer: TorchPeer | None) -> Iterator[Row]:
             if peer:
                 require_same_size(workload, peer)
             for batch in batch_sizes:
-                for work, augment in {"step": "none", "epoch": workload.config.augment}.items():
+                for work, augment in {"step": "none", "epoch": workload.config.augmentation.augment}.items():
                     about: Row = {"preset": preset, "precision": precision, "batch": str(batch), "work": work}
                     yield about | compare(workload, batch, augment, command.seconds, peer)
 
@@ -108,7 +108,8 @@ def compare(workload: Workload, batch: int, augment: str, seconds: float, peer: 
         peer.forget()
 
     ours = times["jaxssd"]
-    cost, ceiling = training_cost(workload, batch=batch, augment=augment), measure_ceiling(workload.config.precision)
+    cost = training_cost(workload, batch=batch, augment=augment)
+    ceiling = measure_ceiling(workload.config.model.precision)
     reached = {"images/s": ours and f"{batch / ours.median:.0f}"} | shares(cost, ours, ceiling)
     return {"jaxssd": ours} | reached | ratios(times)
 

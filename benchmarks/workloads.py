@@ -6,6 +6,7 @@ All that the benchmarks know of `jaxssd.training` is here.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import jax
@@ -52,21 +53,30 @@ class Workload:
 
     def peer_network(self) -> dict[str, Any]:
         """Arguments that all of a peer's works about networks take."""
-        c = self.config
-        fields = ("backbone", "head", "image_size", "grids", "head_width", "class_bias", "input_dropout", "dropout")
+        c = SimpleNamespace(**self.config.settings())
+        fields = (
+            "backbone",
+            "head",
+            "image_size",
+            "grids",
+            "head_width",
+            "prior_probability",
+            "input_dropout",
+            "dropout",
+        )
         counts = {"boxes_per_cell": len(c.zooms) * len(c.ratios), "num_classes": len(c.classes)}
         return {name: getattr(c, name) for name in fields} | counts
 
     def peer_settings(self) -> dict[str, Any]:
         """Of a peer's loss."""
-        c = self.config
-        fields = ("class_loss", "alpha", "gamma", "coding", "negative_ratio", "normalizer")
+        c = SimpleNamespace(**self.config.settings())
+        fields = ("class_loss", "alpha", "gamma", "box_coder", "negative_ratio", "normalizer")
         settings = {name: getattr(c, name) for name in fields}
         return settings | {"rule": c.match_rule, "threshold": c.match_threshold}
 
     def peer_common(self) -> dict[str, Any]:
         """What training and inference of a peer have in common."""
-        c = self.config
+        c = SimpleNamespace(**self.config.settings())
         about = {"mean": c.mean, "std": c.std, "bfloat16": c.precision == "bfloat16"}
         return about | {"network": self.peer_network(), "anchors": tuple(map(np.asarray, self.task.anchors))}
 
@@ -81,10 +91,10 @@ def make_workload(preset: str, precision: Precision | None, num_images: int, **c
         changes: other settings.
     """
     config = PRESETS[preset]()
-    config = replace(config, data="shapes", precision=precision or config.precision, **changes)
-    config = with_classes(config)
+    config = config.replace(data="shapes", precision=precision or config.model.precision, **changes)
+    config = replace(config, dataset=with_classes(config.dataset))
     task = make_task(config)
-    examples = jax.device_put(shapes(num_images, config.image_size))
+    examples = jax.device_put(shapes(num_images, config.dataset.image_size))
     return Workload(config, task, first_variables(config, task), examples)
 
 
@@ -162,7 +172,7 @@ def peer_training(workload: Workload, *, batch: int, steps: int, augment: str, l
     return workload.peer_common() | {
         "settings": workload.peer_settings(),
         "examples": (images, boxes, labels, valid & ~difficult),
-        "weight_decay": workload.config.weight_decay,
+        "weight_decay": workload.config.optimizer.weight_decay,
         "steps": steps,
         "batch": batch,
         "augmented": augment != "none",
@@ -173,7 +183,7 @@ def peer_training(workload: Workload, *, batch: int, steps: int, augment: str, l
 def peer_inference(workload: Workload, batch: int) -> Mapping[str, dict[str, Any]]:
     """Arguments of a peer's work `inference`, for each of `inference_calls`."""
     images = np.asarray(workload.examples.images[:batch])
-    common = workload.peer_common() | {"images": images, "coding": workload.config.coding}
+    common = workload.peer_common() | {"images": images, "box_coder": workload.config.loss.box_coder}
     return {
         "network": common | {"suppressed": False, "from_host": False},
         "detections": common | {"suppressed": True, "from_host": False},
@@ -187,8 +197,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _phase(workload: Workload, augment: str) -> tuple[optax.GradientTransformation, TrainChunk]:
-    config = replace(workload.config, augment=augment)
-    phase = config.phases[0]._replace(trainable="all")
+    config = workload.config.replace(augment=augment)
+    phase = config.optimizer.phases[0]._replace(trainable="all")
     return make_phase(config, workload.task, phase, make_schedule(phase, SCHEDULE_STEPS))
 
 

@@ -1,26 +1,24 @@
-"""The named configurations: `python train.py NAME`. Each docstring says what is known of cost and score.
+"""Presets: the named configurations of `python train.py PRESET`. Each docstring states known cost and score.
 
-The stages of the lesson have its settings. Given a pretrained backbone they have its phases too: the head alone, then
-the upper half of the backbone, then all. From random weights those few epochs teach little, and so a stage that is
-given none trains everything in one long cycle, with crops. None of them has been measured on a GPU yet; what they score
-on photographs with a small network, on a processor, is in `benchmarks/RESULTS.md`.
+The lesson's stages have its settings. With a pretrained backbone they have its phases as well: first the head, then the
+upper half of the backbone, then all layers. A few epochs teach random weights little, so without a pretrained backbone
+a stage trains all layers in one long cycle, with crops. `benchmarks/RESULTS.md` states what has been measured.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
-from jaxssd.config import Config
+from jaxssd.config import LESSON_PRIOR, Config
 
 Preset = Callable[[], Config]
 
 
 def quick() -> Config:
-    """A very small network at 64 px, for a first look at generated pictures on a laptop's processor.
+    """Detection of generated pictures, for a first look on a CPU: a very small network at 64 px.
 
-    Anchors are squares, as the pictures' boxes nearly are; the fewer there are to tell apart, the sooner it learns.
-    Two minutes on two cores; mAP@0.5 (area) 0.75 on the 400 validation images and 0.78 on 400 test images.
+    Anchors are squares, as the pictures' boxes nearly are. Two minutes on two cores; mAP@0.5 (area) 0.75 on the 400
+    validation images and 0.77 on 400 test images.
     """
-    return Config(
+    return Config.of(
         image_size=64,
         backbone="resnet_tiny",
         grids=(8, 4),
@@ -36,12 +34,12 @@ def quick() -> Config:
 
 
 def small() -> Config:
-    """A small network at 128 px, to see within minutes on a processor whether your own boxes can be learned.
+    """Detection of your own boxes on a CPU within minutes: a small network at 128 px.
 
-    On two cores: blood cells (BCCD, 205 images, 60 epochs) in 4 minutes, mAP@0.5 (area) 0.57; five animals (2,400
-    photographs, 20 epochs) in 12 minutes, 0.19. What is smaller than 8 pixels at this size is out of its reach.
+    Two cores: blood cells (BCCD, 205 images, 60 epochs) in 4 minutes, mAP@0.5 (area) 0.57; five animals (2,400
+    photographs, 20 epochs) in 12 minutes, 0.19. Objects below 8 pixels at this size are too small for its anchors.
     """
-    return Config(
+    return Config.of(
         image_size=128,
         backbone="resnet_small",
         grids=(8, 4, 2, 1),
@@ -57,43 +55,43 @@ def small() -> Config:
 
 
 def largest_box() -> Config:
-    """Lesson, a: where is the largest object? One linear layer after ResNet34, L1 in pixels.
+    """Lesson, a: box of the largest object. One linear layer after ResNet34, L1 loss in pixels.
 
-    The lesson's box error: 19.9 pixels of 224 (VOC 2007, ImageNet's weights).
+    The lesson's box error: 19.9 pixels of 224 (VOC 2007, ImageNet weights).
     """
-    return Config(task="largest_box", precision="bfloat16", eval_every=5)
+    return Config.of(task="largest_box", precision="bfloat16", eval_every=5)
 
 
 def largest_object() -> Config:
-    """Lesson, b: where is the largest object, and what? L1 in pixels and 20 times the cross entropy.
+    """Lesson, b: box and class of the largest object. L1 loss in pixels plus 20 times the cross entropy.
 
-    The lesson's box error: 18.6 pixels of 224, accuracy 0.816.
+    The lesson's box error: 18.6 pixels of 224; accuracy 0.816.
     """
-    return Config(
+    return Config.of(
         task="largest_object", precision="bfloat16", eval_every=5, head_width=256, input_dropout=0.5, dropout=0.5
     )
 
 
 def multilabel() -> Config:
-    """Lesson, c: which classes are there? Binary cross entropy of each.
+    """Lesson, c: classes in the image. Binary cross entropy of each class.
 
     The lesson's accuracy over all classes: 0.975.
     """
-    return Config(
+    return Config.of(
         task="multilabel", precision="bfloat16", eval_every=5, head_width=512, input_dropout=0.25, dropout=0.5
     )
 
 
 def anchors16() -> Config:
-    """Lesson, d: every object, by 16 anchors: a 4x4 grid, one square a cell, binary cross entropy.
+    """Lesson, d: detection with 16 anchors. A 4x4 grid, one square per cell, binary cross entropy.
 
-    The lesson's loss: 0.41 and 0.46 an image in two runs; it has no mAP.
+    The lesson's loss: 0.41 and 0.46 per image in two runs; it states no mAP.
     """
-    return Config(
+    return Config.of(
         grids=(4,),
         zooms=(1.0,),
         ratios=((1.0, 1.0),),
-        class_bias=-3.0,
+        prior_probability=0.04742587317756678,  # logit -3
         input_dropout=0.25,
         dropout=0.1,
         class_loss="bce",
@@ -104,35 +102,37 @@ def anchors16() -> Config:
 
 
 def anchors189() -> Config:
-    """Lesson, e: every object, by 189 anchors: grids 4, 2 and 1, three sizes, three shapes, binary cross entropy.
+    """Lesson, e: detection with 189 anchors. Grids 4, 2 and 1, three sizes, three shapes, binary cross entropy.
 
-    The lesson's loss in a careful re-run: 1.23 an image.
+    The lesson's loss in a careful re-run: 1.23 per image.
     """
-    return Config(class_loss="bce", match_rule="lesson", precision="bfloat16", eval_every=5)
+    return Config.of(
+        prior_probability=LESSON_PRIOR, class_loss="bce", match_rule="lesson", precision="bfloat16", eval_every=5
+    )
 
 
 def focal() -> Config:
-    """Lesson, f: the lesson's detector: 189 anchors and the focal loss. For a GPU.
+    """Lesson, f: the lesson's detector, 189 anchors with focal loss. For a GPU.
 
-    The lesson's loss: 0.16 an image. The notebook's variant is `--zooms 0.7 1 1.3 --gamma 1`.
+    The lesson's loss: 0.16 per image. The notebook's variant is `--zooms 0.7 1 1.3 --gamma 1`.
     """
-    return replace(anchors189(), class_loss="focal")
+    return anchors189().replace(class_loss="focal")
 
 
 def ssd300() -> Config:
-    """SSD300 with ResNet34, as in MLPerf: 300 px, 8,732 anchors, offsets, hard negatives 3:1. For a GPU.
+    """SSD300 with ResNet34: 300 px, 8,732 anchors, box offsets, hard negatives 3:1, as in MLPerf. For a GPU.
 
-    As in the paper but for the classes, which have a sigmoid each and no background, BatchNorm in the extra layers, a
-    loss that is a mean over each image's matches and then over the images, and AdamW with one cycle.
-    `--class-loss focal --negative-ratio 0` is the same with the focal loss. This network has not been trained to a
-    score yet. The same head on a small one, `--backbone resnet_tiny --precision float32 --batch-size 8 --epochs 30`,
-    took less than half an hour on two cores for blood cells (BCCD, 205 images), mAP@0.5 (area) 0.86.
+    Differences from the paper: a sigmoid per class without background, BatchNorm in the extra layers, a loss averaged
+    over each image's positives and then over images, AdamW with one cycle. Focal loss instead of hard negatives:
+    `--class-loss focal --negative-ratio None`. This network has not been trained to a score yet. The same head on a
+    small backbone, `--backbone resnet_tiny --precision float32 --batch-size 8 --epochs 30`, took less than half an hour
+    on two cores for blood cells (BCCD, 205 images): mAP@0.5 (area) 0.86.
     """
-    return Config(
+    return Config.of(
         image_size=300,
         backbone="resnet34_ssd300",
         head="ssd300",
-        coding="offsets",
+        box_coder="offsets",
         class_loss="bce",
         negative_ratio=3,
         normalizer="positives",
@@ -150,13 +150,13 @@ PRESETS: dict[str, Preset] = {
 
 
 def with_phases(name: str) -> Config:
-    """The stage of the lesson with its phases, which need a pretrained backbone; another preset as it is.
+    """Preset with the lesson's phases, for a pretrained backbone; presets that have none are returned as they are.
 
-    Rates are those of the head; the backbone's lower half has a hundredth of it, the upper half a tenth. In every
-    phase the optimizer is new.
+    Learning rates are those of the head. The backbone's lower half has a hundredth of it, the upper half a tenth. Each
+    phase has a new optimizer.
 
     Args:
-        name: of a preset.
+        name: name of a preset.
 
     Returns:
         Its configuration.
@@ -168,7 +168,7 @@ def with_phases(name: str) -> Config:
     if name not in _PHASES:
         return config
     settings = {"lr_multipliers": (0.01, 0.1, 1.0), "weight_decay": 0.0, "eval_every": 1, "augment": "lesson"}
-    return replace(config, **settings | _PHASES[name])
+    return config.replace(**settings | _PHASES[name])
 
 
 _PHASES: dict[str, dict] = {

@@ -1,11 +1,11 @@
 """Settings: phases from columns, what is refused and how, and the way to JSON and back."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import pytest
 
-from jaxssd.config import Config, Phase
+from jaxssd.config import TOPIC_OF, TOPICS, Config, Phase
 from jaxssd.presets import PRESETS, with_phases
 
 ALL = {name: preset() for name, preset in PRESETS.items()}
@@ -16,25 +16,25 @@ ALL |= {f"{name}, pretrained": with_phases(name) for name in PRESETS}
 
 
 def test_one_phase_is_the_default():
-    assert Config().phases == (Phase(100, 1e-3, "all", "one_cycle", (32.0, 10.0)),)
+    assert Config().optimizer.phases == (Phase(100, 1e-3, "all", "one_cycle", (32.0, 10.0)),)
 
 
 def test_one_value_stands_for_all_phases():
-    config = Config(
+    config = Config.of(
         epochs=(3, 5, 10),
         learning_rate=(1e-2,),
         trainable=("head", "upper", "all"),
         schedule=("clr",),
         clr=((32.0, 5.0), (32.0, 10.0), (20.0, 8.0)),
     )
-    assert config.phases == (
+    assert config.optimizer.phases == (
         Phase(3, 1e-2, "head", "clr", (32.0, 5.0)),
         Phase(5, 1e-2, "upper", "clr", (32.0, 10.0)),
         Phase(10, 1e-2, "all", "clr", (20.0, 8.0)),
     )
 
 
-@pytest.mark.parametrize("name", Phase._fields)
+@pytest.mark.parametrize("name", ["epochs", "learning_rate", "trainable", "schedule", "clr"])
 def test_any_setting_can_be_the_one_that_varies(name):
     values = {
         "epochs": (1, 2),
@@ -43,7 +43,7 @@ def test_any_setting_can_be_the_one_that_varies(name):
         "schedule": ("clr", "cosine"),
         "clr": ((32.0, 5.0), (20.0, 8.0)),
     }[name]
-    first, second = Config(**{name: values}).phases
+    first, second = Config.of(**{name: values}).optimizer.phases
     assert (getattr(first, name), getattr(second, name)) == values
     assert first._replace(**{name: values[1]}) == second
 
@@ -64,7 +64,7 @@ def test_any_setting_can_be_the_one_that_varies(name):
 )
 def test_a_number_of_values_that_fits_no_number_of_phases_is_named(settings, option):
     with pytest.raises(ValueError, match=rf"^{option} is \(.*expected one value, or one for each of the \d phases"):
-        Config(**settings)
+        Config.of(**settings)
 
 
 # Values out of range
@@ -85,6 +85,15 @@ BAD = {
     "mean": ((0.5, 0.5, math.nan), (0.5, math.inf, 0.5)),
     "std": ((0.2, 0.2, 0.0), (0.2, math.inf, 0.2), (math.nan, 0.2, 0.2)),
     "weight_decay": (-1e-4, math.inf, math.nan),
+    "prior_probability": (0.0, 1.0, math.nan),
+    "negative_ratio": (0, -1),
+    "score_threshold": (-0.1, 1.1, math.nan),
+    "iou_threshold": (-0.1, 1.1, math.nan),
+    "max_candidates": (0,),
+    "max_outputs": (0,),
+    "momentum": (-0.1, 1.0, math.nan),
+    "clip_norm": (0.0, -1.0, math.inf, math.nan),
+    "warmup_steps": (-1,),
     "epochs": ((0,), (3, -1)),
     "learning_rate": ((0.0,), (1e-3, -1e-3), (math.inf,), (math.nan,)),
     "clr": (((0.5, 10.0),), ((32.0, 1.0),), ((math.inf, 10.0),), ((32.0, math.inf),), ((math.nan, 10.0),)),
@@ -96,11 +105,11 @@ BAD = {
 def test_a_value_out_of_range_is_named_as_the_option_it_is(name, value):
     option = "--" + name.replace("_", "-")
     with pytest.raises(ValueError, match=rf"^{option} is .*expected "):
-        Config(**{name: value})
+        Config.of(**{name: value})
 
 
 def test_limits_that_are_allowed():
-    Config(
+    Config.of(
         image_size=4096,
         input_dropout=0.0,
         dropout=0.0,
@@ -113,29 +122,57 @@ def test_limits_that_are_allowed():
     )
 
 
+def test_settings_have_one_name_over_all_topics():
+    names = ["task", *(field.name for topic in TOPICS for field in fields(getattr(Config, topic)))]
+    assert len(set(names)) == len(names)
+    assert set(TOPIC_OF) == set(names)
+
+
+def test_an_unknown_setting_is_named():
+    with pytest.raises(TypeError, match="unknown settings: grid"):
+        Config.of(grid=(4,))
+
+
 # JSON
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_preset_comes_back_from_json(name, tmp_path):
-    config = replace(ALL[name], classes=("cat", "dog"), pretrained="weights.pth")
+    config = ALL[name].replace(classes=("cat", "dog"), pretrained="weights.pth")
     config.save(tmp_path / "config.json")
     loaded = Config.load(tmp_path / "config.json")
     assert loaded == config
-    assert loaded.phases == config.phases
-    for field in fields(Config):
-        assert type(getattr(loaded, field.name)) is type(getattr(config, field.name))
+    assert loaded.optimizer.phases == config.optimizer.phases
+    for name, value in config.settings().items():
+        assert type(loaded.settings()[name]) is type(value)
     hash(loaded)  # no list is left in it
 
 
 def test_a_setting_that_is_missing_has_its_default(tmp_path):
     """A run of an older version has fewer settings."""
-    (tmp_path / "config.json").write_text('{"epochs": [2], "clr": [[20.0, 8.0]]}')
-    assert Config.load(tmp_path / "config.json") == Config(epochs=(2,), clr=((20.0, 8.0),))
+    (tmp_path / "config.json").write_text('{"version": 1, "optimizer": {"epochs": [2], "clr": [[20.0, 8.0]]}}')
+    assert Config.load(tmp_path / "config.json") == Config.of(epochs=(2,), clr=((20.0, 8.0),))
 
 
 @pytest.mark.parametrize("text", ['{"epochs": 3}', '{"clr": [32, 10]}', '{"epochs": [1, 2], "clr": []}'])
 def test_phases_that_are_none_are_told_with_the_file(text, tmp_path):
-    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "config.json").write_text(f'{{"version": 1, "optimizer": {text}}}')
     with pytest.raises(ValueError, match=r"config\.json is not"):
+        Config.load(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("record", "words"),
+    [
+        ('{"image_size": 64}', "version None of the settings, expected 1"),
+        ('{"version": 2}', "version 2 of the settings, expected 1"),
+        ('{"version": 1, "optimizer": {"epoch": [2]}}', "does not know: epoch"),
+        ('{"version": 1, "model": {"epochs": [2]}}', "does not know: epochs"),
+        ('{"version": 1, "epochs": [2]}', "does not know: epochs"),
+        ('{"version": 1, "optimizer": 3}', "not iterable"),
+    ],
+)
+def test_json_of_another_form_is_refused(record, words, tmp_path):
+    (tmp_path / "config.json").write_text(record)
+    with pytest.raises(ValueError, match=rf"config\.json is not the config.json of a run: .*{words}"):
         Config.load(tmp_path / "config.json")

@@ -4,10 +4,9 @@ import dataclasses
 import importlib
 import importlib.util
 import json
-import math
 import sys
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxssd.config import Config
+from jaxssd.config import TOPIC_OF, Config
 from jaxssd.data import __main__ as inspect_command
 from jaxssd.data import export, load
 from jaxssd.data.shapes import make_shapes
@@ -33,7 +32,7 @@ from jaxssd.training.schedules import make_schedule
 from tests.training.toy import SIDE, ToyTask, flat, toy_set
 
 ROOT = Path(__file__).parents[1]
-BASE = Config(
+BASE = Config.of(
     classes=("a", "b"), image_size=32, backbone="resnet_tiny", grids=(4, 2), zooms=(1.0,), ratios=((1.0, 1.0),)
 )
 TOY = {"classes": ("a",), "image_size": SIDE, "batch_size": 4, "epochs": (2,), "augment": "none"}
@@ -67,6 +66,10 @@ def class_loss(name):
     return lambda config: make_task(config).loss_of_image.keywords["class_loss"].keywords[name]
 
 
+def nms(name):
+    return lambda config: make_task(config).nms.keywords[name]
+
+
 def corners(anchors):
     return np.asarray(anchors.corners)[:6].round(5).tolist()
 
@@ -93,7 +96,7 @@ def white(config):
 
 
 def rates(config):
-    schedule = make_schedule(config.phases[-1], 10)
+    schedule = make_schedule(config.optimizer.phases[-1], 10)
     return [round(float(schedule(step)), 8) for step in (0, 1, 5, 9)]
 
 
@@ -104,25 +107,28 @@ def chunk_gets(name):
         with pytest.MonkeyPatch.context() as patch:
             made = {}
             patch.setattr(phases, "make_train_chunk", lambda *_, **settings: made.update(settings) or print)
-            phases.make_phase(config, ToyTask(), config.phases[0], lambda step: 0.1)
+            phases.make_phase(config, ToyTask(), config.optimizer.phases[0], lambda step: 0.1)
         return made[name]
 
     return look
 
 
-def moves(config):
-    """By how much one step of the optimizer moves a kernel of ones of each group, in units of the rate."""
-    optimizer, _ = phases.make_phase(config, ToyTask(), config.phases[0], lambda step: 1e-2)
+def moves(config, steps=1):
+    """By how much steps of the optimizer move a kernel of ones of each group, in units of the rate."""
+    optimizer, _ = phases.make_phase(config, ToyTask(), config.optimizer.phases[0], lambda step: 1e-2)
     ones = {"kernel": jnp.ones((2, 3))}
     params = {"backbone": {"layer1_0": ones, "layer2_0": ones}, "head": ones}
-    updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)
-    return [round(-float(update.mean()) / 1e-2, 3) for update in flat(updates).values()]
+    state, moved = optimizer.init(params), 0.0
+    for _ in range(steps):
+        updates, state = optimizer.update(jax.tree.map(jnp.ones_like, params), state, params)
+        moved = moved - np.array([float(update.mean()) for update in flat(updates).values()]) / 1e-2
+    return moved.round(3).tolist()
 
 
 def toy_rows(kind, name, config, place):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "make_task", lambda config: ToyTask())
-        run = RunFolder(place / f"{kind}-{config.eval_every}-{config.seed}")
+        run = RunFolder(place / f"{kind}-{config.runtime.eval_every}-{config.runtime.seed}")
         run.create(config)
         loop.train(config, toy_set(12), toy_set(4, seed=1), run)
     return [row[name] for row in run.rows(kind)]
@@ -137,13 +143,13 @@ def saved_steps(config, place):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop.Checkpoints, "save", note)
-        toy_rows("train", "step", replace(config, seed=int(config.checkpoint_every)), place)
+        toy_rows("train", "step", config.replace(seed=int(config.runtime.checkpoint_every)), place)
     return saved
 
 
 def backbone_starts_at_zero(config, place):
     with pytest.MonkeyPatch.context() as patch:
-        zeros = jax.tree.map(jnp.zeros_like, backbone.first_variables(replace(config, pretrained=None), ToyTask()))
+        zeros = jax.tree.map(jnp.zeros_like, backbone.first_variables(config.replace(pretrained=None), ToyTask()))
         patch.setattr(
             backbone, "pretrained_backbone", lambda *_: jax.device_get({k: v["backbone"] for k, v in zeros.items()})
         )
@@ -152,15 +158,15 @@ def backbone_starts_at_zero(config, place):
 
 
 def ids(split, config, place):
-    return list(load.load_split(config, split).ids)
+    return list(load.load_split(config.dataset, split).ids)
 
 
 def of_train(look, config, place):
-    return look(load.load_split(load.with_classes(config), "train"))
+    return look(load.load_split(load.with_classes(config.dataset), "train"))
 
 
 def streamed(config):
-    return is_streamed(toy_set(4), config.memory)
+    return is_streamed(toy_set(4), config.runtime.memory)
 
 
 CLR = {"schedule": ("clr",), "epochs": (2,)}
@@ -187,11 +193,11 @@ ROWS = {
     "zooms": Row((0.5, 1.0), anchors, corners(make_anchors((4, 2), (0.5, 1.0), ((1.0, 1.0),)))),
     "ratios": Row(((1.0, 0.5),), anchors, corners(make_anchors((4, 2), (1.0,), ((1.0, 0.5),)))),
     "anchor_sizes": Row(COCO_SIZES, anchors, corners(ssd300_anchors(COCO_SIZES)), SSD300),
-    "coding": Row("offsets", coder, (decode_offsets, encode_offsets)),
+    "box_coder": Row("offsets", coder, (decode_offsets, encode_offsets)),
     "head_width": Row(12, head("width"), 12),
     "input_dropout": Row(0.3, head("input_dropout"), 0.3),
     "dropout": Row(0.3, head("dropout"), 0.3),
-    "class_bias": Row(-2.0, head("prior_probability"), 1 / (1 + math.exp(2.0))),
+    "prior_probability": Row(0.5, head("prior_probability"), 0.5),
     "precision": Row("bfloat16", network("dtype"), jnp.bfloat16),
     "class_loss": Row("bce", loss("class_loss"), bce_loss),
     "alpha": Row(0.5, class_loss("alpha"), 0.5),
@@ -211,6 +217,14 @@ ROWS = {
     "remat": Row(True, network("remat"), True),
     "fast_layers": Row(("pool", "stem"), network("fast_layers"), ("pool", "stem")),
     "weight_decay": Row(0.5, moves, [1.5, 1.5, 1.5]),
+    "optimizer": Row("sgd", partial(moves, steps=2), [2.9, 2.9, 2.9], {"weight_decay": 0.0}),
+    "momentum": Row(0.5, partial(moves, steps=2), [2.5, 2.5, 2.5], {"weight_decay": 0.0, "optimizer": "sgd"}),
+    "clip_norm": Row(1.0, moves, [0.236, 0.236, 0.236], {"weight_decay": 0.0, "optimizer": "sgd"}),
+    "warmup_steps": Row(3, rates, [2.5e-4, 5e-4, 1e-3, 1e-3], {"schedule": ("constant",)}),
+    "score_threshold": Row(0.5, nms("score_threshold"), 0.5),
+    "iou_threshold": Row(0.7, nms("iou_threshold"), 0.7),
+    "max_candidates": Row(50, nms("max_candidates"), 50),
+    "max_outputs": Row(7, nms("max_outputs"), 7),
     "augment": Row("none", chunk_gets("augment"), None),
     "memory": Row("stream", streamed, True),
     "eval_every": Row(2, partial(toy_rows, "val", "epoch"), [1], TOY),
@@ -259,27 +273,27 @@ def place(tmp_path_factory):
 # train.py
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Config)])
+@pytest.mark.parametrize("name", list(TOPIC_OF))
 def test_every_setting_of_a_run_changes_what_it_says(name, place, monkeypatch, tmp_path):
     assert name in ROWS, f"the option {name} has no row here: say what it changes"
     row = ROWS[name]
     monkeypatch.setenv("JAXSSD_CACHE", str(tmp_path / "cache"))
 
     def look(config):
-        if config.data != "shapes":
-            images = config.images and str(place / "coco" / config.images)
-            config = replace(config, data=str(place / config.data), images=images)
+        if config.dataset.data != "shapes":
+            images = config.dataset.images and str(place / "coco" / config.dataset.images)
+            config = config.replace(data=str(place / config.dataset.data), images=images)
         takes_place = getattr(row.look, "func", row.look).__code__.co_varnames[:5]
         return row.look(config, place=tmp_path) if "place" in takes_place else row.look(config)
 
-    without, given = (look(replace(BASE, **row.beside | more)) for more in ({}, {name: row.value}))
+    without, given = (look(BASE.replace(**row.beside | more)) for more in ({}, {name: row.value}))
     assert given != without
     if row.seen is not None:
         assert given == row.seen
 
 
 def test_there_is_no_row_of_an_option_that_is_gone():
-    assert set(ROWS) == {field.name for field in fields(Config)}
+    assert set(ROWS) == set(TOPIC_OF)
 
 
 def script(name):
@@ -316,7 +330,10 @@ def train_asks(monkeypatch, tmp_path):
 
 
 TRAIN = {
-    "config": (["quick", "--seed", "7"], lambda seen: seen.config.seed == 7 and seen.config.image_size == 64),
+    "config": (
+        ["quick", "--seed", "7"],
+        lambda seen: seen.config.runtime.seed == 7 and seen.config.dataset.image_size == 64,
+    ),
     "out": (["--out", "there"], lambda seen: seen.start == Path("there")),
     "resume": (["--resume", "there"], lambda seen: seen.resume == Path("there") and not hasattr(seen, "start")),
     "find_lr": (["--find-lr", "--out", "x"], lambda seen: seen.find == Path("x") and not hasattr(seen, "start")),
@@ -330,7 +347,7 @@ def test_every_option_of_train_changes_what_it_says(train_asks):
     assert plain.compiled.name == "runs"
     for arguments, preset in (([], "quick"), (["--data", "x"], "small"), (["focal", "--data", "x"], "focal")):
         assert train_asks(*arguments).start.name.startswith(f"{preset}-")
-        assert train_asks(*arguments).config == replace(PRESETS[preset](), data="x" if arguments else "shapes")
+        assert train_asks(*arguments).config == PRESETS[preset]().replace(data="x" if arguments else "shapes")
     assert set(TRAIN) == {field.name for field in fields(train_asks.command.Command)}
     for name, (arguments, holds) in TRAIN.items():
         assert holds(train_asks(*arguments)), name
@@ -343,7 +360,7 @@ def test_every_option_of_train_changes_what_it_says(train_asks):
 def evaluate_asks(monkeypatch, tmp_path):
     """Run evaluate.py with these arguments; what it asks of the package, which does nothing."""
     command, dataset = script("evaluate"), make_shapes(2, image_size=32)
-    config = replace(BASE, classes=dataset.class_names, train_split="ours", val_split="our-val")
+    config = BASE.replace(classes=dataset.class_names, train_split="ours", val_split="our-val")
     task = make_task(config)
     training = importlib.import_module("jaxssd.training")
 
@@ -420,7 +437,7 @@ def test_every_option_of_evaluate_changes_what_it_says(evaluate_asks, tmp_path, 
         patch.chdir(tmp_path)
         plain = evaluate_asks()
     assert (plain.which, plain.split, plain.name, plain.folder.name) == ("best", "val", "val", "run")
-    assert (plain.data, plain.images, plain.drawn) == ("shapes", None, [])
+    assert (plain.dataset.data, plain.dataset.images, plain.drawn) == ("shapes", None, [])
     assert plain.compiled == tmp_path
     assert not hasattr(plain, "export")
     assert set(EVALUATE) == {field.name for field in fields(evaluate_asks.command.Command)}

@@ -1,13 +1,13 @@
 """The presets have the lesson's numbers, written out here once more, and each makes a network."""
 
-from dataclasses import replace
+import math
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxssd.config import Phase
+from jaxssd.config import LESSON_PRIOR, Phase
 from jaxssd.presets import PRESETS, with_phases
 from jaxssd.tasks.task import make_task
 
@@ -43,7 +43,7 @@ LESSON = {
 
 @pytest.mark.parametrize("name", STAGES)
 def test_phases_of_the_lesson(name):
-    phases = with_phases(name).phases
+    phases = with_phases(name).optimizer.phases
     assert [phase[2:] for phase in phases] == [phase[2:] for phase in LESSON[name]]
     assert [phase.epochs for phase in phases] == [phase.epochs for phase in LESSON[name]]
     rates = [phase.learning_rate for phase in LESSON[name]]
@@ -53,18 +53,18 @@ def test_phases_of_the_lesson(name):
 @pytest.mark.parametrize("name", STAGES)
 def test_what_the_stages_of_the_lesson_have_in_common(name):
     config = with_phases(name)
-    assert (config.image_size, config.batch_size, config.backbone) == (224, 64, "resnet34")
-    assert config.lr_multipliers == (1 / 100, 1 / 10, 1)
-    assert config.weight_decay == 0
-    assert config.eval_every == 1
-    assert (config.mean, config.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    assert config.augment == ("none" if name in ("largest_box", "multilabel") else "lesson")
+    assert (config.dataset.image_size, config.optimizer.batch_size, config.model.backbone) == (224, 64, "resnet34")
+    assert config.optimizer.lr_multipliers == (1 / 100, 1 / 10, 1)
+    assert config.optimizer.weight_decay == 0
+    assert config.runtime.eval_every == 1
+    assert (config.model.mean, config.model.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert config.augmentation.augment == ("none" if name in ("largest_box", "multilabel") else "lesson")
 
 
 def test_heads_of_the_lesson():
     def head(name):
         config = PRESETS[name]()
-        return config.task, config.head_width, config.input_dropout, config.dropout
+        return config.task, config.model.head_width, config.model.input_dropout, config.model.dropout
 
     assert PRESETS["largest_box"]().task == "largest_box"
     assert head("largest_object") == ("largest_object", 256, 0.5, 0.5)
@@ -76,37 +76,47 @@ def test_heads_of_the_lesson():
 def test_anchors_and_losses_of_the_lesson():
     def settings(name):
         config = PRESETS[name]()
-        assert (config.match_rule, config.match_threshold) == ("lesson", 0.4)
-        return config.grids, config.zooms, config.ratios, config.class_bias, config.class_loss
+        assert (config.anchors.match_rule, config.anchors.match_threshold) == ("lesson", 0.4)
+        return (
+            config.anchors.grids,
+            config.anchors.zooms,
+            config.anchors.ratios,
+            config.model.prior_probability,
+            config.loss.class_loss,
+        )
 
     squares, shapes = ((1.0, 1.0),), ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))
-    assert settings("anchors16") == ((4,), (1.0,), squares, -3.0, "bce")
-    assert settings("anchors189") == ((4, 2, 1), (0.75, 1.0, 1.3), shapes, -4.0, "bce")
-    assert settings("focal") == ((4, 2, 1), (0.75, 1.0, 1.3), shapes, -4.0, "focal")
-    assert (PRESETS["focal"]().alpha, PRESETS["focal"]().gamma) == (0.25, 2.0)
+    assert settings("anchors16") == ((4,), (1.0,), squares, pytest.approx(1 / (1 + math.exp(3)), abs=1e-15), "bce")
+    assert settings("anchors189") == ((4, 2, 1), (0.75, 1.0, 1.3), shapes, LESSON_PRIOR, "bce")
+    assert settings("focal") == ((4, 2, 1), (0.75, 1.0, 1.3), shapes, LESSON_PRIOR, "focal")
+    assert (PRESETS["focal"]().loss.alpha, PRESETS["focal"]().loss.gamma) == (0.25, 2.0)
 
 
 def test_ssd300_is_the_papers():
     """Liu et al. 2016, section 2.2: smooth L1 of offsets, IoU 0.5, negatives 3:1, the mean over matched boxes."""
     config = PRESETS["ssd300"]()
-    assert (config.image_size, config.match_threshold, config.coding) == (300, 0.5, "offsets")
-    assert (config.negative_ratio, config.normalizer, config.match_rule) == (3, "positives", "best_iou")
-    assert config.anchor_sizes == (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
+    assert (config.dataset.image_size, config.anchors.match_threshold, config.loss.box_coder) == (300, 0.5, "offsets")
+    assert (config.loss.negative_ratio, config.loss.normalizer, config.anchors.match_rule) == (
+        3,
+        "positives",
+        "best_iou",
+    )
+    assert config.anchors.anchor_sizes == (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_without_a_pretrained_backbone_a_stage_is_one_phase_of_everything(name):
-    (phase,) = PRESETS[name]().phases
+    (phase,) = PRESETS[name]().optimizer.phases
     assert (phase.trainable, phase.schedule) == ("all", "one_cycle")
-    assert phase.epochs > sum(phase.epochs for phase in with_phases(name).phases)
-    assert PRESETS[name]().augment == "crop"
+    assert phase.epochs > sum(phase.epochs for phase in with_phases(name).optimizer.phases)
+    assert PRESETS[name]().augmentation.augment == "crop"
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_phases_change_nothing_else(name):
     own = (*Phase._fields, "lr_multipliers", "weight_decay", "augment", "eval_every")
     plain, phased = PRESETS[name](), with_phases(name)
-    assert replace(plain, **{setting: getattr(phased, setting) for setting in own}) == phased
+    assert plain.replace(**{setting: phased.settings()[setting] for setting in own}) == phased
 
 
 def test_other_presets_stay_as_they_are():
@@ -117,9 +127,9 @@ def test_other_presets_stay_as_they_are():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_makes_a_task_at_its_size(name):
-    config = replace(PRESETS[name](), classes=CLASSES)
+    config = PRESETS[name]().replace(classes=CLASSES)
     task = make_task(config)
-    size = config.image_size
+    size = config.dataset.image_size
     init = partial(task.model.init, train=False)
     variables = jax.eval_shape(init, jax.random.key(0), jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32))
     images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.uint8)

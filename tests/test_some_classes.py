@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxssd.config import Config
+from jaxssd.config import Config, DatasetConfig
 from jaxssd.data.load import load_split, with_classes
 from jaxssd.training import RunFolder, job
 from tests.data.trees import picture, voc_xml, write_tree
@@ -32,17 +32,17 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("make", [voc, yolo])
 def test_labels_are_in_the_order_of_the_names(tmp_path, make):
-    config = with_classes(Config(data=str(make(tmp_path / "data")), image_size=8, classes=("dog", "cat")))
+    config = with_classes(DatasetConfig(data=str(make(tmp_path / "data")), image_size=8, classes=("dog", "cat")))
     dataset = load_split(config, "train")
     assert dataset.class_names == ("dog", "cat")
     assert set(dataset.examples.labels[dataset.examples.valid].tolist()) == {0, 1}
-    only = load_split(with_classes(Config(data=config.data, image_size=8, classes=("cat",))), "train")
+    only = load_split(with_classes(DatasetConfig(data=config.data, image_size=8, classes=("cat",))), "train")
     assert set(only.examples.labels[only.examples.valid].tolist()) == {0}
     assert dataset.fingerprint != only.fingerprint
 
 
 def test_a_run_says_what_is_left_out_and_what_it_has_none_of(tmp_path, capsys):
-    job._load(with_classes(Config(data=str(voc(tmp_path / "data")), image_size=8, classes=("bird", "cat"))))
+    job._load(with_classes(DatasetConfig(data=str(voc(tmp_path / "data")), image_size=8, classes=("bird", "cat"))))
     lines = capsys.readouterr().out.splitlines()
     assert "train: objects of other classes are left out and count as background: dog (4)" in lines
     assert "val: objects of other classes are left out and count as background: dog (2)" in lines
@@ -50,20 +50,22 @@ def test_a_run_says_what_is_left_out_and_what_it_has_none_of(tmp_path, capsys):
 
 
 def test_nothing_is_said_where_all_classes_are_there(tmp_path, capsys):
-    job._load(with_classes(Config(data=str(voc(tmp_path / "data")), image_size=8, classes=("dog", "cat", "bird"))))
+    job._load(
+        with_classes(DatasetConfig(data=str(voc(tmp_path / "data")), image_size=8, classes=("dog", "cat", "bird")))
+    )
     assert "other classes" not in capsys.readouterr().out
 
 
 def test_classes_without_an_object_to_train_on_are_an_error(tmp_path):
-    config = with_classes(Config(data=str(voc(tmp_path / "data")), image_size=8, classes=("bird",)))
+    config = with_classes(DatasetConfig(data=str(voc(tmp_path / "data")), image_size=8, classes=("bird",)))
     with pytest.raises(ValueError, match="no image to train on has an object"):
         job._load(config)
 
 
 def test_other_data_is_scored_on_the_classes_of_the_run(tmp_path, capsys):
-    config = with_classes(Config(data=str(voc(tmp_path / "data")), image_size=8, classes=("bird", "cat")))
+    config = with_classes(DatasetConfig(data=str(voc(tmp_path / "data")), image_size=8, classes=("bird", "cat")))
     command = EVALUATE.Command(run=tmp_path, data=str(yolo(tmp_path / "other")))
-    _, split, dataset = EVALUATE.load(command, config, RunFolder(tmp_path))
+    _, split, dataset = EVALUATE.load(command, Config(dataset=config), RunFolder(tmp_path))
     assert (split, dataset.class_names) == ("val", ("bird", "cat"))
     assert dataset.examples.labels[dataset.examples.valid].tolist() == [1]
     lines = capsys.readouterr().out.splitlines()

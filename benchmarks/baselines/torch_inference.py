@@ -23,7 +23,7 @@ def prepare_inference(
     mean: Any,
     std: Any,
     bfloat16: bool,
-    coding: str,
+    box_coder: str,
     suppressed: bool,
     from_host: bool,
 ) -> Callable[[], Any]:
@@ -37,7 +37,7 @@ def prepare_inference(
         mean: of the channels.
         std: likewise.
         bfloat16: whether the network computes in it.
-        coding: of `torch_loss.DECODE`.
+        box_coder: of `torch_loss.DECODE`.
         suppressed: whether outputs are decoded and suppressed; else they are returned as they are.
         from_host: whether the images come from the host's memory, and the results go there.
     """
@@ -53,7 +53,7 @@ def prepare_inference(
 
     def propose(images: Tensor) -> Detected:
         logits, activations = predict(images)
-        return candidates(DECODE[coding](activations, on_device).clamp(0, 1), logits.sigmoid(), MAX_CANDIDATES)
+        return candidates(DECODE[box_coder](activations, on_device).clamp(0, 1), logits.sigmoid(), MAX_CANDIDATES)
 
     predict, propose = (compiler(function, many_small=True) for function in (predict, propose))
 

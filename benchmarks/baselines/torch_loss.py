@@ -30,7 +30,7 @@ class Settings(NamedTuple):
     class_loss: str = "focal"
     alpha: float = 0.25
     gamma: float = 2.0
-    coding: str = "tanh"
+    box_coder: str = "tanh"
     negative_ratio: int = 0
     normalizer: str = "classes"
 
@@ -140,7 +140,7 @@ DECODE: dict[str, Callable[[Tensor, Anchors], Tensor]] = {"tanh": decode_tanh, "
 
 def box_loss(activations: Tensor, truth: Tensor, anchors: Anchors, s: Settings) -> Tensor:
     """`[..., 4]`, which add up to the loss of an anchor: L1 of the corners, or smooth L1 of the offsets."""
-    if s.coding == "tanh":
+    if s.box_coder == "tanh":
         return (decode_tanh(activations, anchors) - truth).abs() / 4
     return F.smooth_l1_loss(activations, encode_offsets(truth, anchors), reduction="none")
 

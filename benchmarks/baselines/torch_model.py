@@ -39,7 +39,7 @@ class Network:
     boxes_per_cell: int
     num_classes: int
     head_width: int
-    class_bias: float
+    prior_probability: float
     input_dropout: float
     dropout: float
 
@@ -99,7 +99,8 @@ class OutConv(nn.Module):
         self.num_classes = network.num_classes
         self.classes = nn.Conv2d(channels, boxes_per_cell * network.num_classes, 3, 1, 1)
         self.boxes = nn.Conv2d(channels, boxes_per_cell * 4, 3, 1, 1)
-        nn.init.constant_(self.classes.bias, network.class_bias)
+        prior = network.prior_probability
+        nn.init.constant_(self.classes.bias, math.log(prior / (1 - prior)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return _rows(self.classes(x), self.num_classes), _rows(self.boxes(x), 4)

@@ -90,11 +90,13 @@ def tell(command: Command) -> None:
     """Print the text; write the record and the figure."""
     if command.anchors is not None and command.anchors < 1:
         raise ValueError(f"--anchors is {command.anchors}, expected 1 or more")
-    config = with_classes(configure(command))
+    config = configure(command)
+    config = replace(config, dataset=with_classes(config.dataset))
     make_task(config)  # raises where the network has no such grids
-    datasets = {split: load_split(config, split) for split in SPLITS}
+    datasets = {split: load_split(config.dataset, split) for split in SPLITS}
 
-    size, given = config.image_size, AnchorSettings(config.grids, config.zooms, config.ratios)
+    size, anchors = config.dataset.image_size, config.anchors
+    given = AnchorSettings(anchors.grids, anchors.zooms, anchors.ratios)
     inspection = inspect(datasets)
     coverage = cover(inspection, given.corners)
     of_train = inspection.trained_on & inspection.in_split("train")
@@ -103,24 +105,24 @@ def tell(command: Command) -> None:
         inspection.objects.boxes[inspection.trained_on],
         given,
         count=command.anchors or given.boxes_per_cell,
-        threshold=config.match_threshold,
+        threshold=config.anchors.match_threshold,
         other_grids=[network_grids(config)],
-        finer=given._replace(grids=network_grids(replace(config, image_size=2 * size))) if size <= 2048 else None,
+        finer=given._replace(grids=network_grids(config.replace(image_size=2 * size))) if size <= 2048 else None,
     )
-    print(f"{config.data}, for the preset {command.preset}: {size} x {size} pixels ({config.aspect})\n")
-    for line in notes_on_splits(config, "--val-split"):
+    print(f"{config.dataset.data}, for the preset {command.preset}: {size} x {size} pixels ({config.dataset.aspect})\n")
+    for line in notes_on_splits(config.dataset, "--val-split"):
         print(f"  {line}\n")
-    print(report_text(inspection, coverage, advice, config.match_threshold))
+    print(report_text(inspection, coverage, advice, config.anchors.match_threshold))
     if advice.suggestion:
         print(f"  {train_command(command, advice.suggestion.settings)}")
 
     folder = command.out or Path("runs") / f"inspect-{name_of(command.path)}"
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"data": config.data, "preset": command.preset, "aspect": config.aspect}
-    record = about | inspection_record(inspection, coverage, advice, config.match_threshold)
+    about = {"data": config.dataset.data, "preset": command.preset, "aspect": config.dataset.aspect}
+    record = about | inspection_record(inspection, coverage, advice, config.anchors.match_threshold)
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     write_text(folder / "inspection.json", text, errors="backslashreplace")
-    figure = dataset_figure(inspection, coverage, advice, config.match_threshold, title=config.data)
+    figure = dataset_figure(inspection, coverage, advice, config.anchors.match_threshold, title=config.dataset.data)
     viz.save(figure, folder / "inspection.png")
     print(f"\nfigure   {folder / 'inspection.png'}\nnumbers  {folder / 'inspection.json'}")
 
@@ -134,19 +136,19 @@ def configure(command: Command) -> Config:
     with_anchors = [
         name
         for name, preset in PRESETS.items()
-        if TASKS[preset().task].has_anchors and not HEADS[preset().head].fixed_anchors
+        if TASKS[preset().task].has_anchors and not HEADS[preset().model.head].fixed_anchors
     ]
     if command.preset not in with_anchors:
         why = "has no anchors to choose" if command.preset in PRESETS else "does not exist"
         raise ValueError(f"the preset {command.preset!r} {why}; choose one of {', '.join(with_anchors)}")
     given = {name: getattr(command, name) for name in OF_A_RUN if getattr(command, name) is not None}
-    return replace(PRESETS[command.preset](), data=command.path, **given)
+    return PRESETS[command.preset]().replace(data=command.path, **given)
 
 
 def network_grids(config: Config) -> tuple[int, ...]:
     """All grids that the network of a run can have, largest first."""
-    stride = BACKBONES[config.backbone]().output_stride
-    return pyramid_grids(-(-config.image_size // stride))
+    stride = BACKBONES[config.model.backbone]().output_stride
+    return pyramid_grids(-(-config.dataset.image_size // stride))
 
 
 def train_command(command: Command, anchors: AnchorSettings) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jaxssd.config import Config
+from jaxssd.config import DatasetConfig
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.formats.registry import open_source
 from jaxssd.data.placement import in_image
@@ -11,7 +11,7 @@ from jaxssd.metrics import DetectionArrays
 from jaxssd.metrics.coco_records import coco_instances, coco_results
 
 
-def export(folder: Path, config: Config, dataset: Dataset, detections: DetectionArrays, split: str) -> None:
+def export(folder: Path, config: DatasetConfig, dataset: Dataset, detections: DetectionArrays, split: str) -> None:
     """Write `coco_results.json` and `coco_instances.json` for COCO's tools, and `comp4_det_SPLIT_CLASS.txt` for VOC's.
 
     Images and classes have the numbers of the COCO file that they come from, if they do; otherwise their places in the

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from jaxssd.config import Config
+from jaxssd.config import DatasetConfig
 from jaxssd.data import shapes
 from jaxssd.data.build import build_dataset
 from jaxssd.data.cache import default_cache_dir
@@ -19,7 +19,7 @@ NAMES = ("shapes", *DOWNLOADED)
 """What `data` can be besides a path; a folder of such a name is `./shapes`."""
 
 
-def with_classes(config: Config, splits: Iterable[str] = ("train", "val")) -> Config:
+def with_classes(config: DatasetConfig, splits: Iterable[str] = ("train", "val")) -> DatasetConfig:
     """Fill in the classes that the user left to be found, or check those that were given.
 
     Args:
@@ -48,7 +48,7 @@ def with_classes(config: Config, splits: Iterable[str] = ("train", "val")) -> Co
     return replace(config, classes=known)
 
 
-def load_split(config: Config, split: str) -> Dataset:
+def load_split(config: DatasetConfig, split: str) -> Dataset:
     """Read one split.
 
     Args:
@@ -80,12 +80,12 @@ def load_split(config: Config, split: str) -> Dataset:
     )
 
 
-def default_split(config: Config) -> str:
+def default_split(config: DatasetConfig) -> str:
     """What to score of data that the run was not trained on: its `val`, or all of it."""
     return "val" if config.data == "shapes" or "val" in open_source(config.data, config.images).split_names() else "all"
 
 
-def notes_on_splits(config: Config, option: str, *, split: str = "train") -> list[str]:
+def notes_on_splits(config: DatasetConfig, option: str, *, split: str = "train") -> list[str]:
     """Lines for the beginning of a run: what is held out at random and why, and what else its splits are made from.
 
     Args:
@@ -112,7 +112,7 @@ def notes_on_splits(config: Config, option: str, *, split: str = "train") -> lis
     return notes
 
 
-def _split_ids(source: Source, config: Config, split: str) -> tuple[str, ...]:
+def _split_ids(source: Source, config: DatasetConfig, split: str) -> tuple[str, ...]:
     if split == "all":
         return source.all_ids()
     if split not in ("train", "val"):
@@ -121,7 +121,7 @@ def _split_ids(source: Source, config: Config, split: str) -> tuple[str, ...]:
     return chosen.train if split == "train" else chosen.val
 
 
-def _chosen(source: Source, config: Config) -> ChosenSplits:
+def _chosen(source: Source, config: DatasetConfig) -> ChosenSplits:
     return choose_splits(
         source, train_split=config.train_split, val_split=config.val_split, val_fraction=config.val_fraction
     )

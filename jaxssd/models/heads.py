@@ -165,18 +165,18 @@ class PyramidHead(AnchorHead):
     def settings(config: Config) -> dict[str, Any]:
         """Grids and anchors of a cell, prior probability, dropout and width."""
         return {
-            "grids": config.grids,
-            "boxes_per_cell": len(config.zooms) * len(config.ratios),
-            "prior_probability": 1 / (1 + math.exp(-config.class_bias)),
-            "input_dropout": config.input_dropout,
-            "dropout": config.dropout,
-            "width": config.head_width,
+            "grids": config.anchors.grids,
+            "boxes_per_cell": len(config.anchors.zooms) * len(config.anchors.ratios),
+            "prior_probability": config.model.prior_probability,
+            "input_dropout": config.model.input_dropout,
+            "dropout": config.model.dropout,
+            "width": config.model.head_width,
         }
 
     @staticmethod
     def anchors(config: Config) -> Anchors:
         """Every zoom of every ratio in each cell of each grid."""
-        return make_anchors(config.grids, config.zooms, config.ratios)
+        return make_anchors(config.anchors.grids, config.anchors.zooms, config.anchors.ratios)
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Predictions:

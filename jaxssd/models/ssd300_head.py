@@ -106,7 +106,7 @@ class SSD300Head(AnchorHead):
     @staticmethod
     def anchors(config: Config) -> Anchors:
         """The 8,732 anchors of SSD300, of the run's sizes."""
-        return ssd300_anchors(config.anchor_sizes)
+        return ssd300_anchors(config.anchors.anchor_sizes)
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Predictions:

@@ -1,7 +1,7 @@
 """Detection: the class and box of every object, by SSD over a set of anchors; the lesson's last three stages."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -92,11 +92,13 @@ class DetectionTask(Task):
         anchors: anchors of the head.
         decode: boxes from activations and anchors.
         loss_of_image: `ssd_loss` with its settings.
+        nms: `multiclass_nms` with its settings.
     """
 
     anchors: Anchors
     decode: Callable[[Array, Anchors], Array]
     loss_of_image: Callable[..., SSDLoss]
+    nms: Callable[[Array, Array], Detections] = multiclass_nms
 
     name: ClassVar[str] = "detection"
     has_anchors: ClassVar[bool] = True
@@ -105,29 +107,30 @@ class DetectionTask(Task):
     @classmethod
     def from_config(cls, config: Config) -> "DetectionTask":
         """Detection with the run's head, box coder and loss."""
-        head = HEADS[config.head]
+        head = HEADS[config.model.head]
         anchors = jax.device_get(head.anchors(config))  # as NumPy: device arrays would be copied back at compilation
         network = head(
-            num_classes=len(config.classes),
-            dtype=jnp.dtype(config.precision),
+            num_classes=len(config.dataset.classes),
+            dtype=jnp.dtype(config.model.precision),
             fast_layers=fast_layers(config),
             **head.settings(config),
         )
-        decode, encode = (decode_tanh, None) if config.coding == "tanh" else (decode_offsets, encode_offsets)
-        focal = partial(focal_loss, alpha=config.alpha, gamma=config.gamma)
+        decode, encode = (decode_tanh, None) if config.loss.box_coder == "tanh" else (decode_offsets, encode_offsets)
+        focal = partial(focal_loss, alpha=config.loss.alpha, gamma=config.loss.gamma)
         loss = partial(
             ssd_loss,
             anchors=anchors,
-            class_loss=focal if config.class_loss == "focal" else bce_loss,
-            threshold=config.match_threshold,
-            rule=config.match_rule,
+            class_loss=focal if config.loss.class_loss == "focal" else bce_loss,
+            threshold=config.anchors.match_threshold,
+            rule=config.anchors.match_rule,
             decode=decode,
             encode=encode,
-            negative_ratio=config.negative_ratio or None,
-            normalizer=config.normalizer,
+            negative_ratio=config.loss.negative_ratio,
+            normalizer=config.loss.normalizer,
         )
+        nms = partial(multiclass_nms, **asdict(config.postprocess))
         model = make_network(config, network)
-        return cls(model, config.classes, config.mean, config.std, anchors, decode, loss)
+        return cls(model, config.dataset.classes, config.model.mean, config.model.std, anchors, decode, loss, nms)
 
     def loss(self, predictions: Predictions, examples: Examples) -> SSDLoss:
         """`ssd_loss` of each image."""
@@ -139,7 +142,7 @@ class DetectionTask(Task):
 
         def detect(class_logits: Array, box_activations: Array) -> Detections:
             boxes = clip_boxes(self.decode(box_activations, self.anchors))
-            return multiclass_nms(boxes, jax.nn.sigmoid(class_logits))
+            return self.nms(boxes, jax.nn.sigmoid(class_logits))
 
         return jax.vmap(detect)(*predictions)
 

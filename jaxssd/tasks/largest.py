@@ -157,7 +157,13 @@ class LargestBoxTask(Task):
     @classmethod
     def from_config(cls, config: Config) -> "LargestBoxTask":
         """One linear layer on the run's backbone."""
-        return cls(make_network(config, BoxHead()), config.classes, config.mean, config.std, config.image_size)
+        return cls(
+            make_network(config, BoxHead()),
+            config.dataset.classes,
+            config.model.mean,
+            config.model.std,
+            config.dataset.image_size,
+        )
 
     def loss(self, predictions: Array, examples: Examples) -> BoxLoss:
         """L1 in pixels."""
@@ -192,7 +198,7 @@ class LargestObjectTask(Task):
     def from_config(cls, config: Config) -> "LargestObjectTask":
         """Two dense layers on the run's backbone."""
         model = make_network(config, ObjectHead(**dense_settings(config)))
-        return cls(model, config.classes, config.mean, config.std, config.image_size)
+        return cls(model, config.dataset.classes, config.model.mean, config.model.std, config.dataset.image_size)
 
     def loss(self, predictions: ObjectPredictions, examples: Examples) -> ObjectLoss:
         """L1 in pixels, and 20 times the cross entropy."""

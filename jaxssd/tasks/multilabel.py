@@ -98,7 +98,7 @@ class MultilabelTask(Task):
     def from_config(cls, config: Config) -> "MultilabelTask":
         """Pooling and a hidden layer on the run's backbone."""
         model = make_network(config, LabelHead(**dense_settings(config)))
-        return cls(model, config.classes, config.mean, config.std)
+        return cls(model, config.dataset.classes, config.model.mean, config.model.std)
 
     def loss(self, predictions: Array, examples: Examples) -> LabelLoss:
         """Binary cross entropy, the mean over the classes."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxssd.config import Config
+from jaxssd.config import Config, ModelConfig
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.models import BACKBONES
 from jaxssd.models.detector import Detector, normalize_images
@@ -127,16 +127,18 @@ def make_task(config: Config) -> Task:
     Raises:
         ValueError: if the network does not have the anchor grids at this image size.
     """
+    if config.model.head != ModelConfig.head and not TASKS[config.task].has_anchors:
+        raise ValueError(f"--head is {config.model.head}, but the task {config.task} has a head of its own")
     task = TASKS[config.task].from_config(config)
-    images = jax.ShapeDtypeStruct((1, config.image_size, config.image_size, 3), jnp.float32)
+    images = jax.ShapeDtypeStruct((1, config.dataset.image_size, config.dataset.image_size, 3), jnp.float32)
     jax.eval_shape(partial(task.model.init, train=False), jax.random.key(0), images)  # raises where grids do not fit
     return task
 
 
 def make_network(config: Config, head: nn.Module) -> Detector:
     """The backbone of a run, and a head."""
-    backbone = BACKBONES[config.backbone](
-        dtype=jnp.dtype(config.precision), fast_layers=fast_layers(config), remat=config.remat
+    backbone = BACKBONES[config.model.backbone](
+        dtype=jnp.dtype(config.model.precision), fast_layers=fast_layers(config), remat=config.model.remat
     )
     return Detector(backbone, head)
 
@@ -144,19 +146,19 @@ def make_network(config: Config, head: nn.Module) -> Detector:
 def dense_settings(config: Config) -> dict[str, Any]:
     """Keyword arguments of a head with a hidden layer from the settings of a run."""
     return {
-        "num_classes": len(config.classes),
-        "input_dropout": config.input_dropout,
-        "dropout": config.dropout,
-        "width": config.head_width,
-        "dtype": jnp.dtype(config.precision),
+        "num_classes": len(config.dataset.classes),
+        "input_dropout": config.model.input_dropout,
+        "dropout": config.model.dropout,
+        "width": config.model.head_width,
+        "dtype": jnp.dtype(config.model.precision),
     }
 
 
 def fast_layers(config: Config) -> tuple[FastLayer, ...]:
     """Fast layers of a run. By default `norm` on an accelerator, where it was measured to be faster on a GPU."""
-    if config.fast_layers is None:
+    if config.model.fast_layers is None:
         return () if jax.default_backend() == "cpu" else ("norm",)
-    return config.fast_layers
+    return config.model.fast_layers
 
 
 def box_in_pixels(box: np.ndarray, size: tuple[int, int]) -> list[float]:

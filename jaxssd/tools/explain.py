@@ -44,13 +44,18 @@ def idea_figures(
         anchors and receptive fields the lesson's head.
     """
     examples = dataset.examples
-    image, boxes, labels, valid, _ = _most_telling(examples, task.anchors, config.match_threshold)
+    image, boxes, labels, valid, _ = _most_telling(examples, task.anchors, config.anchors.match_threshold)
     of_grids = not task.model.head.fixed_anchors  # SSD300's anchors are too many to draw
     if of_grids:
-        yield "anchors", viz.anchor_figure(image, task.anchors, config.grids, config.zooms, config.ratios)
+        yield (
+            "anchors",
+            viz.anchor_figure(image, task.anchors, config.anchors.grids, config.anchors.zooms, config.anchors.ratios),
+        )
     yield (
         "matches",
-        viz.match_figure(image, boxes, labels, valid, task.anchors, task.class_names, threshold=config.match_threshold),
+        viz.match_figure(
+            image, boxes, labels, valid, task.anchors, task.class_names, threshold=config.anchors.match_threshold
+        ),
     )
     if of_grids:
         yield "receptive-fields", _receptive_fields(config, task, variables, examples.images[:FIELD_IMAGES])
@@ -80,14 +85,14 @@ def _receptive_fields(config: Config, task: Any, variables: dict[str, Any], imag
     def field(variables: dict[str, Any], images: jax.Array, index: jax.Array) -> jax.Array:
         return effective_receptive_field(lambda x: task.predict(variables, x).class_logits, images, index)
 
-    per_cell = len(config.zooms) * len(config.ratios)
+    per_cell = len(config.anchors.zooms) * len(config.anchors.ratios)
     middles, start = [], 0
-    for grid in config.grids:
+    for grid in config.anchors.grids:
         middles.append(start + (grid // 2 * grid + grid // 2) * per_cell)
         start += grid * grid * per_cell
     pixels = images.astype(np.float32) / 255
     effective = np.stack([np.asarray(field(variables, pixels, jnp.int32(index))) for index in middles])
-    theoretical = anchor_receptive_fields(task.model, config.image_size)[middles]
+    theoretical = anchor_receptive_fields(task.model, config.dataset.image_size)[middles]
     return viz.receptive_field_figure(images[0], effective, theoretical, task.anchors, middles)
 
 
@@ -112,11 +117,17 @@ def _predictions(
     logits, activations = (array[0] for array in predictions)
     boxes = np.asarray(clip_boxes(task.decode(activations, task.anchors)))
     scores = np.asarray(jax.nn.sigmoid(logits))
-    if not task.model.head.fixed_anchors and len(config.grids) == 1 and len(config.zooms) * len(config.ratios) == 1:
+    if (
+        not task.model.head.fixed_anchors
+        and len(config.anchors.grids) == 1
+        and len(config.anchors.zooms) * len(config.anchors.ratios) == 1
+    ):
         labels = scores.argmax(axis=1).astype(np.int32)
         yield (
             "raw-predictions",
-            viz.raw_predictions_figure(image, boxes, labels, scores.max(axis=1), task.class_names, config.grids[0]),
+            viz.raw_predictions_figure(
+                image, boxes, labels, scores.max(axis=1), task.class_names, config.anchors.grids[0]
+            ),
         )
     anchor, label = np.indices(scores.shape).reshape(2, -1)
     yield (

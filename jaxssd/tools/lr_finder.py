@@ -58,13 +58,13 @@ def find_rate(config: Config, folder: Path) -> None:
         ValueError, FileNotFoundError: for data or settings that do not work, naming them.
     """
     config = settle(config)
-    for line in notes_on_splits(config, "--val-split"):
+    for line in notes_on_splits(config.dataset, "--val-split"):
         print(line)
-    train_set = load_split(config, "train")
+    train_set = load_split(config.dataset, "train")
     print(f"train: {train_set.report.summary()}")
     for line in notes_on_doubts("train", train_set):
         print(line)
-    require_objects(config, train_set)
+    require_objects(config.dataset, train_set)
     sweep = find_learning_rate(config, train_set)
     if is_main_process():
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,13 +89,15 @@ def find_learning_rate(config: Config, train_set: Dataset, mesh: Mesh | None = N
     task = make_task(config)
     mesh = mesh or data_mesh()
     everywhere = replicated(mesh)
-    optimizer, train_chunk = make_phase(config, task, config.phases[0], sweep_schedule(STEPS), mesh=mesh, donate=False)
+    optimizer, train_chunk = make_phase(
+        config, task, config.optimizer.phases[0], sweep_schedule(STEPS), mesh=mesh, donate=False
+    )
     state = init_state(first_variables(config, task, mesh), optimizer)
     batch_size = whole_batch(config, len(train_set.ids))
-    chosen = np.random.default_rng(config.seed).permutation(len(train_set.ids))[: STEPS * batch_size]
+    chosen = np.random.default_rng(config.runtime.seed).permutation(len(train_set.ids))[: STEPS * batch_size]
     examples = send(jax.tree.map(lambda array: array[chosen], train_set.examples), everywhere)
     order = np.resize(np.arange(len(chosen), dtype=np.int32), (STEPS, batch_size))
-    loss = sweep_losses(train_chunk, state, examples, send(order, everywhere), config.seed)
+    loss = sweep_losses(train_chunk, state, examples, send(order, everywhere), config.runtime.seed)
     return read_sweep(np.asarray(sweep_schedule(STEPS)(np.arange(len(loss)))), loss)
 
 

@@ -30,8 +30,10 @@ def first_variables(config: Config, task: Task, mesh: Mesh | None = None) -> Var
     """
     everywhere = replicated(mesh or one_device())
     # "rbg" compiles three times as quickly as the default, once a layer.
-    variables = init_variables(task.model, jax.random.key(config.seed, impl="rbg"), config.image_size, everywhere)
-    if config.pretrained is not None:
+    variables = init_variables(
+        task.model, jax.random.key(config.runtime.seed, impl="rbg"), config.dataset.image_size, everywhere
+    )
+    if config.model.pretrained is not None:
         backbone = send(pretrained_backbone(config, task), everywhere)
         variables = {name: {**variables[name], "backbone": backbone[name]} for name in variables}
     return variables
@@ -51,10 +53,10 @@ def pretrained_backbone(config: Config, task: Task) -> Variables:
         ValueError: if they are of another network, or of images normalised in another way, naming what differs.
         FileNotFoundError: if there is no such file or run.
     """
-    path = Path(str(config.pretrained))
+    path = Path(str(config.model.pretrained))
     if path.is_dir():
         return _of_run(path, config)
-    like = variable_shapes(task.model, config.image_size)
+    like = variable_shapes(task.model, config.dataset.image_size)
     return load_pretrained(path, {name: like[name]["backbone"] for name in like})
 
 

@@ -40,11 +40,10 @@ def whole_batch(config: Config, num_images: int) -> int:
     Raises:
         ValueError: if there are fewer images than parts.
     """
-    batch_size = min(config.batch_size, num_images) // config.grad_accum_steps * config.grad_accum_steps
+    parts = config.optimizer.grad_accum_steps
+    batch_size = min(config.optimizer.batch_size, num_images) // parts * parts
     if batch_size == 0:
-        raise ValueError(
-            f"--grad-accum-steps is {config.grad_accum_steps}, but there are only {num_images} images to train on"
-        )
+        raise ValueError(f"--grad-accum-steps is {parts}, but there are only {num_images} images to train on")
     return batch_size
 
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from jaxssd.config import Config
+from jaxssd.config import Config, DatasetConfig
 from jaxssd.data.class_filter import notes_on_classes
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.doubts import notes_on_doubts, why_untrainable
@@ -40,7 +40,7 @@ def start(config: Config, run: RunFolder) -> None:
     run.require_new()
     barrier("before a run")  # or a process that is late would find the run that another has just made
     config = settle(config)
-    train_set, val_set = _load(config)
+    train_set, val_set = _load(config.dataset)
     with locked(run.path):
         run.create(config)
         barrier("at the run's folder")
@@ -53,21 +53,21 @@ def resume(run: RunFolder) -> None:
     """Go on with a run from its last checkpoint; raises like `start`, and if the data is no longer what it was."""
     config = run.open()
     with locked(run.path):
-        train_set, val_set = _load(config)
+        train_set, val_set = _load(config.dataset)
         _finish(config, train_set, val_set, run)
 
 
 def settle(config: Config) -> Config:
     """Fill in classes and absolute paths, and tell what cannot work before time is spent on the data."""
-    if config.data not in NAMES:
-        config = replace(config, data=_absolute(config.data))
-    if config.images is not None:
-        config = replace(config, images=_absolute(config.images))
-    if config.pretrained is not None:
-        config = replace(config, pretrained=_absolute(config.pretrained))
-    config = with_classes(config)
+    if config.dataset.data not in NAMES:
+        config = config.replace(data=_absolute(config.dataset.data))
+    if config.dataset.images is not None:
+        config = config.replace(images=_absolute(config.dataset.images))
+    if config.model.pretrained is not None:
+        config = config.replace(pretrained=_absolute(config.model.pretrained))
+    config = replace(config, dataset=with_classes(config.dataset))
     task = make_task(config)
-    if config.pretrained is not None:
+    if config.model.pretrained is not None:
         pretrained_backbone(config, task)
     return config
 
@@ -77,7 +77,7 @@ def _absolute(path: str) -> str:
     return str(Path(path).resolve())
 
 
-def _load(config: Config) -> tuple[Dataset, Dataset]:
+def _load(config: DatasetConfig) -> tuple[Dataset, Dataset]:
     for line in notes_on_splits(config, "--val-split"):
         print(line)
     train_set, val_set = (load_split(config, split) for split in ("train", "val"))
@@ -89,7 +89,7 @@ def _load(config: Config) -> tuple[Dataset, Dataset]:
     return train_set, val_set
 
 
-def require_objects(config: Config, train_set: Dataset) -> None:
+def require_objects(config: DatasetConfig, train_set: Dataset) -> None:
     """Raise ValueError if no image has an object to train on, with the reason."""
     if why := why_untrainable(train_set):
         raise ValueError(f"{config.data}: no image to train on has an object that is trained on: {why}")
@@ -100,12 +100,13 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
         train_set.report.write(run.path / "loading-train.json")
         val_set.report.write(run.path / "loading-val.json")
     mesh = data_mesh()
-    start_from = config.pretrained or "random weights"
-    print(f"{config.task}: {config.backbone} from {start_from}, {config.precision}")
+    start_from = config.model.pretrained or "random weights"
+    print(f"{config.task}: {config.model.backbone} from {start_from}, {config.model.precision}")
     print(f"on {describe(mesh)}, run folder {run}")
     batch_size = whole_batch(config, len(train_set.ids))
-    if batch_size < config.batch_size:
-        print(f"--batch-size is {config.batch_size}, but with {len(train_set.ids)} images a batch has {batch_size}")
+    if batch_size < config.optimizer.batch_size:
+        wanted, images = config.optimizer.batch_size, len(train_set.ids)
+        print(f"--batch-size is {wanted}, but with {images} images a batch has {batch_size}")
     task = make_task(config)
     try:
         validate = train(config, train_set, val_set, run, mesh)
@@ -118,7 +119,7 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
     result = evaluate(task, validate, variables, val_set, batch_size=batch_size, with_coco=True)
     print(f"\nbest checkpoint on the validation set\n{result.scores.table()}\n")
     if is_main_process():
-        about = {"checkpoint": "best", "data": config.data, "split": "val"}
+        about = {"checkpoint": "best", "data": config.dataset.data, "split": "val"}
         report_scores(run.path, task, val_set, result, "val", about)
     print(f"figures   {run.figures}")
     command = _evaluate_command(run)

@@ -65,7 +65,7 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
     validate = make_validate(task)
     num_images = len(train_set.ids)
     batch_size = whole_batch(config, num_images)
-    resident = all_min(not is_streamed(train_set, config.memory))  # hosts may differ, what they compile may not
+    resident = all_min(not is_streamed(train_set, config.runtime.memory))  # hosts may differ, what they compile may not
     at_once = num_images if resident else all_min(images_at_once(train_set))
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(run.checkpoints, mesh=mesh))
@@ -81,7 +81,7 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
             variables = first_variables(config, task, mesh)
         bar = stack.enter_context(_progress(_total_steps(config, sizes), step, sizes.batch_size))
         feed = stack.enter_context(open_feed(train_set, None if resident else sizes.piece_rows, bar.write, mesh))
-        clock = _Clock(config.checkpoint_every)
+        clock = _Clock(config.runtime.checkpoint_every)
         trainer = _Trainer(
             config, task, validate, feed, val_set, run, checkpoints, sizes, mesh, bar, begin, step, clock
         )
@@ -95,17 +95,19 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
 
 
 def _total_steps(config: Config, sizes: Sizes) -> int:
-    return sum(phase.epochs for phase in config.phases) * sizes.epoch_steps
+    return sum(phase.epochs for phase in config.optimizer.phases) * sizes.epoch_steps
 
 
 def _is_validated(config: Config, sizes: Sizes, step: int) -> bool:
     """Whether the run is validated after this many steps: every so many epochs, and at the end of each phase."""
     epoch, rest = divmod(step, sizes.epoch_steps)
-    return rest == 0 and (epoch % config.eval_every == 0 or any(epoch == place.epochs.stop for place in places(config)))
+    return rest == 0 and (
+        epoch % config.runtime.eval_every == 0 or any(epoch == place.epochs.stop for place in places(config))
+    )
 
 
 def _going_on(config: Config, sizes: Sizes, step: int) -> str:
-    (done, rest), epochs = divmod(step, sizes.epoch_steps), sum(phase.epochs for phase in config.phases)
+    (done, rest), epochs = divmod(step, sizes.epoch_steps), sum(phase.epochs for phase in config.optimizer.phases)
     if step == _total_steps(config, sizes):
         return f"all {epochs} epochs are done"
     within = f" and {rest} of {sizes.epoch_steps} steps" if rest else ""
@@ -162,7 +164,7 @@ class _Trainer:
         if step > first_step:
             state = state._replace(opt_state=opt_state)
         rates = jax.device_get(jax.vmap(schedule)(np.arange(phase_steps)))
-        order_key, step_key = run_keys(config.seed, self.mesh)
+        order_key, step_key = run_keys(config.runtime.seed, self.mesh)
         program = self._compile(train_chunk, state, step_key)
         with deferred():  # from here on there is something to save
             for epoch in range(step // sizes.epoch_steps, place.epochs.stop):
@@ -237,8 +239,12 @@ class _Trainer:
         return row
 
     def _advance(self, rows: list[Row]) -> None:
-        of_phases = f"phase {rows[-1]['phase'] + 1}/{len(self.config.phases)}, " if len(self.config.phases) > 1 else ""
-        epochs = sum(phase.epochs for phase in self.config.phases)
+        of_phases = (
+            f"phase {rows[-1]['phase'] + 1}/{len(self.config.optimizer.phases)}, "
+            if len(self.config.optimizer.phases) > 1
+            else ""
+        )
+        epochs = sum(phase.epochs for phase in self.config.optimizer.phases)
         text = f"{of_phases}epoch {rows[-1]['epoch'] + 1}/{epochs}, loss {rows[-1]['loss']:.3f}"
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(len(rows) * self.sizes.batch_size)

@@ -30,7 +30,7 @@ class Place:
 def places(config: Config) -> Iterator[Place]:
     """The phases and the epochs where they begin."""
     first_epoch = 0
-    for number, phase in enumerate(config.phases):
+    for number, phase in enumerate(config.optimizer.phases):
         yield Place(number, phase, first_epoch)
         first_epoch += phase.epochs
 
@@ -41,8 +41,11 @@ def phase_optimizer(config: Config, task: Task, phase: Phase, schedule: optax.Sc
         schedule,
         trainable=phase.trainable,
         num_stages=task.num_stages,
-        lr_multipliers=config.lr_multipliers,
-        weight_decay=config.weight_decay,
+        lr_multipliers=config.optimizer.lr_multipliers,
+        weight_decay=config.optimizer.weight_decay,
+        optimizer=config.optimizer.optimizer,
+        momentum=config.optimizer.momentum,
+        clip_norm=config.optimizer.clip_norm,
     )
 
 
@@ -73,9 +76,9 @@ def make_phase(
     return optimizer, make_train_chunk(
         task,
         optimizer,
-        augment=AUGMENTATIONS[config.augment],
+        augment=AUGMENTATIONS[config.augmentation.augment],
         frozen_stages=frozen,
-        grad_accum_steps=config.grad_accum_steps,
+        grad_accum_steps=config.optimizer.grad_accum_steps,
         mesh=mesh,
         donate=donate,
     )

@@ -37,7 +37,7 @@ def restore(
     config = run.open()
     run.require_same_settings(config, free=FREE | {"batch_size"})
     task = make_task(config)
-    like = variable_shapes(task.model, config.image_size)
+    like = variable_shapes(task.model, config.dataset.image_size)
     tried = None
     while True:
         with Checkpoints(run.checkpoints, mesh=mesh, read_only=True) as checkpoints:
@@ -86,7 +86,7 @@ def newest_sound(
         ValueError: if a checkpoint holds another network.
     """
     _mend_scores(run, checkpoints)
-    variables = variable_shapes(task.model, config.image_size)
+    variables = variable_shapes(task.model, config.dataset.image_size)
     state = None
     while (step := checkpoints.last_step) is not None and state is None:
         state = _read(checkpoints, step, _state_shapes(config, task, variables, step, epoch_steps))

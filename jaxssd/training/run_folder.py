@@ -1,7 +1,6 @@
 """Where a run keeps what it makes."""
 
 import contextlib
-import dataclasses
 import itertools
 import json
 import math
@@ -97,7 +96,7 @@ class RunFolder:
             return Config.load(self.config)
         except (FileNotFoundError, ValueError) as error:
             try:
-                config = Config.of(read_sealed(self.fingerprints)["settings"])
+                config = Config.from_json(read_sealed(self.fingerprints)["settings"])
             except (OSError, ValueError, TypeError, KeyError, AttributeError):
                 if isinstance(error, FileNotFoundError) or self.checkpoints.exists():
                     raise error from None
@@ -116,7 +115,7 @@ class RunFolder:
             ValueError: naming the setting that was changed, or the split.
         """
         if is_main_process() and not self._is_pinned():
-            write_json(self.fingerprints, sealed({**fingerprints, "settings": dataclasses.asdict(config)}))
+            write_json(self.fingerprints, sealed({**fingerprints, "settings": config.as_json()}))
         barrier("at the fingerprints")
         self.require_same_settings(config)
         self.require_same_data(fingerprints)
@@ -161,12 +160,12 @@ class RunFolder:
         Raises:
             ValueError: naming the settings, with the values of then and now.
         """
-        now = json.loads(json.dumps(dataclasses.asdict(config)))
         try:
-            then = self._pinned().get("settings", {})
-        except FileNotFoundError:
-            then = {}
-        changed = [name for name in then if name in now and name not in free and then[name] != now[name]]
+            then = Config.from_json(self._pinned()["settings"]).settings()
+        except (FileNotFoundError, KeyError):
+            return
+        now = config.settings()
+        changed = [name for name in then if name not in free and then[name] != now[name]]
         if changed:
             values = ", ".join(f"{name} is {now[name]!r} and was {then[name]!r}" for name in changed)
             raise ValueError(

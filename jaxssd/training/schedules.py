@@ -13,16 +13,19 @@ MakeSchedule = Callable[[Phase, int], optax.Schedule]
 
 
 def make_schedule(phase: Phase, steps: int) -> optax.Schedule:
-    """The learning rate of a phase as a function of its steps.
+    """Learning rate of a phase as a function of its steps.
 
     Args:
-        phase: names the schedule and its peak.
+        phase: names the schedule, its peak, and the steps of its linear warm-up.
         steps: length of the phase.
 
     Returns:
         A function from the step, counted from 0, to the rate.
     """
-    return _SCHEDULES[phase.schedule](phase, steps)
+    schedule = _SCHEDULES[phase.schedule](phase, steps)
+    if not phase.warmup_steps:
+        return schedule
+    return lambda step: schedule(step) * jnp.minimum(1.0, (step + 1) / (phase.warmup_steps + 1))
 
 
 def clr_schedule(peak: float, steps: int, *, div: float, cut_div: float) -> optax.Schedule:

@@ -173,7 +173,7 @@ def test_networks_are_ours(torch, preset, images):
     assert not unexpected
     assert all(name.endswith("num_batches_tracked") for name in missing)
     pixels = np.asarray(workload.examples.images[:images])
-    mean, std = (torch.tensor(values) for values in (workload.config.mean, workload.config.std))
+    mean, std = (torch.tensor(values) for values in (workload.config.model.mean, workload.config.model.std))
     with torch.no_grad():
         theirs = model(normalize(torch.tensor(pixels), mean, std))
     ours = jax.jit(workload.task.predict)(variables, pixels)
@@ -211,7 +211,7 @@ def test_training_learns(eager, augment, loop):
     from baselines.torch_training import prepare_training
 
     workload = make_workload("quick", "float32", 4)
-    workload = replace(workload, config=replace(workload.config, dropout=0.0, input_dropout=0.0))
+    workload = replace(workload, config=workload.config.replace(dropout=0.0, input_dropout=0.0))
     arguments = peer_training(workload, batch=4, steps=10, augment=augment, loop=loop)
     work = prepare_training(eager, **arguments)
     losses = np.concatenate([work().numpy() for _ in range(3)])

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxssd.config import Config
+from jaxssd.config import DatasetConfig
 from jaxssd.data.dataset import Dataset, Examples, pad_objects
 from jaxssd.data.doubts import notes_on_doubts, why_untrainable
 from jaxssd.data.load import load_split, with_classes
@@ -191,14 +191,14 @@ def coco(root, **annotation):
 )
 def test_why_nothing_can_be_trained_on(make, classes, message, tmp_path, monkeypatch):
     monkeypatch.setenv("JAXSSD_CACHE", str(tmp_path / "cache"))
-    config = Config(data=str(make(tmp_path / "data")), image_size=8, classes=classes)
+    config = DatasetConfig(data=str(make(tmp_path / "data")), image_size=8, classes=classes)
     with pytest.raises(ValueError, match=message):
         job._load(with_classes(config))
 
 
 def test_runs_and_scoring_begin_with_the_doubts(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("JAXSSD_CACHE", str(tmp_path / "cache"))
-    config = with_classes(Config(data=str(voc(tmp_path / "data", "car", DIFFICULT)), image_size=32))
+    config = with_classes(DatasetConfig(data=str(voc(tmp_path / "data", "car", DIFFICULT)), image_size=32))
     job._load(config)
     lines = capsys.readouterr().out.splitlines()
     for split in ("train", "val"):

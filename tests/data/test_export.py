@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jaxssd.config import Config
+from jaxssd.config import DatasetConfig
 from jaxssd.data.export import export
 from jaxssd.data.load import load_split
 from jaxssd.data.shapes import make_shapes
@@ -46,7 +46,7 @@ def cache(tmp_path, monkeypatch):
 
 def test_numbers_and_names_are_those_of_a_coco_file(tmp_path, capsys):
     root = write_tree(tmp_path / "data", {"a.json": coco_json(70, 8), "70.png": 1, "8.png": 2})
-    config = Config(data=str(root), image_size=8, classes=("cup", "plate"), aspect="letterbox")
+    config = DatasetConfig(data=str(root), image_size=8, classes=("cup", "plate"), aspect="letterbox")
     dataset = load_split(config, "all")
     export(tmp_path / "out", config, dataset, found_in(dataset, label=1), "all")
     assert written(tmp_path / "out", "coco_results.json") == [
@@ -66,7 +66,7 @@ def test_numbers_and_names_are_those_of_a_coco_file(tmp_path, capsys):
 def test_other_data_is_numbered_by_place(tmp_path):
     files = {f"Annotations/{name}.xml": voc_xml("cup") for name in ("b", "a")}
     files |= {f"JPEGImages/{name}.png": picture(ending=".png") for name in ("b", "a")}
-    config = Config(data=str(write_tree(tmp_path / "data", files)), image_size=8, classes=("plate", "cup"))
+    config = DatasetConfig(data=str(write_tree(tmp_path / "data", files)), image_size=8, classes=("plate", "cup"))
     dataset = load_split(config, "all")
     export(tmp_path / "out", config, dataset, found_in(dataset), "val")
     instances = written(tmp_path / "out", "coco_instances.json")
@@ -82,7 +82,7 @@ def test_other_data_is_numbered_by_place(tmp_path):
 
 
 def test_generated_pictures_are_called_by_their_ids(tmp_path):
-    config = Config(image_size=32)
+    config = DatasetConfig(image_size=32)
     dataset = make_shapes(3, image_size=32)
     export(tmp_path / "out", config, dataset, found_in(dataset), "test")
     instances = written(tmp_path / "out", "coco_instances.json")
@@ -95,6 +95,6 @@ def test_what_vocs_format_cannot_hold_leaves_cocos(tmp_path):
     dataset = make_shapes(2, image_size=32)
     dataset = replace(dataset, ids=("a b", "c"))
     with pytest.raises(ValueError, match="'a b' is empty or has a space"):
-        export(tmp_path / "out", Config(image_size=32), dataset, found_in(dataset), "test")
+        export(tmp_path / "out", DatasetConfig(image_size=32), dataset, found_in(dataset), "test")
     assert len(written(tmp_path / "out", "coco_results.json")) == 2
     assert len(written(tmp_path / "out", "coco_instances.json")["images"]) == 2

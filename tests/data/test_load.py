@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxssd.config import Config
+from jaxssd.config import Config, DatasetConfig
 from jaxssd.data.class_filter import notes_on_classes
 from jaxssd.data.formats.coco.file import COCOJson
 from jaxssd.data.formats.registry import open_source
@@ -38,7 +38,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_a_folder_without_splits(folder):
-    config = with_classes(Config(data=str(folder), image_size=8))
+    config = with_classes(DatasetConfig(data=str(folder), image_size=8))
     assert config.classes == ("cat", "dog")
     train, val, everything = (load_split(config, split) for split in ("train", "val", "all"))
     assert (len(train.ids), len(val.ids), len(everything.ids)) == (8, 2, 10)
@@ -52,13 +52,13 @@ def test_a_folder_with_a_validation_split_is_scored_on_it(folder):
     (folder / "ImageSets/Main").mkdir(parents=True)
     (folder / "ImageSets/Main/val.txt").write_text("3\n4\n")
     (folder / "ImageSets/Main/train.txt").write_text("1\n2\n")
-    config = Config(data=str(folder), image_size=8, classes=("cat", "dog"))
+    config = DatasetConfig(data=str(folder), image_size=8, classes=("cat", "dog"))
     assert default_split(config) == "val"
     assert load_split(config, "val").ids == ("3", "4")
 
 
 def test_some_of_the_classes_are_learned(folder):
-    config = with_classes(Config(data=str(folder), image_size=8, classes=("cat",)))
+    config = with_classes(DatasetConfig(data=str(folder), image_size=8, classes=("cat",)))
     assert config.classes == ("cat",)
     dataset = load_split(config, "all")
     assert dataset.report.summary() == (
@@ -70,12 +70,12 @@ def test_some_of_the_classes_are_learned(folder):
 
 def test_a_class_that_the_data_has_not_is_an_error(folder):
     with pytest.raises(ValueError, match=r"--classes: .* has no class 'Dgo' \(near: 'dog'\); it has 2: cat, dog"):
-        with_classes(Config(data=str(folder), image_size=8, classes=("cat", "Dgo")))
+        with_classes(DatasetConfig(data=str(folder), image_size=8, classes=("cat", "Dgo")))
 
 
 def test_other_data_is_scored_on_the_classes_that_are_known(folder):
     """Of the run's classes it may lack some, and it may have others."""
-    dataset = load_split(Config(data=str(folder), image_size=8, classes=("zebra", "dog", "yak")), "all")
+    dataset = load_split(DatasetConfig(data=str(folder), image_size=8, classes=("zebra", "dog", "yak")), "all")
     assert dataset.class_names == ("zebra", "dog", "yak")
     assert dataset.examples.labels[dataset.examples.valid].tolist() == [1] * 5
     assert notes_on_classes("all", dataset) == [
@@ -90,14 +90,14 @@ def test_a_class_of_one_split_only(folder, in_train, in_val):
     (folder / "ImageSets/Main").mkdir(parents=True)
     (folder / "ImageSets/Main/train.txt").write_text({"cat": "0\n2\n", "dog": "1\n3\n"}[in_train])
     (folder / "ImageSets/Main/val.txt").write_text({"cat": "4\n", "dog": "5\n"}[in_val] + "6\n7\n")
-    config = with_classes(Config(data=str(folder), image_size=8))
+    config = with_classes(DatasetConfig(data=str(folder), image_size=8))
     assert config.classes == ("cat", "dog")
     assert in_val in notes_on_classes("train", load_split(config, "train"), trained_on=True)[0]
     assert notes_on_classes("val", load_split(config, "val")) == []
 
 
 def test_fingerprints_tell_data_sets_apart(folder):
-    config = with_classes(Config(data=str(folder), image_size=8))
+    config = with_classes(DatasetConfig(data=str(folder), image_size=8))
     before = load_split(config, "all").fingerprint
     assert load_split(config, "all").fingerprint == before
     annotation = folder / "Annotations/3.xml"
@@ -106,13 +106,13 @@ def test_fingerprints_tell_data_sets_apart(folder):
 
 
 def test_shapes_has_classes_and_splits_of_its_own():
-    assert with_classes(Config()).classes == CLASS_NAMES
-    assert default_split(Config()) == "val"
-    for wrong in (Config(classes=("dog", "cat")), Config(val_split="val")):
+    assert with_classes(DatasetConfig()).classes == CLASS_NAMES
+    assert default_split(DatasetConfig()) == "val"
+    for wrong in (DatasetConfig(classes=("dog", "cat")), DatasetConfig(val_split="val")):
         with pytest.raises(ValueError, match="--classes"):
             with_classes(wrong)
     with pytest.raises(ValueError, match="nonsense"):
-        load_split(Config(image_size=8), "nonsense")
+        load_split(DatasetConfig(image_size=8), "nonsense")
 
 
 def test_the_format_is_recognised(folder, tmp_path, monkeypatch):
@@ -163,11 +163,11 @@ def test_files_beside_a_coco_file_are_told_of(folder, tmp_path):
         images = [{"id": number, "file_name": f"{name}{number}.jpg"} for number in range(3)]
         content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "cat"}]}
         (tmp_path / f"coco/{name}.json").write_text(json.dumps(content))
-    config = Config(data=str(tmp_path / "coco/train.json"))
+    config = DatasetConfig(data=str(tmp_path / "coco/train.json"))
     (line,) = notes_on_splits(config, "--val-split")
     assert line.endswith("beside it lie test, val: --val-split NAME takes one of them")
     assert notes_on_splits(replace(config, val_split="val"), "--val-split") == []
-    assert notes_on_splits(Config(), "--val-split") == []
+    assert notes_on_splits(DatasetConfig(), "--val-split") == []
 
 
 HELD_OUT = "no validation split found, {}: 20 % of {}, {} of {}, are held out at random (seed 42) and validated on"
@@ -205,7 +205,7 @@ def test_whatever_is_not_stated_is_said(folder, lists, options, notes):
     for name, ids in lists.items():
         (folder / "ImageSets/Main").mkdir(parents=True, exist_ok=True)
         (folder / f"ImageSets/Main/{name}.txt").write_text("\n".join(ids))
-    config = Config(data=str(folder), **options)
+    config = DatasetConfig(data=str(folder), **options)
     if isinstance(notes, str):
         with pytest.raises(ValueError, match=notes):
             notes_on_splits(config, "--val-split")
@@ -222,7 +222,7 @@ def test_evaluation_says_what_was_held_out(folder, capsys, options, first):
     spec = importlib.util.spec_from_file_location("evaluate_command", Path(__file__).parents[2] / "evaluate.py")
     sys.modules[spec.name] = evaluate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(evaluate)
-    config = with_classes(Config(data=str(folder), image_size=8))
+    config = with_classes(DatasetConfig(data=str(folder), image_size=8))
     run = SimpleNamespace(require_same_data=lambda fingerprints: None)
-    evaluate.load(evaluate.Command(run="run", **options), config, run)
+    evaluate.load(evaluate.Command(run="run", **options), Config(dataset=config), run)
     assert capsys.readouterr().out.startswith(first)

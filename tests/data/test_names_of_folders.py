@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from jaxssd.config import Config
+from jaxssd.config import DatasetConfig
 from jaxssd.data.load import load_split, with_classes
 from tests.data.trees import HEIGHT, LINE, WIDTH, voc_xml, write_tree
 
@@ -38,7 +38,7 @@ def coco(root):
 def test_data_and_cache_lie_anywhere(tmp_path, monkeypatch, name):
     monkeypatch.setenv("JAXSSD_CACHE", str(tmp_path / name / "cache"))
     for make in (voc, yolo, coco):
-        config = Config(data=str(make(tmp_path / name / make.__name__)), image_size=16)
+        config = DatasetConfig(data=str(make(tmp_path / name / make.__name__)), image_size=16)
         config = with_classes(replace(config, val_fraction=0.4))
         for _ in range(2):  # read, and read from the cache
             sets = [load_split(config, split) for split in ("train", "val")]

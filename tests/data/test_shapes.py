@@ -113,6 +113,6 @@ def test_bad_arguments_are_named(arguments):
 
 def test_no_picture_is_in_two_splits(monkeypatch):
     monkeypatch.setattr(load, "SHAPES_IMAGES", {"train": 2, "val": 2, "test": 2})
-    config = Config(image_size=16, classes=CLASS_NAMES)
-    pictures = [load.load_split(config, split).examples.images for split in ("train", "val", "test")]
+    config = Config.of(image_size=16, classes=CLASS_NAMES)
+    pictures = [load.load_split(config.dataset, split).examples.images for split in ("train", "val", "test")]
     assert len({picture.tobytes() for images in pictures for picture in images}) == 6

@@ -18,7 +18,7 @@ def test_imagenets_mean_and_deviation_are_of_red_green_and_blue():
     """As torchvision's weights expect; green has the least deviation from blue, red the greatest mean."""
     np.testing.assert_array_equal(IMAGENET_MEAN, (0.485, 0.456, 0.406))
     np.testing.assert_array_equal(IMAGENET_STD, (0.229, 0.224, 0.225))
-    assert (Config().mean, Config().std) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert (Config().model.mean, Config().model.std) == (IMAGENET_MEAN, IMAGENET_STD)
     red = normalize_images(jnp.array([[[255, 0, 0]]], jnp.uint8))[0, 0]
     np.testing.assert_allclose(red, [(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225], rtol=1e-5)
 

@@ -3,7 +3,8 @@
 from tests.mutants.planted import Mutant
 
 TRAIN, EVALUATE, INSPECT = "train.py", "evaluate.py", "jaxssd/data/__main__.py"
-CONFIG, PRESETS = "jaxssd/config.py", "jaxssd/presets.py"
+CONFIG, PRESETS = "jaxssd/config/topics.py", "jaxssd/presets.py"
+SETTINGS = "tests/test_config.py"
 OPTIONS = "tests/test_options.py"
 OF_TRAIN = f"{OPTIONS}::test_every_option_of_train_changes_what_it_says"
 OF_EVALUATE = f"{OPTIONS}::test_every_option_of_evaluate_changes_what_it_says"
@@ -17,8 +18,8 @@ PLANTED = (
     Mutant(TRAIN, "command.resume or command.out:", "command.resume:", "--out ignored", OF_TRAIN),
     Mutant(
         TRAIN,
-        'preset = arguments[0] if named else "small"',
-        'preset = arguments[0] if named else "quick"',
+        'preset = arguments[named] if named is not None else "small"',
+        'preset = arguments[named] if named is not None else "quick"',
         "--data takes another preset",
         OF_TRAIN,
     ),
@@ -72,10 +73,16 @@ PLANTED = (
     Mutant(EVALUATE, "    if command.export:  #", "    if False:  #", "--export ignored", OF_EVALUATE),
     Mutant(INSPECT, "count=command.anchors or given", "count=given", "--anchors ignored", INSPECTION),
     Mutant(INSPECT, "folder = command.out or Path", "folder = Path", "--out ignored", INSPECTION),
-    Mutant(INSPECT, "PRESETS[command.preset](), data", "PRESETS['small'](), data", "--preset ignored", INSPECTION),
-    Mutant(CONFIG, "values * (self._num_phases() // len(values))", "values[:1] * self._num_phases()", "phases alike"),
-    Mutant(CONFIG, "0 < self.val_fraction < 1", "0 <= self.val_fraction < 1", "nothing held out"),
-    Mutant(CONFIG, "getattr(self, name) >= 1,", "getattr(self, name) >= 0,", "zero images a batch"),
+    Mutant(INSPECT, "PRESETS[command.preset]().rep", "PRESETS['small']().rep", "--preset ignored", INSPECTION),
+    Mutant(
+        CONFIG,
+        "values * (self._num_phases() // len(values))",
+        "values[:1] * self._num_phases()",
+        "phases alike",
+        SETTINGS,
+    ),
+    Mutant(CONFIG, "0 < self.val_fraction < 1", "0 <= self.val_fraction < 1", "nothing held out", SETTINGS),
+    Mutant(CONFIG, "1 <= self.image_size <= 4096", "0 <= self.image_size <= 4096", "images without a pixel", SETTINGS),
     Mutant(
         PRESETS, '"lr_multipliers": (0.01, 0.1, 1.0)', '"lr_multipliers": (0.1, 0.01, 1.0)', "lower and upper swapped"
     ),

@@ -35,7 +35,11 @@ PLANTED = (
     Mutant(PLACE, "np.tile(first, 2)) / np", "np.tile(last, 2)) / np", "boxes shifted on the way back"),
     Mutant(PLACE, "(image_size - pixels) // 2", "(image_size - pixels)", "margins on one side"),
     Mutant(
-        LOAD, "max_objects=config.max_objects", "max_objects=100", "--max-objects ignored", f"{OPTIONS}[max_objects]"
+        LOAD,
+        "max_objects=config.max_objects",
+        "max_objects=100",
+        "--max-objects ignored",
+        f"{OPTIONS}[max_objects]",
     ),
     Mutant(LOAD, "aspect=config.aspect", 'aspect="squash"', "--aspect ignored", f"{OPTIONS}[aspect]"),
     Mutant(

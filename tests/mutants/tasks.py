@@ -10,9 +10,7 @@ PLANTED = (
     Mutant(
         DETECTION, "targets = examples.valid & ~examples.difficult", "targets = examples.valid", "difficult ones learn"
     ),
-    Mutant(
-        DETECTION, "multiclass_nms(boxes, jax.nn.sigmoid(class", "multiclass_nms(boxes, jax.nn.softmax(class", "softmax"
-    ),
+    Mutant(DETECTION, "self.nms(boxes, jax.nn.sigmoid(class", "self.nms(boxes, jax.nn.softmax(class", "softmax"),
     Mutant(DETECTION, "result.scores >= threshold", "result.scores <= threshold", "the worst are told"),
     Mutant(LARGEST, "jnp.argmax(jnp.where(targets", "jnp.argmin(jnp.where(targets", "the smallest object"),
     Mutant(LARGEST, "box_area(examples.boxes), -1)", "box_area(examples.boxes), 2)", "padding is the largest"),
@@ -26,29 +24,27 @@ PLANTED = (
     ),
     Mutant(MULTILABEL, "targets[..., None]).any(axis=1)", "targets[..., None]).all(axis=1)", "all objects of a class"),
     Mutant(MULTILABEL, ".mean(axis=-1))", ".sum(axis=-1))", "a sum over classes"),
-    Mutant(
-        DETECTION, "config.negative_ratio or None", "None", "--negative-ratio ignored", f"{OPTIONS}[negative_ratio]"
-    ),
+    Mutant(DETECTION, "config.loss.negative_ratio", "None", "--negative-ratio ignored", f"{OPTIONS}[negative_ratio]"),
     Mutant(
         DETECTION,
-        "threshold=config.match_threshold",
+        "threshold=config.anchors.match_threshold",
         "threshold=0.4",
         "--match-threshold ignored",
         f"{OPTIONS}[match_threshold]",
     ),
     Mutant(
         DETECTION,
-        "alpha=config.alpha, gamma=config.gamma",
-        "alpha=config.alpha",
+        "alpha=config.loss.alpha, gamma=config.loss.gamma",
+        "alpha=config.loss.alpha",
         "--gamma ignored",
         f"{OPTIONS}[gamma]",
     ),
     Mutant(
         HEADS,
-        '            "prior_probability": 1 / (1 + math.exp(-config.class_bias)),\n',
+        '            "prior_probability": config.model.prior_probability,\n',
         "",
-        "--class-bias ignored",
-        f"{OPTIONS}[class_bias]",
+        "--prior-probability ignored",
+        f"{OPTIONS}[prior_probability]",
     ),
     Mutant(
         DETECTION,

@@ -87,7 +87,13 @@ PLANTED = (
     ),
     # optimizer and groups
     Mutant("jaxssd/training/optimizer.py", "p.ndim > 1", "p.ndim > 0", "biases and scales decay", STEPS),
-    Mutant("jaxssd/training/optimizer.py", ", mask=kernels_only", "", "everything decays", STEPS),
+    Mutant(
+        "jaxssd/training/optimizer.py",
+        "optax.adamw(scaled, weight_decay=weight_decay, mask=kernels_only)",
+        "optax.adamw(scaled, weight_decay=weight_decay)",
+        "everything decays",
+        STEPS,
+    ),
     Mutant("jaxssd/training/optimizer.py", "weight_decay=weight_decay,", "weight_decay=1e-4,", "decay ignored", STEPS),
     Mutant("jaxssd/training/optimizer.py", "rate * schedule(step)", "schedule(step)", "groups share a rate", STEPS),
     Mutant("jaxssd/training/optimizer.py", "optax.set_to_zero()", "optax.identity()", "frozen groups climb", STEPS),
@@ -154,14 +160,14 @@ PLANTED = (
     Mutant(
         "jaxssd/training/loop.py",
         "make_schedule(phase, phase_steps)",
-        "make_schedule(self.config.phases[0], phase_steps)",
+        "make_schedule(self.config.optimizer.phases[0], phase_steps)",
         "every phase has the first one's rates",
         RUNS,
     ),
     Mutant(
         "jaxssd/training/loop.py",
         "if step > first_step:",
-        "if step > first_step or step and self.config.phases[place.number - 1].trainable == phase.trainable:",
+        "if step > first_step or step and self.config.optimizer.phases[place.number - 1].trainable == phase.trainable:",
         "the optimizer's state is kept from phase to phase",
         RUNS,
     ),
@@ -181,14 +187,14 @@ PLANTED = (
     ),
     Mutant(
         "jaxssd/training/phases.py",
-        "lr_multipliers=config.lr_multipliers",
+        "lr_multipliers=config.optimizer.lr_multipliers",
         "lr_multipliers=(1.0, 1.0, 1.0)",
         "the group rates are ignored",
         RUNS,
     ),
     Mutant(
         "jaxssd/training/phases.py",
-        "weight_decay=config.weight_decay",
+        "weight_decay=config.optimizer.weight_decay",
         "weight_decay=1e-4",
         "the weight decay is ignored",
         RUNS,
@@ -420,19 +426,25 @@ PLANTED = (
     ),
     Mutant(
         "jaxssd/tools/lr_finder.py",
-        'train_set = load_split(config, "train")',
-        'train_set = load_split(config, "val")',
+        'train_set = load_split(config.dataset, "train")',
+        'train_set = load_split(config.dataset, "val")',
         "swept on the validation set",
         JOB,
     ),
     Mutant(
         "jaxssd/training/backbone.py",
-        "jax.random.key(config.seed,",
+        "jax.random.key(config.runtime.seed,",
         "jax.random.key(0,",
         "the seed decides no parameter",
         JOB,
     ),
-    Mutant("jaxssd/tools/lr_finder.py", "config.phases[0]", "config.phases[-1]", "the last phase is swept", JOB),
+    Mutant(
+        "jaxssd/tools/lr_finder.py",
+        "config.optimizer.phases[0]",
+        "config.optimizer.phases[-1]",
+        "the last phase is swept",
+        JOB,
+    ),
     Mutant(
         "jaxssd/tools/lr_finder.py", ".permutation(len(train_set.ids))", ".permutation(1)", "one image is swept", JOB
     ),

@@ -1,7 +1,6 @@
 """Data sets given object by object, and tasks with a network that costs little to describe."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from jaxssd.tasks.task import Task, make_task
 
 NAMES = ("cat", "dog", "horse")
 SIZE = 64
-CONFIG = Config(
+CONFIG = Config.of(
     image_size=SIZE,
     backbone="resnet_tiny",
     grids=(2,),
@@ -27,7 +26,7 @@ Image = Sequence[tuple[Box, int] | tuple[Box, int, bool]]  # box, label, and whe
 
 
 def task_of(**settings) -> Task:
-    return make_task(replace(CONFIG, **settings))
+    return make_task(CONFIG.replace(**settings))
 
 
 def examples_of(boxes, labels, valid, difficult) -> Examples:

@@ -1,6 +1,5 @@
 """SSD300 as a task: which loss and boxes its settings make, and that a run of it learns."""
 
-from dataclasses import replace
 from functools import partial
 
 import jax
@@ -24,7 +23,7 @@ from jaxssd.presets import PRESETS
 from jaxssd.tasks.task import make_task
 from jaxssd.training import RunFolder, restore, train
 
-CONFIG = replace(PRESETS["ssd300"](), classes=("a", "b", "c"), precision="float32")
+CONFIG = PRESETS["ssd300"]().replace(classes=("a", "b", "c"), precision="float32")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def scene():
 @pytest.mark.parametrize("negative_ratio", [3, 0])
 def test_the_loss_is_ssds(scene, class_loss, negative_ratio):
     predictions, examples = scene
-    task = make_task(replace(CONFIG, class_loss=class_loss, negative_ratio=negative_ratio))
+    task = make_task(CONFIG.replace(class_loss=class_loss, negative_ratio=negative_ratio))
     loss = jax.jit(task.loss)(predictions, examples)
     of_image = partial(
         ssd_loss,
@@ -74,10 +73,10 @@ def test_answers_are_offsets_from_the_anchors(scene):
 
 def test_anchors_have_the_sizes_asked_for():
     coco = (21.0, 45.0, 99.0, 153.0, 207.0, 261.0, 315.0)
-    task = make_task(replace(CONFIG, anchor_sizes=coco))
+    task = make_task(CONFIG.replace(anchor_sizes=coco))
     np.testing.assert_array_equal(task.anchors.corners, ssd300_anchors(coco).corners)
     assert isinstance(task.anchors.corners, np.ndarray)
-    pyramid = make_task(replace(CONFIG, head="pyramid", backbone="resnet34", image_size=224))
+    pyramid = make_task(CONFIG.replace(head="pyramid", backbone="resnet34", image_size=224))
     np.testing.assert_array_equal(pyramid.anchors.corners, make_anchors().corners)
 
 
@@ -92,14 +91,13 @@ def test_anchors_have_the_sizes_asked_for():
 )
 def test_settings_that_make_no_ssd300_are_named(change, message):
     with pytest.raises(ValueError, match=message):
-        make_task(replace(CONFIG, **change))
+        make_task(CONFIG.replace(**change))
 
 
 def test_a_run_of_it_learns(tmp_path):
     """With a backbone small enough for a processor, which has cells of eight pixels too; four pictures by heart."""
     pictures = make_shapes(4, image_size=300, seed=0)
-    config = replace(
-        CONFIG,
+    config = CONFIG.replace(
         classes=pictures.class_names,
         backbone="resnet_tiny",
         augment="none",

@@ -1,6 +1,6 @@
 """The pictures of the lesson's ideas are given what they claim to show: boxes where they say boxes, and so on."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jaxssd.tasks.task import make_task
 from jaxssd.tools import explain
 
 DATA = make_shapes(6, image_size=32)
-CONFIG = Config(
+CONFIG = Config.of(
     classes=DATA.class_names,
     image_size=32,
     backbone="resnet_tiny",
@@ -114,7 +114,7 @@ def test_matches_and_anchors_are_drawn_of_the_image_that_tells_most(drawn):
     assert (names, settings["threshold"]) == (DATA.class_names, 0.3)
     (shown, _, grids, zooms, ratios), _ = given["anchor_figure"]
     np.testing.assert_array_equal(shown, image)
-    assert (grids, zooms, ratios) == (CONFIG.grids, CONFIG.zooms, CONFIG.ratios)
+    assert (grids, zooms, ratios) == (CONFIG.anchors.grids, CONFIG.anchors.zooms, CONFIG.anchors.ratios)
 
 
 def test_augmented_boxes_are_those_of_the_augmented_images(drawn):
@@ -133,7 +133,7 @@ def test_augmented_boxes_are_those_of_the_augmented_images(drawn):
 
 def test_the_middle_cells_of_each_grid_show_their_receptive_fields(monkeypatch):
     """Rows of anchors: one cell of each grid, counted through the grids before it."""
-    config = replace(CONFIG, grids=(4, 2, 1), zooms=(0.7, 1.0))
+    config = CONFIG.replace(grids=(4, 2, 1), zooms=(0.7, 1.0))
     task, given = make_task(config), {}
     monkeypatch.setattr(viz, "receptive_field_figure", lambda *args: given.update(args=args) or Figure())
     monkeypatch.setattr(

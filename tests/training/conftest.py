@@ -1,5 +1,7 @@
 """One tiny run, shared by the tests that only look at what it left."""
 
+from dataclasses import replace
+
 import jax
 import pytest
 
@@ -8,7 +10,7 @@ from jaxssd.data.load import with_classes
 from jaxssd.data.shapes import make_shapes
 from jaxssd.training import RunFolder, train
 
-TINY = Config(
+TINY = Config.of(
     image_size=32,
     backbone="resnet_small",
     grids=(2, 1),
@@ -25,7 +27,7 @@ TINY = Config(
 
 @pytest.fixture(scope="session")
 def tiny_config():
-    return with_classes(TINY)
+    return replace(TINY, dataset=with_classes(TINY.dataset))
 
 
 @pytest.fixture(scope="session")

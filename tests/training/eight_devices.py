@@ -33,7 +33,7 @@ def rows(run, kind):
 @pytest.fixture(scope="module")
 def tiny_config(tiny_config):
     """With one stage less: a program for eight devices takes long to compile."""
-    return replace(tiny_config, backbone="resnet_tiny")
+    return tiny_config.replace(backbone="resnet_tiny")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def runs_of(tiny_config, tiny_sets, tmp_path_factory):
     """Two epochs with dropout and augmentation, by batch size and number of devices."""
     made = {}
     for batch_size, counts in COUNTS.items():
-        config = replace(tiny_config, batch_size=batch_size, epochs=(2,))
+        config = tiny_config.replace(batch_size=batch_size, epochs=(2,))
         for count in counts:
             made[batch_size, count] = RunFolder(tmp_path_factory.mktemp(f"{batch_size}on{count}"))
             made[batch_size, count].create(config)
@@ -75,9 +75,9 @@ def step(tiny_config, tiny_sets):
 
     @cache
     def of(count, **settings):
-        config = replace(tiny_config, **settings)
+        config = tiny_config.replace(**settings)
         mesh, task = mesh_of(count), make_task(config)
-        phase = config.phases[0]
+        phase = config.optimizer.phases[0]
         optimizer, chunk = make_phase(config, task, phase, make_schedule(phase, 4), mesh=mesh)
         state = init_state(first_variables(config, task, mesh), optimizer)
         examples = send(tiny_sets[0].examples, replicated(mesh))
@@ -176,7 +176,7 @@ def test_a_checkpoint_of_eight_devices_is_read_by_one(runs):
 def test_scores_of_a_restored_network(runs, tiny_sets):
     """On eight devices what they were in the run on eight."""
     config, task, variables = restore(runs[8], "last", mesh_of(8))
-    result = evaluate(task, make_validate(task), variables, tiny_sets[1], batch_size=config.batch_size)
+    result = evaluate(task, make_validate(task), variables, tiny_sets[1], batch_size=config.optimizer.batch_size)
     row = runs[8].rows("val")[-1]
     assert result.loss.total.mean() == pytest.approx(row["loss"], rel=1e-5)
     assert result.scores.voc.mean_area == pytest.approx(row["map_area"], abs=1e-6)

@@ -82,7 +82,7 @@ def test_alone_there_is_nobody_to_wait_for():
 )
 def test_one_of_several_processes_goes_at_once_with_its_status(monkeypatch, capsys, error, status, said):
     exits = []
-    monkeypatch.setattr(devices, "join_processes", lambda: None)
+    monkeypatch.setattr(distribution, "join_processes", lambda: None)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     monkeypatch.setattr(distribution.os, "_exit", exits.append)
     with distributed("train.py"):

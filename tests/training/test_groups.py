@@ -1,7 +1,5 @@
 """Layer groups: each at its own rate, and what is frozen does not move by a bit, statistics included."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +22,7 @@ def by_path(tree):
 
 @pytest.fixture(scope="module")
 def start(tiny_config):
-    config = replace(tiny_config, input_dropout=0.0, dropout=0.0)
+    config = tiny_config.replace(input_dropout=0.0, dropout=0.0)
     task = make_task(config)
     return task, first_variables(config, task)
 

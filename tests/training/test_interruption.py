@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -163,7 +162,7 @@ def test_stopped_anywhere_it_ends_alike(finished_run, tiny_config, tiny_sets, tm
     """Stopped and resumed: a checkpoint of exactly there, and in the end the same rows, weights and best."""
     if memory == "stream":
         monkeypatch.setattr(epochs, "CHUNK_STEPS", 1)  # two pieces an epoch, of which one is done
-    config, run = replace(tiny_config, memory=memory), RunFolder(tmp_path)
+    config, run = tiny_config.replace(memory=memory), RunFolder(tmp_path)
     run.create(config)
     fetch, evaluate, stops = loop.fetch, loop.evaluate, dict(all_stops)
 
@@ -204,7 +203,7 @@ def test_stopped_anywhere_it_ends_alike(finished_run, tiny_config, tiny_sets, tm
 
 def test_a_checkpoint_by_time_lies_between_validations(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch):
     """Each step takes a minute, and 2.5 are allowed: killed in the sixth, the run goes on from the third."""
-    config, run = replace(tiny_config, checkpoint_every=2.5, eval_every=3), RunFolder(tmp_path)
+    config, run = tiny_config.replace(checkpoint_every=2.5, eval_every=3), RunFolder(tmp_path)
     run.create(config)
     fetch, save, saved, now = loop.fetch, Checkpoints.save, [], [0.0]
 
@@ -245,7 +244,7 @@ def test_the_clock_is_due_after_so_many_minutes(monkeypatch):
 
 
 def test_a_run_is_validated_every_so_many_epochs_and_at_the_end_of_each_phase(tiny_config):
-    config = replace(tiny_config, epochs=(3, 2), learning_rate=(1e-3, 1e-3), eval_every=2)
+    config = tiny_config.replace(epochs=(3, 2), learning_rate=(1e-3, 1e-3), eval_every=2)
     sizes = Sizes(num_images=20, batch_size=5, epoch_steps=4, piece_steps=4, call_steps=1)
     assert [step for step in range(1, 21) if loop._is_validated(config, sizes, step)] == [8, 12, 16, 20]
 

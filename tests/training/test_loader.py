@@ -85,7 +85,7 @@ def test_the_memory_is_that_of_the_machine():
 def test_a_streamed_run_is_the_resident_run(tiny_config, tiny_sets, finished_run, tmp_path, monkeypatch, chunk_steps):
     """To the last digit of every step, with chunks of whatever length."""
     monkeypatch.setattr(epochs, "CHUNK_STEPS", chunk_steps)
-    run, config = RunFolder(tmp_path), replace(tiny_config, memory="stream")
+    run, config = RunFolder(tmp_path), tiny_config.replace(memory="stream")
     run.create(config)
     train(config, *tiny_sets, run)
     assert run.metrics.read_text() == finished_run.metrics.read_text()

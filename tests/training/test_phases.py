@@ -1,7 +1,5 @@
 """A run of several phases, and one that starts from another's backbone."""
 
-from dataclasses import replace
-
 import jax
 import numpy as np
 import pytest
@@ -26,7 +24,7 @@ PHASES = {
 
 @pytest.fixture(scope="module")
 def config(tiny_config):
-    return replace(tiny_config, **PHASES)
+    return tiny_config.replace(**PHASES)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +63,7 @@ def test_what_a_run_of_phases_leaves(phased_run):
 
 def test_a_phase_is_validated_at_its_end_whatever_the_interval(config, tiny_sets, tmp_path):
     run = RunFolder(tmp_path)
-    sparse = replace(config, eval_every=10)
+    sparse = config.replace(eval_every=10)
     run.create(sparse)
     train(sparse, *tiny_sets, run)
     assert [row["step"] for row in run.rows("val")] == [2, 6]
@@ -98,8 +96,7 @@ def test_resumed_in_any_phase_it_ends_alike(phased_run, config, tiny_sets, tmp_p
 def test_a_run_that_only_trains_its_head_keeps_its_backbone(phased_run, config, tiny_sets, tmp_path):
     """From the backbone of another run, statistics included, to the last bit."""
     run = RunFolder(tmp_path)
-    head_only = replace(
-        config,
+    head_only = config.replace(
         pretrained=str(phased_run.path),
         epochs=(1,),
         learning_rate=(1e-2,),
@@ -126,7 +123,7 @@ def best_leaves(run):
 
 def test_the_backbone_serves_another_task(phased_run, config):
     """The head is new; the backbone is what detection left."""
-    other = replace(config, task="multilabel", pretrained=str(phased_run.path))
+    other = config.replace(task="multilabel", pretrained=str(phased_run.path))
     variables = first_variables(other, make_task(other))
     theirs = best_leaves(phased_run)
     for (name, path), leaf in theirs.items():
@@ -138,7 +135,7 @@ def test_the_backbone_serves_another_task(phased_run, config):
     ("change", "word"), [({"backbone": "resnet_small"}, "--backbone"), ({"std": (1.0,) * 3}, "--std")]
 )
 def test_a_backbone_that_does_not_fit_is_told(phased_run, config, change, word):
-    other = replace(config, pretrained=str(phased_run.path), **change)
+    other = config.replace(pretrained=str(phased_run.path), **change)
     with pytest.raises(ValueError, match=word):
         first_variables(other, make_task(other))
 
@@ -146,7 +143,7 @@ def test_a_backbone_that_does_not_fit_is_told(phased_run, config, change, word):
 def test_a_backbone_from_a_file(config, tmp_path):
     weights = random_weights(resnet_shapes((1, 1), width=32))
     (tmp_path / "net.pth").write_bytes(torch_zip(weights))
-    from_file = replace(config, pretrained=str(tmp_path / "net.pth"))
+    from_file = config.replace(pretrained=str(tmp_path / "net.pth"))
     variables = first_variables(from_file, make_task(from_file))
     kernel = variables["params"]["backbone"]["layer2_0"]["conv1"]["kernel"]
     np.testing.assert_array_equal(kernel, weights["layer2.0.conv1.weight"].transpose(2, 3, 1, 0))
@@ -156,7 +153,7 @@ def test_a_backbone_from_a_file(config, tmp_path):
 
 def test_a_folder_that_is_no_run_is_told(config, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
-        first_variables(replace(config, pretrained=str(tmp_path)), make_task(config))
+        first_variables(config.replace(pretrained=str(tmp_path)), make_task(config))
 
 
 def test_the_checkpoint_before_a_phase_has_nothing_of_its_optimizer(phased_run, config):

@@ -3,7 +3,6 @@
 import json
 import random
 import shutil
-from dataclasses import replace
 
 import jax
 import numpy as np
@@ -55,7 +54,7 @@ def test_best_and_last_are_told_apart(run):
         for which, step in (("best", 2), ("last", 6)):
             theirs = jax.tree.leaves(checkpoints.restore_variables(step, like))
             jax.tree.map(np.testing.assert_array_equal, leaves(run, which), theirs)
-    config = replace(run.open(), pretrained=str(run.path))
+    config = run.open().replace(pretrained=str(run.path))
     ours = pretrained_backbone(config, make_task(config))["params"]
     jax.tree.map(np.testing.assert_array_equal, ours, restore(run, "best")[2]["params"]["backbone"])
 
@@ -66,7 +65,7 @@ def test_a_damaged_checkpoint_is_named_with_the_way_out(run, which, step, way_ou
     with pytest.raises(DamagedCheckpointError, match=rf"checkpoints/{step}\b.*damaged.*{way_out}"):
         restore(run, which)
     if which == "best":
-        config = replace(run.open(), pretrained=str(run.path))
+        config = run.open().replace(pretrained=str(run.path))
         with pytest.raises(DamagedCheckpointError, match="checkpoints/2"):
             pretrained_backbone(config, make_task(config))
     assert leaves(run, {"best": "last", "last": "best"}[which])
@@ -89,7 +88,7 @@ def test_a_damaged_optimizer_counts_where_it_is_needed(run, tiny_config, capsys)
     damage(run, 6, "optimizer")
     assert int(read(run).step) == 6  # all epochs are done
     assert capsys.readouterr().out == ""
-    replace(tiny_config, epochs=(4,)).save(run.config)
+    tiny_config.replace(epochs=(4,)).save(run.config)
     assert int(read(run).step) == 2
     assert "optimizer" in capsys.readouterr().out
 

@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +54,7 @@ def test_what_a_run_leaves(finished_run, tiny_config, tiny_sets):
     for row in [*steps, *validations]:
         assert row["loss"] == pytest.approx(row["localization"] + row["classification"], rel=1e-5)
     rates = [row["learning_rate"] for row in steps]
-    assert max(rates) <= tiny_config.learning_rate[0]
+    assert max(rates) <= tiny_config.optimizer.learning_rate[0]
     assert rates[-1] < max(rates)
     with Checkpoints(finished_run.checkpoints, read_only=True) as checkpoints:
         best = max(validations, key=lambda row: (row["map_area"], row["step"]))
@@ -64,7 +64,7 @@ def test_what_a_run_leaves(finished_run, tiny_config, tiny_sets):
 
 def test_restored_network_scores_as_it_did(finished_run, tiny_sets):
     config, task, variables = restore(finished_run, "last")
-    result = evaluate(task, make_validate(task), variables, tiny_sets[1], batch_size=config.batch_size)
+    result = evaluate(task, make_validate(task), variables, tiny_sets[1], batch_size=config.optimizer.batch_size)
     row = finished_run.rows("val")[-1]
     assert result.loss.total.mean() == pytest.approx(row["loss"], rel=1e-5)
     assert result.scores.voc.mean_area == pytest.approx(row["map_area"], abs=1e-6)
@@ -98,10 +98,10 @@ def test_resumed_run_ends_like_an_uninterrupted_one(
 
 def test_settings_changed_by_hand_are_named(finished_run, tiny_config, tiny_sets):
     """With the values of then and now; what no number depends on may be changed."""
-    changed = replace(tiny_config, batch_size=4, epochs=(5,))
+    changed = tiny_config.replace(batch_size=4, epochs=(5,))
     with pytest.raises(ValueError, match=r"epochs is \[5\] and was \[3\], batch_size is 4 and was 8\. Set it back"):
         train(changed, *tiny_sets, finished_run)
-    finished_run.require_same_settings(replace(tiny_config, memory="stream", checkpoint_every=1.0, data="moved"))
+    finished_run.require_same_settings(tiny_config.replace(memory="stream", checkpoint_every=1.0, data="moved"))
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Config)])
@@ -119,9 +119,9 @@ def test_a_network_is_restored_with_the_settings_it_was_trained_with(finished_ru
     """But for those that decide nothing about its answers."""
     run = RunFolder(tmp_path / "run")
     shutil.copytree(finished_run.path, run.path)
-    replace(tiny_config, batch_size=2, data="moved").save(run.config)
+    tiny_config.replace(batch_size=2, data="moved").save(run.config)
     assert restore(run)[0].batch_size == 2
-    replace(tiny_config, mean=(0.0, 0.0, 0.0)).save(run.config)
+    tiny_config.replace(mean=(0.0, 0.0, 0.0)).save(run.config)
     with pytest.raises(ValueError, match=r"mean is \[0\.0, 0\.0, 0\.0\] and was"):
         restore(run)
 
@@ -130,7 +130,7 @@ def test_a_folder_where_no_run_got_to_its_first_step_is_free(tiny_config, tmp_pa
     run = RunFolder(tmp_path)
     run.create(tiny_config)
     run.pin(tiny_config, {"train": "a"})
-    other = replace(tiny_config, batch_size=4)
+    other = tiny_config.replace(batch_size=4)
     run.create(other)
     run.pin(other, {"train": "b"})
 
@@ -165,7 +165,7 @@ def test_nobody_trains_where_another_does(finished_run, tiny_config, tiny_sets, 
         resume(finished_run)
     monkeypatch.setattr(job, "_load", lambda config: tiny_sets)
     with locked(tmp_path), pytest.raises(RunInUseError, match="in use"):
-        start(replace(tiny_config, classes=()), RunFolder(tmp_path))
+        start(tiny_config.replace(classes=()), RunFolder(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == [lock.NAME]
 
 
@@ -310,7 +310,7 @@ def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tiny_config, tiny_se
 
 def test_a_run_that_diverges_at_once_saves_nothing(tiny_config, tiny_sets, tmp_path):
     """One step an epoch: its loss is finite, what it leaves is not."""
-    config = replace(tiny_config, batch_size=20, learning_rate=(1e38,))
+    config = tiny_config.replace(batch_size=20, learning_rate=(1e38,))
     run = RunFolder(tmp_path)
     run.create(config)
     with pytest.raises(NonFiniteLossError, match="no checkpoint yet"):

@@ -1,6 +1,5 @@
 """The step, the chunk, and the order of an epoch."""
 
-from dataclasses import replace
 from functools import partial
 
 import jax
@@ -33,7 +32,7 @@ def optimizer_of(config, trainable="all"):
 @pytest.fixture(scope="module")
 def setup(tiny_config, tiny_sets):
     """A task, its compiled chunk, a function that makes a fresh state, and data on the device."""
-    config = replace(tiny_config, input_dropout=0.5, dropout=0.5)
+    config = tiny_config.replace(input_dropout=0.5, dropout=0.5)
     task, optimizer = make_task(config), optimizer_of(config)
     chunk = make_train_chunk(task, optimizer, augment=AUGMENTATIONS["crop"])
     start = init_state(first_variables(config, task), optimizer)
@@ -86,7 +85,7 @@ DESCENT = optax.sgd(1.0)
 
 def chunk_in_parts(config, parts, frozen_stages=0):
     """Without anything random, so that equal parts give equal gradients."""
-    task = make_task(replace(config, input_dropout=0.0, dropout=0.0))
+    task = make_task(config.replace(input_dropout=0.0, dropout=0.0))
     return make_train_chunk(task, DESCENT, augment=None, grad_accum_steps=parts, frozen_stages=frozen_stages)
 
 

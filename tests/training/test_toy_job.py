@@ -16,7 +16,7 @@ from jaxssd.training import RunFolder, backbone, job, loop, restore
 from tests.training.toy import SIDE, ToyTask, brightness, toy_set
 
 TRAIN, VAL = toy_set(12), toy_set(4, seed=1)
-CONFIG = Config(image_size=SIDE, batch_size=4, epochs=(3,), augment="none", schedule=("constant",), seed=3)
+CONFIG = Config.of(image_size=SIDE, batch_size=4, epochs=(3,), augment="none", schedule=("constant",), seed=3)
 SCORES = [0.1, 0.4, 0.2]
 
 
@@ -69,14 +69,16 @@ def test_what_is_trained_on_is_the_training_split(done):
 
 def test_a_run_remembers_what_it_was_started_with(done):
     settings = done.run.open()
-    assert settings.classes == CLASS_NAMES
-    assert settings.seed == 3
+    assert settings.dataset.classes == CLASS_NAMES
+    assert settings.runtime.seed == 3
     assert [row["objective"] for row in done.run.rows("val")] == SCORES
 
 
 def test_another_seed_starts_from_other_parameters():
     kernels = [
-        np.asarray(backbone.first_variables(Config(image_size=SIDE, seed=seed), ToyTask())["params"]["head"]["kernel"])
+        np.asarray(
+            backbone.first_variables(Config.of(image_size=SIDE, seed=seed), ToyTask())["params"]["head"]["kernel"]
+        )
         for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(kernels[0], kernels[1])
@@ -102,7 +104,7 @@ def test_a_sweep_is_of_the_first_phase_and_of_the_training_split(monkeypatch, tm
     monkeypatch.setattr(lr_finder, "make_phase", make)
     monkeypatch.setattr(lr_finder, "sweep_losses", losses)
     monkeypatch.setattr(lr_finder, "report_sweep", lambda *_: None)
-    lr_finder.find_rate(Config(image_size=SIDE, batch_size=4, trainable=("head", "all"), seed=3), tmp_path)
+    lr_finder.find_rate(Config.of(image_size=SIDE, batch_size=4, trainable=("head", "all"), seed=3), tmp_path)
     assert [phase.trainable for phase in phases] == ["head"]
     assert (given["seed"], given["order"].shape) == (3, (100, 4))
     shown = np.asarray(given["examples"].images)[:, 0, 0, 0]

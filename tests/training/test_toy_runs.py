@@ -4,7 +4,6 @@ import json
 import math
 import shutil
 import sys
-from dataclasses import replace
 
 import jax
 import numpy as np
@@ -18,7 +17,7 @@ from jaxssd.training.state import init_state, variable_shapes
 from tests.training.toy import LEARNS, SIDE, NumpyAdamW, ToyTask, flat, reference_rates, toy_gradients, toy_set
 
 TRAIN, VAL = toy_set(12), toy_set(4, seed=1)
-PHASED = Config(
+PHASED = Config.of(
     classes=("a",),
     image_size=SIDE,
     augment="none",
@@ -31,7 +30,7 @@ PHASED = Config(
     lr_multipliers=(0.01, 0.1, 1.0),
     weight_decay=0.3,
 )
-ONE_PHASE = replace(PHASED, epochs=(4,), learning_rate=(0.01,), trainable=("all",), schedule=("constant",))
+ONE_PHASE = PHASED.replace(epochs=(4,), learning_rate=(0.01,), trainable=("all",), schedule=("constant",))
 
 
 SCORES = (0.1, 0.4, 0.3, 0.2)
@@ -80,10 +79,12 @@ def test_a_run_of_four_phases_is_four_fresh_runs_of_adamw(phased):
     rows = phased.rows("train")
     params = flat(backbone.first_variables(PHASED, ToyTask())["params"])
     position = 0
-    for phase in PHASED.phases:
+    for phase in PHASED.optimizer.phases:
         rates = reference_rates(phase, 3 * phase.epochs)
-        multipliers = dict(zip(LEARNS["all"], PHASED.lr_multipliers, strict=True))
-        adam = NumpyAdamW(PHASED.weight_decay, {group: multipliers[group] for group in LEARNS[phase.trainable]})
+        multipliers = dict(zip(LEARNS["all"], PHASED.optimizer.lr_multipliers, strict=True))
+        adam = NumpyAdamW(
+            PHASED.optimizer.weight_decay, {group: multipliers[group] for group in LEARNS[phase.trainable]}
+        )
         for rate, row in zip(rates, rows[position:], strict=False):
             assert row["learning_rate"] == pytest.approx(rate, rel=1e-4, abs=1e-9)
             params = adam.step(params, toy_gradients(params, row["brightness"]), rate)
@@ -162,7 +163,7 @@ def test_a_validation_that_left_no_score_is_done_again_and_has_one_row(scored, t
 
 
 def test_validations_come_after_so_many_epochs_and_at_the_end(tmp_path):
-    run = train(replace(ONE_PHASE, eval_every=3), tmp_path)
+    run = train(ONE_PHASE.replace(eval_every=3), tmp_path)
     assert [row["step"] for row in run.rows("val")] == [9, 12]
     assert [row["epoch"] for row in run.rows("val")] == [2, 3]
 

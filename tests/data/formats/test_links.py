@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from jaxssd.config import Config
+from jaxssd.config import DatasetConfig
 from jaxssd.data.formats.registry import open_source
 from jaxssd.data.load import notes_on_splits
 from jaxssd.data.splits import choose_splits
@@ -56,7 +56,7 @@ def test_links_to_what_is_held_out_are_not_trained_on(layout, kind, tmp_path):
     assert len(chosen.val) == 4
     assert not pictures[0] & pictures[1]
     assert len(pictures[0] | pictures[1]) == 12
-    (_, note) = notes_on_splits(Config(data=str(root)), "--val-split")
+    (_, note) = notes_on_splits(DatasetConfig(data=str(root)), "--val-split")
     assert "images are links to such that are held out" in note
 
 

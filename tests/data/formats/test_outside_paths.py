@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from jaxssd.config import Config
+from jaxssd.config import DatasetConfig
 from jaxssd.data.formats.registry import open_source
 from jaxssd.data.load import notes_on_splits
 from jaxssd.data.splits import choose_splits
@@ -66,7 +66,7 @@ def test_lines_that_name_another_set(kind, change, tmp_path):
     picture.write_bytes({"bytes": content[:-1] + b"x", "none": content}.get(change, content + b"x"))
     if change == "none":
         assert names_of(choose_splits(opened(root)).train) == ["a", "b"]
-        (note,) = notes_on_splits(Config(data=str(root)), "--val-split")
+        (note,) = notes_on_splits(DatasetConfig(data=str(root)), "--val-split")
         assert note == (
             f"{root}/{train} names images outside the data set's folder, such as {tmp_path}/first/{folder}/a.jpg: "
             f"their copies in {root} are read"

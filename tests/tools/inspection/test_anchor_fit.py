@@ -21,7 +21,7 @@ def scattered(count, height, width, seed=0):
 
 def test_options_are_those_of_train():
     config = tyro.cli(Config, args=GIVEN.options().split())
-    assert AnchorSettings(config.grids, config.zooms, config.ratios) == GIVEN
+    assert AnchorSettings(config.anchors.grids, config.anchors.zooms, config.anchors.ratios) == GIVEN
 
 
 def test_number_corners_and_shapes_are_those_of_the_anchors():

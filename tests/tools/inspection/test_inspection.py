@@ -311,16 +311,16 @@ def test_one_image_in_each_split(folder, capsys):
 @pytest.mark.parametrize("preset", ["quick", "small", "anchors16", "focal"])
 def test_no_grid_is_asked_for_that_the_network_does_not_have(preset):
     config = command.configure(command.Command(path="x", preset=preset, classes=("pen",)))
-    make_task(replace(config, grids=command.network_grids(config)))
-    larger = replace(config, image_size=2 * config.image_size)
-    make_task(replace(larger, grids=command.network_grids(larger)))
-    assert set(config.grids) <= set(command.network_grids(config))
+    make_task(config.replace(grids=command.network_grids(config)))
+    larger = config.replace(image_size=2 * config.dataset.image_size)
+    make_task(larger.replace(grids=command.network_grids(larger)))
+    assert set(config.anchors.grids) <= set(command.network_grids(config))
 
 
 def test_settings_that_are_not_given_are_the_presets():
     config = command.configure(command.Command(path="x", preset="focal", images="there"))
-    assert (config.data, config.images) == ("x", "there")
-    assert config.grids == (4, 2, 1)
+    assert (config.dataset.data, config.dataset.images) == ("x", "there")
+    assert config.anchors.grids == (4, 2, 1)
     assert isinstance(config, Config)
 
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxssd.config import Config
+from jaxssd.config import DatasetConfig
 from jaxssd.data.formats import registry
 from jaxssd.data.formats.coco.detect import find_coco_files
 from jaxssd.data.formats.coco.file import COCOJson
@@ -47,7 +47,7 @@ def cache(tmp_path, monkeypatch):
 
 def splits_of(path, splits=("train", "val"), **settings):
     """Grey of each split's pictures, and how many there are; every one has its object in its place."""
-    config = with_classes(Config(data=str(path), image_size=8, **settings))
+    config = with_classes(DatasetConfig(data=str(path), image_size=8, **settings))
     found = {}
     for split in splits:
         dataset = load_split(config, split)
@@ -129,7 +129,7 @@ LAYOUTS = {
 def test_splits_are_followed(layout, tmp_path):
     root = write_tree(tmp_path / "data", LAYOUTS[layout])
     assert splits_of(root) == PAIR
-    config = with_classes(Config(data=str(root), image_size=8))
+    config = with_classes(DatasetConfig(data=str(root), image_size=8))
     assert config.classes == ("cup",)
     assert default_split(config) == "val"
     assert [note[:38] for note in notes_on_splits(config, "--val-split")] == (
@@ -176,7 +176,7 @@ def test_roboflows_root_category_is_dropped_with_a_word(tmp_path):
     for split in ("train", "valid"):
         files[f"{split}/_annotations.coco.json"] = instances(*TWO, categories=categories)
     root = write_tree(tmp_path / "data", files)
-    config = with_classes(Config(data=str(root), image_size=8))
+    config = with_classes(DatasetConfig(data=str(root), image_size=8))
     assert config.classes == ("cup", "plate")
     assert load_split(config, "val").report.summary() == "2 images, 2 objects; ignored 1 entry (root category)"
     assert open_source(config.data, config.images).category_ids((), config.classes) == (1, 2)
@@ -198,7 +198,7 @@ def test_only_a_root_is_dropped(tmp_path, categories, expected):
     if len(entries) == 1:
         content = content.replace('"category_id": 1', '"category_id": 0')
     root = write_tree(tmp_path / "data", {"a.json": content, "0000.png": 10})
-    assert with_classes(Config(data=str(root)), ["all"]).classes == expected
+    assert with_classes(DatasetConfig(data=str(root)), ["all"]).classes == expected
 
 
 def test_a_category_alone_is_a_class(tmp_path):
@@ -219,7 +219,7 @@ def test_a_split_goes_by_its_files_and_its_folders_name_too(tmp_path):
 
 def test_a_file_of_roboflows_tells_of_the_others(tmp_path):
     root = write_tree(tmp_path / "data", LAYOUTS["Roboflow"])
-    config = Config(data=str(root / "train/_annotations.coco.json"), image_size=8)
+    config = DatasetConfig(data=str(root / "train/_annotations.coco.json"), image_size=8)
     assert splits_of(config.data) == {"train": (10, 1), "val": (10, 1)}
     remark, held_out = notes_on_splits(config, "--val-split")
     assert remark == f"_annotations.coco.json is also in valid beside train: --data {root} takes all as splits"
@@ -231,7 +231,7 @@ def test_a_file_of_roboflows_tells_of_the_others(tmp_path):
 def test_what_is_held_out_where_a_folder_has_training_images_alone(tmp_path):
     names = [f"{number}.png" for number in range(5)]
     files = {"train.json": instances(*names), "more.json": instances("5.png"), **dict.fromkeys([*names, "5.png"], 10)}
-    config = Config(data=str(write_tree(tmp_path / "data", files)))
+    config = DatasetConfig(data=str(write_tree(tmp_path / "data", files)))
     assert splits_of(config.data) == {"train": (10, 4), "val": (10, 1)}
     assert "beside it lie more: --val-split" in notes_on_splits(config, "--val-split")[-1]
     assert splits_of(config.data, val_split="more") == {"train": (10, 5), "val": (10, 1)}
@@ -243,19 +243,19 @@ def test_a_picture_in_two_splits_is_an_error(tmp_path):
     shared = {"annotations/instances_val.json": instances("0002.png", "train/0001.png"), "images/val/0002.png": 200}
     root = write_tree(tmp_path / "data", files | shared)
     with pytest.raises(ValueError, match=r"in both splits train and val: 1 images?, the first 'train/0001'"):
-        with_classes(Config(data=str(root)))
+        with_classes(DatasetConfig(data=str(root)))
     root = write_tree(tmp_path / "linked", files)
     (root / "images/val/0001.png").unlink()
     (root / "images/val/0001.png").symlink_to("../train/0000.png")
     with pytest.raises(ValueError, match="in both splits train and val: 1 image"):
-        with_classes(Config(data=str(root)))
+        with_classes(DatasetConfig(data=str(root)))
 
 
 def test_a_picture_that_only_another_split_has_is_missing(tmp_path):
     """`val/0001.png` is not there; `train/0001.png` is not taken for it."""
     root = write_tree(tmp_path / "data", LAYOUTS["images below images"])
     (root / "images/val/0001.png").unlink()
-    dataset = load_split(with_classes(Config(data=str(root), image_size=8)), "val")
+    dataset = load_split(with_classes(DatasetConfig(data=str(root), image_size=8)), "val")
     assert dataset.report.summary() == "1 image, 1 object; skipped 1 image (missing)"
     assert dataset.examples.images.max() > 150
 
@@ -310,7 +310,7 @@ def test_files_that_list_one_picture_are_no_splits(tmp_path):
     with pytest.raises(
         ValueError, match=r"val\.json and .*train\.json list the same pictures: 2, the first .*0000\.png"
     ):
-        with_classes(Config(data=str(root / "train.json"), val_split="val"))
+        with_classes(DatasetConfig(data=str(root / "train.json"), val_split="val"))
 
 
 def test_images_of_a_folder_that_lie_elsewhere(tmp_path):
@@ -363,13 +363,13 @@ def test_ids_that_are_no_numbers_are_exported_as_places(tmp_path):
 def test_files_that_number_categories_differently_are_an_error(tmp_path):
     files = LAYOUTS["Roboflow"] | {"valid/_annotations.coco.json": instances(*TWO, classes=("plate",))}
     with pytest.raises(ValueError, match=r"has the category 1, plate, but .* has 1, cup"):
-        with_classes(Config(data=str(write_tree(tmp_path / "data", files))))
+        with_classes(DatasetConfig(data=str(write_tree(tmp_path / "data", files))))
 
 
 def test_a_class_that_only_the_validation_file_lists(tmp_path):
     files = LAYOUTS["Roboflow"] | {"valid/_annotations.coco.json": instances(*TWO, classes=("cup", "plate"))}
     root = write_tree(tmp_path / "data", files)
-    assert with_classes(Config(data=str(root))).classes == ("cup", "plate")
+    assert with_classes(DatasetConfig(data=str(root))).classes == ("cup", "plate")
     assert splits_of(root) == PAIR
 
 
@@ -379,7 +379,7 @@ def test_xml_annotations_come_before_a_coco_file_with_a_word(tmp_path, folder):
         ("images/a.jpg", "images/b.jpg"), 1
     )
     root = write_tree(tmp_path / "voc", files | {"instances.json": instances("a.jpg")})
-    config = Config(data=str(root))
+    config = DatasetConfig(data=str(root))
     assert isinstance(open_source(config.data, config.images), VOCFolder)
     assert notes_on_splits(config, "--val-split")[0].startswith("XML is read, and not instances.json beside it: --data")
 
@@ -452,16 +452,16 @@ def test_lvis(tmp_path):
     files |= {"train2017/000000000009.jpg": GREYS["val"], "val2017/000000000009.jpg": 50}
     root = write_tree(tmp_path / "data", files)
     assert splits_of(root) == {"train": (10, 2), "val": (200, 1)}
-    config = with_classes(Config(data=str(root), image_size=8))
+    config = with_classes(DatasetConfig(data=str(root), image_size=8))
     assert len(config.classes) == 1203
     train = load_split(config, "train")
     assert train.examples.labels[:, 0].tolist() == [6, 1202]
     assert train.report.summary() == "2 images, 2 objects; noted 1 image (not exhaustively annotated)"
     assert "2 classes are not fully annotated" in train.report.problems[0].detail
-    some = with_classes(Config(data=str(root), image_size=8, classes=("class 1203",)))
+    some = with_classes(DatasetConfig(data=str(root), image_size=8, classes=("class 1203",)))
     assert "dropped 1 box (other class)" in load_split(some, "train").report.summary()
     with pytest.raises(ValueError, match=r"no class 'clas 12' \(near: 'class 12', .*it has 1,203: class 1, "):
-        with_classes(Config(data=str(root), classes=("clas 12",)))
+        with_classes(DatasetConfig(data=str(root), classes=("clas 12",)))
 
 
 FAR = [0.45, 0.4, 0.9, 0.9]
@@ -480,7 +480,7 @@ def with_boxes(names, share, fractions=False, **extra):
 
 
 def first_boxes(path, **settings):
-    config = with_classes(Config(data=str(path), image_size=8, **settings))
+    config = with_classes(DatasetConfig(data=str(path), image_size=8, **settings))
     loaded = [load_split(config, split) for split in ("train", "val")]
     return [dataset.examples.boxes[0, 0].tolist() for dataset in loaded], loaded[1].report
 
@@ -508,13 +508,13 @@ def test_files_that_are_sure_keep_their_own_way(tmp_path):
     assert not report.problems
     (root / "test.json").write_text(with_boxes(["c.png"], NEAR))
     with pytest.raises(ValueError, match=r"test\.json has boxes .*train\.json can only be corners, .*val\.json"):
-        load_split(with_classes(Config(data=str(root), image_size=8)), "test")
+        load_split(with_classes(DatasetConfig(data=str(root), image_size=8)), "test")
 
 
 def test_images_that_are_trained_and_tested_on_are_said(tmp_path, monkeypatch):
     files = {"train.json": instances(*TWO), "val.json": instances("b.png"), "test.json": instances("a.png", TWO[1])}
     root = write_tree(tmp_path / "data", files | dict.fromkeys((*TWO, "a.png", "b.png"), 10))
-    config = Config(data=str(root))
+    config = DatasetConfig(data=str(root))
     (note,) = notes_on_splits(config, "--val-split")
     assert note.startswith("test and train have 1 image in common, such as train/0001")
     monkeypatch.setattr("jaxssd.data.formats.coco.folder._MAX_EXTRA", 10)  # too large to be read for a remark

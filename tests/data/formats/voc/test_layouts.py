@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from jaxssd.config import Config
+from jaxssd.config import DatasetConfig
 from jaxssd.data.build import build_dataset
 from jaxssd.data.formats.registry import open_source
 from jaxssd.data.formats.voc.annotation import parse_annotation
@@ -120,7 +120,7 @@ def names_of(ids):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_is_stated_is_followed(layout, tmp_path):
     root = write_tree(tmp_path / "set", LAYOUTS[layout])
-    config = Config(data=str(root))
+    config = DatasetConfig(data=str(root))
     source = open_source(config.data, config.images)
     assert isinstance(source, VOCFolder)
     chosen = choose_splits(source)
@@ -411,7 +411,7 @@ def test_why_there_are_no_classes(files, message, tmp_path):
 
 def test_a_run_reads_an_export(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXSSD_CACHE", str(tmp_path / "cache"))
-    config = with_classes(Config(data=str(write_tree(tmp_path / "set", LAYOUTS["Roboflow"])), image_size=8))
+    config = with_classes(DatasetConfig(data=str(write_tree(tmp_path / "set", LAYOUTS["Roboflow"])), image_size=8))
     assert config.classes == ("car",)
     assert load_split(config, "val").ids == ("valid/c",)
     assert load_split(config, "train").ids == ("train/a", "train/b")
@@ -419,7 +419,7 @@ def test_a_run_reads_an_export(tmp_path, monkeypatch):
 
 def test_images_that_no_folder_of_a_split_has_are_told(tmp_path):
     files = by_folder("JPEGImages/@/{}", "Annotations/@/{}", val="bus")
-    (unused, _) = notes_on_splits(Config(data=str(write_tree(tmp_path, files))), "--val-split")
+    (unused, _) = notes_on_splits(DatasetConfig(data=str(write_tree(tmp_path, files))), "--val-split")
     assert unused == "images that are in none of train, val and test: 1, such as bus/c"
 
 
@@ -472,7 +472,7 @@ def test_cvats_own_format_is_named(tmp_path):
         ValueError,
         match=r"hold no object; 1 cannot be read, .*CVAT's own format is not read: exp",
     ):
-        with_classes(Config(data=str(write_tree(tmp_path, files))))
+        with_classes(DatasetConfig(data=str(write_tree(tmp_path, files))))
 
 
 # ---- units ----

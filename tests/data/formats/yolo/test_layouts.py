@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxssd.config import Config
+from jaxssd.config import DatasetConfig
 from jaxssd.data.build import build_dataset
 from jaxssd.data.formats.registry import open_source
 from jaxssd.data.formats.voc.folder import VOCFolder
@@ -169,7 +169,7 @@ def names_of(ids):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_is_stated_is_followed(layout, tmp_path):
     root = write_tree(tmp_path / "set", LAYOUTS[layout])
-    config = Config(data=str(root))
+    config = DatasetConfig(data=str(root))
     source = open_source(config.data, config.images)
     assert isinstance(source, YOLOFolder)
     chosen = choose_splits(source)
@@ -215,7 +215,7 @@ def test_label_studio_has_no_splits(tmp_path):
         "classes.txt": "car\nhorse",
         "notes.json": '{"categories": []}',
     }
-    config = Config(data=str(write_tree(tmp_path, files)))
+    config = DatasetConfig(data=str(write_tree(tmp_path, files)))
     assert isinstance(open_source(config.data, config.images), YOLOFolder)
     assert "there are no splits: 20 % of all images, 1 of 5" in notes_on_splits(config, "--val-split")[0]
     records, problems = open_source(config.data, config.images).records(names, ("car",))
@@ -245,7 +245,7 @@ def test_a_path_that_is_there_is_followed_and_said(tmp_path):
     write_tree(tmp_path / "pool", below("images/t1", "images/v1"))
     yaml = f"path: {tmp_path / 'pool'}\ntrain: images/t1\nval: images/v1\n{NAMES}"
     write_tree(tmp_path / "configs", {"cars.yaml": yaml})
-    config = Config(data=str(tmp_path / "configs/cars.yaml"))
+    config = DatasetConfig(data=str(tmp_path / "configs/cars.yaml"))
     source = open_source(config.data, config.images)
     assert names_of(choose_splits(source).val) == ["c"]
     assert source.inputs(["v1/c"])[1:] == [tmp_path / "pool/labels/v1/c.txt", tmp_path / "pool/images/v1/c.jpg"]
@@ -306,14 +306,14 @@ def test_a_split_that_is_not_asked_for_may_be_missing(tmp_path):
 def test_paths_that_lead_nowhere_are_said(tmp_path):
     """Folders take their place; without those, some images are held out."""
     files = {**below(), "data.yaml": NAMES + "train: /content/x\nval: ../y\n"}
-    config = Config(data=str(write_tree(tmp_path / "a", files)))
+    config = DatasetConfig(data=str(write_tree(tmp_path / "a", files)))
     assert [names_of(ids) for ids in choose_splits(open_source(config.data, config.images))[:2]] == [["a", "b"], ["c"]]
     assert [line.partition(" is not there")[0].partition("data.yaml, ")[2] for line in notes_on_splits(config, "")] == [
         "train: /content/x",
         "val: ../y",
     ]
     files = {**labelled("images/{}", "labels/{}", *"abcde"), "data.yaml": NAMES + "train: ../x\n"}
-    config = Config(data=str(write_tree(tmp_path / "b", files)))
+    config = DatasetConfig(data=str(write_tree(tmp_path / "b", files)))
     first, second = notes_on_splits(config, "--val-split")
     assert "data.yaml, train: ../x is not there" in first
     assert "no validation split found, there are no splits: 20 % of all images, 1 of 5, are held out" in second
@@ -327,7 +327,7 @@ def test_a_test_split_is_not_validated_on(stated, said, tmp_path):
         **below(val="images/holdout"),
         "data.yaml": NAMES + "train: images/train\nval:\n" + stated.replace("val", "holdout"),
     }
-    config = Config(data=str(write_tree(tmp_path, files)))
+    config = DatasetConfig(data=str(write_tree(tmp_path, files)))
     chosen = choose_splits(open_source(config.data, config.images))
     assert names_of([*chosen.train, *chosen.val]) == ["a", "b"]
     *others, line = notes_on_splits(config, "--val-split")
@@ -457,7 +457,7 @@ def test_what_is_missing_is_named(files, message, tmp_path):
 
 def test_images_that_no_split_has_are_told(tmp_path):
     files = {**below(val="images/bus"), "data.yaml": NAMES}
-    (unused, _) = notes_on_splits(Config(data=str(write_tree(tmp_path, files))), "--val-split")
+    (unused, _) = notes_on_splits(DatasetConfig(data=str(write_tree(tmp_path, files))), "--val-split")
     assert unused == "images that are in none of train, val and test: 1, such as bus/c"
 
 
@@ -542,7 +542,7 @@ def test_a_path_that_is_the_folder_is_not_worth_a_word(stated, tmp_path, monkeyp
     write_tree(tmp_path / "set", {**below(), "data.yaml": yaml, "sub": None})
     monkeypatch.chdir(tmp_path / "set/sub")
     for data in ("..", "../data.yaml", str(tmp_path / "set")):
-        assert notes_on_splits(Config(data=data), "--val-split") == []
+        assert notes_on_splits(DatasetConfig(data=data), "--val-split") == []
         assert names_of(choose_splits(open_source(data)).val) == ["c"]
 
 
@@ -646,5 +646,5 @@ def test_images_that_are_trained_and_tested_on_are_said(layout, tmp_path):
         stated |= {f"Annotations/{name}.xml": voc_xml("car") for name in "abc"}
         stated |= {f"JPEGImages/{name}.jpg": 1 for name in "abc"}
     files = stated if layout == "voc" else {**below(), **stated}
-    (note,) = notes_on_splits(Config(data=str(write_tree(tmp_path, files))), "--val-split")
+    (note,) = notes_on_splits(DatasetConfig(data=str(write_tree(tmp_path, files))), "--val-split")
     assert note.startswith("test and train have 2 images in common, such as ")

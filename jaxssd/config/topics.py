@@ -1,0 +1,294 @@
+"""Settings of a run by topic. Each field is an option of `train.py`, and its docstring the option's help."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+import tyro
+
+from jaxssd.models import BACKBONES, HEADS
+from jaxssd.registry import Registry
+
+Trainable = Literal["head", "upper", "all"]
+Schedule = Literal["one_cycle", "clr", "cosine", "constant"]
+
+LESSON_PRIOR = 1 / (1 + math.exp(4))
+"""Probability whose logit is -4, the lesson's initial bias of the class outputs."""
+
+
+def one_of(registry: Registry) -> Any:
+    """Annotation of an option that takes a registered name."""
+    return tyro.conf.arg(metavar="{" + ",".join(registry) + "}")
+
+
+class Topic:
+    """Settings of one topic. Subclasses are frozen dataclasses that add checks in `check`."""
+
+    def __post_init__(self) -> None:
+        for name, annotation in get_type_hints(type(self)).items():
+            if choices := _choices(annotation):
+                value = getattr(self, name)
+                chosen = value if isinstance(value, tuple) else (value,)
+                self.require(name, value is None or set(chosen) <= set(choices), f"one of {', '.join(choices)}")
+        self.check()
+
+    def check(self) -> None:
+        """Raise ValueError for a value out of range, naming the option."""
+
+    def require(self, name: str, holds: bool, expected: str) -> None:
+        """Raise ValueError with the option, its value and what was expected, unless `holds`."""
+        if not holds:
+            raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected {expected}")
+
+
+@dataclass(frozen=True)
+class DatasetConfig(Topic):
+    """Data set, splits and input size."""
+
+    data: str = "shapes"
+    """Data set: a VOC, COCO or YOLO folder, a COCO .json, `voc/2007`, or `shapes` for generated pictures."""
+    images: str | None = None
+    """Image folder of a COCO data set. Default: found beside the annotations."""
+    train_split: str | None = None
+    """Name of the training split. Default: `train`, or all images that are not held out."""
+    val_split: str | None = None
+    """Name of the validation split. Default: `val`, or a random share of the images."""
+    val_fraction: float = 0.2
+    """Share of the images held out where the data set has no validation split."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes to learn; objects of other classes count as background. Default: all classes."""
+    image_size: int = 224
+    """Input size of the network: height and width in pixels."""
+    aspect: Literal["squash", "letterbox", "crop"] = "squash"
+    """Resizing to a square: `squash` changes the shape, `letterbox` pads, `crop` takes the middle."""
+    exif: Literal["auto", "apply", "ignore"] = "auto"
+    """EXIF orientation: apply it, ignore it, or `auto` to decide by the boxes."""
+    max_objects: int = 100
+    """Number of objects kept per image, largest first."""
+
+    def check(self) -> None:
+        """Ranges."""
+        self.require("image_size", 1 <= self.image_size <= 4096, "1 to 4096 pixels")
+        self.require("max_objects", self.max_objects >= 1, "1 or more")
+        self.require("classes", len(set(self.classes)) == len(self.classes), "each name once")
+        self.require("val_fraction", 0 < self.val_fraction < 1, "a share between 0 and 1")
+
+
+@dataclass(frozen=True)
+class ModelConfig(Topic):
+    """Backbone, head and input normalisation."""
+
+    backbone: Annotated[str, one_of(BACKBONES)] = "resnet34"
+    """Backbone network."""
+    pretrained: str | None = None
+    """Pretrained backbone: a torchvision file (.pth, .safetensors) or the folder of a run. Default: random weights."""
+    head: Annotated[str, one_of(HEADS)] = "pyramid"
+    """Detection head: `pyramid` is the lesson's, `ssd300` has the layers and 8,732 anchors of SSD300."""
+    head_width: int = 256
+    """Channels of the head's convolutions (`pyramid`)."""
+    input_dropout: float = 0.4
+    """Dropout rate of the backbone's features before the head."""
+    dropout: float = 0.4
+    """Dropout rate inside the head."""
+    prior_probability: float = LESSON_PRIOR
+    """Prior probability of each class at the start of training; sets the bias of the class outputs."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    """Mean of red, green and blue, subtracted from pixels in [0, 1]. Default: ImageNet's."""
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Standard deviation of red, green and blue, by which pixels are divided. Default: ImageNet's."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the network. Parameters, boxes and losses are always float32."""
+    fast_layers: tuple[Literal["norm", "pool", "stem"], ...] | None = None
+    """Fast layers: the same results by another formula. Default: `norm` on a GPU or TPU, none on a CPU."""
+    remat: bool = False
+    """Rematerialise the backbone's activations in the backward pass: less memory, more time."""
+
+    def check(self) -> None:
+        """Ranges."""
+        self.require("backbone", self.backbone in BACKBONES, f"one of {', '.join(BACKBONES)}")
+        self.require("head", self.head in HEADS, f"one of {', '.join(HEADS)}")
+        self.require("head_width", self.head_width >= 1, "1 or more")
+        for name in ("input_dropout", "dropout"):
+            self.require(name, 0 <= getattr(self, name) < 1, "a share, 0 or more and below 1")
+        self.require("prior_probability", 0 < self.prior_probability < 1, "a probability between 0 and 1")
+        self.require("std", all(0 < std < math.inf for std in self.std), "positive numbers")
+        self.require("mean", all(map(math.isfinite, self.mean)), "finite numbers")
+
+
+@dataclass(frozen=True)
+class AnchorConfig(Topic):
+    """Anchors and matching."""
+
+    grids: tuple[int, ...] = (4, 2, 1)
+    """Anchor grids by side length (`--head pyramid`)."""
+    zooms: tuple[float, ...] = (0.75, 1.0, 1.3)
+    """Anchor scales relative to the grid cell (`--head pyramid`)."""
+    ratios: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))
+    """Anchor shapes as pairs of height and width, multiplied by the scale (`--head pyramid`)."""
+    anchor_sizes: tuple[float, ...] = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
+    """Anchor sizes in pixels of 300 (`--head ssd300`). These are VOC's; COCO's are 21 45 99 153 207 261 315."""
+    match_rule: Literal["best_iou", "lesson"] = "best_iou"
+    """Matching rule: `best_iou` gives every object an anchor; `lesson` lets a later object take it."""
+    match_threshold: float = 0.4
+    """IoU above which an anchor is positive, besides each object's best anchor."""
+
+    def check(self) -> None:
+        """Ranges."""
+        sizes_hold = len(self.anchor_sizes) == 7 and all(0 < size < math.inf for size in self.anchor_sizes)
+        self.require("anchor_sizes", sizes_hold, "seven positive numbers")
+        self.require("match_threshold", 0 <= self.match_threshold <= 1, "an IoU between 0 and 1")
+
+
+@dataclass(frozen=True)
+class LossConfig(Topic):
+    """Classification and box loss."""
+
+    class_loss: Literal["focal", "bce"] = "focal"
+    """Classification loss: focal loss or binary cross entropy."""
+    alpha: float = 0.25
+    """Focal loss: weight of positive classes; negative ones have 1 - alpha."""
+    gamma: float = 2.0
+    """Focal loss: focusing parameter; the lesson's lecture has 2, its notebook 1."""
+    negative_ratio: int | None = None
+    """Number of negatives kept per positive anchor, hardest first. Default: all."""
+    normalizer: Literal["classes", "positives"] = "classes"
+    """Divisor of the classification loss: number of classes (the lesson) or of positive anchors (SSD)."""
+    box_coder: Literal["tanh", "offsets"] = "tanh"
+    """Box coder: the lesson's bounded moves with L1 loss, or SSD's offsets with smooth L1 loss."""
+
+    def check(self) -> None:
+        """Ranges."""
+        self.require("alpha", 0 <= self.alpha <= 1, "a share between 0 and 1")
+        self.require("gamma", 0 <= self.gamma < math.inf, "0 or more")
+        self.require("negative_ratio", self.negative_ratio is None or self.negative_ratio >= 1, "1 or more, or None")
+
+
+@dataclass(frozen=True)
+class PostprocessConfig(Topic):
+    """Non-maximum suppression (NMS)."""
+
+    score_threshold: float = 0.01
+    """Score below which boxes are dropped before NMS."""
+    iou_threshold: float = 0.45
+    """IoU above which NMS removes the box with the lower score."""
+    max_candidates: int = 200
+    """Number of boxes that enter NMS, over all classes, highest scores first."""
+    max_outputs: int = 100
+    """Number of detections per image."""
+
+    def check(self) -> None:
+        """Ranges."""
+        for name in ("score_threshold", "iou_threshold"):
+            self.require(name, 0 <= getattr(self, name) <= 1, "a number between 0 and 1")
+        for name in ("max_candidates", "max_outputs"):
+            self.require(name, getattr(self, name) >= 1, "1 or more")
+
+
+class Phase(NamedTuple):
+    """Part of a run with an optimizer of its own; see the fields of `OptimizerConfig` of the same names."""
+
+    epochs: int
+    learning_rate: float
+    trainable: Trainable
+    schedule: Schedule
+    clr: tuple[float, float]
+    warmup_steps: int = 0
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(Topic):
+    """Optimizer, phases and learning rate."""
+
+    epochs: tuple[int, ...] = (100,)
+    """Number of epochs in each phase. Several values make several phases, each with a new optimizer."""
+    learning_rate: tuple[float, ...] = (1e-3,)
+    """Peak learning rate of each phase; one value stands for all."""
+    trainable: tuple[Trainable, ...] = ("all",)
+    """Trainable layers of each phase: the head, also the backbone's upper half, or all."""
+    schedule: tuple[Schedule, ...] = ("one_cycle",)
+    """Learning-rate schedule of each phase; `clr` is the lesson's `use_clr`."""
+    clr: tuple[tuple[float, float], ...] = ((32.0, 10.0),)
+    """Shape of `clr`: peak over lowest rate, and length of the phase over length of the rise."""
+    warmup_steps: int = 0
+    """Warm-up: steps of each phase in which the learning rate rises linearly from 0 to the schedule's."""
+    batch_size: int = 64
+    """Batch size, over all devices."""
+    grad_accum_steps: int = 1
+    """Gradient accumulation: micro-batches per step. Less memory; BatchNorm sees one micro-batch at a time."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """Optimizer: AdamW, or SGD with momentum."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 1e-4
+    """Weight decay of the kernels; decoupled in AdamW, added to the gradient in SGD."""
+    clip_norm: float | None = None
+    """Gradient clipping: largest global norm of the gradients. Default: no clipping."""
+    lr_multipliers: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Learning-rate multipliers of the backbone's lower half, its upper half, and the head."""
+
+    def check(self) -> None:
+        """Ranges, and one value or one per phase."""
+        for name in ("batch_size", "grad_accum_steps"):
+            self.require(name, getattr(self, name) >= 1, "1 or more")
+        divides = self.batch_size % self.grad_accum_steps == 0
+        self.require("grad_accum_steps", divides, f"a divisor of the batch size, {self.batch_size}")
+        self.require("warmup_steps", self.warmup_steps >= 0, "0 or more")
+        self.require("momentum", 0 <= self.momentum < 1, "0 or more and below 1")
+        self.require("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
+        self.require("clip_norm", self.clip_norm is None or 0 < self.clip_norm < math.inf, "a positive number, or None")
+        self.require("epochs", all(epochs >= 1 for epochs in self.epochs), "1 or more")
+        self.require("learning_rate", all(0 < rate < math.inf for rate in self.learning_rate), "a positive number")
+        clr_holds = all(1 <= div < math.inf and 1 < cut < math.inf for div, cut in self.clr)
+        self.require("clr", clr_holds, "1 or more, and more than 1")
+        self.require("lr_multipliers", all(0 <= rate < math.inf for rate in self.lr_multipliers), "0 or more")
+        for name, values in self._columns().items():
+            count = self._num_phases()
+            self.require(name, len(values) in (1, count), f"one value, or one for each of the {count} phases")
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """Phases of the run in their order, at least one."""
+        columns = [values * (self._num_phases() // len(values)) for values in self._columns().values()]
+        return tuple(Phase(*row)._replace(warmup_steps=self.warmup_steps) for row in zip(*columns, strict=True))
+
+    def _columns(self) -> dict[str, Any]:
+        names = [name for name in Phase._fields if name != "warmup_steps"]
+        return {name: tuple(getattr(self, name)) for name in names}
+
+    def _num_phases(self) -> int:
+        return max(1, *map(len, self._columns().values()))
+
+
+@dataclass(frozen=True)
+class AugmentationConfig(Topic):
+    """Augmentation."""
+
+    augment: Literal["crop", "lesson", "none"] = "crop"
+    """Augmentation: flip and lighting with random zoom and shift (`crop`) or small rotations (`lesson`)."""
+
+
+@dataclass(frozen=True)
+class RuntimeConfig(Topic):
+    """Memory, validation, checkpoints and seed."""
+
+    memory: Literal["auto", "device", "stream"] = "auto"
+    """Training images: all on the `device`, or `stream` from disk; `auto` streams what needs over half the memory."""
+    eval_every: int = 1
+    """Number of epochs between validations. Each saves a checkpoint; the best score decides which is best."""
+    checkpoint_every: float = 10.0
+    """Minutes between further checkpoints: the most that a killed run loses."""
+    seed: int = 0
+    """Seed of the initial weights, the order of the images, augmentation and dropout."""
+
+    def check(self) -> None:
+        """Ranges."""
+        self.require("eval_every", self.eval_every >= 1, "1 or more")
+        self.require("checkpoint_every", 0 < self.checkpoint_every < math.inf, "a positive number of minutes")
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    """Values of `Literal["a", "b"]`, or of a tuple of such; nothing for another annotation."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    inner = get_args(annotation)[:1]
+    return _choices(*inner) if inner else ()
