@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxssd.models.norm import BatchNorm
+from jaxssd.models.layers import BatchNorm
 from jaxssd.ops.arrays import ArrayLike
 
 # As in the SSD head: PyTorch's default, which the lesson keeps; biases start at 0.

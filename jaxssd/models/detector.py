@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
 
 from jaxssd.models import BACKBONES, HEADS
-from jaxssd.models.fast_layers import FastLayer
+from jaxssd.models.layers import FastLayer
 from jaxssd.ops.arrays import ArrayLike, as_float, check_shapes
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

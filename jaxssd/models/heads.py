@@ -15,9 +15,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxssd.config import Config
-from jaxssd.models.conv_float32 import conv_to_float32
-from jaxssd.models.fast_layers import FastLayer
-from jaxssd.models.norm import batch_norm
+from jaxssd.models.layers import FastLayer, batch_norm, conv_to_float32
 from jaxssd.ops import Anchors, make_anchors
 from jaxssd.ops.arrays import ArrayLike, check_shapes
 

@@ -14,10 +14,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxssd.models.fast_layers import FastLayer
-from jaxssd.models.norm import batch_norm
-from jaxssd.models.pooling import max_pool_3x3
-from jaxssd.models.stem import SpaceToDepthConv
+from jaxssd.models.layers import FastLayer, batch_norm
 from jaxssd.ops.arrays import ArrayLike
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -170,11 +167,15 @@ class ResNet(nn.Module):
         x = self._first_convolution()(images)
         x = batch_norm(self.fast_layers)(use_running_average=not train, dtype=self.dtype, name="bn1")(x)
         if "pool" in self.fast_layers:
+            from jaxssd.models.fast_layers import max_pool_3x3
+
             return nn.relu(max_pool_3x3(x))  # the largest pixel is also the largest after the ReLU
         return nn.max_pool(nn.relu(x), (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
     def _first_convolution(self) -> nn.Module:
         if "stem" in self.fast_layers:
+            from jaxssd.models.fast_layers import SpaceToDepthConv
+
             return SpaceToDepthConv(self.width, KERNEL_INIT, self.dtype, name="conv1")
         return _conv(self.width, 7, 2, dtype=self.dtype, name="conv1")
 

@@ -1,15 +1,14 @@
-"""The pickle inside PyTorch's files of weights, read as data: nothing it names is ever imported or called.
+"""Unpickler of PyTorch's state dicts. Nothing that a file names is imported or called.
 
-A pickle is a program for a small stack machine. A state dict needs a few of its instructions and the few globals below;
-the interpreter knows only those, and refuses the rest by name.
+It is Python's own unpickler with fewer instructions and a fixed list of globals. It has to be the version written in
+Python: the one in C accepts all instructions, and some set attributes of functions or ask for gigabytes.
 """
 
-import contextlib
 import io
 import math
+import pickle
 import pickletools
-import warnings
-from collections.abc import Iterator
+import struct
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,24 +16,22 @@ import jax.numpy as jnp
 import numpy as np
 
 STORAGE_DTYPES = {
-    "torch DoubleStorage": np.dtype(np.float64),
-    "torch FloatStorage": np.dtype(np.float32),
-    "torch HalfStorage": np.dtype(np.float16),
-    "torch BFloat16Storage": np.dtype(jnp.bfloat16),
-    "torch LongStorage": np.dtype(np.int64),
-    "torch IntStorage": np.dtype(np.int32),
-    "torch ShortStorage": np.dtype(np.int16),
-    "torch CharStorage": np.dtype(np.int8),
-    "torch ByteStorage": np.dtype(np.uint8),
-    "torch BoolStorage": np.dtype(np.bool_),
+    "DoubleStorage": np.dtype(np.float64),
+    "FloatStorage": np.dtype(np.float32),
+    "HalfStorage": np.dtype(np.float16),
+    "BFloat16Storage": np.dtype(jnp.bfloat16),
+    "LongStorage": np.dtype(np.int64),
+    "IntStorage": np.dtype(np.int32),
+    "ShortStorage": np.dtype(np.int16),
+    "CharStorage": np.dtype(np.int8),
+    "ByteStorage": np.dtype(np.uint8),
+    "BoolStorage": np.dtype(np.bool_),
 }
-CONSTRUCTORS = {
-    "collections OrderedDict",
-    "torch._utils _rebuild_tensor",
-    "torch._utils _rebuild_tensor_v2",
-    "torch._utils _rebuild_parameter",
-    "torch.nn.parameter Parameter",
-}
+INSTRUCTIONS = """
+PROTO STOP NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE BINSTRING SHORT_BINSTRING EMPTY_LIST
+EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 MARK BINPUT LONG_BINPUT BINGET LONG_BINGET APPEND APPENDS SETITEM SETITEMS GLOBAL
+BINPERSID REDUCE
+"""
 MAX_RANK = 64  # NumPy's
 NO_USE = "which a state dict has no use for"
 
@@ -48,8 +45,8 @@ class Storage:
     """A run of numbers that lies outside of the pickle.
 
     Attributes:
-        key: its name in the file.
-        dtype: of its numbers.
+        key: name in the file.
+        dtype: dtype of the numbers.
         count: how many there are.
     """
 
@@ -59,7 +56,7 @@ class Storage:
 
     @property
     def nbytes(self) -> int:
-        """Bytes it takes in the file."""
+        """Size in the file in bytes."""
         return self.count * self.dtype.itemsize
 
 
@@ -73,16 +70,16 @@ class Tensor:
     stride: tuple[int, ...]
 
     def view(self, contents: bytes | memoryview) -> np.ndarray:
-        """The tensor as an array, without a copy.
+        """View the tensor as an array, without a copy.
 
         Args:
-            contents: the bytes of its storage.
+            contents: bytes of its storage.
 
         Returns:
             A read-only array.
 
         Raises:
-            ValueError: if it does not lie within its storage, or repeats elements so as to be larger than that.
+            ValueError: if the tensor does not lie within its storage, or repeats elements so as to be larger than that.
         """
         storage, itemsize = self.storage, self.storage.dtype.itemsize
         if min(self.offset, *self.size, *self.stride, 0) < 0:
@@ -98,33 +95,19 @@ class Tensor:
 
 
 class Unpickled(NamedTuple):
-    """What a pickle holds.
+    """Content of a pickle.
 
     Attributes:
-        value: of plain Python types and `Tensor`s; every kind of dict is a `dict`.
-        storages: key -> every storage the pickle refers to.
+        value: plain Python types and `Tensor`s; every kind of dict is a `dict`.
+        storages: every storage that the pickle refers to, by key.
     """
 
     value: Any
     storages: dict[str, Storage]
 
 
-@dataclass(frozen=True)
-class _Global:
-    name: str
-
-
-@contextlib.contextmanager
-def _escapes_unremarked() -> Iterator[None]:
-    """`pickletools` warns of a backslash in a name, which only a damaged or hostile file has."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield
-
-
-@_escapes_unremarked()
 def unpickle(file: io.BytesIO) -> Unpickled:
-    """Interpret one pickle of protocol 2, which is what `torch.save` writes.
+    """Read one pickle of protocol 2, which is what `torch.save` writes.
 
     Args:
         file: positioned at the pickle's start; left after its end.
@@ -134,10 +117,9 @@ def unpickle(file: io.BytesIO) -> Unpickled:
 
     Raises:
         UnsafePickle: naming the first instruction or global that a state dict has no use for.
-        ValueError: naming the instruction at which the pickle makes no sense.
+        ValueError: naming the byte at which the pickle makes no sense.
 
     Example:
-        >>> import pickle
         >>> unpickle(io.BytesIO(pickle.dumps({"epoch": 90}, protocol=2))).value
         {'epoch': 90}
         >>> unpickle(io.BytesIO(pickle.dumps(print, protocol=2)))
@@ -145,149 +127,120 @@ def unpickle(file: io.BytesIO) -> Unpickled:
         ...
         jaxssd.models.torch_pickle.UnsafePickle: its pickle refers to '__builtin__ print', which ...
     """
-    stack: list[Any] = []
-    marks: list[int] = []
-    memo: dict[int, Any] = {}
-    storages: dict[str, Storage] = {}
-    argument: Any
-
-    def pop_to_mark() -> list[Any]:
-        mark = marks.pop()
-        items = stack[mark:]
-        del stack[mark:]
-        return items
-
-    for opcode, argument, position in pickletools.genops(file):
-        try:
-            match opcode.name:
-                case "PROTO":
-                    pass
-                case "STOP":
-                    return Unpickled(stack.pop(), storages)
-                case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
-                    stack.append(argument)
-                case "BINUNICODE" | "BINSTRING" | "SHORT_BINSTRING":  # the last two are Python 2's
-                    stack.append(argument)
-                case "NONE":
-                    stack.append(None)
-                case "NEWTRUE":
-                    stack.append(True)
-                case "NEWFALSE":
-                    stack.append(False)
-                case "EMPTY_DICT":
-                    stack.append({})
-                case "EMPTY_LIST":
-                    stack.append([])
-                case "EMPTY_TUPLE":
-                    stack.append(())
-                case "TUPLE1":
-                    stack[-1:] = [(stack[-1],)]
-                case "TUPLE2":
-                    stack[-2:] = [(stack[-2], stack[-1])]
-                case "TUPLE3":
-                    stack[-3:] = [(stack[-3], stack[-2], stack[-1])]
-                case "TUPLE":
-                    stack.append(tuple(pop_to_mark()))
-                case "MARK":
-                    marks.append(len(stack))
-                case "BINPUT" | "LONG_BINPUT":
-                    memo[argument] = stack[-1]
-                case "BINGET" | "LONG_BINGET":
-                    stack.append(memo[argument])
-                case "APPEND":
-                    item = stack.pop()
-                    _extend(stack[-1], [item])
-                case "APPENDS":
-                    items = pop_to_mark()
-                    _extend(stack[-1], items)
-                case "SETITEM":
-                    value, key = stack.pop(), stack.pop()
-                    _update(stack[-1], [(key, value)])
-                case "SETITEMS":
-                    items = pop_to_mark()
-                    _update(stack[-1], list(zip(items[::2], items[1::2], strict=True)))
-                case "GLOBAL":
-                    stack.append(_find(argument))
-                case "BINPERSID":
-                    storage = _storage(stack.pop())
-                    if storages.setdefault(storage.key, storage) != storage:
-                        raise ValueError(f"two kinds of storage share the key {storage.key!r:.80}")
-                    stack.append(storage)
-                case "REDUCE" | "NEWOBJ":
-                    arguments, function = stack.pop(), stack.pop()
-                    stack.append(_construct(function, arguments))
-                case "BUILD":  # a dict's version numbers, a parameter's hooks: nothing of the weights
-                    stack.pop()
-                    if not isinstance(stack[-1], dict | Tensor):
-                        raise ValueError("sets the state of something that is neither a dict nor a tensor")
-                case _:
-                    raise UnsafePickle(
-                        f"its pickle uses {opcode.name} at byte {position}, {NO_USE} in protocol 2; if the file is "
-                        "trusted, save it again with torch.save's default protocol"
-                    )
-        except UnsafePickle:
-            raise
-        except (ValueError, IndexError, KeyError, TypeError) as error:
-            raise ValueError(f"its pickle is malformed at byte {position}, {opcode.name}: {error}") from error
-    raise AssertionError("genops ends with STOP or raises")
+    unpickler = _Unpickler(file)
+    try:
+        return Unpickled(unpickler.load(), unpickler.storages)
+    except UnsafePickle:
+        raise
+    except (
+        ArithmeticError, AttributeError, EOFError, LookupError, TypeError, ValueError, pickle.PickleError, struct.error
+    ) as error:  # fmt: skip
+        raise ValueError(f"its pickle is malformed before byte {file.tell()}: {error!s:.200}") from error
 
 
-def _find(name: str) -> np.dtype | _Global:
-    if name in STORAGE_DTYPES:
-        return STORAGE_DTYPES[name]
-    if name in CONSTRUCTORS:
-        return _Global(name)
-    raise UnsafePickle(
-        f"its pickle refers to {name!r:.80}, {NO_USE}; save a network's state_dict() rather than the whole network"
-    )
+class _Dict(dict[Any, Any]):
+    """Dict whose keys are names or short numbers: nested tuples may take forever to hash, long numbers share a hash."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**31)):
+            raise TypeError("sets items under keys that are no names")
+        super().__setitem__(key, value)
 
 
-def _storage(identity: Any) -> Storage:
-    """From a persistent id; the fields after the key are the device, the count and a view, which PyTorch gave up."""
-    match identity:
-        case ("storage", np.dtype() as dtype, str(key), _, int(count)) if count >= 0:
-            return Storage(key, dtype, count)
-        case ("storage", np.dtype() as dtype, str(key), _, int(count), None) if count >= 0:
-            return Storage(key, dtype, count)
-    raise ValueError("not a reference to a storage")
+def _ordered_dict(pairs: Any = None) -> _Dict:
+    """Empty, or from Python 2's list of pairs."""
+    made = _Dict()
+    if pairs is not None:
+        if not isinstance(pairs, list):
+            raise TypeError("makes a dict from what is no list")
+        for key, value in pairs:
+            made[key] = value
+        pairs.clear()  # used once in any real file; a few bytes could ask for the same long list again and again
+    return made
 
 
-def _construct(function: Any, arguments: Any) -> dict[Any, Any] | Tensor:
-    match function, arguments:
-        case _Global("collections OrderedDict"), ():
-            return {}
-        case _Global("collections OrderedDict"), (list(pairs),):  # Python 2's
-            made = _update({}, [(key, value) for key, value in pairs])
-            pairs.clear()  # used once in any real file; a few bytes could ask for the same long list again and again
-            return made
-        case (
-            _Global("torch._utils _rebuild_tensor" | "torch._utils _rebuild_tensor_v2"),
-            (Storage() as storage, int(offset), tuple(size), tuple(stride), *_),
-        ):
-            if not len(size) == len(stride) <= MAX_RANK or not all(type(n) is int for n in (*size, *stride)):
-                raise ValueError("a tensor's size and strides do not fit")
-            return Tensor(storage, offset, size, stride)
-        case (
-            _Global("torch._utils _rebuild_parameter" | "torch.nn.parameter Parameter"),
-            (Tensor() as tensor, *_),
-        ):
-            return tensor
-    raise ValueError(f"cannot call {function.name if isinstance(function, _Global) else 'what is no function'} so")
+def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
+    if not (isinstance(storage, Storage) and isinstance(size, tuple) and isinstance(stride, tuple)):
+        raise TypeError("makes a tensor from what is no storage, size and strides")
+    if not len(size) == len(stride) <= MAX_RANK or not all(type(n) is int for n in (offset, *size, *stride)):
+        raise ValueError("a tensor's size and strides do not fit")
+    return Tensor(storage, offset, size, stride)
 
 
-def _extend(target: Any, items: list[Any]) -> None:
-    if not isinstance(target, list):
-        raise TypeError("appends to what is no list")
-    target.extend(items)
+def _rebuild_parameter(tensor: Any, *_: Any) -> Tensor:
+    if not isinstance(tensor, Tensor):
+        raise TypeError("makes a parameter from what is no tensor")
+    return tensor
 
 
-def _update(target: Any, items: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Keys are names or short numbers: nested tuples take exponential time to hash, long numbers can share a hash."""
-    if not isinstance(target, dict) or not all(_is_key(key) for key, _ in items):
-        raise TypeError("sets items of what is no dict, or under keys that are no names")
-    target.update(items)
-    return target
+GLOBALS: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): _ordered_dict,
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch.nn.parameter", "Parameter"): _rebuild_parameter,
+    **{("torch", name): dtype for name, dtype in STORAGE_DTYPES.items()},
+}
 
 
-def _is_key(key: Any) -> bool:
-    return isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**31)
+class _Dispatch(dict[int, Any]):
+    """Instructions by opcode; any other is refused by its name."""
+
+    def __missing__(self, opcode: int) -> Any:
+        names = {known.code: known.name for known in pickletools.opcodes}
+        raise UnsafePickle(
+            f"its pickle uses {names.get(chr(opcode), f'the unknown opcode {opcode}')}, {NO_USE} in protocol 2; if "
+            "the file is trusted, save it again with torch.save's default protocol"
+        )
+
+
+def _opcodes() -> list[int]:
+    return [getattr(pickle, name)[0] for name in INSTRUCTIONS.split()]
+
+
+_PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
+
+
+class _Unpickler(_PythonUnpickler):
+    """Python's unpickler, with the instructions and globals of a state dict."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, encoding="latin1")  # Python 2's strings
+        self.storages: dict[str, Storage] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in GLOBALS:
+            asked = f"{module} {name}"
+            raise UnsafePickle(
+                f"its pickle refers to {asked!r:.80}, {NO_USE}; "
+                "save a network's state_dict() rather than the whole network"
+            )
+        return GLOBALS[module, name]
+
+    def persistent_load(self, pid: Any) -> Storage:
+        """Storage of an id; the fields after the key are the device, the count and a view, which PyTorch gave up."""
+        match pid:
+            case ("storage", np.dtype() as dtype, str(key), _, int(count), *rest) if count >= 0 and rest in (
+                [],
+                [None],
+            ):
+                storage = Storage(key, dtype, count)
+            case _:
+                raise ValueError("not a reference to a storage")
+        if self.storages.setdefault(key, storage) != storage:
+            raise ValueError(f"two kinds of storage share the key {key!r:.80}")
+        return storage
+
+    def load_empty_dictionary(self) -> None:
+        self.append(_Dict())
+
+    def load_build(self) -> None:
+        """Leave out the state: a dict's version numbers, a parameter's hooks."""
+        self.stack.pop()
+        if not isinstance(self.stack[-1], _Dict | Tensor):
+            raise TypeError("sets the state of something that is neither a dict nor a tensor")
+
+    dispatch = _Dispatch({code: _PythonUnpickler.dispatch[code] for code in _opcodes()})
+    dispatch[pickle.EMPTY_DICT[0]] = load_empty_dictionary
+    dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.NEWOBJ[0]] = dispatch[pickle.REDUCE[0]]  # globals are functions here, also where they were classes

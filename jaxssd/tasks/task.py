@@ -15,7 +15,7 @@ from jaxssd.config import Config, ModelConfig
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.models import BACKBONES
 from jaxssd.models.detector import Detector, normalize_images
-from jaxssd.models.fast_layers import FastLayer
+from jaxssd.models.layers import FastLayer
 from jaxssd.tasks import TASKS
 
 MOST_ROWS = 100

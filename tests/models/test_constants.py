@@ -11,7 +11,7 @@ from jaxssd.config import Config
 from jaxssd.models import BACKBONES
 from jaxssd.models.detector import IMAGENET_MEAN, IMAGENET_STD, make_detector, normalize_images
 from jaxssd.models.heads import OutConv, StdConv
-from jaxssd.models.norm import EPSILON, MOMENTUM
+from jaxssd.models.layers import EPSILON, MOMENTUM
 
 
 def test_imagenets_mean_and_deviation_are_of_red_green_and_blue():

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxssd.models.norm import BatchNorm, MultiplyAddBatchNorm, batch_norm, normalize_batch
+from jaxssd.models.fast_layers import MultiplyAddBatchNorm, normalize_batch
+from jaxssd.models.layers import BatchNorm, batch_norm
 
 CHANNELS = 5
 MULTIPLY_ADD, PLAIN = MultiplyAddBatchNorm, BatchNorm

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxssd.models.pooling import max_pool_3x3
+from jaxssd.models.fast_layers import max_pool_3x3
 
 SHAPES = [(2, 8, 6, 3), (1, 7, 5, 2), (1, 1, 1, 1), (1, 1, 6, 2), (1, 9, 10, 1)]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from jaxssd.models import BACKBONES
-from jaxssd.models.conv_float32 import conv_to_float32
 from jaxssd.models.detector import make_detector
 from jaxssd.models.heads import OutConv
+from jaxssd.models.layers import conv_to_float32
 from jaxssd.models.resnet import ResNet
 from jaxssd.models.ssd300_head import BOXES_PER_CELL, EXTRA_LAYERS, ExtraLayer, SSD300Head
 from jaxssd.ops import ssd300_anchors

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxssd.models.fast_layers import SpaceToDepthConv, space_to_depth_conv
 from jaxssd.models.resnet import KERNEL_INIT
-from jaxssd.models.stem import SpaceToDepthConv, space_to_depth_conv
 
 
 def plain_conv(images, kernel):

@@ -226,6 +226,8 @@ def test_instructions_without_use_are_refused_by_name(instruction, code):
         Build(None, {"__class__": 1}),
         Build([], {}),
         Build(ORDERED_DICT, {"__reduce__": 1}),
+        Build(REBUILD, (None, {"__defaults__": (1,), "__code__": None})),
+        Build(Global("torch", "FloatStorage"), (3, "<", None, None, None, -1, -1, 0)),
         Raw(b"Q"),
         Raw(b"X\x01\x00\x00\x00aQ"),
         Raw(b"R"),

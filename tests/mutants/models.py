@@ -3,7 +3,8 @@
 from tests.mutants.planted import Mutant
 
 DETECTOR, HEADS, RESNET = "jaxssd/models/detector.py", "jaxssd/models/heads.py", "jaxssd/models/resnet.py"
-NORM, DENSE, SSD300 = "jaxssd/models/norm.py", "jaxssd/models/dense_heads.py", "jaxssd/models/ssd300_head.py"
+LAYERS, FAST = "jaxssd/models/layers.py", "jaxssd/models/fast_layers.py"
+DENSE, SSD300 = "jaxssd/models/dense_heads.py", "jaxssd/models/ssd300_head.py"
 FIELD = "jaxssd/models/receptive_field.py"
 CONSTANTS = "tests/models/test_constants.py"
 
@@ -41,10 +42,10 @@ PLANTED = (
         "one dropout for both",
         "tests/models/test_heads.py::test_backbone_features_are_dropped_too",
     ),
-    Mutant(NORM, "EPSILON = 1e-5", "EPSILON = 1e-3", "another epsilon", CONSTANTS),
-    Mutant(NORM, "MOMENTUM = 0.9", "MOMENTUM = 0.99", "another momentum", CONSTANTS),
+    Mutant(LAYERS, "EPSILON = 1e-5", "EPSILON = 1e-3", "another epsilon", CONSTANTS),
+    Mutant(LAYERS, "MOMENTUM = 0.9", "MOMENTUM = 0.99", "another momentum", CONSTANTS),
     Mutant(
-        NORM,
+        FAST,
         "running_mean.value + (1 - MOMENTUM) * mean",
         "running_mean.value + MOMENTUM * mean",
         "momentum turned",
