@@ -14,7 +14,7 @@ from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, contents
 from jaxssd.data.formats.tfds import source as tfds
 from jaxssd.data.formats.voc.files import looks_like_voc, role_folders
 from jaxssd.data.formats.voc.folder import VOCFolder
-from jaxssd.data.formats.yolo.files import NAMES_FILES, looks_like_yolo, may_be_yolo
+from jaxssd.data.formats.yolo.detect import NAMES_FILES, looks_like_yolo, may_be_yolo
 from jaxssd.data.formats.yolo.folder import YOLOFolder
 
 DOWNLOADED = tuple(tfds.NAMES)

@@ -1,12 +1,11 @@
-"""PASCAL VOC downloaded and prepared by TensorFlow Datasets, in a process of its own.
+"""Preparation of PASCAL VOC by TensorFlow Datasets, in a process of its own.
 
     python -m jaxssd.data.formats.tfds.prepare voc/2007 --data-dir DIR
 
-Preparing needs TensorFlow, which takes for itself what memory of a GPU it finds. So `prepare` starts this module as
-another process, and only that one ever imports it.
+Preparing needs TensorFlow, which would take the memory of the GPU. So `prepare` starts this module as another process,
+and only that one imports TensorFlow.
 
-An archive of VOC's in `DIR/downloads/manual`, under its own name, is used instead of a download if it is, byte for
-byte, the archive that TFDS expects.
+VOC's own archive in `DIR/downloads/manual` replaces a download, if it is byte for byte the archive that TFDS expects.
 """
 
 import argparse
@@ -24,46 +23,46 @@ ARCHIVES = {
     "voc/2007": ("VOCtrainval_06-Nov-2007.tar", "VOCtest_06-Nov-2007.tar"),
     "voc/2012": ("VOCtrainval_11-May-2012.tar", "VOC2012test.tar"),
 }
-"""The archives from which each data set is made."""
+"""Archives of each data set."""
 
 COMMAND = (sys.executable, "-m", "jaxssd.data.formats.tfds.prepare")
 
 TIMEOUT = 20
-"""Seconds in which the server must answer. TFDS itself would wait for minutes before it gives up."""
+"""Seconds that the server has to answer. TFDS itself would wait for minutes."""
 
 PARENT = "JAXSSD_PARENT"
-"""Variable with the number of the process that waits for this one: without it, this one goes too."""
+"""Environment variable with the id of the process that waits for this one. If that ends, this one ends too."""
 
 _ENVIRONMENT = {
-    "CUDA_VISIBLE_DEVICES": "-1",  # to write files it needs no GPU, and should take none from the training
+    "CUDA_VISIBLE_DEVICES": "-1",  # writing files needs no GPU
     "JAX_PLATFORMS": "cpu",
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
 
 
 def manual_dir(data_dir: Path) -> Path:
-    """Where TFDS looks for archives before it downloads them."""
+    """Folder in which TFDS looks for archives before it downloads them."""
     return data_dir / "downloads" / "manual"
 
 
 def prepare(name: str, data_dir: Path) -> None:
-    """Have a data set prepared by another process, whose progress shows on standard error.
+    """Prepare a data set in another process, which shows its progress on standard error.
 
     Args:
         name: `voc/2007` or `voc/2012`.
         data_dir: TFDS's folder of data sets.
 
     Raises:
-        OSError: if it cannot be prepared, with the reason and what to do where there is no network.
+        OSError: if it cannot be prepared. The message has the reason, and what to do without a network.
     """
     command = [*COMMAND, name, "--data-dir", str(data_dir)]
     environment = {**os.environ, **_ENVIRONMENT, PARENT: str(os.getpid())}
     result = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=False)
     if result.returncode == 0:
         return
-    said = result.stdout.decode(errors="replace").strip().splitlines()
+    output = result.stdout.decode(errors="replace").strip().splitlines()
     how = f"signal {-result.returncode}" if result.returncode < 0 else f"exit status {result.returncode}"
-    reason = said[-1] if said else f"its process ended with {how} and no word"
+    reason = output[-1] if output else f"its process ended with {how} and no message"
     raise OSError(
         f"{name} could not be prepared in {data_dir}: {reason}\n"
         f"Without a network there are two ways: put VOC's own {' and '.join(ARCHIVES[name])} into "
@@ -72,13 +71,13 @@ def prepare(name: str, data_dir: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prepare a data set in this process, and say on standard output why that failed, if it did, in one line.
+    """Prepare a data set in this process. If that fails, print the reason in one line on standard output.
 
     Args:
-        arguments: the command line's.
+        arguments: command line arguments.
 
     Returns:
-        The exit status.
+        Exit status.
     """
     parser = argparse.ArgumentParser(
         prog="python -m jaxssd.data.formats.tfds.prepare", description=__doc__.split("\n")[0]
@@ -89,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if parent := os.environ.get(PARENT):
         threading.Thread(target=_go_with, args=(int(parent),), daemon=True).start()
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # TFDS's own remarks
+        with contextlib.redirect_stdout(sys.stderr):  # messages of TFDS
             _prepare_here(options.name, options.data_dir.expanduser())
     except Exception as error:  # the network, the disk, TFDS and TensorFlow can raise nearly anything
         print(f"{type(error).__name__}: {' '.join(str(error).split())}")
@@ -98,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _go_with(parent: int) -> None:
-    """End this process when that one has ended, which leaves it to another parent."""
+    """End this process when its parent has ended."""
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
@@ -115,15 +114,16 @@ def _prepare_here(name: str, data_dir: Path) -> None:
     here = [archive for archive in ARCHIVES[name] if archive not in missing]
     print(f"{name}: {_state(here, missing, builder)}", file=sys.stderr)
     for url in (url for url, info in builder.url_infos.items() if info.filename in missing[:1]):
-        requests.head(url, timeout=TIMEOUT)  # whatever it answers; only silence is an error
+        requests.head(url, timeout=TIMEOUT)  # any answer will do; only silence is an error
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
 
 
 def _missing_archives(name: str, data_dir: Path) -> list[str]:
-    """Those that are neither put in place by hand nor downloaded before."""
+    """Archives that are neither in the folder for manual downloads nor downloaded before."""
     downloads = data_dir / "downloads"
-    notes = "".join(path.read_text(errors="replace") for path in downloads.glob("**/*.INFO"))  # TFDS's, of downloads
-    return [file for file in ARCHIVES[name] if not (manual_dir(data_dir) / file).exists() and file not in notes]
+    # TFDS records each download in an .INFO file.
+    records = "".join(path.read_text(errors="replace") for path in downloads.glob("**/*.INFO"))
+    return [file for file in ARCHIVES[name] if not (manual_dir(data_dir) / file).exists() and file not in records]
 
 
 def _state(here: Sequence[str], missing: Sequence[str], builder: Any) -> str:

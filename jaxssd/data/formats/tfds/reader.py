@@ -1,7 +1,7 @@
-"""What TensorFlow Datasets has prepared of PASCAL VOC, example by example, without TensorFlow.
+"""Reader of PASCAL VOC's examples as TensorFlow Datasets stores them, without TensorFlow.
 
-TFDS is asked for array_record files, whose examples it reads with NumPy alone. What is not prepared yet is prepared by
-another process; see `tfds_prepare`.
+The files are array_record, which TFDS reads with NumPy alone. A data set that is not prepared yet is prepared by
+another process: see `tfds.prepare`.
 """
 
 import importlib.util
@@ -22,13 +22,13 @@ from jaxssd.data.formats.voc.annotation import AnnotatedObject
 
 @dataclass(frozen=True)
 class TFDSImage:
-    """One encoded image in an array_record file; it opens like a `Path`, in any thread or process.
+    """One encoded image in an array_record file. It opens like a `Path`, in any thread or process.
 
     Attributes:
-        name: of the data set.
+        name: name of the data set.
         data_dir: TFDS's folder of data sets.
-        split: by TFDS's name.
-        place: in the split, from 0.
+        split: TFDS's name of the split.
+        place: position in the split, from 0.
     """
 
     name: str
@@ -37,12 +37,12 @@ class TFDSImage:
     place: int
 
     def open(self, mode: Literal["rb"]) -> BinaryIO:
-        """The file that VOC's archive has, from its start."""
+        """Open the JPEG file of VOC's archive."""
         return _Opened(_stored_examples(self.name, self.data_dir, self.split)[self.place]["image"])
 
 
 class _Opened(io.BytesIO):
-    """Bytes with all that a file has; `BytesIO` lacks these two."""
+    """Bytes with the attributes of a file that `BytesIO` lacks."""
 
     mode = "rb"
     name = "<array_record>"
@@ -52,10 +52,10 @@ class Example(NamedTuple):
     """One image, without its pixels.
 
     Attributes:
-        split: by TFDS's name.
-        place: in the split, from 0.
+        split: TFDS's name of the split.
+        place: position in the split, from 0.
         id: VOC's name of the image.
-        objects: as VOC's annotation has them; none if the image's size cannot be read.
+        objects: objects of VOC's annotation; empty if the image's size cannot be read.
     """
 
     split: str
@@ -64,43 +64,43 @@ class Example(NamedTuple):
     objects: tuple[AnnotatedObject, ...]
 
 
-def undo_rounding(shares: Float32[np.ndarray, "n 4"], size: tuple[int, int]) -> Float64[np.ndarray, "n 4"]:
-    """The pixels of which float32 shares of an image's height and width were made.
+def undo_rounding(fractions: Float32[np.ndarray, "n 4"], size: tuple[int, int]) -> Float64[np.ndarray, "n 4"]:
+    """Pixels from float32 fractions of an image's height and width, without the rounding.
 
     Args:
-        shares: `[y1, x1, y2, x2]`, in 0..1.
+        fractions: corners `[y1, x1, y2, x2]` in [0, 1].
         size: (height, width) of the image.
 
     Returns:
-        The same corners in pixels, whole numbers wherever float32 cannot tell them from one.
+        Corners in pixels; whole numbers wherever float32 cannot tell them apart from one.
 
     Example:
         >>> undo_rounding(np.float32([[97 / 333, 156 / 500, 270.5 / 333, 351 / 500]]), (333, 500)).round(4).tolist()
         [[97.0, 156.0, 270.5, 351.0]]
     """
     extent = np.array([*size, *size], np.float64)
-    pixels = shares.astype(np.float64) * extent
+    pixels = fractions.astype(np.float64) * extent
     whole = np.round(pixels)
     return np.where(np.abs(pixels - whole) <= extent * 2.0**-24, whole, pixels)
 
 
 @cache
 def read_examples(name: str, data_dir: Path, split: str) -> tuple[Example, ...]:
-    """A split's examples, read once a process: 0.6 s for 5,000 images of 90 kB that are in the file system's cache.
+    """Read the examples of a split, once a process: 0.6 s for 5,000 images of 90 kB in the file system's cache.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         data_dir: TFDS's folder of data sets.
-        split: by TFDS's name.
+        split: TFDS's name of the split.
 
     Raises:
-        ValueError: if the files are damaged; and what `open_prepared` raises.
+        ValueError: if the files are damaged, and as `open_prepared`.
     """
     stored = _stored_examples(name, data_dir, split)
     class_names = open_prepared(name, data_dir).info.features["objects"]["label"].names
     try:
         return tuple(_example(split, place, stored[place], class_names) for place in range(len(stored)))
-    except RuntimeError as error:  # from array_record, which has a checksum for everything
+    except RuntimeError as error:  # from array_record, which checks all data by checksums
         raise _damaged(name, data_dir, f"the files of {split}: {error}") from error
 
 
@@ -125,32 +125,32 @@ def _example(split: str, place: int, stored: dict[str, Any], class_names: Sequen
 
 
 def _size(encoded: bytes) -> tuple[int, int] | None:
-    """(height, width); None if the header cannot be read, of which whoever decodes the image will tell."""
+    """Image size (height, width); None if the header cannot be read, which is reported when the image is decoded."""
     try:
         width, height = JpegImageFile(io.BytesIO(encoded)).size
-    except Exception:  # Pillow promises no type
+    except Exception:  # Pillow may raise any type
         return None
     return height, width
 
 
 @cache
 def _stored_examples(name: str, data_dir: Path, split: str) -> Any:
-    """A sequence of examples as TFDS gives them, images encoded."""
+    """Sequence of TFDS's examples, with encoded images."""
     keep_encoded = {"image": import_tfds(name).decode.SkipDecoding()}
     return open_prepared(name, data_dir).as_data_source(split, decoders=keep_encoded)
 
 
 @cache
 def open_prepared(name: str, data_dir: Path) -> Any:
-    """TFDS's builder of a data set that is prepared, now if not before.
+    """TFDS's builder of a data set. The data set is prepared first if necessary.
 
     Raises:
-        ValueError: if packages are missing, or what is prepared is damaged or of another file format.
+        ValueError: if packages are missing, or the prepared files are damaged or in another file format.
         OSError: if it cannot be prepared.
     """
     builder = _open_builder(name, data_dir)
     if not builder.is_prepared():
-        if importlib.util.find_spec("tensorflow") is None:  # finds without importing
+        if importlib.util.find_spec("tensorflow") is None:  # checks without importing
             raise _not_installed(name, "prepared", "No module named 'tensorflow'")
         prepare(name, data_dir)
         builder = _open_builder(name, data_dir)
@@ -177,7 +177,7 @@ def _open_builder(name: str, data_dir: Path) -> Any:
 
 
 def import_tfds(name: str) -> Any:
-    """TensorFlow Datasets, which imports in a third of a second and leaves TensorFlow alone.
+    """Import TensorFlow Datasets, which takes 0.3 s and does not import TensorFlow.
 
     Raises:
         ValueError: if it is not installed.

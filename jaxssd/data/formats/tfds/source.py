@@ -1,13 +1,4 @@
-"""PASCAL VOC by TensorFlow Datasets to a `Dataset`.
-
-TFDS stores a box as `[ymin / H, xmin / W, ymax / H, xmax / W]` in float32, of VOC's own pixels, which are counted from
-1 and include both corners. Here it becomes `[ymin - 1, xmin - 1, ymax, xmax]` in pixels, as a folder of VOC's is read:
-the product with the image's height or width is off by less than `H * 2**-24`, and a whole number that close is what the
-annotation says. Numbers with decimals keep float32's rounding.
-
-`H` and `W` are the annotation's there and the image file's here: should they differ, boxes are stretched. Boxes without
-area are dropped and images without objects are kept, as in `voc`.
-"""
+"""Data set of PASCAL VOC prepared by TensorFlow Datasets."""
 
 import os
 import re
@@ -24,16 +15,16 @@ from jaxssd.data.formats.voc.annotation import to_boxes
 from jaxssd.data.report import Problem
 
 NAMES = tuple(ARCHIVES)
-"""What `--data` calls these data sets."""
+"""Names of the data sets for `--data`."""
 
 _SPLITS = {"train": "train", "val": "validation", "trainval": "train+validation", "test": "test"}
-"""VOC's names of its splits, and TFDS's of the same."""
+"""TFDS's name of each of VOC's splits."""
 
 _UNANNOTATED = {"voc/2012": ("test",)}
 
 
 def default_data_dir() -> Path:
-    """`$TFDS_DATA_DIR`, else `~/tensorflow_datasets`: where TFDS looks as well."""
+    """TFDS's own default: `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
     return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets").expanduser()
 
 
@@ -41,16 +32,16 @@ def default_data_dir() -> Path:
 class TFDSVoc(Source):
     """PASCAL VOC 2007 or 2012 by TensorFlow Datasets.
 
-    Nothing is read, or prepared if it has to be, before an image or a split's contents are asked for.
+    Nothing is read or prepared before the first use.
 
     Args:
         name: `voc/2007` or `voc/2012`.
         data_dir: TFDS's folder of data sets.
 
     Raises:
-        ValueError: if the name is another; and, once anything is asked for, if the packages are not installed, or what
-            is prepared is of another file format or damaged.
-        OSError: once anything is asked for, if it is not prepared and cannot be.
+        ValueError: for another name; on first use, if packages are missing, or the prepared files are damaged or in
+            another file format.
+        OSError: on first use, if the data set cannot be prepared.
     """
 
     name: str
@@ -62,22 +53,19 @@ class TFDSVoc(Source):
 
     @property
     def path(self) -> Path:
-        """The folder that TFDS prepares."""
+        """Folder of the prepared files."""
         return self.data_dir / self.name
 
     def split_names(self) -> tuple[str, ...]:
-        """The annotated splits, by VOC's names; `split_ids` knows TFDS's as well."""
+        """Annotated splits, by VOC's names."""
         return tuple(sorted(name for name in _SPLITS if name not in self._unannotated))
 
     def split_ids(self, split: str) -> tuple[str, ...]:
-        """The images of a split, in the order in which TFDS has shuffled them.
+        """Images of a split, in the order in which TFDS has shuffled them.
 
         Args:
             split: one of `split_names`, `validation`, or TFDS's sums and slices of them: `train+validation`,
                 `train[:10%]`, `val[50:]`.
-
-        Returns:
-            Their ids.
 
         Raises:
             ValueError: if there is no such split, it is empty, or its annotations are not public (`test` of 2012).
@@ -85,7 +73,7 @@ class TFDSVoc(Source):
         parts = [part.strip() for part in split.split("+")]
         names = [part.partition("[")[0] for part in parts]
         if unknown := sorted(set(names) - {*_SPLITS, *_SPLITS.values()}):
-            raise ValueError(self._no_split(split, f"what is {unknown[0]!r}?"))
+            raise ValueError(self._no_split(split, f"{unknown[0]!r} is unknown"))
         if any(name in self._unannotated for name in names):
             raise ValueError(f"{self.name} has no annotations for {split!r}: they are not public")
         ids: dict[str, None] = {}  # an ordered set
@@ -98,15 +86,15 @@ class TFDSVoc(Source):
         return tuple(ids)
 
     def all_ids(self) -> tuple[str, ...]:
-        """All images whose annotations are public, in alphabetical order."""
+        """All images with public annotations, in alphabetical order."""
         return tuple(sorted(name for split in self._stored for name in self.split_ids(split)))
 
     def class_names(self, ids: Iterable[str] = ()) -> tuple[str, ...]:
-        """VOC's twenty classes, which are in alphabetical order; `ids` make no difference."""
+        """VOC's twenty classes, in alphabetical order, for any `ids`."""
         return tuple(open_prepared(self.name, self.data_dir).info.features["objects"]["label"].names)
 
     def records(self, ids: Sequence[str], class_names: tuple[str, ...]) -> tuple[list[Record], list[Problem]]:
-        """Images and their objects; an id that there is not is a problem."""
+        """Images with their objects; an unknown id is a problem."""
         known, records = self._find(ids), []
         label_of = {name: label for label, name in enumerate(class_names)}
         problems: list[Problem] = []
@@ -118,14 +106,14 @@ class TFDSVoc(Source):
         return records, problems
 
     def inputs(self, ids: Sequence[str]) -> list[Path | None]:
-        """The files of the splits that the images are in."""
+        """Files of the splits that the images are in."""
         splits = open_prepared(self.name, self.data_dir).info.splits
         found = sorted({example.split for example in self._find(ids).values()})
         files = [Path(os.fspath(file)) for split in found for file in splits[split].filepaths]
         return [file if file.is_file() else None for file in files]
 
     def file_names(self, ids: Sequence[str]) -> tuple[str, ...]:
-        """In VOC's own archives."""
+        """Paths of the images in VOC's own archives."""
         return tuple(f"JPEGImages/{name}.jpg" for name in ids)
 
     @property
@@ -134,7 +122,7 @@ class TFDSVoc(Source):
 
     @property
     def _stored(self) -> tuple[str, ...]:
-        """The annotated splits, by TFDS's names, of which each image is in one."""
+        """Annotated splits by TFDS's names. Each image is in one."""
         return tuple(split for split in ("train", "validation", "test") if split not in self._unannotated)
 
     def _find(self, ids: Sequence[str]) -> dict[str, Example]:
@@ -149,7 +137,7 @@ class TFDSVoc(Source):
         return found
 
     def _absolute(self, split: str, spec: str) -> Sequence[Any]:
-        """TFDS's parts of a split: each the name of a stored one, and from where to where it goes."""
+        """TFDS's parts of a split: each a stored split with its first and last position."""
         infos = open_prepared(self.name, self.data_dir).info.splits
         try:
             return import_tfds(self.name).core.ReadInstruction.from_spec(spec).to_absolute(infos)

@@ -1,7 +1,7 @@
-"""Where images and labels of a YOLO data set are.
+"""Images of a YOLO folder with their labels.
 
 The labels of an image are the .txt file at its path with the last folder `images` replaced by `labels`, or the one
-beside it: Ultralytics' rule, in any case. An id is the image's path without its ending and without that folder
+beside it: Ultralytics' rule, in any case. An id is the image's path without its extension and without that folder
 `images`: `train/a` for `images/train/a.jpg` and for `train/images/a.jpg`.
 """
 
@@ -12,22 +12,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, fold, list_files, read_annotation, without_suffix
-from jaxssd.data.formats.split_names import split_at_end, split_name, splits_of
-from jaxssd.data.formats.voc.files import looks_like_voc
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, fold, list_files, read_annotation, suffix_order, without_suffix
+from jaxssd.data.formats.split_names import split_at_end, split_name
+from jaxssd.data.formats.yolo.detect import IMAGE_FOLDERS, LABEL_FOLDERS, NAMES_FILES
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
-LABEL_FOLDERS = ("labels", "label", "annotations", "annotation")
-"""Names of folders in lower case."""
-
-NAMES_FILES = (
-    *("data.yaml", "data.yml", "dataset.yaml", "dataset.yml", "classes.txt", "obj.names", "labels.txt"),
-    *("_darknet.labels", "names.txt", "class_names.txt", "predefined_classes.txt"),
-)
-"""Where names of classes are looked for, in this order."""
-
-
-_MANY = 50  # files of one name that are compared with each other
+_MAX_ALIKE = 50  # files of one name that are compared with each other
 
 
 _IMAGES, _LABELS = (
@@ -36,13 +25,13 @@ _IMAGES, _LABELS = (
 
 
 class Pair(NamedTuple):
-    """Paths from the data set's folder.
+    """Image and labels, as paths from the data set's folder.
 
     Attributes:
         image: None for labels without an image.
         labels: None for an image without labels.
-        others: images of the same name with later endings, which are not taken.
-        elsewhere: whether the labels are not where Ultralytics looks for them.
+        others: images of the same name with later extensions, which are not read.
+        elsewhere: True if the labels are not where Ultralytics looks for them.
     """
 
     image: str | None
@@ -52,17 +41,17 @@ class Pair(NamedTuple):
 
 
 def list_yolo(root: Path) -> dict[str, Pair]:
-    """All images below a folder with their labels, and labels without an image, by id.
+    """List all images below a folder with their labels, and labels without an image, by id.
 
-    An image without labels takes those of its name in another folder, if they can be no other's.
+    An image without labels gets those of its name in another folder, if they can belong to no other image.
     """
     found = list_files(root, (".txt", *IMAGE_SUFFIXES), first=(*IMAGE_FOLDERS, *LABEL_FOLDERS))
     images = [path for path in found if not path.lower().endswith(".txt")]
     texts = {without_suffix(path, (".txt",)): path for path in found if path.lower().endswith(".txt")}
-    folded: dict[str, str] = {}  # made if need be
+    folded: dict[str, str] = {}  # filled when first needed
 
     groups: dict[str, list[str]] = defaultdict(list)
-    for path in sorted(images, key=_order_of_endings):
+    for path in sorted(images, key=suffix_order):
         groups[without_suffix(path)].append(path)
     names = _ids(groups)
     pairs: dict[str, Pair] = {}
@@ -76,20 +65,20 @@ def list_yolo(root: Path) -> dict[str, Pair]:
         pairs[names[stem]] = Pair(paths[0], labels, tuple(paths[1:]))
         used.add(labels or "")
     with_images = {os.path.dirname(path) for path in images}
-    lonely = {stem: path for stem, path in texts.items() if path not in used and _is_label(path, with_images)}
-    for name, stem in _same_name_elsewhere(pairs, lonely):
-        pairs[name] = pairs[name]._replace(labels=lonely.pop(stem), elsewhere=True)
-    for stem, path in lonely.items():
+    unused = {stem: path for stem, path in texts.items() if path not in used and _is_label(path, with_images)}
+    for name, stem in _same_name_elsewhere(pairs, unused):
+        pairs[name] = pairs[name]._replace(labels=unused.pop(stem), elsewhere=True)
+    for stem, path in unused.items():
         pairs.setdefault(_without_last(stem, LABEL_FOLDERS), Pair(None, path))
     return pairs
 
 
 def boxes_in_xml(root: Path, pairs: dict[str, Pair]) -> tuple[str, ...]:
-    """Images without labels of which an XML file of their name has objects: LabelImg writes either form.
+    """Images without labels whose XML file has objects: LabelImg writes either format.
 
     Args:
-        root: the data set's folder.
-        pairs: what `list_yolo` found there.
+        root: folder of the data set.
+        pairs: images and labels from `list_yolo`.
     """
     without = [pair.image for pair in pairs.values() if pair.image and pair.labels is None]
     if not without:
@@ -112,7 +101,7 @@ def _has_object(path: Path) -> bool:
 
 
 def of_layout(pairs: dict[str, Pair]) -> tuple[str, ...]:
-    """Ids of the images that belong to the layout: where images with labels lie in folders `images`, no others."""
+    """Ids that belong to the layout: if images with labels lie in folders `images`, no other unlabelled images."""
     in_folders = any(
         pair.image and pair.labels and _role(pair.image, IMAGE_FOLDERS) is not None for pair in pairs.values()
     )
@@ -126,7 +115,7 @@ def of_layout(pairs: dict[str, Pair]) -> tuple[str, ...]:
 
 
 def label_places(image: str) -> Iterator[str]:
-    """Where the labels of an image may be, without `.txt`.
+    """Paths where the labels of an image may be, without `.txt`.
 
     Example:
         >>> list(label_places("images/a.jpg"))[:2]
@@ -150,25 +139,26 @@ def label_places(image: str) -> Iterator[str]:
 
 
 def _role(path: str, folders: tuple[str, ...]) -> int | None:
-    """Which part of a path, the last one, is such a folder."""
+    """Position of the last folder in a path that has one of these names."""
     parts = path.lower().split("/")[:-1]
     return max((number for number, part in enumerate(parts) if part in folders), default=None)
 
 
 def _without_last(stem: str, folders: tuple[str, ...]) -> str:
+    """Path without the last folder that has one of these names."""
     role, parts = _role(stem, folders), stem.split("/")
     return stem if role is None else "/".join(parts[:role] + parts[role + 1 :])
 
 
 def _ids(stems: Iterable[str]) -> dict[str, str]:
-    """Ids by path without ending; the path itself where two would have the same one."""
+    """Ids by path without extension; the path itself where two would have the same id."""
     ids = {stem: _without_last(stem, IMAGE_FOLDERS) for stem in stems}
     count = Counter(ids.values())
     return {stem: name if count[name] == 1 else stem for stem, name in ids.items()}
 
 
 def _is_label(path: str, with_images: set[str]) -> bool:
-    """Whether a text that is no image's is labels all the same, and not a list of names, images or anything else."""
+    """True if a text without an image is a label file, and not a list of names, images or anything else."""
     name = os.path.basename(path).lower()
     folder = os.path.dirname(path)
     if name in NAMES_FILES or name.startswith(("readme", "license")) or split_name(name[: -len(".txt")]):
@@ -177,24 +167,24 @@ def _is_label(path: str, with_images: set[str]) -> bool:
     return _role(path, LABEL_FOLDERS) is not None or of_split or folder in with_images
 
 
-def _same_name_elsewhere(pairs: dict[str, Pair], lonely: dict[str, str]) -> list[tuple[str, str]]:
-    """Images without labels and labels without an image that can only be each other's.
+def _same_name_elsewhere(pairs: dict[str, Pair], unused: dict[str, str]) -> list[tuple[str, str]]:
+    """Pairs of an image without labels and labels without an image that can only belong to each other.
 
-    They have one name, are not in folders of different splits, and no others have as many last folders in common with
-    either: `train/0.jpg` and `labels/train/0.txt`, whatever `val/0.jpg` there is.
+    They have one name, are not in folders of different splits, and have more last folders in common with each other
+    than with any other file: `train/0.jpg` and `labels/train/0.txt`, beside `val/0.jpg`.
     """
     images, texts = defaultdict(list), defaultdict(list)
     for name, pair in pairs.items():
         if pair.labels is None:
             images[name.rpartition("/")[2]].append(name)
-    for stem in lonely:
+    for stem in unused:
         texts[stem.rpartition("/")[2]].append(stem)
     found = []
     for last in images.keys() & texts.keys():
         tails = {
             (name, stem): _common_tail(name, _without_last(stem, LABEL_FOLDERS))
-            for name in images[last][:_MANY]
-            for stem in texts[last][:_MANY]
+            for name in images[last][:_MAX_ALIKE]
+            for stem in texts[last][:_MAX_ALIKE]
             if not _in_different_splits(name, stem)
         }
         for (name, stem), tail in tails.items():
@@ -214,68 +204,6 @@ def _splits_of(path: str) -> set[str]:
 
 
 def _common_tail(one: str, other: str) -> int:
-    """Number of last parts that are alike."""
+    """Number of last parts that are equal."""
     same = [a == b for a, b in zip(reversed(one.split("/")), reversed(other.split("/")), strict=False)]
     return same.index(False) if False in same else len(same)
-
-
-def _order_of_endings(path: str) -> tuple[int, str]:
-    return IMAGE_SUFFIXES.index(os.path.splitext(path)[1].lower()), path
-
-
-def looks_like_yolo(root: Path) -> bool:
-    """Whether a folder is in one of YOLO's layouts; it looks at names alone, and at few of them.
-
-    Args:
-        root: any path.
-
-    Returns:
-        False for a folder in PASCAL VOC layout, whatever else is in it.
-    """
-    inside = children(root)
-    folders = [name for name, is_folder in inside.items() if is_folder]
-    if {"annotations", "jpegimages"} <= {name.lower() for name in folders}:
-        return False
-    files = [name.lower() for name, is_folder in inside.items() if not is_folder]
-    named = any(map(_is_description, files))
-    below = [root / name for name in folders]
-    called = splits_of(folders)
-    own = [path for path in below if path.name not in called and _has_names(path)] if not named else []
-    splits = [root, *(path for path in below if path not in own)]  # less those that are data sets themselves
-    deeper = [path / name for path in splits[1:] for name, is_folder in children(path).items() if is_folder]
-    unnamed = False
-    for folder in splits:
-        roles = {name.lower(): name for name, is_folder in children(folder).items() if is_folder}
-        labels = [folder / roles[word] for word in ("labels", "label") if word in roles]
-        if labels and any(word in roles for word in IMAGE_FOLDERS):
-            kinds = {
-                os.path.splitext(name)[1].lower() for path in labels for _, _, names in os.walk(path) for name in names
-            }
-            if (".txt" in kinds and (named or any(map(_has_names, labels)))) or (named and ".xml" not in kinds):
-                return True
-            unnamed |= ".txt" in kinds
-    named = named or any(map(_has_names, splits[1:]))
-    return (named and any(_has_pair(folder) for folder in [*splits, *deeper])) or (unnamed and not looks_like_voc(root))
-
-
-def may_be_yolo(root: Path) -> bool:
-    """Whether a folder of no other format has part of what YOLO needs, so that its errors say what is missing."""
-    inside = children(root)
-    described = any(_is_description(name.lower()) for name, is_folder in inside.items() if not is_folder)
-    return described or any(_has_pair(folder) for folder in [root, *(root / name for name in inside)])
-
-
-def _is_description(name: str) -> bool:
-    return name in NAMES_FILES or name.endswith((".yaml", ".yml", ".names", ".data"))
-
-
-def _has_names(folder: Path) -> bool:
-    return any(name.lower() in NAMES_FILES for name in children(folder))
-
-
-def _has_pair(folder: Path) -> bool:
-    names = [name for name, is_folder in children(folder).items() if not is_folder]
-    texts = {without_suffix(name, (".txt",)) for name in names if name.lower().endswith(".txt")}
-    return any(
-        without_suffix(name) in texts or name in texts for name in names if name.lower().endswith(IMAGE_SUFFIXES)
-    )

@@ -1,25 +1,15 @@
-"""The text files of a YOLO folder, from anywhere, to plain values: the names of classes, and an image's boxes."""
+"""Label file of one image, to plain values."""
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import yaml
-
-from jaxssd.data.formats.class_names import check_class_names
+from jaxssd.data.formats.annotated_boxes import Corners, box_flaw
 from jaxssd.data.formats.files import split_lines
+from jaxssd.data.formats.yolo.data_yaml import class_index, shorten
 
-MAX_BYTES = 1_000_000
-"""Of a file of names; a thousand classes need twenty thousand."""
-
-MAX_CLASSES = 10_000
-"""That have no names."""
-
-MAX_DEPTH = 20
-"""Of lists and mappings in one another; data.yaml has two."""
-
-NORMALISED_LIMIT = 1.5
-"""Shares of an image can exceed 1 where a box is cut by its edge, but not by half an image."""
+MAX_FRACTION = 1.5
+"""Largest number of normalised boxes. A box cut by the edge may exceed 1, but not by half an image."""
 
 _KEYPOINTS = (
     "they are a box with keypoints behind it, (x, y, visibility) each: state their number in data.yaml, such as "
@@ -31,23 +21,23 @@ class LabelledBox(NamedTuple):
     """One line.
 
     Attributes:
-        line: its number, from 1.
-        label: index of its class as the file has it.
-        box: corners (y1, x1, y2, x2) in shares of the image, finite, with positive area.
+        line: line number, from 1.
+        label: index of the class in the file.
+        box: corners (y1, x1, y2, x2) in fractions of the image, finite, with positive area.
     """
 
     line: int
     label: int
-    box: tuple[float, float, float, float]
+    box: Corners
 
 
 class Labels(NamedTuple):
-    """What an image's file holds.
+    """Content of a label file.
 
     Attributes:
-        boxes: in the file's order.
-        flaws: kind and detail of each line that gives no box.
-        polygons: lines that hold an outline, of which `boxes` has the hull.
+        boxes: boxes in the file's order.
+        flaws: kind and detail of the problem of each line that gives no box.
+        polygons: numbers of the lines that hold an outline, whose hulls are in `boxes`.
     """
 
     boxes: list[LabelledBox]
@@ -56,32 +46,32 @@ class Labels(NamedTuple):
 
 
 class UnreadableLabels(ValueError):
-    """A file of which nothing can be used.
+    """Label file that cannot be used at all.
 
     Attributes:
         kind: `malformed annotation` or `not normalised`.
     """
 
     def __init__(self, kind: str, detail: str) -> None:
-        """Of this kind, for this reason."""
+        """Store the kind and the reason."""
         super().__init__(detail)
         self.kind = kind
 
 
-def parse_labels(content: bytes, num_classes: int, behind: int = 0) -> Labels:
-    """Parse the boxes of one image; whatever the bytes, it returns or raises the errors below.
+def parse_labels(content: bytes, num_classes: int, num_keypoint_values: int = 0) -> Labels:
+    """Parse a label file. Any bytes give labels or one of the errors below.
 
     Args:
         content: lines `class center_x center_y width height`, or `class x y x y x y ...` with the points of an outline.
-        num_classes: how many there are.
-        behind: numbers that follow a box, those of its keypoints, which are left out.
+        num_classes: number of classes.
+        num_keypoint_values: number of values behind each box that belong to keypoints, and are left out.
 
     Returns:
-        The boxes and what else the lines hold.
+        The boxes, and the flaws of the other lines.
 
     Raises:
-        UnreadableLabels: if the content is not UTF-8, or its numbers are no shares of an image.
-        ValueError: if a line has a class that is not an index of one, naming the line.
+        UnreadableLabels: if the content is not UTF-8, or not in fractions of the image.
+        ValueError: if the class of a line is not an index of a class.
 
     Example:
         >>> parse_labels(b"7 0.5 0.5 0.5 0.25", num_classes=20).boxes
@@ -93,12 +83,13 @@ def parse_labels(content: bytes, num_classes: int, behind: int = 0) -> Labels:
         raise UnreadableLabels("malformed annotation", f"not UTF-8: {error}") from error
     labels = Labels([], [], [])
     rows = [(number, fields) for number, line in enumerate(lines, start=1) if (fields := line.split())]
-    if behind:
-        rows = [(number, fields[:5] if len(fields) == 5 + behind else fields) for number, fields in rows]
-    turned = any(_is_angle(fields) for _, fields in rows)
+    if num_keypoint_values:
+        length = 5 + num_keypoint_values
+        rows = [(number, fields[:5] if len(fields) == length else fields) for number, fields in rows]
+    has_angles = any(_is_angle(fields) for _, fields in rows)
     try:
         for number, fields in rows:
-            _parse_line(number, fields, num_classes, labels, turned)
+            _parse_line(number, fields, num_classes, labels, has_angles)
     except UnreadableLabels as error:
         if _have_keypoints(rows):
             raise UnreadableLabels(error.kind, f"{error}; or {_KEYPOINTS}") from error
@@ -109,7 +100,7 @@ def parse_labels(content: bytes, num_classes: int, behind: int = 0) -> Labels:
 
 
 def _have_keypoints(rows: list[tuple[int, list[str]]]) -> bool:
-    """Whether every line is a box and equally many points (x, y, visibility) that lie in it, or are not visible."""
+    """True if every line is a box and equally many points (x, y, visibility) that lie in it, or are invisible."""
     for _, fields in rows:
         numbers = [number for text in fields[1:] if (number := _number(text)) is not None]
         if len(fields) != len(rows[0][1]) or len(numbers) < len(fields) - 1 or len(fields) < 8 or len(fields) % 3 != 2:
@@ -123,182 +114,61 @@ def _have_keypoints(rows: list[tuple[int, list[str]]]) -> bool:
 
 
 def _is_angle(fields: list[str]) -> bool:
-    """Whether there is a fifth number that cannot be a confidence."""
+    """True if there is a fifth number that cannot be a confidence."""
     angle = _number(fields[5]) if len(fields) == 6 else None
     return angle is not None and not 0 <= angle <= 1
 
 
-def _parse_line(number: int, fields: list[str], num_classes: int, labels: Labels, turned: bool) -> None:
-    """Add what a line holds; a fifth number is an angle if any in the file is `turned`."""
-    where = f"line {number}: {_short(' '.join(fields))}"
+def _parse_line(number: int, fields: list[str], num_classes: int, labels: Labels, has_angles: bool) -> None:
+    """Add a line's box or flaw. A fifth number is an angle if any line of the file `has_angles`."""
+    where = f"line {number}: {shorten(' '.join(fields))}"
     values = [_number(text) for text in fields[1:]]
     numbers = [value for value in values if value is not None]
     if len(values) < 4 or len(numbers) < len(values):
-        labels.flaws.append(("incomplete", f"{where}: expected is a class and four numbers"))
+        labels.flaws.append(("incomplete", f"{where}: expected a class and four numbers"))
         return
     label = class_index(fields[0])
     if label is None or label >= num_classes:
         raise ValueError(
-            f"line {number}: the class is {_short(fields[0], 20)!r}, expected an index below {num_classes}, the number "
-            "of names"
+            f"line {number}: the class is {shorten(fields[0], 20)!r}, expected an index below {num_classes}, the "
+            "number of names"
         )
-    corners = _corners(numbers)
     if not all(map(math.isfinite, numbers)):
         labels.flaws.append(("not finite", where))
-    elif len(numbers) == 5 and turned:
-        detail = f"{where}: a fifth number that is no confidence, so an angle; write turned boxes as their four corners"
+        return
+    if len(numbers) == 5 and has_angles:
+        detail = f"{where}: a fifth number that is no confidence, so an angle; write rotated boxes as four corners"
         labels.flaws.append(("with an angle", detail))
-    elif len(numbers) == 5:
+        return
+    if len(numbers) == 5:
         detail = (
-            f"{where}: a fifth number, as a detector's confidence, whose output is no truth, or the angle of a turned "
-            "box; take the last column away if the boxes were checked, write turned boxes as their four corners"
+            f"{where}: a fifth number, as a detector's confidence, whose output is no ground truth, or the angle of a "
+            "rotated box; remove the last column if the boxes were checked, write rotated boxes as their four corners"
         )
         labels.flaws.append(("with confidence", detail))
-    elif max(map(abs, numbers)) > NORMALISED_LIMIT:
-        raise UnreadableLabels(
-            "not normalised",
-            f"{where}: the numbers are pixels; expected are shares of the image's width and height, from 0 to 1",
-        )
-    elif len(numbers) % 2:
+        return
+    if max(map(abs, numbers)) > MAX_FRACTION:
+        detail = f"{where}: the numbers are pixels; expected fractions of the image's width and height, from 0 to 1"
+        raise UnreadableLabels("not normalised", detail)
+    if len(numbers) % 2:
         labels.flaws.append(("incomplete", f"{where}: neither four numbers nor pairs of an outline"))
-    elif len(numbers) == 4 and min(numbers[2:]) < 0:
-        labels.flaws.append(("negative size", where))
-    elif corners[2] <= corners[0] or corners[3] <= corners[1]:
-        labels.flaws.append(("without area", where))
-    else:
-        labels.boxes.append(LabelledBox(number, label, corners))
-        if len(numbers) > 4:
-            labels.polygons.append(number)
+        return
+    corners = _corners(numbers)
+    if flaw := box_flaw(corners):
+        labels.flaws.append((flaw, where))
+        return
+    labels.boxes.append(LabelledBox(number, label, corners))
+    if len(numbers) > 4:
+        labels.polygons.append(number)
 
 
-def _corners(numbers: Sequence[float]) -> tuple[float, float, float, float]:
+def _corners(numbers: Sequence[float]) -> Corners:
+    """Corners of a box, or of the hull of an outline."""
     if len(numbers) < 6:
         x, y, width, height = numbers[:4]
         return y - height / 2, x - width / 2, y + height / 2, x + width / 2
     xs, ys = numbers[::2], numbers[1::2]
     return min(ys), min(xs), max(ys), max(xs)
-
-
-def parse_names(content: bytes) -> tuple[str, ...]:
-    """The names of a text file, one a line.
-
-    Args:
-        content: of classes.txt or obj.names.
-
-    Returns:
-        Name of class 0, of class 1 and so on.
-
-    Raises:
-        ValueError: with what is wrong, if it is too large, not UTF-8, has no name, one twice, or an empty line before
-            the last name: whether that counts cannot be told.
-    """
-    text = decode_text(content).rstrip()
-    names = tuple(line.strip() for line in split_lines(text)) if text else ()
-    check_class_names(names)
-    return names
-
-
-def parse_names_yaml(content: bytes) -> tuple[str, ...]:
-    """The `names` of a data.yaml, a list or a mapping from indices; nothing else in it is read but `nc`, their number.
-
-    Without `names` they are class_0, class_1 and so on, as Ultralytics calls them, if `nc` says how many there are.
-
-    Names are taken as they are written: `no` is a name and not a truth value. Aliases are refused, since a few lines
-    of them unfold into gigabytes, and nothing is ever constructed.
-
-    Args:
-        content: of the file.
-
-    Returns:
-        Name of class 0, of class 1 and so on.
-
-    Raises:
-        ValueError: with what is wrong, if the content is too large, not YAML, has aliases, neither `names` nor `nc`, if
-            names are missing or doubled, or `nc` is another number.
-
-    Example:
-        >>> parse_names_yaml(b"train: ../images\\nnames: {0: car, 1: no}")
-        ('car', 'no')
-    """
-    root = compose_yaml(decode_text(content))
-    if not isinstance(root, yaml.MappingNode):
-        raise ValueError("is not a mapping with the key names")
-    keys = [key.value for key, _ in root.value if isinstance(key, yaml.ScalarNode)]
-    found = {key.value: node for key, node in root.value if isinstance(key, yaml.ScalarNode)}
-    count = found.get("nc")
-    number = class_index(count.value) if isinstance(count, yaml.ScalarNode) else None
-    if "names" not in keys and number and number <= MAX_CLASSES:
-        return tuple(f"class_{index}" for index in range(number))
-    if keys.count("names") != 1:
-        raise ValueError("has no names" if "names" not in keys else "has names twice")
-    names = _ordered(found["names"])
-    check_class_names(names)
-    if number not in (None, len(names)):
-        raise ValueError(f"has nc: {number} but {len(names)} names")
-    return names
-
-
-def compose_yaml(text: str) -> yaml.Node | None:
-    """The tree of a document, of bounded depth and without aliases.
-
-    Raises:
-        ValueError: with what is wrong.
-    """
-    depth = 0
-    try:
-        for event in yaml.parse(text, Loader=yaml.BaseLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise ValueError(f"has the alias *{_short(event.anchor)}: write the value itself")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MAX_DEPTH:
-                raise ValueError("is nested too deeply")
-        return yaml.compose(text, Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, OverflowError) as error:  # the second: an escape for a character that there is not
-        raise ValueError(f"is not YAML: {' '.join(str(error).split())}") from error
-
-
-def _ordered(node: yaml.Node) -> tuple[str, ...]:
-    """Names in the order of their indices."""
-    if isinstance(node, yaml.SequenceNode):
-        items: dict[int | None, yaml.Node] = dict(enumerate(node.value))
-    elif isinstance(node, yaml.MappingNode):
-        items = {
-            class_index(key.value) if isinstance(key, yaml.ScalarNode) else None: value for key, value in node.value
-        }
-    else:
-        raise ValueError("has names that are neither a list nor a mapping from indices")
-    if len(items) < len(node.value) or items.keys() != set(range(len(items))):
-        raise ValueError(f"has names whose indices are not 0 to {len(node.value) - 1}, each once")
-    names = [items[index] for index in range(len(items))]
-    if not all(isinstance(name, yaml.ScalarNode) for name in names):
-        raise ValueError("has names that are no plain text")
-    return tuple(name.value.strip() for name in names)
-
-
-def decode_text(content: bytes) -> str:
-    """The text of a file that describes a data set.
-
-    Raises:
-        ValueError: with what is wrong, if it is too large or not UTF-8.
-    """
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"has {len(content):,} bytes, for names {MAX_BYTES:,} are allowed")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"is not UTF-8: {error}") from error
-
-
-def class_index(text: str) -> int | None:
-    """A whole number of at most nine digits, `3` or `3.0`; `1_0` and other scripts' digits are none.
-
-    Example:
-        >>> class_index("3"), class_index("3.0"), class_index("3.5"), class_index("-1"), class_index("9" * 39)
-        (3, 3, None, None, None)
-    """
-    whole, _, fraction = text.partition(".")
-    sound = whole.isascii() and whole.isdigit() and len(whole) < 10 and not fraction.strip("0")
-    return int(whole) if sound else None
 
 
 def _number(text: str) -> float | None:
@@ -308,7 +178,3 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def _short(text: str, limit: int = 80) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 3]}... ({len(text)} characters)"

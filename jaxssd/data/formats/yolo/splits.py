@@ -1,9 +1,9 @@
-"""From what a data.yaml or an obj.data states to the images of each split.
+"""Images of the splits that a data.yaml, an obj.data or lists state.
 
-A path counts from the data set's folder: that of `path`, if it is there, or else that of the file itself. What stands
-before a folder that is there is left away: Roboflow's `../train/images`, Darknet's `data/train.txt`, another machine's
-`/content/set/train`; but never the name of a split. Images outside the data set's folder are not read, and nothing
-that is there is mistaken for what has its name in the folder: `outside`.
+A path counts from the data set's folder: that of `path` if it exists, else that of the file itself. Folders before an
+existing one are ignored: Roboflow's `../train/images`, Darknet's `data/train.txt`, another machine's
+`/content/set/train`. The name of a split is never ignored. Images outside the data set's folder are not read, and an
+existing file outside is never taken for its namesake in the folder: see `outside_paths`.
 """
 
 import os
@@ -17,40 +17,38 @@ from jaxssd.data.formats.outside_paths import OutsideImages, find_outside
 from jaxssd.data.formats.split_lists import Lookup, leads_out, lists_by_split, read_lines, resolve
 from jaxssd.data.formats.split_names import split_name
 from jaxssd.data.formats.yolo.data_yaml import Stated
-from jaxssd.data.formats.yolo.files import IMAGE_FOLDERS
+from jaxssd.data.formats.yolo.detect import IMAGE_FOLDERS
 
 
 @dataclass
 class Splits:
-    """Splits as they are found.
+    """Splits of a data set.
 
     Attributes:
         ids: images of each split.
-        errors: what is wrong with a split that is stated.
-        remarks: lines for the log.
+        errors: error message of each stated split that cannot be read.
+        notes: lines for the log.
     """
 
     ids: dict[str, tuple[str, ...]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
-def data_folder(file: Path | None, stated: Stated) -> tuple[Path, str | None]:
-    """The folder from which paths count, and a remark on it.
+def data_folder(file: Path, stated: Stated) -> tuple[Path, str | None]:
+    """Folder that stated paths count from, and a note on it.
 
     Args:
-        file: that states it.
-        stated: what it says.
+        file: data.yaml or obj.data.
+        stated: content of the file.
 
     Raises:
         ValueError: if `path` is the root of the file system.
     """
-    assert file is not None
     root = file.parent
     if stated.folder is None:
         return root, None
-    written = stated.folder.replace("\\", "/")
-    folder = Path(os.path.normpath(root.absolute() / written))
+    folder = Path(os.path.normpath(root.absolute() / stated.folder.replace("\\", "/")))
     if folder == folder.parent:
         raise ValueError(
             f"{file} states path: {stated.folder}, the root of the file system: state the data set's folder"
@@ -63,66 +61,70 @@ def data_folder(file: Path | None, stated: Stated) -> tuple[Path, str | None]:
 
 
 def stated_splits(file: Path, stated: Stated, folder: Path, images: Mapping[str, str]) -> Splits:
-    """The images of each split that is stated.
+    """Find the images of each split that is stated.
 
     Args:
-        file: that states them.
-        stated: what it says.
-        folder: from which paths count.
+        file: data.yaml or obj.data.
+        stated: content of the file.
+        folder: folder that paths count from.
         images: id of each image by its path from `folder`, and by that of its labels.
 
     Returns:
-        Splits. One whose paths all lead out of the folder, to nothing, is not among them but in a remark.
+        The splits. A split whose paths all lead to missing places outside the folder is left out, with a note.
     """
     found, tree = Splits(), _Tree(folder, images)
     for split, (key, paths) in stated.splits.items():
         ids: dict[str, None] = {}  # an ordered set
-        stale = 0
+        num_stale = 0
         for written in paths:
             try:
-                ids.update(dict.fromkeys(_images_at(file, key, written, tree, found.remarks)))
+                ids.update(dict.fromkeys(_images_at(file, key, written, tree, found.notes)))
             except FileNotFoundError as error:
-                stale += leads_out(written)
+                num_stale += leads_out(written)
                 found.errors.setdefault(split, str(error))
             except ValueError as error:
                 found.errors.setdefault(split, str(error))
-        if stale == len(paths):
+        if num_stale == len(paths):
             missing = found.errors.pop(split)
-            if split != "test":  # which many exports state and have not
-                found.remarks.append(f"{missing}; {key} is not followed")
+            if split != "test":  # many exports state a test split that they do not have
+                found.notes.append(f"{missing}; {key} is not followed")
         elif split not in found.errors:
             found.ids[split] = tuple(ids)
     return found
 
 
 def listed_splits(root: Path, images: Mapping[str, str]) -> Splits:
-    """The splits of lists that lie in a folder and are called after one: train.txt, valid.txt."""
+    """Find the images of lists in a folder that are named after splits: train.txt, valid.txt.
+
+    Args:
+        root: the folder.
+        images: id of each image by its path from `root`, and by that of its labels.
+    """
     found, tree = Splits(), _Tree(root, images)
     for split, names in lists_by_split(root).items():
-        for name in names[:1]:
-            try:
-                found.ids[split] = _listed(root / name, tree, found.remarks)
-            except ValueError as error:
-                found.errors[split] = str(error)
+        try:
+            found.ids[split] = _listed(root / names[0], tree, found.notes)
+        except ValueError as error:
+            found.errors[split] = str(error)
     return found
 
 
 class _Tree:
-    """A data set's images by path, which may lead through a link other than the one that they are listed under.
+    """Images of a data set by path, also by paths through links.
 
     Args:
-        folder: from which paths count.
+        folder: folder that paths count from.
         images: ids by path.
     """
 
     def __init__(self, folder: Path, images: Mapping[str, str]) -> None:
-        """No link has been followed."""
+        """Store the images. No link is followed yet."""
         self.folder, self.images, self.lookup = folder, images, Lookup(images)
         self._seen: dict[str, str] = {}
 
     @cached_property
     def _folders(self) -> dict[str, str]:
-        """Where each folder with images in it really is, and how it is called."""
+        """Folders with images, by their real path."""
         return {self._real(folder): folder for folder in {_folder(path) for path in self.images}}
 
     def _real(self, folder: str) -> str:
@@ -131,7 +133,7 @@ class _Tree:
         return self._seen[folder]
 
     def at(self, path: str) -> str | None:
-        """The id of an image; None if there is none, or it is outside."""
+        """Id of the image at a path; None if there is none, or it is outside."""
         if path in self.images or path.startswith("../") or "\0" in path or path.count("/") > MAX_DEPTH:
             return self.images.get(path)
         folder, name = os.path.split(path)
@@ -139,7 +141,7 @@ class _Tree:
         return None if known is None else self.images.get(f"{known}/{name}" if known else name)
 
     def below(self, target: Path) -> tuple[str, ...]:
-        """Ids of all images in a folder and those in it, in alphabetical order."""
+        """Ids of all images below a folder, in alphabetical order."""
         inside = os.path.relpath(target, self.folder)
         if inside.startswith(".."):
             return ()
@@ -151,7 +153,7 @@ class _Tree:
 
     @cached_property
     def files(self) -> dict[str, str]:
-        """Paths of images by id, without those of labels."""
+        """Path of each image by its id."""
         return {name: path for path, name in self.images.items() if not path.lower().endswith(".txt")}
 
 
@@ -159,8 +161,8 @@ def _folder(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _images_at(file: Path, key: str, written: str, tree: _Tree, remarks: list[str]) -> tuple[str, ...]:
-    """The images of one path; FileNotFoundError if it leads nowhere."""
+def _images_at(file: Path, key: str, written: str, tree: _Tree, notes: list[str]) -> tuple[str, ...]:
+    """Images of one stated path; FileNotFoundError if nothing is there."""
     folder = tree.folder
     place = f"{file}, {key}: {written}"
     target = _find(written, folder) or _find(written, file.parent)
@@ -171,18 +173,16 @@ def _images_at(file: Path, key: str, written: str, tree: _Tree, remarks: list[st
             "all images, or move them"
         )
     if target is None:
-        raise FileNotFoundError(
-            f"{place} is not there; expected is a folder of images in {folder}, or a .txt list of them"
-        )
+        raise FileNotFoundError(f"{place} is not there; expected a folder of images in {folder}, or a .txt list")
     if target.is_file():
-        return _listed(target, tree, remarks)
+        return _listed(target, tree, notes)
     if not (found := tree.below(target)):
         raise ValueError(f"{place} holds no image")
     return found
 
 
 def _find(written: str, folder: Path) -> Path | None:
-    """What a path leads to in a folder, as it stands or less its first parts, but not less the name of a split."""
+    """File or folder at a path below a folder, as it is written or without its first parts."""
     parts = plain_path(written).split("/")
     if len(parts) > MAX_DEPTH:
         return None
@@ -192,12 +192,12 @@ def _find(written: str, folder: Path) -> Path | None:
         if found := descend(folder, "/".join(parts[start:])):
             return found if os.path.exists(found) else None
         if split_name(parts[start]):
-            return None
+            return None  # the name of a split is never ignored
     return None
 
 
-def _listed(path: Path, tree: _Tree, remarks: list[str]) -> tuple[str, ...]:
-    """The images of a list."""
+def _listed(path: Path, tree: _Tree, notes: list[str]) -> tuple[str, ...]:
+    """Images of a list."""
     if path.suffix.lower() != ".txt":
         raise ValueError(f"{path} is neither a folder of images nor a .txt list of them")
     ids: dict[str, None] = {}  # an ordered set
@@ -210,5 +210,5 @@ def _listed(path: Path, tree: _Tree, remarks: list[str]) -> tuple[str, ...]:
         ids[name] = None
     if not ids:
         raise ValueError(f"{path} names no image")
-    remarks += filter(None, [outside.note()])
+    notes += filter(None, [outside.note()])
     return tuple(ids)

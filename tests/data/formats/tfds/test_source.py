@@ -150,8 +150,8 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
     ("code", "reason"),
     [
         ("print('some word'); print('ConnectionError: no route'); raise SystemExit(1)", "ConnectionError: no route\n"),
-        ("raise SystemExit(3)", "its process ended with exit status 3 and no word\n"),
-        ("import os; os.kill(os.getpid(), 9)", "its process ended with signal 9 and no word\n"),
+        ("raise SystemExit(3)", "its process ended with exit status 3 and no message\n"),
+        ("import os; os.kill(os.getpid(), 9)", "its process ended with signal 9 and no message\n"),
     ],
 )
 def test_a_failure_says_why_and_what_to_do_without_a_network(monkeypatch, tmp_path, code, reason):
@@ -319,7 +319,7 @@ def test_without_tensorflow_nothing_is_prepared(tmp_path, monkeypatch):
 READ_ALL = """
 import sys
 from pathlib import Path
-import jaxssd.tasks.make, jaxssd.training, jaxssd.viz
+import jaxssd.tasks, jaxssd.training, jaxssd.viz
 from jaxssd.data.build import build_dataset
 from jaxssd.data.formats.tfds.source import TFDSVoc
 source = TFDSVoc("voc/2007", Path(sys.argv[1]))

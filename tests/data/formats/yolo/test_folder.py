@@ -10,9 +10,10 @@ from PIL import Image
 from jaxssd.data.build import build_dataset
 from jaxssd.data.formats.coco.file import COCOJson
 from jaxssd.data.formats.voc.folder import VOCFolder
-from jaxssd.data.formats.yolo.data_yaml import parse_data_yaml, parse_obj_data
-from jaxssd.data.formats.yolo.folder import NAMES_FILES, YOLOFolder, looks_like_yolo
-from jaxssd.data.formats.yolo.labels import Labels, UnreadableLabels, parse_labels, parse_names, parse_names_yaml
+from jaxssd.data.formats.yolo.data_yaml import parse_data_yaml, parse_names, parse_names_yaml, parse_obj_data
+from jaxssd.data.formats.yolo.detect import NAMES_FILES, looks_like_yolo
+from jaxssd.data.formats.yolo.folder import YOLOFolder
+from jaxssd.data.formats.yolo.labels import Labels, UnreadableLabels, parse_labels
 from jaxssd.data.splits import train_val_ids
 
 NAMES = ("car", "horse")
@@ -434,9 +435,7 @@ def test_another_layout_says_what_is_expected_and_what_is_there(tmp_path):
         YOLOFolder(folder.root)
     folder.write("labels/a.txt", LINE)
     (folder.root / "data.yaml").unlink()
-    with pytest.raises(
-        ValueError, match=r"yolo has no names of classes: expected is one of data\.yaml, .*classes\.txt"
-    ):
+    with pytest.raises(ValueError, match=r"yolo has no class names: expected one of data\.yaml, .*classes\.txt"):
         YOLOFolder(folder.root)
 
 
@@ -527,7 +526,7 @@ BILLION_LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nnames: *b"
         (b"a: &a [*a]\nnames: [x]", "has the alias"),
         (b"[" * 900_000, "nested too deeply"),
         (b"- " * 400_000, "nested too deeply"),
-        (b"names: [a]\n" + b"#" * 1_000_000, "bytes, for names 1,000,000 are allowed"),
+        (b"names: [a]\n" + b"#" * 1_000_000, "bytes, expected at most 1,000,000"),
     ],
 )
 def test_faulty_yaml(folder, yaml, expected):

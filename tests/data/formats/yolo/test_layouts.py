@@ -235,9 +235,7 @@ def test_a_yaml_can_be_named_itself(tmp_path):
     source = open_source(str(root))
     assert (names_of(choose_splits(source).train), source.class_names([])) == (["c"], ("x", "y"))
     (root / "data.yaml").rename(root / "other.yaml")
-    with pytest.raises(
-        ValueError, match=r"several files with names of classes, mine\.yml, other\.yaml: name one, --data"
-    ):
+    with pytest.raises(ValueError, match=r"several files with class names, mine\.yml, other\.yaml: name one, --data"):
         open_source(str(root))
 
 
@@ -259,7 +257,7 @@ def test_a_path_that_is_there_is_followed_and_said(tmp_path):
 @pytest.mark.parametrize(
     ("yaml", "message"),
     [
-        ("train: images/train\nval: images/holdout\n", r"data\.yaml, val: images/holdout is not there; expected is a"),
+        ("train: images/train\nval: images/holdout\n", r"data\.yaml, val: images/holdout is not there; expected a"),
         ("train: images/train\nval: holdout.txt\n", r"data\.yaml, val: holdout\.txt is not there"),
         ("train: images/train\nval: val/images/val\n", r"data\.yaml, val: val/images/val is not there"),
         ("train: images/train\nval: images/empty\n", r"data\.yaml, val: images/empty holds no image"),
@@ -373,7 +371,7 @@ def test_one_of_several_of_a_name_is_counted(tmp_path):
     source = open_source(str(write_tree(tmp_path, files)))
     _, (problem,) = source.records(["train/a", "train/b"], ("car",))
     assert (problem.file, problem.kind) == ("images/train/a.jpg", "one of several of its name")
-    assert problem.detail == "taken, and not images/train/a.png, images/train/a.webp"
+    assert problem.detail == "read instead of images/train/a.png, images/train/a.webp"
 
 
 @pytest.mark.parametrize(
@@ -401,7 +399,7 @@ def test_labels_are_found(image, labels, tmp_path):
 
 def test_names_that_differ_are_an_error(tmp_path):
     files = {**pairs("train", "a"), "train/classes.txt": TWO, **pairs("val", "b"), "val/classes.txt": "horse\ncar\n"}
-    with pytest.raises(ValueError, match=r"train/classes\.txt and .*val/classes\.txt name other classes"):
+    with pytest.raises(ValueError, match=r"train/classes\.txt and .*val/classes\.txt name different classes"):
         open_source(str(write_tree(tmp_path, files)))
 
 
@@ -441,9 +439,9 @@ def test_formats_beside_each_other(files, kind, tmp_path):
     [
         (
             labelled("{}", "{}", "a"),
-            r"has no names of classes: expected is one of data\.yaml, .*predefined_classes\.txt$",
+            r"has no class names: expected one of data\.yaml, .*predefined_classes\.txt$",
         ),
-        (labelled("images/{}", "labels/{}", "a"), "has no names of classes"),
+        (labelled("images/{}", "labels/{}", "a"), "has no class names"),
         ({"images/a.jpg": 1, "data.yaml": NAMES}, "no image in it has a .txt file; it has data.yaml, images/"),
         ({"obj_train_data/a.txt": LINE, "obj.names": TWO}, "there is no image at all, export them too"),
         ({**below(), "cfg/data.yaml": NAMES}, r"Did you mean --data .*/cfg/data\.yaml\?"),
@@ -595,7 +593,7 @@ def test_labelimgs_two_formats_in_one_folder(texts, tmp_path):
     """What has boxes is no image without objects; an XML without any, or beside labels, is no matter."""
     xmls = {f"{name}.{kind}": {"jpg": 1, "xml": voc_xml("car")}[kind] for name in "xyz" for kind in ("jpg", "xml")}
     root = write_tree(tmp_path, {**labelled("{}", "{}", *texts), **xmls, "classes.txt": TWO})
-    with pytest.raises(ValueError, match=rf"images {len(texts)} with a \.txt .* 3 without, .* x\.jpg\. Convert"):
+    with pytest.raises(ValueError, match=rf"formats: {len(texts)} images with a \.txt .* 3 without, .* x\.jpg\. Con"):
         open_source(str(root))
     (root / "x.xml").unlink()
     (root / "y.xml").write_text(voc_xml())
