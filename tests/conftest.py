@@ -6,9 +6,11 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["MPLBACKEND"] = "Agg"
-# Most of the time goes into compiling the same training step again, in workers and in processes that tests start.
+# Most of the time goes into compiling the same programs again: another worker, a process that a test starts and the
+# next run read them from a folder. Writing a small one takes a twentieth of its compilation, reading it a half.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Compiling takes a third less time without the optimisation of each kernel, which changes no more than a last bit.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # And a third of what is left without XLA's newer generator of CPU code. XLA stops at a flag that it does not know, so
