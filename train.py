@@ -29,7 +29,6 @@ import tyro
 
 from jaxssd.atomic import free_space, is_full
 from jaxssd.config import TOPICS, Config
-from jaxssd.data.gather import WorkersKeepDying
 from jaxssd.presets import PRESETS, with_phases
 from jaxssd.training import (
     DivergedError,
@@ -106,7 +105,7 @@ def work(command: Command, run: RunFolder) -> None:
         if is_main_process():
             say(f"{interrupted}{_resume_hint(run)}")
         sys.exit(interrupted.status)
-    except (NonFiniteLossError, DivergedError, RunInUseError, WorkersKeepDying, OSError, ValueError) as error:
+    except (NonFiniteLossError, DivergedError, RunInUseError, OSError, ValueError) as error:
         sys.exit(f"train.py: {error}{_free_space(error, run)}")
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):

@@ -1,18 +1,19 @@
-"""How many images a second can be streamed from disk to a device, beside what a plain loop in one process does?
+"""How many images a second can be streamed from disk to a device, beside what a plain loop does?
 
     python benchmarks/streaming.py                            4,096 images of 224 px
     python benchmarks/streaming.py --images 100000            more than the file system keeps in memory, say
+    python benchmarks/streaming.py --cold                     the file system's memory of the file is dropped each time
 
-Measured is the trainer's own feed: worker processes copy the rows of a chunk into shared memory, from where they go to
-the device, while the chunk before is used. The plain loop reads the same rows of the same file by `numpy.take`, and
-sends them. The file has been written just before: unless it exceeds the memory, what is measured is no disk.
+Measured is the trainer's own loader: threads read the rows of a block, and send them, while the block before is used.
+The plain loop takes the same rows of the same file by `numpy.take` from its memory map, and sends them. The file has
+been written just before: without `--cold`, and unless it exceeds the memory, what is measured is no disk.
 """
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -20,8 +21,9 @@ import numpy as np
 import tyro
 from timing import measure, report
 
-from jaxssd.data.gather import Gatherer
-from jaxssd.training.loader import WORKERS
+from jaxssd.data.dataset import Dataset
+from jaxssd.data.shapes import make_shapes
+from jaxssd.training import loader
 
 
 @dataclass(frozen=True)
@@ -32,64 +34,89 @@ class Command:
     """Images in the file."""
     image_size: int = 224
     """Their side in pixels."""
-    chunk: int = 1024
-    """Images in a chunk."""
-    workers: tuple[int, ...] = tuple(sorted({1, WORKERS}))
-    """Processes that read."""
+    block: int = 1024
+    """Images in a block."""
+    threads: tuple[int, ...] = (1, loader.THREADS)
+    """Threads that read."""
+    cold: bool = False
+    """Drop the file from the file system's memory before each measurement, where the system can."""
     seconds: float = 10.0
-    """How long to repeat each measurement; at least five repeats are taken."""
+    """Seconds to repeat each measurement; at least five repeats are taken."""
 
 
 def main(arguments: list[str]) -> None:
     """Write a file, read it, report."""
     command = tyro.cli(Command, prog="benchmarks/streaming.py", description=__doc__, args=arguments)
-    shape = (command.images, command.image_size, command.image_size, 3)
-    order = np.random.default_rng(0).permutation(command.images)
-    chunks = list(order[: len(order) // command.chunk * command.chunk].reshape(-1, command.chunk))
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        path = Path(folder) / "images.npy"
-        file = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-        for row in range(command.images):
-            file[row] = row % 256
-        file.flush()
-        calls = {f"{n} processes": streamed(path, chunks, n, stack) for n in command.workers}
-        times = measure({"plain loop": plain(path, chunks), **calls}, seconds=command.seconds)
-    images = sum(map(len, chunks))
+    blocks = command.images // command.block
+    order = np.random.default_rng(0).permutation(command.images)[: blocks * command.block]
+    order = order.reshape(blocks, 1, command.block).astype(np.int32)
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = mapped(Path(folder) / "images.npy", command)
+        images = dataset.examples.images
+        calls = {f"{n} thread{'s' * (n > 1)}": streamed(dataset, order, n) for n in command.threads}
+        calls = {"plain loop": plain(images, order)} | calls
+        if command.cold:
+            calls = {name: cold(Path(images.filename), call) for name, call in calls.items()}
+        times = measure(calls, seconds=command.seconds)
     rows = [
         {
-            "feed": name,
+            "loader": name,
             "time an epoch": timing,
-            "images/s": f"{images / timing.median:.0f}",
-            "GB/s": images * np.prod(shape[1:]) / timing.median / 1e9,
+            "images/s": f"{order.size / timing.median:.0f}",
+            "GB/s": order.size * images[0].nbytes / timing.median / 1e9,
             "ratio": times["plain loop"].median / timing.median,
         }
         for name, timing in times.items()
     ]
-    report("streaming", f"{images} images of {command.image_size} px in chunks of {command.chunk}", rows)
+    state = "cold" if command.cold else "warm"
+    report(
+        "streaming", f"{command.images} images of {command.image_size} px in blocks of {command.block}, {state}", rows
+    )
 
 
-def plain(path: Path, chunks: list[np.ndarray]) -> Callable[[], None]:
-    """One process, one thing after another."""
+def mapped(path: Path, command: Command) -> Dataset:
+    """A data set whose images are in a file, as the cache has them; one image again and again."""
+    dataset = make_shapes(1, image_size=command.image_size)
+    shape = (command.images, *dataset.examples.images.shape[1:])
+    file = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    for row in range(command.images):
+        file[row] = dataset.examples.images[0]
+    file.flush()
+    examples = jax.tree.map(lambda x: np.repeat(x, command.images, axis=0), dataset.examples._replace(images=()))
+    return replace(dataset, examples=examples._replace(images=np.load(path, mmap_mode="r")))
+
+
+def plain(images: np.ndarray, order: np.ndarray) -> Callable[[], None]:
+    """One thread, one thing after another."""
 
     def epoch() -> None:
-        array = np.load(path, mmap_mode="r")
-        for rows in chunks:
-            jax.block_until_ready(jax.device_put(np.take(array, rows, axis=0)))
+        for rows in order:
+            jax.block_until_ready(jax.device_put(np.take(images, rows[0], axis=0)))
 
     return epoch
 
 
-def streamed(path: Path, chunks: list[np.ndarray], workers: int, stack: ExitStack) -> Callable[[], None]:
-    """The trainer's way. The processes are started once, as in a run."""
-    gatherer = stack.enter_context(Gatherer(path, rows=len(chunks[0]), workers=workers))
-
-    on_cpu = jax.default_backend() == "cpu"  # whose arrays would share the buffer
+def streamed(dataset: Dataset, order: np.ndarray, threads: int) -> Callable[[], None]:
+    """The trainer's way."""
 
     def epoch() -> None:
-        for images in gatherer.gather(chunks):
-            jax.block_until_ready(jax.device_put(images.copy() if on_cpu else images))
+        loader.THREADS = threads
+        with loader.open_loader(dataset, order.shape[2], str) as source:
+            for examples, _ in source.blocks(order):
+                jax.block_until_ready(examples)
 
     return epoch
+
+
+def cold(path: Path, call: Callable[[], None]) -> Callable[[], None]:
+    """The call, after the file system has forgotten the file."""
+
+    def forgetful() -> None:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        call()
+
+    return forgetful
 
 
 if __name__ == "__main__":

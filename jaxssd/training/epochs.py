@@ -21,13 +21,13 @@ class Sizes(NamedTuple):
     num_images: int
     batch_size: int
     epoch_steps: int
-    piece_steps: int
+    block_steps: int
     call_steps: int
 
     @property
-    def piece_rows(self) -> int:
+    def block_rows(self) -> int:
         """Images that the device has at once when they are streamed."""
-        return self.piece_steps * self.batch_size
+        return self.block_steps * self.batch_size
 
 
 def whole_batch(config: Config, num_images: int) -> int:
@@ -57,21 +57,21 @@ def cut_epoch(num_images: int, batch_size: int, at_once: int, step: int = 0) -> 
         step: of the run, where it begins or goes on; a call begins there.
 
     Returns:
-        Equal pieces of whole batches, and in them equal calls; how the epoch is cut decides nothing about its order.
+        Equal blocks of whole batches, and in them equal calls; how the epoch is cut decides nothing about its order.
     """
     chunks, chunk_steps = epoch_shape(num_images, batch_size, CHUNK_STEPS)
     divisors = [steps for steps in range(1, chunk_steps + 1) if chunk_steps % steps == 0]
-    piece_steps = max((steps for steps in divisors if steps * batch_size <= at_once), default=1)
-    call_steps = min(CPU_CALL_STEPS, piece_steps) if jax.default_backend() == "cpu" else piece_steps
+    block_steps = max((steps for steps in divisors if steps * batch_size <= at_once), default=1)
+    call_steps = min(CPU_CALL_STEPS, block_steps) if jax.default_backend() == "cpu" else block_steps
     epoch_steps = chunks * chunk_steps
-    # Pieces are as long as in the run that was stopped, unless there is another memory now: nearly always the same.
+    # Blocks are as long as in the run that was stopped, unless there is another memory now: nearly always the same.
     call_steps = math.gcd(call_steps, step % epoch_steps)
-    return Sizes(num_images, batch_size, epoch_steps, piece_steps, call_steps)
+    return Sizes(num_images, batch_size, epoch_steps, block_steps, call_steps)
 
 
 @partial(jax.jit, static_argnames="sizes")
-def epoch_order(key: Key[Array, ""], epoch: Int[Array, ""], sizes: Sizes) -> Int[Array, "pieces steps B"]:
-    """A fresh order of the images, cut into equal pieces of whole batches, so that one compilation serves them all.
+def epoch_order(key: Key[Array, ""], epoch: Int[Array, ""], sizes: Sizes) -> Int[Array, "blocks steps B"]:
+    """A fresh order of the images, cut into equal blocks of whole batches, so that one compilation serves them all.
 
     Args:
         key: the run's.
@@ -82,7 +82,7 @@ def epoch_order(key: Key[Array, ""], epoch: Int[Array, ""], sizes: Sizes) -> Int
         Rows of the data set. Each appears at most once; the few that fill no batch or chunk sit out this epoch.
     """
     order = jax.random.permutation(jax.random.fold_in(key, epoch), sizes.num_images)
-    return order[: sizes.epoch_steps * sizes.batch_size].reshape(-1, sizes.piece_steps, sizes.batch_size)
+    return order[: sizes.epoch_steps * sizes.batch_size].reshape(-1, sizes.block_steps, sizes.batch_size)
 
 
 def epoch_shape(num_images: int, batch_size: int, chunk_steps: int) -> tuple[int, int]:

@@ -1,63 +1,66 @@
-"""How the training images reach the device: all of them once, or piece by piece while it computes."""
+"""Loader of the training images: all of them are sent to the devices once, or block by block while they compute.
 
-import os
-import shutil
-import tempfile
+Blocks are read by threads, which wait for the disk and copy without Python's lock. They read at offsets of the file
+instead of through its memory map, so that a failing disk is an error and no fatal signal.
+"""
+
+import errno
+import mmap
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, Sharding
-from jaxtyping import Array, Int
+from jax.sharding import Mesh
+from jaxtyping import Array, Int, UInt8
 
-from jaxssd.atomic import UNFINISHED
 from jaxssd.data.dataset import Dataset, Examples
-from jaxssd.data.gather import BUFFERS, SHARED_MEMORY, Gatherer, Tell
 from jaxssd.training.distribution import one_device, replicated, send
 from jaxssd.training.memory import memory_bytes, nbytes
 
 Memory = Literal["auto", "device", "stream"]
 
 MEMORY_SHARE = 0.5
-"""Of the device's memory the training images may take; the rest is for the network."""
+"""Share of the device's memory for training images; the rest is for the network."""
 
-PIECES = 4
-"""That share has room for so many pieces: the one in use, the one before, the next one, and one to spare."""
+BLOCKS = 4
+"""Blocks for which that share has room: three that a run has at once, and one to spare."""
 
-PIECE_BYTES = 256_000_000
-"""Of a piece at most: more would hide no more of the cost of a call, and take the host's memory."""
+BLOCKS_AT_ONCE = 3
+"""Blocks on the device at once: the one in use, the one before it, and the next."""
 
-WORKERS = min(4, os.cpu_count() or 1)
+BLOCK_BYTES = 256_000_000
+"""Largest size of a block. A larger one would hide no more of the cost of a call, and take the host's memory."""
 
-PIECES_AT_ONCE = 3
-"""The first three of those, which a run really has."""
+THREADS = 4
+"""Threads that read a block: a disk is faster with several requests."""
 
-Pieces = Iterator[tuple[Examples, Int[Array, "steps B"]]]
+Blocks = Iterator[tuple[Examples, Int[Array, "steps B"]]]
 
 
-class Feed(NamedTuple):
-    """Where a run gets its images.
+class Loader(NamedTuple):
+    """Source of the images of a run.
 
     Attributes:
-        pieces: from the order of an epoch to its pieces: examples on the devices, and their rows that each step takes.
-        shapes: of the examples of each piece, and the devices that have them.
-        nbytes: that they take of each device at most.
+        blocks: order of an epoch -> its blocks: examples on the devices, and the rows of them that each step takes.
+        shapes: shapes and devices of the examples of a block.
+        nbytes: largest number of bytes on each device.
     """
 
-    pieces: Callable[[Int[Array, "pieces steps B"]], Pieces]
+    blocks: Callable[[Int[Array, "blocks steps B"]], Blocks]
     shapes: Examples
     nbytes: int
 
 
 def is_streamed(dataset: Dataset, memory: Memory) -> bool:
-    """Whether the images are to be streamed.
+    """Decide whether the images are streamed.
 
     Args:
-        dataset: to train on.
+        dataset: training set.
         memory: `device` and `stream` force one way; `auto` streams what would take more than half the memory.
     """
     if memory == "auto":
@@ -66,80 +69,93 @@ def is_streamed(dataset: Dataset, memory: Memory) -> bool:
 
 
 def images_at_once(dataset: Dataset) -> int:
-    """How many images a piece may have: what memory there is, of the device and for processes to share."""
-    most = min(PIECE_BYTES, MEMORY_SHARE * memory_bytes() / PIECES)
-    if SHARED_MEMORY.is_dir():
-        most = min(most, shutil.disk_usage(SHARED_MEMORY).free / (2 * BUFFERS))
+    """Number of images that a block may have."""
+    most = min(BLOCK_BYTES, MEMORY_SHARE * memory_bytes() / BLOCKS)
     return int(most // dataset.examples.images[0].nbytes)
 
 
 @contextmanager
-def open_feed(dataset: Dataset, piece_rows: int | None, tell: Tell = print, mesh: Mesh | None = None) -> Iterator[Feed]:
-    """The images on the device, or a stream of them; both give the same batches.
+def open_loader(
+    dataset: Dataset, block_rows: int | None, log: Callable[[str], None] = print, mesh: Mesh | None = None
+) -> Iterator[Loader]:
+    """Send the images to the devices, or stream them; both give the same batches.
 
     Args:
-        dataset: to train on.
-        piece_rows: images of a piece, if they are streamed; None puts all of them on the device.
-        mesh: the devices, each of which gets all images; default, the first one of this process.
-        tell: is called with a line for people.
+        dataset: training set.
+        block_rows: images in a block, if they are streamed; None sends all of them at once.
+        log: called with a line for the log.
+        mesh: devices, each of which gets all images; default, the first one of this process.
 
     Yields:
-        The feed.
+        The loader. Its blocks raise OSError, naming the file, if that cannot be read.
     """
     everywhere = replicated(mesh or one_device())
-    if piece_rows is None:
-        examples = send(dataset.examples, everywhere)
-        yield Feed(lambda order: ((examples, rows) for rows in order), examples, nbytes(examples))
+    examples = dataset.examples
+    if block_rows is None:
+        resident = send(examples, everywhere)
+        yield Loader(lambda order: ((resident, rows) for rows in order), resident, nbytes(resident))
         return
+    path, read = row_reader(examples.images)
+    log(f"streaming {examples.images.nbytes / 1e9:.2f} GB of images from {path or 'memory'}, {block_rows:,} at a time")
     shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((piece_rows, *x.shape[1:]), x.dtype, sharding=everywhere), dataset.examples
+        lambda x: jax.ShapeDtypeStruct((block_rows, *x.shape[1:]), x.dtype, sharding=everywhere), examples
     )
-    with ExitStack() as stack:
-        path = _images_file(dataset.examples.images)
-        temporary = None
-        if path is None:
-            temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jaxssd-")))
-            UNFINISHED.add(temporary)
-            stack.callback(UNFINISHED.discard, temporary)
-            path = temporary / "images.npy"
-            np.save(path, dataset.examples.images, allow_pickle=False)
-        size = dataset.examples.images.nbytes / 1e9
-        tell(f"streaming {size:.2f} GB of images from {path}, {piece_rows:,} at a time, {WORKERS} processes")
-        gatherer = stack.enter_context(Gatherer(path, rows=piece_rows, workers=WORKERS, tell=tell, temporary=temporary))
-        pieces = partial(_stream, dataset.examples, gatherer, everywhere=everywhere)
-        yield Feed(pieces, shapes, PIECES_AT_ONCE * nbytes(shapes))
+
+    def load(rows: Int[np.ndarray, " n"]) -> Examples:
+        block = Examples(read(rows), *(array[rows] for array in examples[1:]))
+        return jax.block_until_ready(send(block, everywhere))
+
+    def blocks(order: Int[Array, "blocks steps B"]) -> Blocks:
+        """Yield each block while the next one is read and sent."""
+        rows = np.asarray(jax.device_get(order)).reshape(len(order), -1)
+        in_block = send(np.arange(rows.shape[1], dtype=rows.dtype).reshape(order.shape[1:]), everywhere)
+        pending = prefetch.submit(load, rows[0])
+        for following in [*rows[1:], None]:
+            block = pending.result()
+            if following is not None:
+                pending = prefetch.submit(load, following)
+            yield block, in_block
+
+    with ThreadPoolExecutor(1, "prefetch") as prefetch:
+        yield Loader(blocks, shapes, BLOCKS_AT_ONCE * nbytes(shapes))
 
 
-def _stream(
-    examples: Examples, gatherer: Gatherer, order: Int[Array, "pieces steps B"], everywhere: Sharding
-) -> Pieces:
-    """Each piece is read, and sent, while the one before is in use."""
-    pieces, steps, batch_size = order.shape
-    rows = np.asarray(jax.device_get(order)).reshape(pieces, steps * batch_size)
-    in_piece = send(np.arange(steps * batch_size, dtype=rows.dtype).reshape(steps, batch_size), everywhere)
-    ready: Examples | None = None
-    on_cpu = jax.local_devices()[0].platform == "cpu"
-    for of_piece, images in zip(rows, gatherer.gather(list(rows)), strict=True):
-        own = images.copy() if on_cpu else images  # a CPU's array would share the buffer, whatever it is asked for
-        sent = send(Examples(own, *(array[of_piece] for array in examples[1:])), everywhere)
-        if ready is not None:
-            yield ready, in_piece
-        ready = jax.block_until_ready(sent)  # its buffer is filled again as soon as the next piece is asked for
-    if ready is not None:
-        yield ready, in_piece
+def row_reader(
+    images: UInt8[np.ndarray, "N ..."],
+) -> tuple[Path | None, Callable[[Int[np.ndarray, " n"]], UInt8[np.ndarray, "n ..."]]]:
+    """Function from row numbers to rows, and the file they are read from.
+
+    Args:
+        images: array in memory, or the memory map of a whole `.npy` file.
+
+    Returns:
+        The file, None for an array in memory; and the function, which raises OSError if the file cannot be read.
+    """
+    if isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap) and images.flags.c_contiguous:
+        path = Path(str(images.filename))
+        return path, partial(_read_file, path, images.offset, images.shape[1:])
+    return None, partial(np.take, images, axis=0)
 
 
-def _images_file(images: np.ndarray) -> Path | None:
-    """The file that a cached data set's images are mapped from; None of those that are not one whole."""
-    if isinstance(images, np.memmap) and images.filename is not None:
-        path = Path(images.filename)
-        if path.suffix == ".npy" and path.is_file():
-            whole = np.load(path, mmap_mode="r", allow_pickle=False)
-            if (whole.shape, whole.dtype, whole.strides, whole.offset) == (
-                images.shape,
-                images.dtype,
-                images.strides,
-                images.offset,
-            ):
-                return path
-    return None
+def _read_file(
+    path: Path, offset: int, shape: tuple[int, ...], rows: Int[np.ndarray, " n"]
+) -> UInt8[np.ndarray, "n ..."]:
+    """Rows of an array that begins at an offset of a file, read by several threads."""
+    out = np.empty((len(rows), *shape), np.uint8)
+    flat = out.reshape(len(rows), -1)
+
+    def read_part(part: slice) -> None:
+        with path.open("rb", buffering=0) as file:
+            for row, place in zip(rows[part].tolist(), flat[part], strict=True):
+                file.seek(offset + row * flat.shape[1])
+                if file.readinto(place) != place.size:
+                    raise OSError(errno.EIO, "the file is too short")
+
+    share = -(-len(rows) // THREADS)
+    try:
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(read_part, (slice(start, start + share) for start in range(0, len(rows), share))))
+    except OSError as error:
+        way_out = "the run can be resumed from its last checkpoint, with JAXSSD_CACHE on another disk if this one fails"
+        raise OSError(error.errno, f"images cannot be read: {error.strerror}; {way_out}", str(path)) from error
+    return out

@@ -23,7 +23,7 @@ from jaxssd.training.divergence import require_finite_losses, require_finite_sta
 from jaxssd.training.epochs import Sizes, cut_epoch, epoch_order, run_keys, whole_batch
 from jaxssd.training.evaluation import Validate, evaluate, make_validate
 from jaxssd.training.interruption import Interrupted, deferred, requested
-from jaxssd.training.loader import Feed, images_at_once, is_streamed, open_feed
+from jaxssd.training.loader import Loader, images_at_once, is_streamed, open_loader
 from jaxssd.training.memory import MemoryNeed, memory_bytes, nbytes
 from jaxssd.training.phases import Place, make_phase, places
 from jaxssd.training.restore import newest_sound
@@ -42,7 +42,7 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
 
     Args:
         config: settings, classes filled in.
-        train_set: goes to the device whole, as uint8, or is streamed to it; see `feed`.
+        train_set: goes to the device whole, as uint8, or is streamed to it; see `loader`.
         val_set: goes to the device a batch at a time.
         run: the run's folder, made by `RunFolder.create`.
         mesh: devices that share the work; default, all there are. How many there are changes nothing but the speed, and
@@ -54,7 +54,7 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
     Raises:
         Interrupted: after a signal.
         NonFiniteLossError: at the first step whose loss is not finite.
-        WorkersKeepDying: if the data is streamed and the processes that read it keep dying.
+        OSError: if the data is streamed and its file cannot be read.
         ValueError: if the settings make no network, the pretrained weights do not fit it, or the run was started on
             other data or with other settings.
     """
@@ -80,10 +80,10 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
         else:
             variables = first_variables(config, task, mesh)
         bar = stack.enter_context(_progress(_total_steps(config, sizes), step, sizes.batch_size))
-        feed = stack.enter_context(open_feed(train_set, None if resident else sizes.piece_rows, bar.write, mesh))
+        loader = stack.enter_context(open_loader(train_set, None if resident else sizes.block_rows, bar.write, mesh))
         clock = _Clock(config.runtime.checkpoint_every)
         trainer = _Trainer(
-            config, task, validate, feed, val_set, run, checkpoints, sizes, mesh, bar, begin, step, clock
+            config, task, validate, loader, val_set, run, checkpoints, sizes, mesh, bar, begin, step, clock
         )
         if not validated:
             checkpoints.add_score(step, trainer.validate_at(step, variables)["objective"])
@@ -140,7 +140,7 @@ class _Trainer:
     config: Config
     task: Task
     validate: Validate
-    feed: Feed
+    loader: Loader
     val_set: Dataset
     run: RunFolder
     checkpoints: Checkpoints
@@ -189,9 +189,9 @@ class _Trainer:
     def _calls(self, order: Array, done: int) -> Iterator[tuple[Examples, Array]]:
         """Images and rows of each call of an epoch of which some steps are done."""
         sizes = self.sizes
-        pieces_done, steps_done = divmod(done, sizes.piece_steps)
-        for examples, rows_of_piece in self.feed.pieces(order[pieces_done:] if pieces_done else order):
-            calls = rows_of_piece.reshape(-1, sizes.call_steps, sizes.batch_size)
+        blocks_done, steps_done = divmod(done, sizes.block_steps)
+        for examples, rows_of_block in self.loader.blocks(order[blocks_done:] if blocks_done else order):
+            calls = rows_of_block.reshape(-1, sizes.call_steps, sizes.batch_size)
             for rows_of_call in calls[steps_done // sizes.call_steps :] if steps_done else calls:
                 yield examples, rows_of_call
             steps_done = 0
@@ -221,8 +221,8 @@ class _Trainer:
         """Nothing is compiled after this but the first validation; says what it took, and what the run will take."""
         shape = self.sizes.call_steps, self.sizes.batch_size
         rows = jax.ShapeDtypeStruct(shape, np.int32, sharding=replicated(self.mesh))
-        program = compile_program(train_chunk, state, self.feed.shapes, rows, step_key)
-        need = MemoryNeed(self.feed.nbytes, nbytes(state), program.temporary)
+        program = compile_program(train_chunk, state, self.loader.shapes, rows, step_key)
+        need = MemoryNeed(self.loader.nbytes, nbytes(state), program.temporary)
         self.bar.write(f"compiled in {program.seconds:.1f} s; {need.describe(memory_bytes())}")
         return program
 

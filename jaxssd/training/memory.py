@@ -12,7 +12,7 @@ class MemoryNeed(NamedTuple):
     """Bytes on each device.
 
     Attributes:
-        images: the training images, or as many pieces of a stream as are there at once.
+        images: the training images, or as many blocks of a stream as are there at once.
         state: parameters, BatchNorm's statistics, and the optimizer's.
         step: what a step computes and throws away, activations above all; as the compiler has planned it.
     """

@@ -183,12 +183,6 @@ PLANTED = (
         "tests/data/test_images.py",
     ),
     Mutant(
-        "jaxssd/data/gather.py",
-        "out[start : start + len(rows)]",
-        "out[: len(rows)]",
-        "rows of workers over one another",
-    ),
-    Mutant(
         "jaxssd/data/class_filter.py",
         "count.get(problem.detail, 0) + problem.count",
         "count.get(problem.detail, 0) + 1",

@@ -8,11 +8,10 @@ LOCK, SIGNALS, CHECKPOINT = (
     "jaxssd/training/interruption.py",
     "jaxssd/training/checkpoint.py",
 )
-RESTORE, LOOP, FEED, GATHER = (
+RESTORE, LOOP, LOADER = (
     "jaxssd/training/restore.py",
     "jaxssd/training/loop.py",
     "jaxssd/training/loader.py",
-    "jaxssd/data/gather.py",
 )
 MEMORY, DEVICES, COMPILATION = (
     "jaxssd/training/memory.py",
@@ -93,9 +92,10 @@ PLANTED = (
         "changed settings are not noticed",
         "tests/training/test_run.py::test_a_network_is_restored_with_the_settings_it_was_trained_with",
     ),
-    Mutant(FEED, "own = images.copy() if on_cpu else images", "own = images", "a piece changes while it is used"),
-    Mutant(FEED, "> MEMORY_SHARE * memory_bytes()\n    return", "> memory_bytes()\n    return", "streams too late"),
-    Mutant(GATHER, "        os._exit(1)\n", "        pass\n", "workers outlive their parent"),
+    Mutant(LOADER, "if file.readinto(place) != place.size:", "if file.readinto(place) < 0:", "a short file passes"),
+    Mutant(LOADER, "file.seek(offset + row", "file.seek(row", "the header of a file is read as pixels"),
+    Mutant(LOADER, "prefetch.submit(load, following)", "prefetch.submit(load, rows[0])", "one block all the time"),
+    Mutant(LOADER, "> MEMORY_SHARE * memory_bytes()\n    return", "> memory_bytes()\n    return", "streams too late"),
     Mutant(
         MEMORY,
         "leaf.size * leaf.dtype.itemsize",

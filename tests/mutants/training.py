@@ -464,9 +464,9 @@ PLANTED = (
     ),
     Mutant(
         "jaxssd/training/loader.py",
-        "(array[of_piece] for array in",
-        "(array[: len(of_piece)] for array in",
+        "(array[rows] for array in",
+        "(array[: len(rows)] for array in",
         "streamed images with the boxes of others",
-        "tests/training/test_loader.py::test_both_feeds_give_the_same_batches",
+        "tests/training/test_loader.py::test_resident_and_streamed_images_give_the_same_batches",
     ),
 )

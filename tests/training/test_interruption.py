@@ -161,7 +161,7 @@ def test_a_stop_that_cannot_be_saved_is_an_error(tiny_config, tiny_sets, tmp_pat
 def test_stopped_anywhere_it_ends_alike(finished_run, tiny_config, tiny_sets, tmp_path, monkeypatch, memory, all_stops):
     """Stopped and resumed: a checkpoint of exactly there, and in the end the same rows, weights and best."""
     if memory == "stream":
-        monkeypatch.setattr(epochs, "CHUNK_STEPS", 1)  # two pieces an epoch, of which one is done
+        monkeypatch.setattr(epochs, "CHUNK_STEPS", 1)  # two blocks an epoch, of which one is done
     config, run = tiny_config.replace(memory=memory), RunFolder(tmp_path)
     run.create(config)
     fetch, evaluate, stops = loop.fetch, loop.evaluate, dict(all_stops)
@@ -245,17 +245,17 @@ def test_the_clock_is_due_after_so_many_minutes(monkeypatch):
 
 def test_a_run_is_validated_every_so_many_epochs_and_at_the_end_of_each_phase(tiny_config):
     config = tiny_config.replace(epochs=(3, 2), learning_rate=(1e-3, 1e-3), eval_every=2)
-    sizes = Sizes(num_images=20, batch_size=5, epoch_steps=4, piece_steps=4, call_steps=1)
+    sizes = Sizes(num_images=20, batch_size=5, epoch_steps=4, block_steps=4, call_steps=1)
     assert [step for step in range(1, 21) if loop._is_validated(config, sizes, step)] == [8, 12, 16, 20]
 
 
 @pytest.mark.parametrize(("done", "call"), [*((done, 1) for done in range(6)), (0, 3), (3, 3)])
 def test_what_is_left_of_an_epoch_is_every_step_that_is_not_done(tiny_sets, done, call):
-    """In two pieces of three steps, whichever of them the run was stopped in."""
-    sizes = Sizes(num_images=12, batch_size=2, epoch_steps=6, piece_steps=3, call_steps=call)
-    feed = SimpleNamespace(pieces=lambda order: ((tiny_sets[0].examples, rows) for rows in order))
+    """In two blocks of three steps, whichever of them the run was stopped in."""
+    sizes = Sizes(num_images=12, batch_size=2, epoch_steps=6, block_steps=3, call_steps=call)
+    loader = SimpleNamespace(blocks=lambda order: ((tiny_sets[0].examples, rows) for rows in order))
     order = jnp.arange(12).reshape(2, 3, 2)
-    calls = [rows for _, rows in loop._Trainer._calls(SimpleNamespace(sizes=sizes, feed=feed), order, done)]
+    calls = [rows for _, rows in loop._Trainer._calls(SimpleNamespace(sizes=sizes, loader=loader), order, done)]
     assert {rows.shape for rows in calls} == {(call, 2)}
     np.testing.assert_array_equal(np.concatenate(calls), np.arange(12).reshape(6, 2)[done:])
 
@@ -265,5 +265,5 @@ def test_a_call_begins_where_the_run_goes_on(monkeypatch, step, call):
     """As long as without the stop, or, with another memory than before, as long as divides the way there."""
     monkeypatch.setattr("jaxssd.training.epochs.CPU_CALL_STEPS", 6)
     sizes = cut_epoch(24, 2, 24, step)
-    assert (sizes.epoch_steps, sizes.piece_steps) == (12, 12)
+    assert (sizes.epoch_steps, sizes.block_steps) == (12, 12)
     assert sizes.call_steps == call
