@@ -10,7 +10,8 @@ from jaxssd.data.cache import default_cache_dir
 from jaxssd.data.class_filter import require_classes
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.formats.base import Source
-from jaxssd.data.formats.registry import DOWNLOADED, open_source, passed_over
+from jaxssd.data.formats.registry import note_ignored, open_source
+from jaxssd.data.formats.tfds.detect import NAMES as DOWNLOADED
 from jaxssd.data.splits import ChosenSplits, choose_splits
 
 SHAPES_IMAGES = {"train": 6000, "val": 400, "test": 400}
@@ -102,7 +103,7 @@ def notes_on_splits(config: DatasetConfig, option: str, *, split: str = "train")
     if split not in ("train", "val", "all"):
         source.split_ids(split)  # what is to be read anyway may have a remark
     notes = [
-        *passed_over(config.data, source),
+        *note_ignored(config.data, source),
         *source.remarks(),
         *(_chosen(source, config).notes if split in ("train", "val") else ()),
     ]

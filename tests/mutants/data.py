@@ -7,7 +7,7 @@ BUILD, CACHE, PLACE = (
     "jaxssd/data/cache.py",
     "jaxssd/data/placement.py",
 )
-DATASET, LOAD, REGISTRY = "jaxssd/data/dataset.py", "jaxssd/data/load.py", "jaxssd/data/formats/registry.py"
+DATASET, LOAD, COCO_DETECT = "jaxssd/data/dataset.py", "jaxssd/data/load.py", "jaxssd/data/formats/coco/detect.py"
 KEYS = "tests/data/test_fingerprints.py"
 OPTIONS = "tests/test_options.py::test_every_setting_of_a_run_changes_what_it_says"
 
@@ -57,7 +57,7 @@ PLANTED = (
         f"{OPTIONS}[train_split]",
     ),
     Mutant(
-        REGISTRY,
+        COCO_DETECT,
         "Path(images) if images else default",
         "default",
         "--images ignored",

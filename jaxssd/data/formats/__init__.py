@@ -1,1 +1,1 @@
-"""The formats on disk that a data set may have; `registry` chooses among them."""
+"""Formats of data sets on disk: a package for each, found by `registry`; `base` is what each of them answers."""

@@ -1,4 +1,4 @@
-"""What a format answers about a data set on disk: its splits, its images and the objects in them."""
+"""Interface of a data format: the splits, images and objects of a data set on disk."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
@@ -13,20 +13,20 @@ from jaxssd.data.report import Problem
 
 
 class Record(NamedTuple):
-    """One image before it is decoded, with the boxes that are sound in themselves.
+    """One image before it is decoded, with its sound boxes.
 
     Attributes:
-        id: the image's name.
-        image: its file, or what can be opened like one.
-        image_name: what a report calls it.
-        annotation_name: what a report calls the place where its objects are written.
+        id: name of the image.
+        image: image file, or an object that opens like one.
+        image_name: name of the image in the loading report.
+        annotation_name: name of its annotation in the loading report.
         boxes: corners `[y1, x1, y2, x2]` in pixels from the outer edge of the first pixel, finite, with positive area.
-        labels: index into the class names.
-        difficult: as in `Examples`.
-        stated_size: (height, width) according to the annotation, if it says.
-        normalised: whether `boxes` are shares of the image's height and width instead of pixels.
-        upright: whether they refer to the image turned as its EXIF orientation says. Otherwise `stated_size` and the
-            boxes show it: `images.find_fit`.
+        labels: indices of the classes.
+        difficult: True for each object that is neither trained on nor scored.
+        stated_size: (height, width) that the annotation states, or None.
+        normalised: True if `boxes` are fractions of the image's height and width instead of pixels.
+        upright: True if `boxes` refer to the image rotated by its EXIF orientation. Otherwise `stated_size` and the
+            boxes decide.
     """
 
     id: str
@@ -42,35 +42,35 @@ class Record(NamedTuple):
 
 
 class Source(ABC):
-    """A data set on disk. It reads annotations and never pixels, and tells what is wrong with them.
+    """Data set on disk. It reads annotations, never pixels, and reports their faults.
 
-    A format is a frozen dataclass whose fields are all that decides what it finds; opening one that is of another
-    format raises `ValueError` or `FileNotFoundError` with the path and what was expected.
+    A format is a frozen dataclass whose fields decide everything that it finds. Opening data of another format raises
+    `ValueError` or `FileNotFoundError` with the path and what was expected.
     """
 
     @property
     @abstractmethod
     def path(self) -> Path:
-        """The file or folder, for messages."""
+        """File or folder, for messages."""
 
     @abstractmethod
     def split_names(self) -> tuple[str, ...]:
-        """The splits that the data set comes with, in alphabetical order; none if it has none."""
+        """Splits of the data set in alphabetical order; empty if it has none."""
 
     def other_splits(self) -> tuple[str, ...]:
-        """What can be named as a split, and is none unless it is named; in alphabetical order."""
+        """Splits that are used only if they are named, in alphabetical order."""
         return ()
 
     def remarks(self) -> tuple[str, ...]:
-        """Lines about the layout that a person is to be told before anything is read."""
+        """Notes on the layout for the first lines of the log."""
         return ()
 
     @abstractmethod
     def split_ids(self, split: str) -> tuple[str, ...]:
-        """The images of a split, each once, in the data set's order.
+        """Images of a split, each once, in the data set's order.
 
         Raises:
-            ValueError: if there is no such split (naming those there are), or it is empty.
+            ValueError: if the split does not exist or is empty. The message names the existing ones.
         """
 
     @abstractmethod
@@ -79,10 +79,10 @@ class Source(ABC):
 
     @abstractmethod
     def class_names(self, ids: Iterable[str]) -> tuple[str, ...]:
-        """Name of label 0, of label 1 and so on.
+        """Class names in the order of the labels.
 
         Args:
-            ids: of the images in whose annotations to look, where the format has no list of classes of its own.
+            ids: images whose annotations are searched, if the format has no list of classes.
 
         Raises:
             ValueError: if there is no class.
@@ -90,32 +90,33 @@ class Source(ABC):
 
     @abstractmethod
     def records(self, ids: Sequence[str], class_names: tuple[str, ...]) -> tuple[list[Record], list[Problem]]:
-        """What is known of images before they are decoded, and what was wrong with it.
+        """Read the annotations of images.
 
         Args:
-            ids: which images, in which order.
-            class_names: name of each label. An object of another class is left out: `class_filter.other_class`.
+            ids: images, in the order of the records.
+            class_names: class names in the order of the labels. Objects of other classes are left out:
+                `class_filter.other_class`.
 
         Returns:
-            A record for each image that is not skipped, in the order of `ids`; problems in the order they were met.
+            A record for each image that is not skipped, and the problems in the order in which they were found.
         """
 
     @abstractmethod
     def inputs(self, ids: Sequence[str]) -> list[Path | None]:
-        """The files from which the data set of these images is made; None for one that is missing."""
+        """Files that the data of these images is read from; None for a missing one."""
 
     @abstractmethod
     def file_names(self, ids: Sequence[str]) -> tuple[str, ...]:
-        """The file of each image as a path within the data set, for tools that show images; the id if it has none."""
+        """Path of each image within the data set, for tools that show images; the id if there is no file."""
 
     def identities(self, ids: Sequence[str]) -> Sequence[Hashable]:
-        """What tells each image's file from others, however it is reached; None where ids alone do."""
+        """Key of each image's file, equal for links to one file; None where the id is enough."""
         return [None] * len(ids)
 
     def image_ids(self, ids: Sequence[str]) -> tuple[int, ...]:
-        """The number of each image in COCO's files: from 1 on, unless the format has numbers of its own."""
+        """Number of each image in COCO's files: its position from 1, unless the format has numbers."""
         return tuple(range(1, len(ids) + 1))
 
     def category_ids(self, ids: Sequence[str], class_names: tuple[str, ...]) -> tuple[int, ...]:
-        """The number of each class in COCO's files of these images: from 1 on, unless the format has its own."""
+        """Number of each class in COCO's files of these images: its position from 1, unless the format has numbers."""
         return tuple(range(1, len(class_names) + 1))

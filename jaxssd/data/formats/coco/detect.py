@@ -4,10 +4,13 @@ import os
 import re
 import zlib
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxssd.data.formats.base import Source
 from jaxssd.data.formats.split_names import split_word
+from jaxssd.data.formats.voc.detect import has_annotations
 
 JSON_SUFFIXES = (".json", ".json.gz")
 
@@ -36,6 +39,40 @@ class COCOFile(NamedTuple):
 
     path: Path
     split: str | None
+
+
+def open_data(data: str, images: str | None = None) -> Source | None:
+    """Open a JSON file, or a folder with COCO files; None for anything else.
+
+    Files are parsed once a process, for all splits and the export, unless they change: they can be large. A folder with
+    XML in a folder of annotations is VOC's.
+    """
+    path = Path(data)
+    if json_stem(path.name) is not None and not path.is_dir():
+        return _open_file(path, images, _stamp(path))
+    if path.is_dir() and not has_annotations(path) and (files := find_coco_files(path)):
+        return _open_folder(path, files, images, tuple(_stamp(file.path) for file in files))
+    return None
+
+
+@lru_cache(maxsize=2)
+def _open_file(path: Path, images: str | None, stamp: tuple[int, ...]) -> Source:
+    from jaxssd.data.formats.coco.file import COCOJson, default_images_folder
+
+    return COCOJson(path, Path(images) if images else default_images_folder(path))
+
+
+@lru_cache(maxsize=2)
+def _open_folder(path: Path, files: tuple[COCOFile, ...], images: str | None, stamps: tuple[object, ...]) -> Source:
+    from jaxssd.data.formats.coco.folder import open_coco_folder
+
+    return open_coco_folder(path, files, Path(images) if images else None)
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Time and size of a file, which change with it; empty if there is none."""
+    status = path.stat() if path.is_file() else None
+    return (status.st_mtime_ns, status.st_size) if status else ()
 
 
 def json_stem(name: str) -> str | None:

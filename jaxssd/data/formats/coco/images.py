@@ -17,7 +17,7 @@ from jaxssd.data.formats.coco.values import Id
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, list_files, plain_path, without_suffix
 from jaxssd.data.formats.split_lists import leads_out
 from jaxssd.data.formats.split_names import split_word, split_words
-from jaxssd.data.formats.voc.files import IMAGE_FOLDERS
+from jaxssd.data.formats.voc.detect import IMAGE_FOLDERS
 
 _MASKS = re.compile(
     r"(?<![a-z])((ground_?truth|gt|label|labelmap|mask|trimap|annotation|seg|panoptic|semantic)s?(?![a-z])|segmentation)"

@@ -19,11 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ARCHIVES = {
-    "voc/2007": ("VOCtrainval_06-Nov-2007.tar", "VOCtest_06-Nov-2007.tar"),
-    "voc/2012": ("VOCtrainval_11-May-2012.tar", "VOC2012test.tar"),
-}
-"""Archives of each data set."""
+from jaxssd.data.formats.tfds.detect import ARCHIVES
 
 COMMAND = (sys.executable, "-m", "jaxssd.data.formats.tfds.prepare")
 

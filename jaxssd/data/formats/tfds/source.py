@@ -9,13 +9,10 @@ from typing import Any
 
 from jaxssd.data.formats.annotated_boxes import check_boxes
 from jaxssd.data.formats.base import Record, Source
-from jaxssd.data.formats.tfds.prepare import ARCHIVES
+from jaxssd.data.formats.tfds.detect import NAMES
 from jaxssd.data.formats.tfds.reader import Example, TFDSImage, import_tfds, open_prepared, read_examples
 from jaxssd.data.formats.voc.annotation import to_boxes
 from jaxssd.data.report import Problem
-
-NAMES = tuple(ARCHIVES)
-"""Names of the data sets for `--data`."""
 
 _SPLITS = {"train": "train", "val": "validation", "trainval": "train+validation", "test": "test"}
 """TFDS's name of each of VOC's splits."""

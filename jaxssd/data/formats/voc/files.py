@@ -11,19 +11,14 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, file_names, list_files, subfolders, suffix_order
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, file_names, list_files, subfolders, suffix_order
 from jaxssd.data.formats.split_lists import lists_by_split
 from jaxssd.data.formats.split_names import split_at_end, split_name, splits_of
-
-ANNOTATION_FOLDERS = {"annotations", "annotation", "annots", "xmls", "xml", "labels", "label"}
-IMAGE_FOLDERS = {"jpegimages", "jpegimage", "pngimages", "images", "image", "imgs", "img", "pictures", "photos"}
-"""Folder names in lower case."""
+from jaxssd.data.formats.voc.detect import ANNOTATION_FOLDERS, IMAGE_FOLDERS, role_folders
 
 _LIST_FOLDERS = {"splits", "split", "lists", "image_sets", "imageset"}
 _LIST_SUFFIXES = (".txt", ".lst", ".list", "")
 """Extensions of lists. If several lists share a stem, the first extension wins."""
-
-_MAX_ENTRIES = 200  # entries of a folder that are searched for annotations
 
 
 class VOCFiles(NamedTuple):
@@ -51,29 +46,6 @@ def list_voc(root: Path) -> VOCFiles:
         xmls = [path for path in found if path.lower().endswith(".xml")]
         images = [path for path in found if not path.lower().endswith(".xml")]
     return VOCFiles(_unique(_only_in(xmls, ANNOTATION_FOLDERS)), _grouped(_only_in(images, IMAGE_FOLDERS)))
-
-
-def role_folders(root: Path) -> tuple[list[str], list[str]]:
-    """Names of the folders in `root` that are named after annotations, and after images."""
-    names = [folder.name for folder in subfolders(root)]
-    return (
-        [name for name in names if name.lower() in ANNOTATION_FOLDERS],
-        [name for name in names if name.lower() in IMAGE_FOLDERS],
-    )
-
-
-def looks_like_voc(root: Path) -> bool:
-    """True if there is an XML file in the folder or up to two levels below; no file is opened."""
-    pending = [(root, 0)]
-    while pending:
-        folder, depth = pending.pop()
-        inside = children(folder)
-        if any(name.lower().endswith(".xml") and not is_folder for name, is_folder in inside.items()):
-            return True
-        if depth < 2:
-            below = list(inside.items())[:_MAX_ENTRIES]
-            pending += [(folder / name, depth + 1) for name, is_folder in below if is_folder]
-    return False
 
 
 def data_sets_within(root: Path) -> list[Path]:

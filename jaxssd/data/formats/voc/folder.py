@@ -19,14 +19,8 @@ from jaxssd.data.formats.voc.annotation import (
     parse_annotation,
     to_boxes,
 )
-from jaxssd.data.formats.voc.files import (
-    VOCFiles,
-    data_sets_within,
-    find_lists,
-    list_voc,
-    looks_like_voc,
-    role_folders,
-)
+from jaxssd.data.formats.voc.detect import looks_like_voc, role_folders
+from jaxssd.data.formats.voc.files import VOCFiles, data_sets_within, find_lists, list_voc
 from jaxssd.data.formats.voc.images import VOCImages
 from jaxssd.data.report import Problem
 from jaxssd.data.splits import remark_on_test

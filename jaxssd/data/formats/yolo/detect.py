@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+from jaxssd.data.formats.base import Source
+from jaxssd.data.formats.coco.detect import find_coco_files
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, children, file_names, subfolders, without_suffix
 from jaxssd.data.formats.split_names import splits_of
-from jaxssd.data.formats.voc.files import looks_like_voc
+from jaxssd.data.formats.voc.detect import looks_like_voc
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages")
 LABEL_FOLDERS = ("labels", "label", "annotations", "annotation")
@@ -16,6 +18,25 @@ NAMES_FILES = (
     *("_darknet.labels", "names.txt", "class_names.txt", "predefined_classes.txt"),
 )
 """Files of class names, in the order in which they are looked for."""
+
+
+_DESCRIPTIONS = (".yaml", ".yml", ".names", ".data")
+"""Extensions of the files that describe a data set."""
+
+
+def open_data(data: str, images: str | None = None) -> Source | None:
+    """Open a data.yaml, an obj.data or a folder in YOLO's layout; None for anything else.
+
+    A folder without class names that has COCO files is COCO's, as in Ultralytics' copy of COCO.
+    """
+    path = Path(data)
+    is_description = path.suffix.lower() in (".yaml", ".yml", ".data") and path.is_file()
+    is_folder = path.is_dir() and looks_like_yolo(path) and not (_names_no_classes(path) and find_coco_files(path))
+    if not is_description and not is_folder:
+        return None
+    from jaxssd.data.formats.yolo.folder import YOLOFolder
+
+    return YOLOFolder(path.parent, path) if is_description else YOLOFolder(path)
 
 
 def looks_like_yolo(root: Path) -> bool:
@@ -54,8 +75,21 @@ def may_be_yolo(root: Path) -> bool:
     return described or any(_has_pair(folder) for folder in [root, *(root / name for name in inside)])
 
 
+def _names_no_classes(root: Path) -> bool:
+    """True if no file in a folder, or one or two levels down, names classes."""
+    pending = [(root, 0)]
+    while pending:
+        folder, depth = pending.pop()
+        inside = children(folder)
+        if any(name.lower() in NAMES_FILES or (not depth and name.lower().endswith(_DESCRIPTIONS)) for name in inside):
+            return False
+        if depth < 2:
+            pending += [(inner, depth + 1) for inner in subfolders(folder)]
+    return True
+
+
 def _is_description(name: str) -> bool:
-    return name in NAMES_FILES or name.endswith((".yaml", ".yml", ".names", ".data"))
+    return name in NAMES_FILES or name.endswith(_DESCRIPTIONS)
 
 
 def _has_names(folder: Path) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxssd.config import DatasetConfig
-from jaxssd.data.formats import registry
+from jaxssd.data.formats.coco import detect
 from jaxssd.data.formats.coco.detect import find_coco_files
 from jaxssd.data.formats.coco.file import COCOJson
 from jaxssd.data.formats.coco.folder import COCOFolder
@@ -518,7 +518,7 @@ def test_images_that_are_trained_and_tested_on_are_said(tmp_path, monkeypatch):
     (note,) = notes_on_splits(config, "--val-split")
     assert note.startswith("test and train have 1 image in common, such as train/0001")
     monkeypatch.setattr("jaxssd.data.formats.coco.folder._MAX_EXTRA", 10)  # too large to be read for a remark
-    registry._open_folder.cache_clear()
+    detect._open_folder.cache_clear()
     assert notes_on_splits(config, "--val-split") == []
     assert notes_on_splits(config, "--split", split="test") == [note]
     (root / "test.json").write_text("{}")
