@@ -13,6 +13,7 @@ RUN is the folder that train.py made; scores and pictures go there too.
 import sys
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -95,12 +96,11 @@ def score(command: Command) -> None:
         sys.exit(f"evaluate.py: --export needs a run with detections; the task of {run} is {config.task}")
     config, split, dataset = load(command, config, run)
     result = evaluate(
-        task,
-        make_validate(task),
+        make_validate(task.apply, task.loss, task.postprocess),
         variables,
         dataset,
+        partial(task.score, with_coco=True),
         batch_size=config.optimizer.batch_size,
-        with_coco=True,
         progress=is_main_process(),
     )
     print(f"\n{result.scores.table()}\n")
@@ -180,7 +180,7 @@ def detect_images(command: Command) -> None:
     run = RunFolder(command.run)
     config, task, variables = restore(run, command.checkpoint)
     folder = command.out
-    predict = make_predict(task)
+    predict = make_predict(task.apply, task.postprocess)
     rows: list[dict] = []
     failures: list[str] = []
     for file in tqdm(find_photographs(command.images), "detecting", unit=" images", disable=None):

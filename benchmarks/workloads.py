@@ -27,8 +27,7 @@ from jaxssd.training.backbone import first_variables
 from jaxssd.training.epochs import CHUNK_STEPS, CPU_CALL_STEPS
 from jaxssd.training.phases import make_phase
 from jaxssd.training.schedules import make_schedule
-from jaxssd.training.state import TrainState, init_state
-from jaxssd.training.step import TrainChunk
+from jaxssd.training.step import TrainBlock, TrainState, Variables, init_state
 
 SCHEDULE_STEPS = 10_000  # the optimizer wants to know; the work of a step does not depend on it
 PEER_AUGMENTS = ("crop", "none")
@@ -43,13 +42,13 @@ class Workload:
 
     config: Config
     task: Task
-    variables: dict[str, Any]
+    variables: Variables
     examples: Examples
 
     @property
     def num_parameters(self) -> int:
         """Of the network."""
-        return sum(leaf.size for leaf in jax.tree.leaves(self.variables["params"]))
+        return sum(leaf.size for leaf in jax.tree.leaves(self.variables.params))
 
     def peer_network(self) -> dict[str, Any]:
         """Arguments that all of a peer's works about networks take."""
@@ -118,7 +117,7 @@ def training_call(workload: Workload, *, batch: int, steps: int, augment: str) -
         steps: in a call.
         augment: of `jaxssd.config.Config`.
     """
-    optimizer, train_chunk = _phase(workload, augment)
+    optimizer, train_block = _phase(workload, augment)
     state = _fresh(workload, optimizer)
     step_key, order_key = jax.random.split(jax.random.key(2))
     num_images = len(workload.examples.images)
@@ -130,7 +129,7 @@ def training_call(workload: Workload, *, batch: int, steps: int, augment: str) -
 
     def call() -> Any:
         nonlocal state
-        state, loss = train_chunk(state, workload.examples, draw_order(state.step), step_key)
+        state, loss = train_block(state, workload.examples, draw_order(state.step), step_key)
         return loss
 
     return call
@@ -138,17 +137,17 @@ def training_call(workload: Workload, *, batch: int, steps: int, augment: str) -
 
 def training_cost(workload: Workload, *, batch: int, augment: str) -> Cost:
     """Of one step, which the compiler makes without a loop."""
-    optimizer, train_chunk = _phase(workload, augment)
+    optimizer, train_block = _phase(workload, augment)
     order = jax.ShapeDtypeStruct((1, batch), jnp.int32)
     arguments = _fresh(workload, optimizer), workload.examples, order, jax.random.key(2)
-    return cost(train_chunk.lower(*arguments).compile())
+    return cost(train_block.lower(*arguments).compile())
 
 
 def inference_calls(workload: Workload, batch: int) -> dict[str, Call]:
     """The network alone, detection, and detection of images in the host's memory with results there."""
     images, variables = workload.examples.images[:batch], workload.variables
     on_host = np.asarray(images)
-    network, predict = jax.jit(workload.task.predict), make_predict(workload.task)
+    network, predict = jax.jit(workload.task.predict), make_predict(workload.task.apply, workload.task.postprocess)
     return {
         "network": partial(network, variables, images),
         "detections": partial(predict, variables, images),
@@ -160,7 +159,7 @@ def inference_costs(workload: Workload, batch: int) -> dict[str, Cost]:
     """Of the same calls."""
     arguments = workload.variables, workload.examples.images[:batch]
     network = cost(jax.jit(workload.task.predict).lower(*arguments).compile())
-    detections = cost(make_predict(workload.task).lower(*arguments).compile())  # type: ignore[attr-defined]
+    detections = cost(make_predict(workload.task.apply, workload.task.postprocess).lower(*arguments).compile())  # type: ignore[attr-defined]
     return {"network": network, "detections": detections, "host to host": detections}
 
 
@@ -196,12 +195,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
 
 
-def _phase(workload: Workload, augment: str) -> tuple[optax.GradientTransformation, TrainChunk]:
+def _phase(workload: Workload, augment: str) -> tuple[optax.GradientTransformation, TrainBlock]:
     config = workload.config.replace(augment=augment)
     phase = config.optimizer.phases[0]._replace(trainable="all")
     return make_phase(config, workload.task, phase, make_schedule(phase, SCHEDULE_STEPS))
 
 
 def _fresh(workload: Workload, optimizer: optax.GradientTransformation) -> TrainState:
-    """With variables of its own, for a chunk takes over its state's memory."""
-    return init_state(jax.jit(partial(jax.tree.map, jnp.copy))(workload.variables), optimizer)
+    """With variables of its own, for a block takes over its state's memory."""
+    return init_state(*jax.jit(partial(jax.tree.map, jnp.copy))(workload.variables), optimizer)

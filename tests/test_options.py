@@ -106,7 +106,9 @@ def chunk_gets(name):
     def look(config):
         with pytest.MonkeyPatch.context() as patch:
             made = {}
-            patch.setattr(phases, "make_train_chunk", lambda *_, **settings: made.update(settings) or print)
+            patch.setattr(
+                phases, "make_train_step", lambda apply, *_, **settings: made.update(settings | apply.keywords) or print
+            )
             phases.make_phase(config, ToyTask(), config.optimizer.phases[0], lambda step: 0.1)
         return made[name]
 
@@ -150,10 +152,8 @@ def saved_steps(config, place):
 def backbone_starts_at_zero(config, place):
     with pytest.MonkeyPatch.context() as patch:
         zeros = jax.tree.map(jnp.zeros_like, backbone.first_variables(config.replace(pretrained=None), ToyTask()))
-        patch.setattr(
-            backbone, "pretrained_backbone", lambda *_: jax.device_get({k: v["backbone"] for k, v in zeros.items()})
-        )
-        params = backbone.first_variables(config, ToyTask())["params"]
+        patch.setattr(backbone, "pretrained_backbone", lambda *_: jax.device_get(backbone._backbone(zeros)))
+        params = backbone.first_variables(config, ToyTask()).params
     return [bool(np.any(part["kernel"])) for part in (params["backbone"]["conv1"], params["head"])]
 
 
@@ -225,7 +225,7 @@ ROWS = {
     "iou_threshold": Row(0.7, nms("iou_threshold"), 0.7),
     "max_candidates": Row(50, nms("max_candidates"), 50),
     "max_outputs": Row(7, nms("max_outputs"), 7),
-    "augment": Row("none", chunk_gets("augment"), None),
+    "augment": Row("none", chunk_gets("augment"), ()),
     "memory": Row("stream", streamed, True),
     "eval_every": Row(2, partial(toy_rows, "val", "epoch"), [1], TOY),
     "checkpoint_every": Row(1e-9, saved_steps, [1, 2, 3, 4, 5, 6], TOY),

@@ -94,9 +94,50 @@ class Task(ABC):
         """Normalise stored images, uint8 or in `[0, 1]`, for the network."""
         return normalize_images(images, mean=self.mean, std=self.std)
 
-    def predict(self, variables: dict[str, Any], images: Array) -> Any:
-        """Apply the network in evaluation mode to stored images, uint8 `[B, S, S, 3]`."""
-        return self.model.apply(variables, self.normalize(images), train=False)
+    def init(self, key: Array, image_size: int) -> tuple[Any, Any]:
+        """Random parameters, and the model state: every other Flax collection, such as `batch_stats`."""
+        images = jnp.zeros((1, image_size, image_size, 3))
+        collections = dict(self.model.init(key, images, train=False))
+        return collections.pop("params"), collections
+
+    def apply(
+        self,
+        params: Any,
+        model_state: Any,
+        images: Array,
+        *,
+        train: bool = False,
+        key: Array | None = None,
+        frozen_stages: int = 0,
+    ) -> tuple[Any, Any]:
+        """Run the Flax model as a pure function, the one that `jaxssd.training.make_train_step` takes.
+
+        Args:
+            params: parameters.
+            model_state: other collections, see `init`.
+            images: `[B, S, S, 3]`, uint8 or float in `[0, 1]`.
+            train: if True, use batch statistics and dropout.
+            key: for dropout.
+            frozen_stages: number of leading backbone stages that stay in evaluation mode.
+
+        Returns:
+            The model's outputs, and the new model state.
+        """
+        variables, images = {"params": params, **model_state}, self.normalize(images)
+        if not train:
+            return self.model.apply(variables, images, train=False), model_state
+        return self.model.apply(
+            variables,
+            images,
+            train=True,
+            frozen_stages=frozen_stages,
+            rngs=None if key is None else {"dropout": key},
+            mutable=list(model_state),
+        )
+
+    def predict(self, variables: tuple[Any, Any], images: Array) -> Any:
+        """Run the model in evaluation mode on `(params, model_state)`; images as in `apply`."""
+        return self.apply(*variables, images)[0]
 
     @abstractmethod
     def loss(self, predictions: Any, examples: Examples) -> Loss:

@@ -29,7 +29,7 @@ VISIBLE = partial(  # the lesson's augmentation, exaggerated so that a reader se
 
 
 def idea_figures(
-    config: Config, task: Any, variables: dict[str, Any], dataset: Dataset
+    config: Config, task: Any, variables: tuple[Any, Any], dataset: Dataset
 ) -> Iterator[tuple[str, Figure]]:
     """Draw anchors, matches, receptive fields, predictions, suppression, augmentation and the focal loss.
 
@@ -78,11 +78,11 @@ def _most_telling(examples: Examples, anchors: Anchors, threshold: float) -> Exa
     return Examples(*(array[index] for array in examples))
 
 
-def _receptive_fields(config: Config, task: Any, variables: dict[str, Any], images: np.ndarray) -> Figure:
+def _receptive_fields(config: Config, task: Any, variables: tuple[Any, Any], images: np.ndarray) -> Figure:
     """Of the first anchor of the cell in the middle of each grid."""
 
     @jax.jit
-    def field(variables: dict[str, Any], images: jax.Array, index: jax.Array) -> jax.Array:
+    def field(variables: tuple[Any, Any], images: jax.Array, index: jax.Array) -> jax.Array:
         return effective_receptive_field(lambda x: task.predict(variables, x).class_logits, images, index)
 
     per_cell = len(config.anchors.zooms) * len(config.anchors.ratios)
@@ -109,7 +109,7 @@ def _augmentations(
 
 
 def _predictions(
-    config: Config, task: Any, variables: dict[str, Any], image: np.ndarray
+    config: Config, task: Any, variables: tuple[Any, Any], image: np.ndarray
 ) -> Iterator[tuple[str, Figure]]:
     """Raw, if there is one box a cell; then before and after suppression, over all pairs of anchor and class."""
     predictions = jax.jit(task.predict)(variables, jnp.asarray(image[None]))

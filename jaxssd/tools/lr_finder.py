@@ -21,8 +21,7 @@ from jaxssd.training.distribution import data_mesh, fetch, is_main_process, repl
 from jaxssd.training.epochs import whole_batch
 from jaxssd.training.job import require_objects, settle
 from jaxssd.training.phases import make_phase
-from jaxssd.training.state import TrainState, init_state
-from jaxssd.training.step import TrainChunk
+from jaxssd.training.step import TrainBlock, TrainState, init_state
 
 FIRST_RATE, LAST_RATE, STEPS = 1e-6, 10.0, 100
 SMOOTHING = 0.8  # share of the past in the running mean; the lesson's 0.98 lags by half a sweep
@@ -89,15 +88,15 @@ def find_learning_rate(config: Config, train_set: Dataset, mesh: Mesh | None = N
     task = make_task(config)
     mesh = mesh or data_mesh()
     everywhere = replicated(mesh)
-    optimizer, train_chunk = make_phase(
+    optimizer, train_block = make_phase(
         config, task, config.optimizer.phases[0], sweep_schedule(STEPS), mesh=mesh, donate=False
     )
-    state = init_state(first_variables(config, task, mesh), optimizer)
+    state = init_state(*first_variables(config, task, mesh), optimizer)
     batch_size = whole_batch(config, len(train_set.ids))
     chosen = np.random.default_rng(config.runtime.seed).permutation(len(train_set.ids))[: STEPS * batch_size]
     examples = send(jax.tree.map(lambda array: array[chosen], train_set.examples), everywhere)
     order = np.resize(np.arange(len(chosen), dtype=np.int32), (STEPS, batch_size))
-    loss = sweep_losses(train_chunk, state, examples, send(order, everywhere), config.runtime.seed)
+    loss = sweep_losses(train_block, state, examples, send(order, everywhere), config.runtime.seed)
     return read_sweep(np.asarray(sweep_schedule(STEPS)(np.arange(len(loss)))), loss)
 
 
@@ -107,14 +106,14 @@ def sweep_schedule(steps: int) -> optax.Schedule:
 
 
 def sweep_losses(
-    train_chunk: TrainChunk, state: TrainState, examples: Examples, order: Int[Array, "steps B"], seed: int
+    train_block: TrainBlock, state: TrainState, examples: Examples, order: Int[Array, "steps B"], seed: int
 ) -> Float[np.ndarray, " n"]:
     """The loss of each step of a sweep.
 
     One scan on an accelerator. A CPU, which is slow at convolutions in a scan, takes it a step at a time.
 
     Args:
-        train_chunk: does not donate its state, and has an optimizer that follows `sweep_schedule`.
+        train_block: does not donate its state, and has an optimizer that follows `sweep_schedule`.
         state: where the sweep starts; it stays as it is.
         examples: on the device.
         order: rows of `examples`.
@@ -125,12 +124,12 @@ def sweep_losses(
     """
     key = jax.random.key(seed)
     if jax.default_backend() != "cpu":
-        return np.asarray(fetch(train_chunk(state, examples, order, key)[1].total))
+        return np.asarray(fetch(train_block(state, examples, order, key)[1].total))
     losses: list[float] = []
     for rows in tqdm(
         order, "sweeping the learning rate", unit=" steps", disable=None if is_main_process() else True, leave=False
     ):
-        state, loss = train_chunk(state, examples, rows[None], key)
+        state, loss = train_block(state, examples, rows[None], key)
         losses.append(float(loss.total[0]))
         if explosion(smooth(np.array(losses))) < len(losses):
             break

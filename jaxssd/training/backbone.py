@@ -1,6 +1,8 @@
 """What a run's network starts from: random parameters, or a backbone that was trained before."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -9,9 +11,9 @@ from jaxssd.config import Config
 from jaxssd.models.pretrained import load_pretrained
 from jaxssd.tasks.task import Task
 from jaxssd.training.distribution import one_device, replicated, send
-from jaxssd.training.restore import restore
+from jaxssd.training.restore import restore, variable_shapes
 from jaxssd.training.run_folder import RunFolder
-from jaxssd.training.state import Variables, init_variables, variable_shapes
+from jaxssd.training.step import Variables
 
 
 def first_variables(config: Config, task: Task, mesh: Mesh | None = None) -> Variables:
@@ -30,16 +32,20 @@ def first_variables(config: Config, task: Task, mesh: Mesh | None = None) -> Var
     """
     everywhere = replicated(mesh or one_device())
     # "rbg" compiles three times as quickly as the default, once a layer.
-    variables = init_variables(
-        task.model, jax.random.key(config.runtime.seed, impl="rbg"), config.dataset.image_size, everywhere
-    )
+    key = jax.random.key(config.runtime.seed, impl="rbg")
+    init = jax.jit(partial(task.init, image_size=config.dataset.image_size), out_shardings=everywhere)
+    variables = Variables(*init(key))
     if config.model.pretrained is not None:
         backbone = send(pretrained_backbone(config, task), everywhere)
-        variables = {name: {**variables[name], "backbone": backbone[name]} for name in variables}
+        params, statistics = variables.params, variables.model_state["batch_stats"]
+        variables = Variables(
+            {**params, "backbone": backbone["params"]},
+            {"batch_stats": {**statistics, "backbone": backbone["batch_stats"]}},
+        )
     return variables
 
 
-def pretrained_backbone(config: Config, task: Task) -> Variables:
+def pretrained_backbone(config: Config, task: Task) -> dict[str, Any]:
     """The backbone's variables from a file, or from another run.
 
     Args:
@@ -56,15 +62,18 @@ def pretrained_backbone(config: Config, task: Task) -> Variables:
     path = Path(str(config.model.pretrained))
     if path.is_dir():
         return _of_run(path, config)
-    like = variable_shapes(task.model, config.dataset.image_size)
-    return load_pretrained(path, {name: like[name]["backbone"] for name in like})
+    return load_pretrained(path, _backbone(variable_shapes(task, config.dataset.image_size)))
 
 
-def _of_run(path: Path, config: Config) -> Variables:
-    theirs, _, variables = restore(RunFolder(path))
+def _of_run(path: Path, config: Config) -> dict[str, Any]:
+    other, _, variables = restore(RunFolder(path))
+    theirs, ours = other.settings(), config.settings()
     for name in ("backbone", "mean", "std"):
-        if getattr(theirs, name) != getattr(config, name):
-            raise ValueError(
-                f"--pretrained {path} was trained with --{name} {getattr(theirs, name)}, not {getattr(config, name)}"
-            )
-    return {name: jax.device_get(variables[name]["backbone"]) for name in variables}
+        if theirs[name] != ours[name]:
+            raise ValueError(f"--pretrained {path} was trained with --{name} {theirs[name]}, not {ours[name]}")
+    return jax.device_get(_backbone(variables))
+
+
+def _backbone(variables: Variables) -> dict[str, Any]:
+    """Flax collections of the backbone."""
+    return {"params": variables.params["backbone"], "batch_stats": variables.model_state["batch_stats"]["backbone"]}

@@ -24,7 +24,7 @@ from jaxssd.atomic import is_full, write_json
 from jaxssd.sealed import read_sealed, sealed
 from jaxssd.training.digests import array_digests, array_forms
 from jaxssd.training.distribution import barrier, is_main_process, one_device, replicated, send
-from jaxssd.training.state import TrainState, Variables
+from jaxssd.training.step import TrainState, Variables
 
 _DAMAGE = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EINVAL)
 """What the system says of a file that is not what was written; any other number is about the system itself."""
@@ -147,9 +147,10 @@ class Checkpoints:
         Raises:
             OSError: naming the folder, if this one or the one before it cannot be written.
         """
-        digests = {"variables": array_digests(state.variables), "optimizer": array_digests(state.opt_state)}
+        variables = state.variables._asdict()
+        digests = {"variables": array_digests(variables), "optimizer": array_digests(state.opt_state)}
         items = ocp.args.Composite(
-            variables=ocp.args.StandardSave(state.variables),
+            variables=ocp.args.StandardSave(variables),
             optimizer=ocp.args.StandardSave(state.opt_state),
             digests=ocp.args.JsonSave(sealed(digests)),
         )
@@ -212,7 +213,7 @@ class Checkpoints:
             DamagedCheckpointError: if it cannot be read, or is not what was saved.
             ValueError: if it holds another network.
         """
-        return self._restore(step, "variables", like)
+        return Variables(**self._restore(step, "variables", like._asdict()))
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """Read a whole state, to go on in the phase in which it was written; raises like `restore_variables`.
@@ -227,7 +228,7 @@ class Checkpoints:
         variables = self.restore_variables(step, like.variables)
         opt_state = None if like.opt_state is None else self._restore(step, "optimizer", like.opt_state)
         counted = send(np.int32(step), self._sharding)
-        return TrainState(counted, variables["params"], variables["batch_stats"], opt_state)
+        return TrainState(counted, *variables, opt_state)
 
     def _restore(self, step: int | None, item: str, like: Any) -> Any:
         if step is None:

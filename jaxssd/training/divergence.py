@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxssd.training.run_folder import Row
-from jaxssd.training.state import TrainState
+from jaxssd.training.step import TrainState
 
 
 class NonFiniteLossError(RuntimeError):

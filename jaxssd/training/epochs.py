@@ -12,7 +12,7 @@ from jaxssd.config import Config
 from jaxssd.training.distribution import replicated
 
 CHUNK_STEPS = 50  # long enough to hide the cost of a call, short enough for a progress bar that moves
-CPU_CALL_STEPS = 1  # a CPU takes a chunk a step at a time, see `make_train_chunk`
+CPU_CALL_STEPS = 1  # XLA's CPU backend is slow at convolutions in a loop, see `make_train_block`
 
 
 class Sizes(NamedTuple):

@@ -9,59 +9,65 @@ from tqdm import tqdm
 
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.ops.arrays import ArrayLike
-from jaxssd.tasks.task import Loss, Scores, Task
+from jaxssd.tasks.task import Scores
+from jaxssd.training.augmentation import unit_images
 from jaxssd.training.distribution import batch_sharding, fetch, send, shares
 from jaxssd.training.interruption import Interrupted, requested
-from jaxssd.training.state import Variables
+from jaxssd.training.step import Apply, LossFunction, Variables
 
 BATCHES_AHEAD = 3  # enough to keep the device busy, without filling it with batches that wait
 
 Predict = Callable[[Variables, ArrayLike], Any]
-Validate = Callable[[Variables, Examples], tuple[Any, Loss]]
+Validate = Callable[[Variables, Examples], tuple[Any, Any]]
 Inputs = TypeVar("Inputs")
 Outputs = TypeVar("Outputs")
 
 
 class Evaluation(NamedTuple):
-    """What a network makes of a data set; arrays are NumPy's, `[N, ...]`."""
+    """Results of a model on a data set, as NumPy arrays `[N, ...]`."""
 
     results: Any
-    loss: Loss
+    loss: Any
     scores: Scores
 
 
-def make_predict(task: Task) -> Predict:
-    """Compile-once inference, NMS included.
+def make_predict(apply: Apply, postprocess: Callable[[Any], Any]) -> Predict:
+    """Compile inference for any model.
 
     Args:
-        task: the model, and how its outputs become an answer.
+        apply: the model, as in `make_train_step`.
+        postprocess: function from its outputs to results, such as decoding with NMS.
 
     Returns:
-        A jitted `(variables, images uint8 [B, S, S, 3]) -> answer`; of a detection task, `Detections [B, D]`.
+        A jitted `(variables, images [B, S, S, 3]) -> results`: `variables` is a `TrainState` or `Variables`, images are
+        uint8 or float in `[0, 1]`.
     """
 
     @jax.jit
     def predict(variables: Variables, images: ArrayLike) -> Any:
-        return task.postprocess(task.predict(variables, images))
+        outputs, _ = apply(variables.params, variables.model_state, unit_images(images), train=False, key=None)
+        return postprocess(outputs)
 
     return predict
 
 
-def make_validate(task: Task) -> Validate:
-    """Compile-once inference with the loss, from one forward pass.
+def make_validate(apply: Apply, loss_fn: LossFunction, postprocess: Callable[[Any], Any]) -> Validate:
+    """Compile inference and loss of one forward pass, for any model.
 
     Args:
-        task: the model, its loss, and how its outputs become an answer.
+        apply: the model, as in `make_train_step`.
+        loss_fn: loss of each image, as in `make_train_step`.
+        postprocess: function from outputs to results.
 
     Returns:
-        A jitted `(variables, examples [B]) -> (answer, loss)`; of a detection task, `Detections [B, D]` and
-        `SSDLoss [B]`.
+        A jitted `(variables, examples [B]) -> (results, losses [B])`; `variables` as in `make_predict`.
     """
 
     @jax.jit
-    def validate(variables: Variables, examples: Examples) -> tuple[Any, Loss]:
-        predictions = task.predict(variables, examples.images)
-        return task.postprocess(predictions), task.loss(predictions, examples)
+    def validate(variables: Variables, examples: Examples) -> tuple[Any, Any]:
+        examples = examples._replace(images=unit_images(examples.images))
+        outputs, _ = apply(variables.params, variables.model_state, examples.images, train=False, key=None)
+        return postprocess(outputs), loss_fn(outputs, examples)
 
     return validate
 
@@ -107,28 +113,26 @@ def map_batches(
 
 
 def evaluate(
-    task: Task,
     validate: Validate,
     variables: Variables,
     dataset: Dataset,
+    score: Callable[[Any, Dataset], Scores],
     *,
     batch_size: int,
-    with_coco: bool = False,
     progress: bool = False,
 ) -> Evaluation:
-    """Predict on a data set, and score the results.
+    """Run a model on a data set and score the results.
 
     Args:
-        task: its model, loss and scores.
-        validate: from `make_validate`.
-        variables: parameters and BatchNorm statistics.
-        dataset: with ground truth.
-        batch_size: rows a call.
-        with_coco: whether to take every score there is, and not only those that are worth their time in each epoch.
-        progress: whether to show a bar.
+        validate: function of `make_validate`.
+        variables: `TrainState` or `Variables`.
+        dataset: data set with ground truth.
+        score: function `(results, dataset) -> scores`.
+        batch_size: images per call.
+        progress: if True, show a progress bar.
 
     Returns:
         Results, losses and scores.
     """
     results, loss = map_batches(validate, variables, dataset.examples, batch_size=batch_size, progress=progress)
-    return Evaluation(results, loss, task.score(results, dataset, with_coco=with_coco))
+    return Evaluation(results, loss, score(results, dataset))

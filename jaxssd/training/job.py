@@ -4,6 +4,7 @@ import shlex
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from jaxssd.config import Config, DatasetConfig
@@ -116,7 +117,7 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
         raise
     _draw_training(run, task)
     _, _, variables = restore(run, mesh=mesh)
-    result = evaluate(task, validate, variables, val_set, batch_size=batch_size, with_coco=True)
+    result = evaluate(validate, variables, val_set, partial(task.score, with_coco=True), batch_size=batch_size)
     print(f"\nbest checkpoint on the validation set\n{result.scores.table()}\n")
     if is_main_process():
         about = {"checkpoint": "best", "data": config.dataset.data, "split": "val"}

@@ -30,8 +30,7 @@ from jaxssd.training.restore import newest_sound
 from jaxssd.training.rows import train_rows, val_row
 from jaxssd.training.run_folder import Row, RunFolder
 from jaxssd.training.schedules import make_schedule
-from jaxssd.training.state import TrainState, Variables, init_state
-from jaxssd.training.step import TrainChunk
+from jaxssd.training.step import TrainBlock, TrainState, Variables, init_state
 
 
 def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, mesh: Mesh | None = None) -> Validate:
@@ -62,7 +61,7 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
     mesh = mesh or data_mesh()
     run.pin(config, {"train": train_set.fingerprint, "val": val_set.fingerprint})
     task = make_task(config)
-    validate = make_validate(task)
+    validate = make_validate(task.apply, task.loss, task.postprocess)
     num_images = len(train_set.ids)
     batch_size = whole_batch(config, num_images)
     resident = all_min(not is_streamed(train_set, config.runtime.memory))  # hosts may differ, what they compile may not
@@ -159,13 +158,13 @@ class _Trainer:
         config, phase, sizes = self.config, place.phase, self.sizes
         first_step, phase_steps = place.first_epoch * sizes.epoch_steps, phase.epochs * sizes.epoch_steps
         schedule = make_schedule(phase, phase_steps)
-        optimizer, train_chunk = make_phase(config, self.task, phase, schedule, mesh=self.mesh)
-        state = init_state(variables, optimizer, step)
+        optimizer, train_block = make_phase(config, self.task, phase, schedule, mesh=self.mesh)
+        state = init_state(*variables, optimizer, step=step)
         if step > first_step:
             state = state._replace(opt_state=opt_state)
         rates = jax.device_get(jax.vmap(schedule)(np.arange(phase_steps)))
         order_key, step_key = run_keys(config.runtime.seed, self.mesh)
-        program = self._compile(train_chunk, state, step_key)
+        program = self._compile(train_block, state, step_key)
         with deferred():  # from here on there is something to save
             for epoch in range(step // sizes.epoch_steps, place.epochs.stop):
                 order = epoch_order(order_key, np.int32(epoch), sizes)
@@ -217,11 +216,11 @@ class _Trainer:
             self.checkpoints.wait()  # what cannot be saved is an error, and no stop
             raise stop
 
-    def _compile(self, train_chunk: TrainChunk, state: TrainState, step_key: Array) -> Program:
+    def _compile(self, train_block: TrainBlock, state: TrainState, step_key: Array) -> Program:
         """Nothing is compiled after this but the first validation; says what it took, and what the run will take."""
         shape = self.sizes.call_steps, self.sizes.batch_size
         rows = jax.ShapeDtypeStruct(shape, np.int32, sharding=replicated(self.mesh))
-        program = compile_program(train_chunk, state, self.loader.shapes, rows, step_key)
+        program = compile_program(train_block, state, self.loader.shapes, rows, step_key)
         need = MemoryNeed(self.loader.nbytes, nbytes(state), program.temporary)
         self.bar.write(f"compiled in {program.seconds:.1f} s; {need.describe(memory_bytes())}")
         return program
@@ -231,7 +230,7 @@ class _Trainer:
         epoch = step // self.sizes.epoch_steps - 1
         (phase,) = (place.number for place in places(self.config) if epoch in place.epochs)
         batch_size = self.sizes.batch_size
-        result = evaluate(self.task, self.validate, variables, self.val_set, batch_size=batch_size)
+        result = evaluate(self.validate, variables, self.val_set, self.task.score, batch_size=batch_size)
         row = val_row(result, step=step, epoch=epoch, phase=phase)
         require_finite_losses([row], self.checkpoints.last_step)
         self.run.append_rows([row])

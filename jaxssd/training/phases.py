@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import optax
 from jax.sharding import Mesh
 
 from jaxssd.config import Config, Phase
 from jaxssd.tasks.task import Task
+from jaxssd.training.augmentation import AUGMENTATIONS
 from jaxssd.training.groups import frozen_stages
 from jaxssd.training.optimizer import make_optimizer
-from jaxssd.training.step import AUGMENTATIONS, TrainChunk, make_train_chunk
+from jaxssd.training.step import TrainBlock, make_train_block, make_train_step
 
 
 @dataclass(frozen=True)
@@ -57,28 +59,28 @@ def make_phase(
     *,
     mesh: Mesh | None = None,
     donate: bool = True,
-) -> tuple[optax.GradientTransformation, TrainChunk]:
-    """The optimizer of a phase, and its compiled training.
+) -> tuple[optax.GradientTransformation, TrainBlock]:
+    """Build the optimizer of a phase and its compiled training.
 
     Args:
         config: of the run.
         task: likewise.
         phase: says what is trained.
         schedule: from the phase's step to the learning rate.
-        mesh: of `make_train_chunk`.
+        mesh: devices that share the work.
         donate: whether a state that is trained is used up.
 
     Returns:
-        The optimizer, for `init_state`, and what `make_train_chunk` makes with it.
+        The optimizer, for `init_state`, and what `make_train_block` makes with it.
     """
     optimizer = phase_optimizer(config, task, phase, schedule)
     frozen = frozen_stages(phase.trainable, task.num_stages)
-    return optimizer, make_train_chunk(
-        task,
+    train_step = make_train_step(
+        partial(task.apply, frozen_stages=frozen),
+        task.loss,
         optimizer,
         augment=AUGMENTATIONS[config.augmentation.augment],
-        frozen_stages=frozen,
         grad_accum_steps=config.optimizer.grad_accum_steps,
         mesh=mesh,
-        donate=donate,
     )
+    return optimizer, make_train_block(train_step, mesh=mesh, donate=donate)

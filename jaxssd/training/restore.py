@@ -13,7 +13,7 @@ from jaxssd.training.distribution import all_max
 from jaxssd.training.phases import phase_optimizer, places
 from jaxssd.training.run_folder import FREE, RunFolder
 from jaxssd.training.schedules import make_schedule
-from jaxssd.training.state import TrainState, Variables, variable_shapes
+from jaxssd.training.step import TrainState, Variables
 
 
 def restore(
@@ -37,7 +37,7 @@ def restore(
     config = run.open()
     run.require_same_settings(config, free=FREE | {"batch_size"})
     task = make_task(config)
-    like = variable_shapes(task.model, config.dataset.image_size)
+    like = variable_shapes(task, config.dataset.image_size)
     tried = None
     while True:
         with Checkpoints(run.checkpoints, mesh=mesh, read_only=True) as checkpoints:
@@ -66,6 +66,11 @@ def _way_out(which: str, step: int | None, steps: list[int]) -> str:
     )
 
 
+def variable_shapes(task: Task, image_size: int) -> Variables:
+    """Shapes and dtypes of a task's variables; nothing is computed."""
+    return jax.eval_shape(lambda: Variables(*task.init(jax.random.key(0), image_size)))
+
+
 def newest_sound(
     config: Config, task: Task, run: RunFolder, checkpoints: Checkpoints, epoch_steps: int
 ) -> TrainState | None:
@@ -86,12 +91,12 @@ def newest_sound(
         ValueError: if a checkpoint holds another network.
     """
     _mend_scores(run, checkpoints)
-    variables = variable_shapes(task.model, config.dataset.image_size)
+    variables = variable_shapes(task, config.dataset.image_size)
     state = None
     while (step := checkpoints.last_step) is not None and state is None:
         state = _read(checkpoints, step, _state_shapes(config, task, variables, step, epoch_steps))
     while (best := checkpoints.best_step) not in (None, step):
-        if _read(checkpoints, best, TrainState(0, variables["params"], variables["batch_stats"], None)):  # type: ignore[arg-type]
+        if _read(checkpoints, best, TrainState(0, *variables, None)):  # type: ignore[arg-type]
             break
     checkpoints.tidy()
     return state
@@ -123,9 +128,9 @@ def _state_shapes(config: Config, task: Task, variables: Variables, step: int, e
         if place.epochs.start * epoch_steps < step < place.epochs.stop * epoch_steps:
             schedule = make_schedule(place.phase, place.phase.epochs * epoch_steps)
             optimizer = phase_optimizer(config, task, place.phase, schedule)
-            opt_state = jax.eval_shape(optimizer.init, variables["params"])
+            opt_state = jax.eval_shape(optimizer.init, variables.params)
     counted = jax.ShapeDtypeStruct((), np.int32)
-    return TrainState(counted, variables["params"], variables["batch_stats"], opt_state)  # type: ignore[arg-type]
+    return TrainState(counted, *variables, opt_state)  # type: ignore[arg-type]
 
 
 def _mend_scores(run: RunFolder, checkpoints: Checkpoints) -> None:

@@ -1,160 +1,229 @@
-"""The training step, and the scan that runs a chunk of an epoch as one call on the device."""
+"""Training step of any model: gradients of a mean loss, an optax update, and a scan over many steps.
 
-from collections.abc import Callable
+A model is a pure function of its parameters and its model state, which is whatever else it carries, such as BatchNorm
+statistics.
+"""
+
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
 from jaxssd.data.dataset import Examples
-from jaxssd.ops import Augmentation, augment_boxes, augment_image, sample_augmentation
-from jaxssd.tasks.task import Loss, Task
-from jaxssd.training.distribution import divided, replicated
-from jaxssd.training.state import TrainState
+from jaxssd.training.augmentation import AugmentStep, augment_batch
+from jaxssd.training.distribution import divided, replicated, send
+
+Apply = Callable[..., tuple[Any, Any]]
+"""A model, `(params, model_state, images, *, train, key) -> (outputs, model_state)`.
+
+`images` are float `[B, S, S, 3]` in `[0, 1]`. `train` switches on batch statistics and dropout, which draws from `key`;
+the key is None in evaluation.
+"""
+LossFunction = Callable[[Any, Examples], Any]
+TrainStep = Callable[[Any, Examples, Array], tuple[Any, Any]]
+TrainBlock = Callable[[Any, Examples, Array, Array], tuple[Any, Any]]
 
 
-class Gradients(NamedTuple):
-    """What a step learns from a batch: gradients of its mean loss, new BatchNorm statistics, and that loss."""
+class Variables(NamedTuple):
+    """A model's arrays: parameters, and what it carries besides."""
+
+    params: Any
+    model_state: Any
+
+
+class TrainState(NamedTuple):
+    """Carry of the training loop, and content of a checkpoint.
+
+    It holds no random key: each step's key is folded from the run's key and `step`, so a resumed run continues exactly.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    model_state: Any
+    opt_state: Any
+
+    @property
+    def variables(self) -> Variables:
+        """Parameters and model state."""
+        return Variables(self.params, self.model_state)
+
+
+class _Gradients(NamedTuple):
+    """Gradients of a batch's mean loss, its new model state, and that loss."""
 
     grads: Any
-    batch_stats: Any
-    loss: Loss
+    model_state: Any
+    loss: Any
 
 
-SampleAugmentation = Callable[[Array], Augmentation]
-TrainChunk = Callable[[TrainState, Examples, Array, Array], tuple[TrainState, Loss]]
+def init_state(params: Any, model_state: Any, optimizer: optax.GradientTransformation, *, step: int = 0) -> TrainState:
+    """Make a state with a new optimizer state.
 
-AUGMENTATIONS: dict[str, SampleAugmentation | None] = {
-    "crop": sample_augmentation,
-    "lesson": partial(sample_augmentation, rotation=3.0, scale=(1.0, 1.0), aspect=(1.0, 1.0)),
-    "none": None,
-}
+    Args:
+        params: parameters, on the devices.
+        model_state: what else the model carries; `()` or `{}` if nothing.
+        optimizer: optax optimizer.
+        step: number of steps taken so far.
+
+    Returns:
+        The state, placed on the devices of the parameters.
+
+    Example:
+        >>> state = init_state({"w": jnp.ones(2)}, (), optax.sgd(0.1))
+        >>> int(state.step), state.params["w"].shape
+        (0, (2,))
+    """
+    sharding = jax.tree.leaves(params)[0].sharding
+    # Placed as a step returns it: otherwise the second step would be compiled anew.
+    opt_state = jax.jit(optimizer.init, out_shardings=sharding)(params)
+    return TrainState(send(np.int32(step), sharding), params, model_state, opt_state)
 
 
-def make_train_chunk(
-    task: Task,
+def make_train_step(
+    apply: Apply,
+    loss_fn: LossFunction,
     optimizer: optax.GradientTransformation,
     *,
-    augment: SampleAugmentation | None,
-    frozen_stages: int = 0,
+    augment: AugmentStep | Sequence[AugmentStep] | None = None,
     grad_accum_steps: int = 1,
     mesh: Mesh | None = None,
     donate: bool = True,
-) -> TrainChunk:
-    """Compile-once training of several steps.
-
-    The data set is an argument, resident on the device, so nothing crosses the bus but the metrics; the state is
-    donated, so its buffers are reused.
+) -> TrainStep:
+    """Compile one training step for any model.
 
     Args:
-        task: model and loss.
-        optimizer: what turns gradients into updates.
-        augment: how images and boxes are changed at random; None leaves them.
-        frozen_stages: leading stages of the backbone that stay as they are.
-        grad_accum_steps: micro-batches into which each batch is cut. They are computed one after the other and share
-            one update: less memory for the same step, but that BatchNorm sees a micro-batch at a time.
-        mesh: devices among which each batch is divided, in shares that may be uneven; each has all of what goes in and
-            of what comes out. Default: the one where the arguments are.
-        donate: whether the state that goes in is used up, which spares its memory.
+        apply: the model, `(params, model_state, images, *, train, key) -> (outputs, model_state)`.
+        loss_fn: `(outputs, examples) -> losses` of each image: an array `[B]`, or a NamedTuple of arrays `[B]` with the
+            field `total`. The mean of that is minimised.
+        optimizer: optax optimizer.
+        augment: function `(key, image, boxes, valid) -> (image, boxes, valid)` of one image, a `BatchAugmentation`, or
+            a tuple of them, applied in order.
+        grad_accum_steps: number of micro-batches per batch, computed one after another and averaged before one update.
+            Saves memory; BatchNorm sees one micro-batch at a time.
+        mesh: devices that share each batch, evenly or not; all hold the whole state. Default: where the arguments are.
+        donate: if True, the memory of the given state is reused and the state is gone.
 
     Returns:
-        A jitted `(state, examples, order, key) -> (state, loss)`: `order [steps, B]` are rows of `examples`, `key` is
-        the run's, the same for every chunk, and `loss [steps]` holds the means over each batch.
+        A jitted `(state, examples, key) -> (state, loss)`. Images of `examples [B]` are uint8 or float in `[0, 1]`. The
+        key is the same for all steps. The loss is the batch's mean, in the form that `loss_fn` gives.
+
+    Example:
+        >>> from jaxssd.data.shapes import make_shapes
+        >>> def apply(params, model_state, images, *, train, key):
+        ...     return images.mean(axis=(1, 2)) @ params["w"], model_state
+        >>> def loss_fn(outputs, examples):  # how many objects there are
+        ...     return (outputs - examples.valid.sum(axis=1)) ** 2
+        >>> optimizer = optax.adam(0.1)
+        >>> state = init_state({"w": jnp.zeros(3)}, (), optimizer)
+        >>> step = make_train_step(apply, loss_fn, optimizer)
+        >>> examples, key = make_shapes(8, image_size=32).examples, jax.random.key(0)
+        >>> state, first = step(state, examples, key)
+        >>> state, second = step(state, examples, key)
+        >>> int(state.step), bool(second < first)
+        (2, True)
     """
-    everywhere = None if mesh is None else replicated(mesh)
+    augmentations = tuple(augment) if isinstance(augment, Sequence) else (augment,) if augment else ()
 
-    @partial(jax.jit, donate_argnums=(0,) if donate else (), out_shardings=everywhere)
-    def train_chunk(
+    def gradients(state: TrainState, batch: Examples, key: Array) -> _Gradients:
+        if mesh is not None:
+            batch = jax.lax.with_sharding_constraint(batch, divided(mesh))
+        augment_key, model_key = jax.random.split(key)
+        batch = augment_batch(augment_key, batch, augmentations)
+
+        def mean_loss(params: Any) -> tuple[Array, tuple[Any, Any]]:
+            outputs, model_state = apply(params, state.model_state, batch.images, train=True, key=model_key)
+            loss = jax.tree.map(jnp.mean, loss_fn(outputs, batch))
+            return getattr(loss, "total", loss), (model_state, loss)
+
+        grads, (model_state, loss) = jax.grad(mean_loss, has_aux=True)(state.params)
+        return _Gradients(grads, model_state, loss)
+
+    @partial(
+        jax.jit,
+        donate_argnums=(0,) if donate else (),
+        out_shardings=None if mesh is None else replicated(mesh),
+    )
+    def train_step(state: TrainState, examples: Examples, key: Key[Array, ""]) -> tuple[TrainState, Any]:
+        found = _accumulate(gradients, state, examples, jax.random.fold_in(key, state.step), grad_accum_steps)
+        updates, opt_state = optimizer.update(found.grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        return TrainState(state.step + 1, params, found.model_state, opt_state), found.loss
+
+    return train_step
+
+
+def make_train_block(train_step: TrainStep, *, mesh: Mesh | None = None, donate: bool = True) -> TrainBlock:
+    """Compile many training steps into one call.
+
+    The data set is an argument that stays on the device, so only the order and the losses cross the bus.
+
+    Args:
+        train_step: function of `make_train_step`.
+        mesh: devices of the step.
+        donate: if True, the memory of the given state is reused and the state is gone.
+
+    Returns:
+        A jitted `(state, examples, order, key) -> (state, losses)`. Each row of `order [steps, B]` names the rows of
+        `examples` of one step; `losses [steps]` are means.
+    """
+
+    @partial(
+        jax.jit,
+        donate_argnums=(0,) if donate else (),
+        out_shardings=None if mesh is None else replicated(mesh),
+    )
+    def train_block(
         state: TrainState, examples: Examples, order: Int[Array, "steps B"], key: Key[Array, ""]
-    ) -> tuple[TrainState, Loss]:
-        def gradients(state: TrainState, rows: Array, key: Array) -> Gradients:
-            batch = jax.tree.map(lambda array: array[rows], examples)
-            if mesh is not None:
-                batch = jax.lax.with_sharding_constraint(batch, divided(mesh))
-            augment_key, dropout_key = jax.random.split(key)
-            if augment:
-                batch = augment_batch(augment_key, batch, augment)
-            return _gradients(state, batch, dropout_key, task, frozen_stages)
-
-        def step(state: TrainState, rows: Array) -> tuple[TrainState, Loss]:
-            of_batch = _in_parts(partial(gradients, state), grad_accum_steps, state.batch_stats)
-            grads, batch_stats, loss = of_batch(rows, jax.random.fold_in(key, state.step))
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-            params = optax.apply_updates(state.params, updates)
-            return TrainState(state.step + 1, params, batch_stats, opt_state), loss
+    ) -> tuple[TrainState, Any]:
+        def step(state: TrainState, rows: Array) -> tuple[TrainState, Any]:
+            return train_step(state, jax.tree.map(lambda array: array[rows], examples), key)
 
         # XLA's CPU backend is some 17 times slower at convolutions inside a loop (jax#12868): one step is not a loop.
         return jax.lax.scan(step, state, order, unroll=0 if len(order) == 1 else 1)
 
-    return train_chunk
+    return train_block
 
 
-def _gradients(state: TrainState, batch: Examples, key: Array, task: Task, frozen_stages: int) -> Gradients:
-    """Of the mean loss, for one forward and backward pass."""
+def _accumulate(
+    gradients: Callable[[TrainState, Examples, Array], _Gradients],
+    state: TrainState,
+    batch: Examples,
+    key: Array,
+    steps: int,
+) -> _Gradients:
+    """Average `gradients` over equal micro-batches, each with a key of its own and from the same model state."""
+    if steps == 1:
+        return gradients(state, batch, key)
 
-    def mean_loss(params: dict) -> tuple[Array, tuple[Any, Loss]]:
-        predictions, updated = task.model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            task.normalize(batch.images),
-            train=True,
-            frozen_stages=frozen_stages,
-            rngs={"dropout": key},
-            mutable=["batch_stats"],
-        )
-        loss = jax.tree.map(jnp.mean, task.loss(predictions, batch))
-        return loss.total, (updated["batch_stats"], loss)
+    def of_micro_batch(batch: Examples, key: Array) -> _Gradients:
+        """Gradients and the change of the model state: the mean of no change is no change, to the last bit."""
+        found = gradients(state, batch, key)
+        return found._replace(model_state=jax.tree.map(_of_floats(_change), state.model_state, found.model_state))
 
-    grads, (batch_stats, loss) = jax.grad(mean_loss, has_aux=True)(state.params)
-    return Gradients(grads, batch_stats, loss)
+    def add(total: _Gradients, micro_batch: tuple[Examples, Array]) -> tuple[_Gradients, None]:
+        return jax.tree.map(_of_floats(jnp.add), total, of_micro_batch(*micro_batch)), None
 
-
-def _in_parts(
-    gradients: Callable[[Array, Array], Gradients], parts: int, batch_stats: Any
-) -> Callable[[Array, Array], Gradients]:
-    """The same of a batch in equal parts, one after the other, each with a key of its own: means of what they give."""
-    if parts == 1:
-        return gradients
-
-    def of_part(rows: Array, key: Array) -> Gradients:
-        """With the change of the statistics: the mean of no change at all is none, to the last bit."""
-        found = gradients(rows, key)
-        return found._replace(batch_stats=jax.tree.map(jnp.subtract, found.batch_stats, batch_stats))
-
-    def of_batch(rows: Array, key: Array) -> Gradients:
-        def add(total: Gradients, part: tuple[Array, Array]) -> tuple[Gradients, None]:
-            return jax.tree.map(jnp.add, total, of_part(*part)), None
-
-        rows_of_parts, keys = rows.reshape(parts, -1), jax.random.split(key, parts)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(of_part, rows_of_parts[0], keys[0]))
-        in_a_loop = jax.default_backend() != "cpu"  # slow there, see above
-        total, _ = jax.lax.scan(add, zeros, (rows_of_parts, keys), unroll=1 if in_a_loop else parts)
-        mean = jax.tree.map(lambda x: x / parts, total)
-        return mean._replace(batch_stats=jax.tree.map(jnp.add, batch_stats, mean.batch_stats))
-
-    return of_batch
+    batches = jax.tree.map(lambda x: x.reshape(steps, -1, *x.shape[1:]), batch)
+    keys = jax.random.split(key, steps)
+    shapes = jax.eval_shape(of_micro_batch, jax.tree.map(lambda x: x[0], batches), keys[0])
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes._replace(model_state=()))
+    zeros = zeros._replace(model_state=jax.tree.map(_of_floats(jnp.zeros_like), state.model_state))
+    unroll = steps if jax.default_backend() == "cpu" else 1  # convolutions in a loop are slow there, see above
+    total, _ = jax.lax.scan(add, zeros, (batches, keys), unroll=unroll)
+    mean = jax.tree.map(_of_floats(lambda x: x / steps), total)
+    return mean._replace(model_state=jax.tree.map(_of_floats(jnp.add), state.model_state, mean.model_state))
 
 
-def augment_batch(key: Key[Array, ""], batch: Examples, sample: SampleAugmentation) -> Examples:
-    """Each image its own random change, boxes moved along.
+def _change(old: Array, new: Array) -> Array:
+    return new - old
 
-    Args:
-        key: split over the images.
-        batch: images uint8 `[B, S, S, 3]` with their boxes.
-        sample: from a key to a change.
 
-    Returns:
-        The batch with float images in `[0, 1]`; objects of which too little is left are no longer valid.
-    """
-
-    def augment_one(key: Array, image: Array, boxes: Array, valid: Array) -> tuple[Array, Array, Array]:
-        augmentation, (height, width, _) = sample(key), image.shape
-        image = augment_image(image.astype(jnp.float32) / 255, augmentation)
-        return image, *augment_boxes(boxes, valid, augmentation, image_size=(height, width))
-
-    keys = jax.random.split(key, len(batch.images))
-    images, boxes, valid = jax.vmap(augment_one)(keys, batch.images, batch.boxes, batch.valid)
-    return batch._replace(images=images, boxes=boxes, valid=valid)
+def _of_floats(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Leave out counters and keys in a model state, which have no mean: the newest is kept."""
+    return lambda *leaves: function(*leaves) if jnp.issubdtype(leaves[-1].dtype, jnp.inexact) else leaves[-1]

@@ -29,6 +29,7 @@ from jaxssd import (
     ssd300_anchors,
     ssd_loss,
 )
+from tests.training.blocks import collections
 
 pytestmark = pytest.mark.torch
 ANCHORS = apart(make_anchors())
@@ -141,12 +142,12 @@ def torch_name(path, blocks):
 def torch_weights(torch, variables):
     """Our variables as a state dict of the peer's network."""
     blocks = sorted(
-        {name for name in variables["params"]["backbone"] if name.startswith("layer")},
+        {name for name in variables.params["backbone"] if name.startswith("layer")},
         key=lambda name: tuple(map(int, name[5:].split("_"))),
     )
     state = {}
     for collection in ("params", "batch_stats"):
-        for keys, value in jax.tree_util.tree_leaves_with_path(variables[collection]):
+        for keys, value in jax.tree_util.tree_leaves_with_path(collections(variables)[collection]):
             name = torch_name([key.key for key in keys], blocks)
             state[name] = torch.tensor(value.transpose(3, 2, 0, 1) if value.ndim == 4 else value)
     return state

@@ -17,8 +17,8 @@ from jaxssd.tools.lr_finder import (
 )
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.optimizer import make_optimizer
-from jaxssd.training.state import init_state
-from jaxssd.training.step import make_train_chunk
+from jaxssd.training.step import init_state
+from tests.training.blocks import block_of
 
 
 def numpy_smooth(losses, share=lr_finder.SMOOTHING):
@@ -82,8 +82,8 @@ def sweepable(tiny_config, tiny_sets):
     optimizer = make_optimizer(
         sweep_schedule(12), trainable="all", num_stages=3, lr_multipliers=(1.0, 1.0, 1.0), weight_decay=0.0
     )
-    chunk = make_train_chunk(task, optimizer, augment=None, donate=False)
-    state = init_state(first_variables(tiny_config, task), optimizer)
+    chunk = block_of(task, optimizer, augment=None, donate=False)
+    state = init_state(*first_variables(tiny_config, task), optimizer)
     order = jnp.asarray(np.resize(np.arange(20, dtype=np.int32), (12, 8)))
     return chunk, state, jax.device_put(tiny_sets[0].examples), order
 

@@ -1,6 +1,5 @@
 """The same run on one, two and eight devices. `test_distribution.py` runs this file in a process that has eight."""
 
-from dataclasses import replace
 from functools import cache, partial
 
 import jax
@@ -16,7 +15,7 @@ from jaxssd.training.distribution import data_mesh, describe, divided, replicate
 from jaxssd.training.epochs import run_keys
 from jaxssd.training.phases import make_phase
 from jaxssd.training.schedules import make_schedule
-from jaxssd.training.state import init_state
+from jaxssd.training.step import init_state
 
 COUNTS = {8: (1, 2), 6: (1, 8)}
 """Devices, for a batch that they divide evenly, and for one that leaves two of eight without an image."""
@@ -79,7 +78,7 @@ def step(tiny_config, tiny_sets):
         mesh, task = mesh_of(count), make_task(config)
         phase = config.optimizer.phases[0]
         optimizer, chunk = make_phase(config, task, phase, make_schedule(phase, 4), mesh=mesh)
-        state = init_state(first_variables(config, task, mesh), optimizer)
+        state = init_state(*first_variables(config, task, mesh), optimizer)
         examples = send(tiny_sets[0].examples, replicated(mesh))
         order = send(np.arange(10, dtype=np.int32)[None], replicated(mesh))
         arguments = state, examples, order, run_keys(0, mesh)[1]
@@ -94,7 +93,7 @@ def step(tiny_config, tiny_sets):
 def test_batchnorm_sees_the_whole_batch(step):
     """Its statistics after one step are those of one device, where ten images lie in shares of two, and two of none."""
     one, eight = step(1)[0], step(8)[0]
-    for a, b in zip(jax.tree.leaves(one.batch_stats), jax.tree.leaves(eight.batch_stats), strict=True):
+    for a, b in zip(jax.tree.leaves(one.model_state), jax.tree.leaves(eight.model_state), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
     for leaf in jax.tree.leaves(eight):
         assert leaf.sharding.is_equivalent_to(replicated(mesh_of(8)), leaf.ndim)
@@ -103,7 +102,7 @@ def test_batchnorm_sees_the_whole_batch(step):
 def test_parts_of_a_batch_lie_on_all_devices_too(step):
     one, eight = step(1, batch_size=10, grad_accum_steps=2), step(8, batch_size=10, grad_accum_steps=2)
     np.testing.assert_allclose(eight[1].total, one[1].total, rtol=1e-5)
-    for a, b in zip(jax.tree.leaves(one[0].batch_stats), jax.tree.leaves(eight[0].batch_stats), strict=True):
+    for a, b in zip(jax.tree.leaves(one[0].model_state), jax.tree.leaves(eight[0].model_state), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
 
 
@@ -129,10 +128,10 @@ def test_devices_exchange_sums_and_no_images(step, tiny_sets):
 def test_evaluation_divides_each_batch_and_counts_every_image_once(runs, tiny_sets):
     images = tiny_sets[1].examples.images
     _, task, variables = restore(runs[8], "last", mesh_of(1))
-    expected = map_batches(make_predict(task), variables, images, batch_size=12)
+    expected = map_batches(make_predict(task.apply, task.postprocess), variables, images, batch_size=12)
     for batch_size in (5, 100):
         _, task, variables = restore(runs[8], "last", mesh_of(8))
-        seen, predict = [], make_predict(task)
+        seen, predict = [], make_predict(task.apply, task.postprocess)
 
         def look_and_predict(variables, batch, seen=seen, predict=predict):
             seen.append((len(batch), batch.sharding))
@@ -176,14 +175,15 @@ def test_a_checkpoint_of_eight_devices_is_read_by_one(runs):
 def test_scores_of_a_restored_network(runs, tiny_sets):
     """On eight devices what they were in the run on eight."""
     config, task, variables = restore(runs[8], "last", mesh_of(8))
-    result = evaluate(task, make_validate(task), variables, tiny_sets[1], batch_size=config.optimizer.batch_size)
+    validate = make_validate(task.apply, task.loss, task.postprocess)
+    result = evaluate(validate, variables, tiny_sets[1], task.score, batch_size=config.optimizer.batch_size)
     row = runs[8].rows("val")[-1]
     assert result.loss.total.mean() == pytest.approx(row["loss"], rel=1e-5)
     assert result.scores.voc.mean_area == pytest.approx(row["map_area"], abs=1e-6)
 
 
 def test_streamed_pieces_reach_all_devices(runs, tiny_sets, tmp_path):
-    run, config = RunFolder(tmp_path), replace(runs[8].open(), memory="stream")
+    run, config = RunFolder(tmp_path), runs[8].open().replace(memory="stream")
     run.create(config)
     train(config, *tiny_sets, run, mesh_of(8))
     assert run.metrics.read_text() == runs[8].metrics.read_text()

@@ -14,7 +14,7 @@ import pytest
 
 from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError
 from jaxssd.training.digests import array_digests
-from jaxssd.training.state import TrainState
+from jaxssd.training.step import TrainState, Variables
 
 
 def state_of(step):
@@ -160,8 +160,10 @@ def test_every_flip_in_an_array_is_noticed(tmp_path, monkeypatch):
         wrong = np.array(state.params[place])
         wrong[tuple(flipped)] = -wrong[tuple(flipped)]
         params = {**state.params, place: wrong}
-        monkeypatch.setattr("orbax.checkpoint.Checkpointer.restore", lambda *_, p=params, **__: {"params": p})
-        like = {"params": LIKE.params}
+        monkeypatch.setattr(
+            "orbax.checkpoint.Checkpointer.restore", lambda *_, p=params, **__: {"params": p, "model_state": {}}
+        )
+        like = Variables(LIKE.params, {})
         message = rf"checkpoints/2 is damaged.*{place}.*not what was saved"
         with Checkpoints(folder, read_only=True) as checkpoints, pytest.raises(DamagedCheckpointError, match=message):
             checkpoints.restore_variables(2, like)

@@ -10,8 +10,8 @@ from jaxssd.tasks.task import make_task
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.groups import TRAINED, frozen_stages, group_labels
 from jaxssd.training.optimizer import make_optimizer
-from jaxssd.training.state import init_state
-from jaxssd.training.step import make_train_chunk
+from jaxssd.training.step import init_state
+from tests.training.blocks import block_of
 
 STAGES = 3  # of the tiny run's backbone
 
@@ -33,8 +33,8 @@ def one_step(start, examples, trainable, lr_multipliers=(1.0, 1.0, 1.0)):
     optimizer = make_optimizer(
         lambda step: 1e-2, trainable=trainable, num_stages=STAGES, lr_multipliers=lr_multipliers, weight_decay=0.1
     )
-    chunk = make_train_chunk(task, optimizer, augment=None, frozen_stages=frozen_stages(trainable, STAGES))
-    state = init_state(jax.tree.map(jnp.copy, variables), optimizer)
+    chunk = block_of(task, optimizer, augment=None, frozen_stages=frozen_stages(trainable, STAGES))
+    state = init_state(*jax.tree.map(jnp.copy, variables), optimizer)
     order = jnp.arange(8, dtype=jnp.int32)[None]
     after, _ = chunk(state, jax.device_put(examples), order, jax.random.key(0))
     return after
@@ -51,8 +51,8 @@ def group_of(path):
 def test_what_is_frozen_stays_to_the_last_bit(start, tiny_sets, trainable):
     _, variables = start
     after = one_step(start, tiny_sets[0].examples, trainable)
-    for name, moved in (("params", after.params), ("batch_stats", after.batch_stats)):
-        before = by_path(variables[name])
+    for name, moved in (("params", after.params), ("model_state", after.model_state)):
+        before = by_path(getattr(variables, name))
         for path, value in by_path(moved).items():
             if group_of(path) in TRAINED[trainable]:
                 assert not np.array_equal(value, before[path]), f"{name} {path} did not move"
@@ -63,7 +63,7 @@ def test_what_is_frozen_stays_to_the_last_bit(start, tiny_sets, trainable):
 def test_groups_move_at_their_own_rates(start, tiny_sets):
     """Adam's first step is the rate times the gradient's sign, whatever the gradient."""
     _, variables = start
-    params = variables["params"]
+    params = variables.params
     optimizer = make_optimizer(
         lambda step: 1e-2, trainable="all", num_stages=STAGES, lr_multipliers=(0.01, 0.1, 1.0), weight_decay=0.0
     )
@@ -80,10 +80,10 @@ def test_frozen_groups_have_no_optimizer_state(start):
         optimizer = make_optimizer(
             lambda step: 1e-2, trainable=trainable, num_stages=STAGES, lr_multipliers=(1.0, 1.0, 1.0), weight_decay=0.0
         )
-        state = jax.eval_shape(optimizer.init, variables["params"])
+        state = jax.eval_shape(optimizer.init, variables.params)
         sizes[trainable] = sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.ndim)
     counts = {"lower": 0, "upper": 0, "head": 0}
-    for path, value in by_path(variables["params"]).items():
+    for path, value in by_path(variables.params).items():
         counts[group_of(path)] += value.size
     for trainable, groups in TRAINED.items():
         assert sizes[trainable] == 2 * sum(counts[group] for group in groups)  # two moments

@@ -11,6 +11,7 @@ from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.phases import places
 from tests.models.torch_writers import torch_zip
 from tests.models.torchvision_names import random_weights, resnet_shapes
+from tests.training.blocks import collections
 
 PHASES = {
     "backbone": "resnet_tiny",
@@ -39,8 +40,8 @@ def leaves(run, part):
     _, _, variables = restore(run, "last")
     return {
         (name, jax.tree_util.keystr(path)): np.asarray(leaf)
-        for name in variables
-        for path, leaf in jax.tree_util.tree_leaves_with_path(variables[name][part])
+        for name, tree in collections(variables).items()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree[part])
     }
 
 
@@ -116,15 +117,15 @@ def best_leaves(run):
     _, _, variables = restore(run, "best")
     return {
         (name, jax.tree_util.keystr(path)): np.asarray(leaf)
-        for name in variables
-        for path, leaf in jax.tree_util.tree_leaves_with_path(variables[name]["backbone"])
+        for name, tree in collections(variables).items()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree["backbone"])
     }
 
 
 def test_the_backbone_serves_another_task(phased_run, config):
     """The head is new; the backbone is what detection left."""
     other = config.replace(task="multilabel", pretrained=str(phased_run.path))
-    variables = first_variables(other, make_task(other))
+    variables = collections(first_variables(other, make_task(other)))
     theirs = best_leaves(phased_run)
     for (name, path), leaf in theirs.items():
         ours = {jax.tree_util.keystr(p): v for p, v in jax.tree_util.tree_leaves_with_path(variables[name]["backbone"])}
@@ -144,7 +145,7 @@ def test_a_backbone_from_a_file(config, tmp_path):
     weights = random_weights(resnet_shapes((1, 1), width=32))
     (tmp_path / "net.pth").write_bytes(torch_zip(weights))
     from_file = config.replace(pretrained=str(tmp_path / "net.pth"))
-    variables = first_variables(from_file, make_task(from_file))
+    variables = collections(first_variables(from_file, make_task(from_file)))
     kernel = variables["params"]["backbone"]["layer2_0"]["conv1"]["kernel"]
     np.testing.assert_array_equal(kernel, weights["layer2.0.conv1.weight"].transpose(2, 3, 1, 0))
     variance = variables["batch_stats"]["backbone"]["bn1"]["var"]
@@ -160,7 +161,7 @@ def test_the_checkpoint_before_a_phase_has_nothing_of_its_optimizer(phased_run, 
     """Variables can be read whatever phase a checkpoint is from: the optimizer's state lies apart."""
     with Checkpoints(phased_run.checkpoints, read_only=True) as checkpoints:
         like = jax.eval_shape(lambda: first_variables(config, make_task(config)))
-        assert checkpoints.restore_variables(checkpoints.last_step, like).keys() == {"params", "batch_stats"}
+        assert checkpoints.restore_variables(checkpoints.last_step, like)._fields == ("params", "model_state")
 
 
 def test_data_that_changed_is_refused_when_trained_on_directly(phased_run, config, tiny_sets):

@@ -56,7 +56,7 @@ def test_best_and_last_are_told_apart(run):
             jax.tree.map(np.testing.assert_array_equal, leaves(run, which), theirs)
     config = run.open().replace(pretrained=str(run.path))
     ours = pretrained_backbone(config, make_task(config))["params"]
-    jax.tree.map(np.testing.assert_array_equal, ours, restore(run, "best")[2]["params"]["backbone"])
+    jax.tree.map(np.testing.assert_array_equal, ours, restore(run, "best")[2].params["backbone"])
 
 
 @pytest.mark.parametrize(("which", "step", "way_out"), [("best", 2, "--checkpoint last"), ("last", 6, "--resume")])

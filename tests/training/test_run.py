@@ -41,6 +41,10 @@ from jaxssd.training.report import report_scores, report_training
 from jaxssd.training.run_folder import new_folder
 
 
+def validate_of(task):
+    return make_validate(task.apply, task.loss, task.postprocess)
+
+
 def leaves(run, which="last"):
     return jax.tree.leaves(restore(run, which)[2])
 
@@ -64,7 +68,7 @@ def test_what_a_run_leaves(finished_run, tiny_config, tiny_sets):
 
 def test_restored_network_scores_as_it_did(finished_run, tiny_sets):
     config, task, variables = restore(finished_run, "last")
-    result = evaluate(task, make_validate(task), variables, tiny_sets[1], batch_size=config.optimizer.batch_size)
+    result = evaluate(validate_of(task), variables, tiny_sets[1], task.score, batch_size=config.optimizer.batch_size)
     row = finished_run.rows("val")[-1]
     assert result.loss.total.mean() == pytest.approx(row["loss"], rel=1e-5)
     assert result.scores.voc.mean_area == pytest.approx(row["map_area"], abs=1e-6)
@@ -200,7 +204,7 @@ def test_a_run_that_ends_worse_than_it_began_says_so(
     shutil.copytree(finished_run.path, run.path)
     run.append_rows([{"kind": "train", "step": step, "loss": loss, "epoch": 2, "phase": 0} for step in (7, 8, 9)])
     monkeypatch.setattr(job, "_load", lambda config: tiny_sets)
-    monkeypatch.setattr(job, "train", lambda config, train_set, val_set, run, mesh: make_validate(make_task(config)))
+    monkeypatch.setattr(job, "train", lambda config, train_set, val_set, run, mesh: validate_of(make_task(config)))
     monkeypatch.setattr(job, "report_training", lambda run, task: None)
     with pytest.raises(DivergedError, match=r"diverged.*--learning-rate") if fails else nullcontext():
         resume(run)
@@ -334,7 +338,7 @@ def test_no_array_of_a_device_is_closed_over(tiny_config, tiny_sets):
 def test_last_batch_is_padded_and_cut(finished_run, tiny_sets):
     """Twelve images in batches of 5, 12 and 100 give the same detections, each image once."""
     _, task, variables = restore(finished_run)
-    predict, images = make_predict(task), tiny_sets[1].examples.images
+    predict, images = make_predict(task.apply, task.postprocess), tiny_sets[1].examples.images
     whole = map_batches(predict, variables, images, batch_size=12)
     for batch_size in (5, 100):
         parts = map_batches(predict, variables, images, batch_size=batch_size)
@@ -346,7 +350,9 @@ def test_last_batch_is_padded_and_cut(finished_run, tiny_sets):
 
 def test_detections_lie_in_the_image(finished_run, tiny_sets):
     _, task, variables = restore(finished_run)
-    found = map_batches(make_predict(task), variables, tiny_sets[1].examples.images, batch_size=12)
+    found = map_batches(
+        make_predict(task.apply, task.postprocess), variables, tiny_sets[1].examples.images, batch_size=12
+    )
     assert found.valid.any()
     assert (found.boxes >= 0).all()
     assert (found.boxes <= 1).all()
@@ -359,7 +365,7 @@ def test_a_run_is_never_overwritten(finished_run, tiny_config):
 
 def test_report(finished_run, tiny_sets):
     _, task, variables = restore(finished_run)
-    result = evaluate(task, make_validate(task), variables, tiny_sets[1], batch_size=8)
+    result = evaluate(validate_of(task), variables, tiny_sets[1], task.score, batch_size=8)
     report_scores(finished_run.path, task, tiny_sets[1], result, "val", {"checkpoint": "best"})
     report_training(finished_run, task)
     names = {path.name for path in finished_run.figures.iterdir()}

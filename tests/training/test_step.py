@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from jaxssd.data.dataset import Examples
 from jaxssd.ops import sample_augmentation
 from jaxssd.tasks.task import make_task
+from jaxssd.training.augmentation import AUGMENTATIONS, augment_batch, augment_example
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.compilation import compile_program
 from jaxssd.training.epochs import Sizes, epoch_order, epoch_shape
 from jaxssd.training.optimizer import make_optimizer
-from jaxssd.training.state import init_state
-from jaxssd.training.step import AUGMENTATIONS, augment_batch, make_train_chunk
+from jaxssd.training.step import init_state
+from tests.training.blocks import batch_stats, block_of
 
 
 def optimizer_of(config, trainable="all"):
@@ -34,8 +35,8 @@ def setup(tiny_config, tiny_sets):
     """A task, its compiled chunk, a function that makes a fresh state, and data on the device."""
     config = tiny_config.replace(input_dropout=0.5, dropout=0.5)
     task, optimizer = make_task(config), optimizer_of(config)
-    chunk = make_train_chunk(task, optimizer, augment=AUGMENTATIONS["crop"])
-    start = init_state(first_variables(config, task), optimizer)
+    chunk = block_of(task, optimizer, augment=AUGMENTATIONS["crop"])
+    start = init_state(*first_variables(config, task), optimizer)
     return task, chunk, lambda: jax.tree.map(jnp.copy, start), jax.device_put(tiny_sets[0].examples)
 
 
@@ -59,7 +60,7 @@ def test_the_state_is_donated_and_everything_in_it_moves(setup):
     given_up, before = start(), start()
     after, _ = chunk(given_up, examples, jnp.arange(4, dtype=jnp.int32)[None], jax.random.key(1))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(given_up.params))
-    for name in ("params", "batch_stats"):
+    for name in ("params", "model_state"):
         for (path, a), b in zip(
             jax.tree_util.tree_leaves_with_path(getattr(before, name)),
             jax.tree.leaves(getattr(after, name)),
@@ -71,7 +72,7 @@ def test_the_state_is_donated_and_everything_in_it_moves(setup):
 def test_it_learns_what_it_sees(setup, tiny_config):
     """Forty steps on four images without augmentation: the loss falls by more than half."""
     task, _, start, examples = setup
-    chunk = make_train_chunk(task, optimizer_of(tiny_config), augment=None)
+    chunk = block_of(task, optimizer_of(tiny_config), augment=None)
     state, losses = start(), []
     for _ in range(40):
         state, loss = chunk(state, examples, jnp.arange(4, dtype=jnp.int32)[None], jax.random.key(2))
@@ -86,13 +87,13 @@ DESCENT = optax.sgd(1.0)
 def chunk_in_parts(config, parts, frozen_stages=0):
     """Without anything random, so that equal parts give equal gradients."""
     task = make_task(config.replace(input_dropout=0.0, dropout=0.0))
-    return make_train_chunk(task, DESCENT, augment=None, grad_accum_steps=parts, frozen_stages=frozen_stages)
+    return block_of(task, DESCENT, augment=None, grad_accum_steps=parts, frozen_stages=frozen_stages)
 
 
 @pytest.fixture(scope="module")
 def descend(setup, tiny_config):
     """A function that makes a fresh state for that, with the first one's parameters."""
-    return lambda: init_state(setup[2]().variables, DESCENT)
+    return lambda: init_state(*setup[2]().variables, DESCENT)
 
 
 @pytest.mark.parametrize("looped", [False, True], ids=["unrolled", "in a loop"])
@@ -107,7 +108,7 @@ def test_a_batch_in_parts_is_the_batch(setup, descend, tiny_config, monkeypatch,
     for name, value in loss._asdict().items():
         np.testing.assert_allclose(getattr(loss_of_halves, name), value, rtol=1e-5, err_msg=name)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), whole.batch_stats, halves.batch_stats
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), whole.model_state, halves.model_state
     )
     gradients, of_halves = (jax.tree.map(jnp.subtract, before, state.params) for state in (whole, halves))
     scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradients))
@@ -126,12 +127,12 @@ def test_each_part_is_a_share_of_the_batch(setup, descend, tiny_config):
 
 
 def test_frozen_statistics_stay_to_the_last_bit_in_three_parts(setup, descend, tiny_config):
-    examples, before = setup[3], descend().batch_stats
+    examples, before = setup[3], batch_stats(descend())
     order = jnp.array([[0, 1, 2, 3, 4, 5]], jnp.int32)
     after, _ = chunk_in_parts(tiny_config, 3, frozen_stages=3)(descend(), examples, order, jax.random.key(0))
-    jax.tree.map(np.testing.assert_array_equal, before["backbone"], after.batch_stats["backbone"])
+    jax.tree.map(np.testing.assert_array_equal, before["backbone"], batch_stats(after)["backbone"])
     assert not np.array_equal(
-        before["head"]["std_conv0"]["bn"]["mean"], after.batch_stats["head"]["std_conv0"]["bn"]["mean"]
+        before["head"]["std_conv0"]["bn"]["mean"], batch_stats(after)["head"]["std_conv0"]["bn"]["mean"]
     )
 
 
@@ -145,7 +146,7 @@ def test_parts_take_less_memory(setup, descend, tiny_config, monkeypatch):
 
 def test_difficult_objects_are_no_targets(setup, tiny_config):
     task, _, start, examples = setup
-    predictions = task.model.apply(start().variables, jnp.zeros((20, 32, 32, 3)), train=False)
+    predictions = task.predict(start().variables, jnp.zeros((20, 32, 32, 3)))
     hidden = examples._replace(difficult=examples.valid)
     removed = examples._replace(valid=jnp.zeros_like(examples.valid))
     with_objects, difficult, without = (task.loss(predictions, e).total for e in (examples, hidden, removed))
@@ -155,7 +156,7 @@ def test_difficult_objects_are_no_targets(setup, tiny_config):
 
 def test_augmentation_moves_each_image_its_own_way(tiny_sets):
     examples = jax.tree.map(lambda x: np.repeat(x[3:4], 4, axis=0), tiny_sets[0].examples)
-    batch = jax.jit(partial(augment_batch, sample=sample_augmentation))(jax.random.key(0), examples)
+    batch = jax.jit(partial(augment_batch, steps=AUGMENTATIONS["crop"]))(jax.random.key(0), examples)
     assert batch.images.shape == examples.images.shape
     assert batch.images.dtype == jnp.float32
     assert len(np.unique(np.asarray(batch.images).reshape(4, -1), axis=0)) == 4
@@ -166,7 +167,7 @@ def test_augmentation_moves_each_image_its_own_way(tiny_sets):
 
 def test_the_lessons_augmentation_turns_by_three_degrees_and_never_zooms():
     """Half of the images flipped and half turned; nothing scaled or shifted; brightness and contrast by 5 %."""
-    augmentations = jax.vmap(AUGMENTATIONS["lesson"])(jax.random.split(jax.random.key(0), 2000))
+    augmentations = jax.vmap(AUGMENTATIONS["lesson"][0].keywords["sample"])(jax.random.split(jax.random.key(0), 2000))
     degrees = np.rad2deg(np.asarray(augmentations.angle))
     assert 2.9 < degrees.max() <= 3.0
     assert -3.0 <= degrees.min() < -2.9
@@ -186,7 +187,7 @@ def test_boxes_turn_with_their_image():
     turn = partial(
         sample_augmentation, rotation=20.0, scale=(1.0, 1.0), aspect=(1.0, 1.0), brightness=0.0, contrast=0.0
     )
-    batch = augment_batch(jax.random.key(0), examples, turn)
+    batch = augment_batch(jax.random.key(0), examples, (partial(augment_example, sample=turn),))
     heights = []
     for image, (moved,) in zip(np.asarray(batch.images), np.asarray(batch.boxes), strict=True):
         rows, columns = np.nonzero(image[..., 0] > 0.75)

@@ -13,6 +13,7 @@ from jaxssd.config import Config
 from jaxssd.data.shapes import CLASS_NAMES
 from jaxssd.tools import lr_finder
 from jaxssd.training import RunFolder, backbone, job, loop, restore
+from tests.training.blocks import batch_stats
 from tests.training.toy import SIDE, ToyTask, brightness, toy_set
 
 TRAIN, VAL = toy_set(12), toy_set(4, seed=1)
@@ -26,9 +27,9 @@ def done(tmp_path_factory):
     seen, task = SimpleNamespace(), ToyTask([*SCORES, 0.4])
     evaluate = job.evaluate
 
-    def at_the_end(task, validate, variables, dataset, **settings):
-        vars(seen).update(variables=variables, dataset=dataset, settings=settings)
-        return evaluate(task, validate, variables, dataset, **settings)
+    def at_the_end(validate, variables, dataset, score, **settings):
+        vars(seen).update(variables=variables, dataset=dataset, score=score)
+        return evaluate(validate, variables, dataset, score, **settings)
 
     def load(config, split):
         return {"train": TRAIN, "val": VAL}[split]
@@ -52,7 +53,7 @@ def done(tmp_path_factory):
 
 def test_the_best_checkpoint_is_scored_at_the_end_and_not_the_last(done):
     jax.tree.map(np.testing.assert_array_equal, done.variables, done.best)
-    assert float(done.best["batch_stats"]["head"]["mean"]) != float(done.last["batch_stats"]["head"]["mean"])
+    assert float(batch_stats(done.best)["head"]["mean"]) != float(batch_stats(done.last)["head"]["mean"])
     assert done.about == {"checkpoint": "best", "data": "shapes", "split": "val"}
     assert (done.name, done.folder) == ("val", done.run.path)
 
@@ -64,7 +65,7 @@ def test_what_is_trained_on_is_the_training_split(done):
     validated = [row["brightness"] for row in done.run.rows("val")]
     assert validated == pytest.approx([brightness(VAL).mean()] * 3, rel=1e-5)
     assert done.dataset is done.reported is VAL
-    assert done.settings["with_coco"]
+    assert done.score.keywords["with_coco"]
 
 
 def test_a_run_remembers_what_it_was_started_with(done):
@@ -76,9 +77,7 @@ def test_a_run_remembers_what_it_was_started_with(done):
 
 def test_another_seed_starts_from_other_parameters():
     kernels = [
-        np.asarray(
-            backbone.first_variables(Config.of(image_size=SIDE, seed=seed), ToyTask())["params"]["head"]["kernel"]
-        )
+        np.asarray(backbone.first_variables(Config.of(image_size=SIDE, seed=seed), ToyTask()).params["head"]["kernel"])
         for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(kernels[0], kernels[1])

@@ -13,7 +13,9 @@ import pytest
 from jaxssd.config import Config
 from jaxssd.training import RunFolder, backbone, loop, restore
 from jaxssd.training.checkpoint import Checkpoints
-from jaxssd.training.state import init_state, variable_shapes
+from jaxssd.training.restore import variable_shapes
+from jaxssd.training.step import init_state
+from tests.training.blocks import batch_stats
 from tests.training.toy import LEARNS, SIDE, NumpyAdamW, ToyTask, flat, reference_rates, toy_gradients, toy_set
 
 TRAIN, VAL = toy_set(12), toy_set(4, seed=1)
@@ -61,7 +63,7 @@ def scored(tmp_path_factory):
 
 def checkpointed(run, step=None):
     """Variables of a checkpoint, and its step; default, the last one."""
-    like = variable_shapes(ToyTask().model, SIDE)
+    like = variable_shapes(ToyTask(), SIDE)
     with Checkpoints(run.checkpoints, read_only=True) as checkpoints:
         return checkpoints.restore_variables(step or checkpoints.last_step, like)
 
@@ -77,7 +79,7 @@ def best_and_last(run):
 def test_a_run_of_four_phases_is_four_fresh_runs_of_adamw(phased):
     """The parameters at the end, from what each step saw: each phase has a new optimizer, its schedule, its groups."""
     rows = phased.rows("train")
-    params = flat(backbone.first_variables(PHASED, ToyTask())["params"])
+    params = flat(backbone.first_variables(PHASED, ToyTask()).params)
     position = 0
     for phase in PHASED.optimizer.phases:
         rates = reference_rates(phase, 3 * phase.epochs)
@@ -91,7 +93,7 @@ def test_a_run_of_four_phases_is_four_fresh_runs_of_adamw(phased):
         position += len(rates)
     assert position == len(rows) == 18
     assert [row["step"] for row in rows] == list(range(1, 19))
-    for path, value in flat(checkpointed(phased)["params"]).items():
+    for path, value in flat(checkpointed(phased).params).items():
         np.testing.assert_allclose(value, params[path], atol=5e-5, err_msg=str(path))
 
 
@@ -102,7 +104,7 @@ def test_what_is_frozen_keeps_its_statistics_and_what_trains_does_not(phased):
     for row in phased.rows("train"):
         for name in moving[row["phase"]]:
             expected[name] = 0.9 * expected[name] + 0.1 * row["brightness"]
-    statistics = checkpointed(phased)["batch_stats"]
+    statistics = batch_stats(checkpointed(phased))
     for name, value in expected.items():
         found = statistics["head"] if name == "head" else statistics["backbone"][name]
         assert float(found["mean"]) == pytest.approx(value, rel=1e-4), name
@@ -174,7 +176,7 @@ def test_validations_come_after_so_many_epochs_and_at_the_end(tmp_path):
 @pytest.fixture(scope="module")
 def state():
     variables = backbone.first_variables(PHASED, ToyTask())
-    return init_state(variables, optax.sgd(0.1))
+    return init_state(*variables, optax.sgd(0.1))
 
 
 @pytest.mark.parametrize(
@@ -213,5 +215,5 @@ def test_best_and_last_are_restored_as_they_are_called(scored, monkeypatch):
     for which, step in (("best", 6), ("last", 12)):
         jax.tree.map(np.testing.assert_array_equal, restore(scored, which)[2], checkpointed(scored, step))
     jax.tree.map(np.testing.assert_array_equal, restore(scored)[2], checkpointed(scored, 6))
-    means = [float(restore(scored, which)[2]["batch_stats"]["head"]["mean"]) for which in ("best", "last")]
+    means = [float(batch_stats(restore(scored, which)[2])["head"]["mean"]) for which in ("best", "last")]
     assert means[0] < means[1]

@@ -1,5 +1,6 @@
 """What is random in a step, gradients in parts, and the optimizer's formula: on a network of a few numbers."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -10,10 +11,11 @@ import pytest
 
 from jaxssd.data.dataset import Examples
 from jaxssd.ops import identity_augmentation
+from jaxssd.training.augmentation import augment_batch, augment_example
 from jaxssd.training.epochs import cut_epoch, epoch_order, run_keys
 from jaxssd.training.optimizer import make_optimizer
-from jaxssd.training.state import init_state, init_variables
-from jaxssd.training.step import augment_batch, make_train_chunk
+from jaxssd.training.step import init_state
+from tests.training.blocks import batch_stats, block_of, init
 from tests.training.toy import (
     LEARNS,
     SIDE,
@@ -39,17 +41,24 @@ def brighten(key):
     return identity_augmentation()._replace(brightness=jax.random.uniform(key, (), jnp.float32, -0.03, 0.03))
 
 
+def by_sample(sample):
+    return partial(augment_example, sample=sample)
+
+
+BRIGHTEN = by_sample(brighten)
+
+
 @pytest.fixture(scope="module")
 def variables():
-    return init_variables(TASK.model, jax.random.key(0), SIDE)
+    return init(TASK, jax.random.key(0), SIDE)
 
 
 @pytest.fixture(scope="module")
 def descent(variables):
     """Gradient descent with augmentation: the chunk, and a function from a step to the state there."""
     optimizer = optax.sgd(0.0)
-    chunk = make_train_chunk(TASK, optimizer, augment=brighten, donate=False)
-    return chunk, lambda step=0: init_state(variables, optimizer, step)
+    chunk = block_of(TASK, optimizer, augment=BRIGHTEN, donate=False)
+    return chunk, lambda step=0: init_state(*variables, optimizer, step=step)
 
 
 def recorded(result):
@@ -106,8 +115,8 @@ def test_the_order_and_the_steps_have_keys_of_their_own():
 
 def test_an_augmentation_that_does_nothing_leaves_the_pixels(variables):
     optimizer = optax.sgd(0.0)
-    chunk = make_train_chunk(TASK, optimizer, augment=lambda key: identity_augmentation(), donate=False)
-    steps = recorded(chunk(init_state(variables, optimizer), EXAMPLES, ORDER, KEY))
+    chunk = block_of(TASK, optimizer, augment=by_sample(lambda key: identity_augmentation()), donate=False)
+    steps = recorded(chunk(init_state(*variables, optimizer), EXAMPLES, ORDER, KEY))
     np.testing.assert_allclose(steps.brightness, brightness(DATA)[ORDER].mean(axis=1), atol=1e-6)
 
 
@@ -117,7 +126,7 @@ def test_objects_that_leave_the_image_are_no_targets():
     yes, labels = np.ones((1, 2), bool), np.int32([[3, 4]])
     batch = Examples(EXAMPLES.images[:1], boxes, labels, yes, ~yes)
     shift = identity_augmentation()._replace(translation=jnp.array([0.0, -0.5]))
-    moved = augment_batch(KEY, batch, lambda key: shift)
+    moved = augment_batch(KEY, batch, (by_sample(lambda key: shift),))
     assert np.asarray(moved.valid).tolist() == [[False, True]]
     np.testing.assert_allclose(moved.boxes[0, 1], [0.1, 0.1, 0.4, 0.4], atol=1e-6)
     np.testing.assert_array_equal(moved.labels, labels)
@@ -145,8 +154,8 @@ def plain(variables):
     optimizer = optax.sgd(1.0)
 
     def descend(parts, rows, augment=None):
-        chunk = make_train_chunk(TASK, optimizer, augment=augment, grad_accum_steps=parts, donate=False)
-        return chunk(init_state(variables, optimizer), EXAMPLES, rows, KEY)
+        chunk = block_of(TASK, optimizer, augment=augment, grad_accum_steps=parts, donate=False)
+        return chunk(init_state(*variables, optimizer), EXAMPLES, rows, KEY)
 
     return descend
 
@@ -155,22 +164,22 @@ def plain(variables):
 def test_a_step_follows_the_mean_gradient_whatever_the_parts(plain, variables, parts):
     rows = np.arange(12, dtype=np.int32)[None]
     state, loss = plain(parts, rows)
-    before, after = flat(variables["params"]), flat(state.params)
+    before, after = flat(variables.params), flat(state.params)
     mean = brightness(DATA).mean()
     expected = toy_gradients(before, mean)
     for path, value in before.items():
         np.testing.assert_allclose(value - after[path], expected[path], atol=2e-6, err_msg=str(path))
     assert float(loss.brightness[0]) == pytest.approx(mean, rel=1e-5)
     # BatchNorm sees a part at a time, all of them from the statistics at the start
-    assert float(state.batch_stats["head"]["mean"]) == pytest.approx(0.1 * mean, rel=1e-5)
+    assert float(batch_stats(state)["head"]["mean"]) == pytest.approx(0.1 * mean, rel=1e-5)
 
 
 def test_parts_drop_and_augment_each_in_its_own_way(plain):
     """Two parts of one image each: equal draws would have no variance."""
-    loss = plain(2, np.zeros((1, 2), np.int32), augment=brighten)[1]
+    loss = plain(2, np.zeros((1, 2), np.int32), augment=BRIGHTEN)[1]
     assert float(loss.noise_squared[0] - loss.noise[0] ** 2) > 1e-4
     assert abs(float(loss.brightness[0] - loss.first[0])) < 0.03
-    one = plain(1, np.zeros((1, 1), np.int32), augment=brighten)[1]
+    one = plain(1, np.zeros((1, 1), np.int32), augment=BRIGHTEN)[1]
     assert float(loss.first[0]) != pytest.approx(float(one.first[0]), abs=1e-6)
 
 
@@ -189,7 +198,7 @@ def test_the_optimizer_is_adamw_with_a_rate_for_each_group(variables, trainable)
         lr_multipliers=tuple(multipliers.values()),
         weight_decay=decay,
     )
-    params = variables["params"]
+    params = variables.params
     state = optimizer.init(params)
     update = jax.jit(optimizer.update)
     reference = NumpyAdamW(decay, {group: multipliers[group] for group in LEARNS[trainable]})
@@ -202,7 +211,7 @@ def test_the_optimizer_is_adamw_with_a_rate_for_each_group(variables, trainable)
         )
         updates, state = update(tree, state, params)
         params = optax.apply_updates(params, updates)
-    start, after = flat(variables["params"]), flat(params)
+    start, after = flat(variables.params), flat(params)
     for path, value in expected.items():
         np.testing.assert_allclose(after[path], value, atol=2e-5, err_msg=str(path))
         assert np.array_equal(after[path], start[path]) == (group_of(path) not in LEARNS[trainable])
@@ -210,6 +219,6 @@ def test_the_optimizer_is_adamw_with_a_rate_for_each_group(variables, trainable)
 
 def test_a_new_phase_has_a_new_optimizer(variables):
     optimizer = make_optimizer(lambda step: 0.1, **ADAM)
-    state = init_state(variables, optimizer, 7)
+    state = init_state(*variables, optimizer, step=7)
     assert int(state.step) == 7
     assert all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(state.opt_state))
