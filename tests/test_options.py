@@ -437,7 +437,7 @@ def test_every_option_of_evaluate_changes_what_it_says(evaluate_asks, tmp_path, 
         patch.chdir(tmp_path)
         plain = evaluate_asks()
     assert (plain.which, plain.split, plain.name, plain.folder.name) == ("best", "val", "val", "run")
-    assert (plain.dataset.data, plain.dataset.images, plain.drawn) == ("shapes", None, [])
+    assert (plain.data, plain.images, plain.drawn) == ("shapes", None, [])
     assert plain.compiled == tmp_path
     assert not hasattr(plain, "export")
     assert set(EVALUATE) == {field.name for field in fields(evaluate_asks.command.Command)}
@@ -482,8 +482,8 @@ GIVEN = {
 @pytest.mark.parametrize("name", inspect_command.OF_A_RUN)
 def test_settings_of_a_run_reach_the_inspection_and_the_command_it_prints(name):
     command = inspect_command.Command(path="data", **{name: GIVEN[name]})
-    assert getattr(inspect_command.configure(command), name) == GIVEN[name]
-    assert getattr(inspect_command.configure(inspect_command.Command(path="data")), name) != GIVEN[name]
+    assert inspect_command.configure(command).settings()[name] == GIVEN[name]
+    assert inspect_command.configure(inspect_command.Command(path="data")).settings()[name] != GIVEN[name]
     given = inspect_command.AnchorSettings((4,), (1.0,), ((1.0, 1.0),))
     printed = inspect_command.train_command(command, given)
     if name not in ("grids", "zooms", "ratios"):
