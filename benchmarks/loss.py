@@ -29,7 +29,7 @@ from baselines.torch_process import PeerName, TorchPeer, open_peer
 from inputs import ANCHORS, Batch, apart, random_predictions, require_agreement
 from timing import Call, Row, measure, ratios, report
 
-from jaxssd import Anchors, bce_loss, encode_offsets, ssd_loss
+from jaxssd import OFFSET_CODER, Anchors, bce_loss, ssd_loss
 
 WAYS = ("vmap + jit", "loop of jit", "loop of NumPy")
 WAYS_OF_TORCH = ("torch", "loop of torch")
@@ -48,7 +48,7 @@ LOSSES = {
     "ssd": Loss(
         {
             "class_loss": bce_loss,
-            "encode": encode_offsets,
+            "box_coder": OFFSET_CODER,
             "negative_ratio": 3,
             "normalizer": "positives",
             "threshold": 0.5,

@@ -22,7 +22,7 @@ from jaxssd.config import TOPIC_OF, Config
 from jaxssd.data import __main__ as inspect_command
 from jaxssd.data import export, load
 from jaxssd.data.shapes import make_shapes
-from jaxssd.ops import bce_loss, decode_offsets, encode_offsets, make_anchors, ssd300_anchors
+from jaxssd.ops import OFFSET_CODER, bce_loss, decode_offsets, make_anchors, ssd300_anchors
 from jaxssd.presets import PRESETS
 from jaxssd.tasks.task import make_task
 from jaxssd.tools import explain
@@ -80,7 +80,7 @@ def anchors(config):
 
 def coder(config):
     task = make_task(config)
-    return task.decode, task.loss_of_image.keywords["encode"]
+    return task.decode, task.loss_of_image.keywords["box_coder"]
 
 
 def per_image(data):
@@ -193,7 +193,7 @@ ROWS = {
     "zooms": Row((0.5, 1.0), anchors, corners(make_anchors((4, 2), (0.5, 1.0), ((1.0, 1.0),)))),
     "ratios": Row(((1.0, 0.5),), anchors, corners(make_anchors((4, 2), (1.0,), ((1.0, 0.5),)))),
     "anchor_sizes": Row(COCO_SIZES, anchors, corners(ssd300_anchors(COCO_SIZES)), SSD300),
-    "box_coder": Row("offsets", coder, (decode_offsets, encode_offsets)),
+    "box_coder": Row("offsets", coder, (decode_offsets, OFFSET_CODER)),
     "head_width": Row(12, head("width"), 12),
     "input_dropout": Row(0.3, head("input_dropout"), 0.3),
     "dropout": Row(0.3, head("dropout"), 0.3),

@@ -8,20 +8,35 @@ from jaxssd.ops.augment import (
     identity_augmentation,
     sample_augmentation,
 )
-from jaxssd.ops.box_coder import decode_offsets, decode_tanh, encode_offsets
+from jaxssd.ops.box_coder import (
+    BOX_CODERS,
+    OFFSET_CODER,
+    TANH_CODER,
+    BoxCoder,
+    decode_offsets,
+    decode_tanh,
+    encode_offsets,
+)
 from jaxssd.ops.boxes import box_area, box_iou, clip_boxes, generalized_box_iou, to_center_size, to_corners
 from jaxssd.ops.losses import bce_loss, focal_loss, hard_negative_mask
 from jaxssd.ops.matching import Match, match_anchors
 from jaxssd.ops.nms import Detections, NMSResult, multiclass_nms, nms
-from jaxssd.ops.ssd_loss import SSDLoss, ssd_loss
+from jaxssd.ops.ssd_loss import SSDLoss, detection_loss, ssd_loss
+from jaxssd.ops.targets import Targets, assign_targets
 
 __all__ = [
+    "BOX_CODERS",
+    "OFFSET_CODER",
+    "TANH_CODER",
     "Anchors",
     "Augmentation",
+    "BoxCoder",
     "Detections",
     "Match",
     "NMSResult",
     "SSDLoss",
+    "Targets",
+    "assign_targets",
     "augment_boxes",
     "augment_image",
     "bce_loss",
@@ -30,6 +45,7 @@ __all__ = [
     "clip_boxes",
     "decode_offsets",
     "decode_tanh",
+    "detection_loss",
     "encode_offsets",
     "focal_loss",
     "generalized_box_iou",

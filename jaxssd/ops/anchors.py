@@ -31,7 +31,7 @@ class Anchors(NamedTuple):
     cell_size: Float[Array, "A 1"]
 
 
-def with_anchors(function: str, anchors: Anchors, **arguments: tuple[Any, str]) -> tuple[Anchors, list[Array]]:
+def with_anchors(function: str, anchors: Any, **arguments: tuple[Any, str]) -> tuple[Anchors, list[Array]]:
     """Check anchors and the arrays that go with them, as `as_arrays` does, and bring all to one float dtype."""
     if not all(hasattr(anchors, field) for field in Anchors._fields):
         found = type(anchors).__name__

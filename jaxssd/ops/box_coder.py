@@ -1,7 +1,8 @@
-"""From a head's activations to boxes relative to the anchors, and back."""
+"""Box coders: a head's activations to boxes relative to the anchors, and back."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -122,3 +123,26 @@ def _factors(function: str, scales: Sequence[Number] | ArrayLike) -> Float[Array
     if known is not None and not (np.isfinite(known).all() and (known > 0).all()):
         raise ValueError(f"{function}: `scales` are {scales}, expected four numbers above 0")
     return factors[None, :]
+
+
+class BoxCoder(NamedTuple):
+    """Pair of functions between boxes and a head's box activations, both of `(array[A, 4], anchors)`.
+
+    Attributes:
+        encode: corners to the activations that would decode to them; the loss then compares activations. None compares
+            decoded boxes with true ones.
+        decode: activations to corners.
+    """
+
+    encode: Callable[[Array, Anchors], Array] | None
+    decode: Callable[[Array, Anchors], Array]
+
+
+TANH_CODER = BoxCoder(encode=None, decode=decode_tanh)
+"""The lesson's: bounded moves, compared as boxes."""
+
+OFFSET_CODER = BoxCoder(encode=encode_offsets, decode=decode_offsets)
+"""Faster R-CNN's and SSD's offsets with the default scales."""
+
+BOX_CODERS = {"tanh": TANH_CODER, "offsets": OFFSET_CODER}
+"""Box coders by the name that an option has for them."""

@@ -1,4 +1,4 @@
-"""The detector's loss for one image."""
+"""Loss of single-shot detection for one image: localization of the positive anchors, classification of all."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
@@ -7,38 +7,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.experimental import checkify
-from jaxtyping import Array, Bool, Float, Int, Integer, Shaped
+from jaxtyping import Array, Float, Int, Integer, Shaped
 
 from jaxssd.ops.anchors import Anchors, with_anchors
-from jaxssd.ops.arrays import (
-    ArrayLike,
-    Number,
-    as_arrays,
-    as_floats,
-    as_mask,
-    check_setting,
-    concrete,
-    exportable,
-    take_rows,
-)
-from jaxssd.ops.box_coder import decode_tanh
+from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, as_floats, as_mask, check_setting, exportable
+from jaxssd.ops.box_coder import TANH_CODER, BoxCoder
 from jaxssd.ops.losses import focal_loss, hard_negative_mask
-from jaxssd.ops.matching import match_anchors
+from jaxssd.ops.targets import Targets, assign_targets
 
 Normalizer = Literal["classes", "positives"]
 
 
 @exportable
 class SSDLoss(NamedTuple):
-    """The loss of one image and its parts, scalars.
+    """Loss of one image and its two parts, scalars.
 
     Attributes:
         total: `localization + classification`.
-        localization: mean over the positive anchors: of a corner coordinate's absolute error, or with `encode` of the
-            smooth L1 of the four offsets.
+        localization: mean over the positive anchors of the box loss, see `detection_loss`.
         classification: sum over anchors and classes, divided by the number of classes or of positive anchors.
-        num_positive: int32, positive anchors.
+        num_positive: int32 number of positive anchors.
     """
 
     total: Float[Array, ""]
@@ -56,58 +44,48 @@ def ssd_loss(
     anchors: Anchors,
     *,
     class_loss: Callable[[Array, Array], Array] = focal_loss,
-    decode: Callable[[Array, Anchors], Array] = decode_tanh,
-    encode: Callable[[Array, Anchors], Array] | None = None,
+    box_coder: BoxCoder = TANH_CODER,
     negative_ratio: Number | None = None,
     normalizer: Normalizer = "classes",
     threshold: Number = 0.4,
     rule: str = "best_iou",
 ) -> SSDLoss:
-    """Single-shot detection loss of one image: match the anchors, then judge boxes and classes (vmap it over a batch).
+    """Single-shot detection loss of one image: `assign_targets`, then `detection_loss` (vmap it over a batch).
 
-    localization = mean |decoded - truth| over positive anchors and four coordinates, 0 if no anchor is positive;
-    classification = sum over anchors and classes of `class_loss(logits, one-hot target)`, divided by C. The target of
-    an anchor that is not positive is zero for every class: background is the absence of a label. The lesson's numbers
-    come with `rule="lesson"`; its batch loss is the sum over images.
-
-    SSD300's loss, but with a sigmoid for each class in place of the softmax, takes `class_loss=bce_loss`,
-    `encode=encode_offsets`, `negative_ratio=3`, `normalizer="positives"` and `threshold=0.5`. Then localization = mean
-    over positive anchors of sum of smooth L1(activations - encoded truth), with smooth L1(x) = x^2 / 2 where |x| <= 1,
-    |x| - 1/2 beyond. An image without objects has a loss of 0. RetinaNet's classification is focal loss with
-    `normalizer="positives"` alone.
+    The lesson's numbers come with `rule="lesson"`; its batch loss is the sum over images. SSD300's loss, with a sigmoid
+    for each class in place of the softmax, takes `class_loss=bce_loss`, `box_coder=OFFSET_CODER`, `negative_ratio=3`,
+    `normalizer="positives"` and `threshold=0.5`; an image without objects then has a loss of 0. RetinaNet's
+    classification loss is the focal loss with `normalizer="positives"`.
 
     Args:
         class_logits: `[A, C]`.
-        box_activations: `[A, 4]`, what `decode` understands or `encode` gives.
+        box_activations: `[A, 4]`, in the form that `box_coder` decodes.
         gt_boxes: corners `[G, 4]`, padded; `G` may be 0.
-        gt_labels: `[G]` integers in `[0, C)`. Another label in a valid row is an error outside of `jit`; where it is
-            traced, loss and gradient are NaN, and `jax.experimental.checkify` finds it (not on a mesh with Explicit
-            axes).
-        gt_valid: `[G]`, which rows are real; bool, or not zero for True. The others may hold anything.
-        anchors: of `make_anchors` or `ssd300_anchors`.
-        class_loss: elementwise and not reduced, such as `focal_loss` or `bce_loss`; `functools.partial` sets their
-            parameters.
-        decode: `decode_tanh` or `decode_offsets`; not used with `encode`.
-        encode: such as `encode_offsets`: compare the activations with the encoded truth, not the boxes. None compares
-            the boxes.
-        negative_ratio: only positive anchors and this many negative ones for each of them, the hardest, count in the
-            classification loss; see `hard_negative_mask`. None counts all. May be traced.
-        normalizer: divide the classification loss by the number of `"classes"`, or of `"positives"` but at least 1.
-        threshold: of `match_anchors`; may be traced.
-        rule: of `match_anchors`.
+        gt_labels: `[G]` integers in `[0, C)`. A label outside that range in a valid row is an error outside of `jit`;
+            where it is traced, loss and gradient are NaN and `jax.experimental.checkify` reports it (not on a mesh with
+            Explicit axes).
+        gt_valid: `[G]` mask of the rows that are real, bool or nonzero for True; other rows may hold anything.
+        anchors: from `make_anchors` or `ssd300_anchors`.
+        class_loss: as in `detection_loss`.
+        box_coder: as in `detection_loss`.
+        negative_ratio: as in `detection_loss`.
+        normalizer: as in `detection_loss`.
+        threshold: IoU above which an anchor is positive, see `match_anchors`; may be traced.
+        rule: `"best_iou"` or `"lesson"`, see `match_anchors`.
 
     Returns:
-        `SSDLoss(total, localization, classification, num_positive)`. A NaN in a prediction, of any anchor, is a NaN in
+        `SSDLoss(total, localization, classification, num_positive)`. A NaN in a prediction of any anchor is a NaN in
         the loss.
 
     Raises:
         TypeError: if an argument is no array of real numbers, `gt_labels` are not integers or `anchors` no `Anchors`.
-        ValueError: if `rule` or `normalizer` is unknown, `negative_ratio` is below 1, a shape does not fit,
-            `class_loss`, `decode` or `encode` returns another one, or a label of a valid row lies outside `[0, C)`.
+        ValueError: if a shape does not fit, a label of a valid row lies outside `[0, C)`, `rule` or `normalizer` is
+            unknown, `threshold` is NaN, `negative_ratio` is below 1, or `class_loss` or a function of `box_coder`
+            returns another shape.
 
     Source:
         fast.ai 2018, lesson 9, `ssd_1_loss`; SSD (arXiv:1512.02325, section 2.2, eq. 1 to 3); RetinaNet
-        (arXiv:1708.02002, section 4.1); `optax.huber_loss`.
+        (arXiv:1708.02002, section 4.1).
 
     Example:
         >>> from jaxssd.ops.anchors import make_anchors
@@ -118,7 +96,7 @@ def ssd_loss(
         (0.125, 1)
     """
     anchors, _ = with_anchors("ssd_loss", anchors)
-    _, logits, activations, boxes, labels, valid = as_arrays(
+    _, logits, activations, boxes, *_ = as_arrays(
         "ssd_loss",
         anchors=(anchors.corners, "A 4"),
         class_logits=(class_logits, "A C"),
@@ -127,79 +105,119 @@ def ssd_loss(
         gt_labels=(gt_labels, "G"),
         gt_valid=(gt_valid, "G"),
     )
-    valid = as_mask(valid)
-    # Padding may hold anything: zeros take its place before there is any arithmetic, and reach no loss.
-    boxes = jnp.where(valid[:, None], boxes, 0)
-    logits, activations, boxes, *fields = as_floats(logits, activations, boxes, *anchors)
-    anchors = Anchors(*fields)
+    targets = assign_targets(
+        anchors, boxes, gt_labels, gt_valid, num_classes=logits.shape[1], threshold=threshold, rule=rule
+    )
+    return detection_loss(
+        logits,
+        activations,
+        targets,
+        anchors,
+        class_loss=class_loss,
+        box_coder=box_coder,
+        negative_ratio=negative_ratio,
+        normalizer=normalizer,
+    )
+
+
+def detection_loss(
+    class_logits: Float[ArrayLike, "A C"],
+    box_activations: Float[ArrayLike, "A 4"],
+    targets: Targets,
+    anchors: Anchors,
+    *,
+    class_loss: Callable[[Array, Array], Array] = focal_loss,
+    box_coder: BoxCoder = TANH_CODER,
+    negative_ratio: Number | None = None,
+    normalizer: Normalizer = "classes",
+) -> SSDLoss:
+    """Loss of predictions against the training targets of the anchors, wherever these come from.
+
+    localization = mean over positive anchors of the box loss, 0 if no anchor is positive. With `box_coder.encode` the
+    box loss is the sum of smooth L1(activations - encoded target), where smooth L1(x) = x^2 / 2 for |x| <= 1 and
+    |x| - 1/2 beyond. Without it, it is the mean over the four coordinates of |decoded - target|.
+
+    classification = sum over anchors and classes of `class_loss(logits, classes)`, divided by `normalizer`. The target
+    of an anchor that is not positive is zero for every class: background is the absence of a label.
+
+    Args:
+        class_logits: `[A, C]`.
+        box_activations: `[A, 4]`, in the form that `box_coder` decodes.
+        targets: from `assign_targets`, or own ones.
+        anchors: from `make_anchors` or `ssd300_anchors`.
+        class_loss: elementwise loss, not reduced, such as `focal_loss` or `bce_loss`; `functools.partial` sets its
+            parameters.
+        box_coder: `TANH_CODER`, `OFFSET_CODER` or an own one.
+        negative_ratio: number of negatives kept in the classification loss for each positive anchor, hardest first; see
+            `hard_negative_mask`. None keeps all. May be traced.
+        normalizer: divisor of the classification loss: the number of `"classes"`, or of `"positives"` but at least 1.
+
+    Returns:
+        `SSDLoss(total, localization, classification, num_positive)`. A NaN in a prediction of any anchor is a NaN in
+        the loss.
+
+    Raises:
+        TypeError: if an argument is no array of real numbers, `targets` no `Targets` or `anchors` no `Anchors`.
+        ValueError: if a shape does not fit, `normalizer` is unknown, `negative_ratio` is below 1, or `class_loss` or a
+            function of `box_coder` returns another shape.
+
+    Source:
+        SSD (arXiv:1512.02325, section 2.2, eq. 1 to 3); fast.ai 2018, lesson 9, `ssd_1_loss`; `optax.huber_loss`.
+
+    Example:
+        >>> from jaxssd.ops.anchors import make_anchors
+        >>> anchors = make_anchors(grids=(1,), zooms=(1.0,), ratios=((1.0, 1.0),))
+        >>> half_as_wide = jnp.array([[0.0, 0.0, 1.0, 0.5]])
+        >>> targets = Targets(half_as_wide, classes=jnp.array([[0.0, 1.0]]), positive=jnp.array([True]))
+        >>> float(detection_loss(jnp.zeros((1, 2)), jnp.zeros((1, 4)), targets, anchors).localization)
+        0.125
+    """
+    anchors, _ = with_anchors("detection_loss", anchors)
+    if not isinstance(targets, Targets):
+        raise TypeError(f"detection_loss: `targets` is a {type(targets).__name__}, expected `Targets`")
+    _, logits, activations, truth, classes, positive = as_arrays(
+        "detection_loss",
+        anchors=(anchors.corners, "A 4"),
+        class_logits=(class_logits, "A C"),
+        box_activations=(box_activations, "A 4"),
+        **{
+            "targets.boxes": (targets.boxes, "A 4"),
+            "targets.classes": (targets.classes, "A C"),
+            "targets.positive": (targets.positive, "A"),
+        },
+    )
+    logits, activations, truth, classes, *fields = as_floats(logits, activations, truth, classes, *anchors)
+    anchors, positive = Anchors(*fields), as_mask(positive)
     if normalizer not in get_args(Normalizer):
         expected = " or ".join(map(repr, get_args(Normalizer)))
-        raise ValueError(f"ssd_loss: `normalizer` is {normalizer!r}, expected {expected}")
+        raise ValueError(f"detection_loss: `normalizer` is {normalizer!r}, expected {expected}")
     if negative_ratio is not None:
-        check_setting("ssd_loss", "negative_ratio", negative_ratio, lambda x: x >= 1, "1 or more, or None")
-    check_setting("ssd_loss", "threshold", threshold, lambda x: x == x, "a number")
-    num_classes = logits.shape[1]
-    labels, labels_known = _known_labels(labels, valid, num_classes, given=(gt_labels, gt_valid))
-    match = match_anchors(anchors.corners, boxes, valid, threshold=threshold, rule=rule)
-    num_positive = jnp.sum(match.positive, dtype=jnp.int32)
+        check_setting("detection_loss", "negative_ratio", negative_ratio, lambda x: x >= 1, "1 or more, or None")
+    num_positive = jnp.sum(positive, dtype=jnp.int32)
     at_least_one = jnp.maximum(num_positive, 1).astype(logits.dtype)
 
-    # One row of padding more, so that there is a row to gather when G = 0. An anchor without a truth stands in for it,
-    # and its error is masked before any loss. A prediction that is NaN is never masked.
-    positive = match.positive[:, None]
-    counted = positive | jnp.any(jnp.isnan(activations), axis=1, keepdims=True)
-    truth = jnp.where(positive, take_rows(jnp.pad(boxes, ((0, 1), (0, 0))), match.gt_index), anchors.corners)
-    if encode is None:
-        decoded = _checked("decode", decode(activations, anchors), activations.shape)
+    # The error of other anchors is masked before any loss. A prediction that is NaN is never masked.
+    counted = (positive | jnp.any(jnp.isnan(activations), axis=1))[:, None]
+    if box_coder.encode is None:
+        decoded = _checked("box_coder.decode", box_coder.decode(activations, anchors), activations.shape)
         box_loss = jnp.sum(jnp.abs(jnp.where(counted, decoded - truth, 0))) / 4
     else:
-        encoded = _checked("encode", encode(truth, anchors), activations.shape)
+        encoded = _checked("box_coder.encode", box_coder.encode(truth, anchors), activations.shape)
         box_loss = jnp.sum(optax.huber_loss(jnp.where(counted, activations - encoded, 0), delta=1.0))
     localization = box_loss / at_least_one
 
-    label = jnp.where(match.positive, take_rows(jnp.pad(labels, (0, 1)), match.gt_index), -1)
-    targets = (label[:, None] == jnp.arange(num_classes, dtype=jnp.int32)[None, :]).astype(logits.dtype)
-    losses = _checked("class_loss", class_loss(logits, targets), logits.shape).astype(logits.dtype)
+    losses = _checked("class_loss", class_loss(logits, classes), logits.shape).astype(logits.dtype)
     if negative_ratio is not None:
-        hard = hard_negative_mask(jnp.sum(losses, axis=1), match.positive, ratio=negative_ratio)
-        losses = jnp.where(positive | hard[:, None] | jnp.isnan(losses), losses, 0)
-    classification = jnp.sum(losses) / (at_least_one if normalizer == "positives" else jax.core.max_dim(num_classes, 1))
-    classification *= jnp.where(labels_known, 1.0, jnp.nan).astype(logits.dtype)
+        hard = hard_negative_mask(jnp.sum(losses, axis=1), positive, ratio=negative_ratio)
+        losses = jnp.where((positive | hard)[:, None] | jnp.isnan(losses), losses, 0)
+    divisor = at_least_one if normalizer == "positives" else jax.core.max_dim(logits.shape[1], 1)
+    classification = jnp.sum(losses) / divisor
     return SSDLoss(localization + classification, localization, classification, num_positive)
 
 
-def _known_labels(
-    labels: Array, valid: Bool[Array, " G"], num_classes: Any, *, given: tuple[Any, Any]
-) -> tuple[Int[Array, " G"], Bool[Array, ""]]:
-    """Labels as int32, zero where not valid, and whether the others lie in `[0, C)`: an error where that is concrete.
-
-    What is `given` may hold wider integers than JAX's arrays.
-    """
-    if labels.shape[0] == 0:
-        return labels.astype(jnp.int32), jnp.array(True)
-    if not (jnp.issubdtype(labels.dtype, jnp.integer) or labels.dtype == bool):
-        raise TypeError(f"ssd_loss: `gt_labels` has dtype {labels.dtype}, expected integers")
-    known_labels, known_valid = map(concrete, given)
-    if known_labels is not None and known_valid is not None and isinstance(num_classes, int):
-        real = known_labels[known_valid.astype(bool)].astype(np.int64)
-        wrong = real[(real < 0) | (real >= num_classes)]
-        if len(wrong):
-            raise ValueError(
-                f"ssd_loss: `gt_labels` has {wrong[0]} in a valid row, expected labels in [0, {num_classes})"
-            )
-    labels = labels if labels.dtype.itemsize >= 4 else labels.astype(jnp.int32)
-    known = jnp.all(~valid | ((labels >= 0) & (labels < num_classes)))
-    labels = jnp.where(valid, labels, 0)
-    # The check of a batch would sort along the batch, which a mesh with Explicit axes refuses.
-    concrete_both = known_labels is not None and known_valid is not None
-    if not concrete_both and jax.sharding.AxisType.Explicit not in jax.typeof(known).sharding.mesh.axis_types:
-        checkify.debug_check(known, f"ssd_loss: `gt_labels` has a label outside [0, {num_classes}) in a valid row")
-    return labels.astype(jnp.int32), known
-
-
 def _checked(name: str, values: Any, shape: tuple) -> Array:
-    """What a function given by the caller returned; a mean in place of losses would broadcast."""
+    """Return value of a function given by the caller; a mean in place of losses would broadcast."""
     found = np.shape(values)
     if found != shape:
-        raise ValueError(f"ssd_loss: `{name}` returned an array of shape {found}, expected {shape}: elementwise")
+        raise ValueError(f"detection_loss: `{name}` returned an array of shape {found}, expected {shape}: elementwise")
     return jnp.asarray(values)

@@ -26,14 +26,12 @@ from jaxssd.metrics import (
 from jaxssd.models import HEADS
 from jaxssd.models.heads import Predictions
 from jaxssd.ops import (
+    BOX_CODERS,
     Anchors,
     Detections,
     SSDLoss,
     bce_loss,
     clip_boxes,
-    decode_offsets,
-    decode_tanh,
-    encode_offsets,
     focal_loss,
     multiclass_nms,
     ssd_loss,
@@ -115,7 +113,7 @@ class DetectionTask(Task):
             fast_layers=fast_layers(config),
             **head.settings(config),
         )
-        decode, encode = (decode_tanh, None) if config.loss.box_coder == "tanh" else (decode_offsets, encode_offsets)
+        box_coder = BOX_CODERS[config.loss.box_coder]
         focal = partial(focal_loss, alpha=config.loss.alpha, gamma=config.loss.gamma)
         loss = partial(
             ssd_loss,
@@ -123,14 +121,15 @@ class DetectionTask(Task):
             class_loss=focal if config.loss.class_loss == "focal" else bce_loss,
             threshold=config.anchors.match_threshold,
             rule=config.anchors.match_rule,
-            decode=decode,
-            encode=encode,
+            box_coder=box_coder,
             negative_ratio=config.loss.negative_ratio,
             normalizer=config.loss.normalizer,
         )
         nms = partial(multiclass_nms, **asdict(config.postprocess))
         model = make_network(config, network)
-        return cls(model, config.dataset.classes, config.model.mean, config.model.std, anchors, decode, loss, nms)
+        return cls(
+            model, config.dataset.classes, config.model.mean, config.model.std, anchors, box_coder.decode, loss, nms
+        )
 
     def loss(self, predictions: Predictions, examples: Examples) -> SSDLoss:
         """`ssd_loss` of each image."""

@@ -9,6 +9,7 @@ LOSSES, SSD, NMS, CODING = (
     "jaxssd/ops/nms.py",
     "jaxssd/ops/box_coder.py",
 )
+TARGETS = "jaxssd/ops/targets.py"
 AUGMENT, ROTATION = "jaxssd/ops/augment.py", "jaxssd/ops/rotation.py"
 ABOUT = "tests/ops/test_augment.py tests/ops/test_augment_transforms.py"
 
@@ -34,10 +35,16 @@ PLANTED = (
     Mutant(LOSSES, "jnp.asarray(ratio, jnp.float32) * positives", "positives", "the ratio of negatives is 1"),
     Mutant(LOSSES, "jnp.int32) <= count", "jnp.int32) < count", "a negative too few on ties"),
     Mutant(SSD, "decoded - truth, 0))) / 4", "decoded - truth, 0)))", "a sum over coordinates"),
-    Mutant(SSD, "(0, 1)), match.gt_index), -1)", "(0, 1)), match.gt_index), 0)", "background is class 0"),
+    Mutant(
+        TARGETS,
+        "(0, 1)), match.gt_index), -1)",
+        "(0, 1)), match.gt_index), 0)",
+        "background is class 0",
+        "tests/ops/test_ssd_loss.py",
+    ),
     Mutant(
         SSD,
-        "losses = jnp.where(positive | hard[:, None]",
+        "losses = jnp.where((positive | hard)[:, None]",
         "losses = jnp.where(hard[:, None]",
         "no positives mined",
         "tests/ops/test_ssd300_loss.py",
@@ -131,7 +138,13 @@ PLANTED = (
         "tests/ops/test_augment_transforms.py",
     ),
     Mutant("jaxssd/ops/augment.py", "(math.pi / 180)", "(math.pi / 90)", "angles of twice the size"),
-    Mutant(SSD, "known = jnp.all(~valid | (", "known = jnp.all(valid | (", "padding must have a label"),
+    Mutant(
+        TARGETS,
+        "known = jnp.all(~valid | (",
+        "known = jnp.all(valid | (",
+        "padding must have a label",
+        "tests/ops/test_ssd_loss.py",
+    ),
     Mutant(
         ROTATION, "jnp.where(inside, corner_v, jnp", "jnp.where(~inside, corner_v, jnp", "hulls of the whole box", ABOUT
     ),

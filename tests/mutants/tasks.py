@@ -48,8 +48,8 @@ PLANTED = (
     ),
     Mutant(
         DETECTION,
-        "decode, encode = (decode_tanh, None) if",
-        "decode, encode = (decode_tanh, encode_offsets) if",
+        "BOX_CODERS[config.loss.box_coder]",
+        "BOX_CODERS[config.loss.box_coder]._replace(encode=BOX_CODERS['offsets'].encode)",
         "tanh encoded",
         "tests/tasks/test_detection.py",
     ),

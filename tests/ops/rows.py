@@ -18,6 +18,7 @@ NEAR = RNG.random((4, 2)) / 2
 BOXES = np.concatenate([NEAR, NEAR + 0.3], axis=-1).astype(np.float32)
 LOGITS, ACTIVATIONS = (RNG.normal(size=(4, n)).astype(np.float32) for n in (3, 4))
 LABELS, VALID = np.array([0, 2, 1, 0], np.int32), np.array([True, True, False, True])
+TARGETS = jaxssd.Targets(BOXES, np.eye(3, dtype=np.float32)[LABELS] * VALID[:, None], VALID)
 IMAGE = RNG.random((6, 8, 3), np.float32)
 FEW = {"max_outputs": 3}
 SCALES = (9.0, 9.0, 5.0, 4.0)
@@ -151,6 +152,22 @@ ROWS = {
         gradients=(0, 1),
         sizes=("A,C", "A,4", "G,4", "G", "G", ("A,4", "A,4", "A,1")),
         shared=("111110", "110000", "110010"),
+    ),
+    "assign_targets": Row(
+        jaxssd.assign_targets,
+        (ANCHORS, BOXES, LABELS, VALID),
+        {"threshold": 0.3},
+        {"num_classes": 3},
+        sizes=(("A,4", "A,4", "A,1"), "G,4", "G", "G"),
+        shared=("0111", "0001"),
+    ),
+    "detection_loss": Row(
+        jaxssd.detection_loss,
+        (LOGITS, ACTIVATIONS, TARGETS, ANCHORS),
+        {"negative_ratio": 2},
+        gradients=(0, 1),
+        sizes=("A,C", "A,4", ("A,4", "A,C", "A"), ("A,4", "A,4", "A,1")),
+        shared=("1110", "1100"),
     ),
     "nms": Row(
         jaxssd.nms,

@@ -12,7 +12,7 @@ from jax.test_util import check_grads
 from jaxtyping import TypeCheckError
 
 from jaxssd.ops.anchors import make_anchors, ssd300_anchors
-from jaxssd.ops.box_coder import encode_offsets
+from jaxssd.ops.box_coder import OFFSET_CODER, TANH_CODER, BoxCoder, encode_offsets
 from jaxssd.ops.losses import bce_loss
 from jaxssd.ops.matching import RULES
 from jaxssd.ops.ssd_loss import ssd_loss
@@ -22,16 +22,16 @@ from tests.strategies import grid_boxes, masks
 ANCHORS = make_anchors(grids=(4,), zooms=(1.0,), ratios=((1.0, 1.0),))
 COUNT, CLASSES, TRUTHS = 16, 5, 3
 SETTINGS = {
-    "encode": {"encode": encode_offsets},
+    "offsets": {"box_coder": OFFSET_CODER},
     "negative_ratio": {"negative_ratio": 2},
     "normalizer": {"normalizer": "positives"},
-    "together": {"encode": encode_offsets, "negative_ratio": 3, "normalizer": "positives"},
+    "together": {"box_coder": OFFSET_CODER, "negative_ratio": 3, "normalizer": "positives"},
 }
 bce_ssd_loss = partial(ssd_loss, class_loss=bce_loss, threshold=0.5)
 ssd300_loss = partial(bce_ssd_loss, **SETTINGS["together"])
 JITTED = {name: jax.jit(partial(bce_ssd_loss, **keywords)) for name, keywords in SETTINGS.items()}
 SSD300 = JITTED["together"]
-FOCAL = jax.jit(partial(ssd_loss, encode=encode_offsets, normalizer="positives"))
+FOCAL = jax.jit(partial(ssd_loss, box_coder=OFFSET_CODER, normalizer="positives"))
 
 
 def total_and_parts(*inputs):
@@ -51,7 +51,7 @@ def twin_smooth_l1(x):
     return x * x / 2 if abs(x) < 1 else abs(x) - 0.5
 
 
-def twin(logits, activations, boxes, labels, valid, encode=None, negative_ratio=None, normalizer="classes"):
+def twin(logits, activations, boxes, labels, valid, box_coder=TANH_CODER, negative_ratio=None, normalizer="classes"):
     """Match, encode or decode, choose the negatives and judge, anchor by anchor, in float64."""
     index, _, positive = match_greedy(np.asarray(ANCHORS.corners), boxes, valid, 0.5)
     localization, cost = 0.0, np.zeros(COUNT)
@@ -61,7 +61,7 @@ def twin(logits, activations, boxes, labels, valid, encode=None, negative_ratio=
         if not positive[a]:
             continue
         box, activation = np.float64(boxes[index[a]]), np.float64(activations[a])
-        if encode:
+        if box_coder.encode:
             localization += sum(map(twin_smooth_l1, activation - twin_encode(box, anchor)))
         else:
             bounded = np.tanh(activation) / 2
@@ -185,7 +185,9 @@ def test_the_truth_encoded_has_no_localization_loss_and_nothing_is_decoded():
 
     box = BOXES[1:2]
     exact = encode_offsets(np.repeat(box, COUNT, axis=0), ANCHORS)
-    loss = jax.jit(partial(ssd300_loss, decode=refuse))(LOGITS, exact, box, LABELS[1:2], VALID[:1], ANCHORS)
+    loss = jax.jit(partial(ssd300_loss, box_coder=BoxCoder(encode_offsets, refuse)))(
+        LOGITS, exact, box, LABELS[1:2], VALID[:1], ANCHORS
+    )
     assert loss.num_positive > 0
     np.testing.assert_allclose(loss.localization, 0, atol=1e-9)
 

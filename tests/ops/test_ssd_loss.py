@@ -12,7 +12,7 @@ from jax.test_util import check_grads
 from jaxtyping import TypeCheckError
 
 from jaxssd.ops.anchors import make_anchors
-from jaxssd.ops.box_coder import decode_offsets, encode_offsets
+from jaxssd.ops.box_coder import BoxCoder, decode_offsets, encode_offsets
 from jaxssd.ops.losses import bce_loss, focal_loss
 from jaxssd.ops.matching import RULES
 from jaxssd.ops.ssd_loss import SSDLoss, ssd_loss
@@ -176,7 +176,7 @@ def test_the_truth_decoded_has_no_localization_loss():
     boxes = BOXES[1:2]
     exact = encode_offsets(np.repeat(boxes, 16, axis=0), ANCHORS)
     inputs = (boxes, LABELS[1:2], VALID[:1], ANCHORS)
-    offsets_loss = jax.jit(partial(ssd_loss, decode=decode_offsets))
+    offsets_loss = jax.jit(partial(ssd_loss, box_coder=BoxCoder(None, decode_offsets)))
     loss = offsets_loss(LOGITS, exact, *inputs)
     assert loss.num_positive > 0
     np.testing.assert_allclose(loss.localization, 0, atol=1e-6)

@@ -151,7 +151,7 @@ def test_export_with_symbolic_sizes(name):
     assert type(found) is type(row.with_settings()(*row.arguments))
 
 
-@pytest.mark.parametrize("name", ["Anchors", "Augmentation", "Match", "SSDLoss", "NMSResult", "Detections"])
+@pytest.mark.parametrize("name", ["Anchors", "Augmentation", "Match", "Targets", "SSDLoss", "NMSResult", "Detections"])
 def test_records_are_known_to_export(name):
     """Writing itself needs a library that JAX does not bring along; a record is registered once."""
     with pytest.raises(ValueError, match="uplicate"):
@@ -183,7 +183,7 @@ def test_tiny_and_unknown_boxes(function):
     assert np.isnan(function(np.full((1, 4), np.nan, np.float32), BOXES)).all()
 
 
-@pytest.mark.parametrize("keywords", [{}, {"encode": jaxssd.encode_offsets}, {"negative_ratio": 1}])
+@pytest.mark.parametrize("keywords", [{}, {"box_coder": jaxssd.OFFSET_CODER}, {"negative_ratio": 1}])
 @pytest.mark.parametrize("valid", [VALID, np.zeros(4, bool)])
 def test_a_nan_in_a_prediction_is_a_nan_in_the_loss(keywords, valid):
     loss = jax.jit(partial(jaxssd.ssd_loss, **keywords))
@@ -199,7 +199,7 @@ def test_a_nan_in_a_prediction_is_a_nan_in_the_loss(keywords, valid):
 def test_a_label_of_no_class_is_never_background(label):
     wrong = np.where(LABELS == 2, label, LABELS).astype(np.int32)
     arguments = (LOGITS, ACTIVATIONS, BOXES, wrong, VALID, ANCHORS)
-    with pytest.raises(ValueError, match=f"ssd_loss: `gt_labels` has {label} in a valid row"):
+    with pytest.raises(ValueError, match=f"assign_targets: `gt_labels` has {label} in a valid row"):
         jaxssd.ssd_loss(*arguments)
     total = jax.jit(lambda *x: jaxssd.ssd_loss(*x).total)
     assert np.isnan(total(*arguments))
@@ -235,10 +235,15 @@ def test_checkify_takes_a_batch(rule, errors):
     assert suppress(batch[1], batch[0][..., 0])[0].get() is None
 
 
-@pytest.mark.parametrize("name", ["class_loss", "decode", "encode"])
+@pytest.mark.parametrize("name", ["class_loss", "box_coder.decode", "box_coder.encode"])
 def test_a_function_that_reduces_is_named(name):
-    with pytest.raises(ValueError, match=f"ssd_loss: `{name}` returned an array of shape"):
-        jaxssd.ssd_loss(*ROWS["ssd_loss"].arguments, **{name: lambda x, y: jnp.mean(x)})
+    def reduced(x, y):
+        return jnp.mean(x)
+
+    keyword, _, field = name.partition(".")
+    wrong = {keyword: jaxssd.TANH_CODER._replace(**{field: reduced}) if field else reduced}
+    with pytest.raises(ValueError, match=f"detection_loss: `{name}` returned an array of shape"):
+        jaxssd.ssd_loss(*ROWS["ssd_loss"].arguments, **wrong)
 
 
 def test_settings_out_of_range_and_sizes_that_are_traced_are_named():

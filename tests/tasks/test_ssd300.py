@@ -10,10 +10,10 @@ import pytest
 from jaxssd.data.shapes import make_shapes
 from jaxssd.models.heads import Predictions
 from jaxssd.ops import (
+    OFFSET_CODER,
     bce_loss,
     clip_boxes,
     decode_offsets,
-    encode_offsets,
     focal_loss,
     make_anchors,
     ssd300_anchors,
@@ -49,7 +49,7 @@ def test_the_loss_is_ssds(scene, class_loss, negative_ratio):
         anchors=ssd300_anchors(),
         class_loss={"bce": bce_loss, "focal": focal_loss}[class_loss],
         threshold=0.5,
-        encode=encode_offsets,
+        box_coder=OFFSET_CODER,
         negative_ratio=negative_ratio or None,
         normalizer="positives",
     )
