@@ -1,13 +1,13 @@
-"""Score a run, or draw what its network finds.
+"""Score a run, or detect objects on images.
 
-    python evaluate.py RUN                       score the run's validation set
-    python evaluate.py RUN --split test          another split of the same data
-    python evaluate.py RUN --data FOLDER         other data, of any format that train.py reads; of the run's classes
-    python evaluate.py RUN --export              write the detections for COCO's and VOC's own tools as well
+    python evaluate.py RUN                       score the run's validation split
+    python evaluate.py RUN --split test          score another split of the same data
+    python evaluate.py RUN --data FOLDER         score other data with the run's classes, in any format of train.py
+    python evaluate.py RUN --export              also write the detections for COCO's and VOC's own tools
     python evaluate.py RUN --images FILE...      draw detections on photographs, and write them as JSON
-    python evaluate.py RUN --explain             draw anchors, matches, receptive fields and more on the run's images
+    python evaluate.py RUN --explain             draw anchors, matches, receptive fields and NMS on the run's images
 
-RUN is the folder that train.py made; scores and pictures go there too.
+RUN is a folder written by train.py. Scores and figures are written to it as well.
 """
 
 import sys
@@ -27,30 +27,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line says."""
+    """Options of the command line."""
 
     run: tyro.conf.Positional[Path]
-    """Folder that `train.py` made."""
+    """Folder of a run, written by train.py."""
     split: str | None = None
-    """Split to score. Default: `val`; of other data without a `val`, all of it."""
+    """Split to score. Default: `val`, or all images of other data without a `val`."""
     data: str = ""
-    """Data to score instead of the run's own; as `train.py --data`."""
+    """Data set to score instead of the run's own, as in train.py."""
     data_images: str | None = None
-    """For a COCO .json: the folder of its images; as `train.py --images`."""
+    """Image folder of a COCO file given as --data."""
     export: bool = False
-    """Also write every detection: as COCO results, with the truth they belong to, and as VOC's comp4 files."""
+    """Write all detections too: COCO results with their ground truth, and VOC's comp4 files."""
     images: tuple[Path, ...] = ()
-    """Photographs to detect on, instead of scoring: files, folders or quoted patterns."""
+    """Images to detect objects on, instead of scoring: files, folders or quoted patterns."""
     explain: bool = False
-    """Draw the ideas of the lesson on images of the split, instead of scoring; of a detection run."""
+    """Draw the lesson's ideas on images of the split, instead of scoring (detection runs)."""
     out: Path | None = None
-    """Folder for what is written. Default: RUN, or a new RUN/images-DATE-TIME for what `--images` draws."""
+    """Output folder. Default: RUN, or a new RUN/images-DATE-TIME for --images."""
     threshold: float | None = None
-    """Lowest score that `--images` draws and writes. Default: 0.3; 0.4 of a run that only names classes."""
+    """Score threshold of --images, for drawing and JSON. Default: 0.3; 0.4 for multi-label runs."""
     checkpoint: Literal["best", "last"] = "best"
-    """The checkpoint with the best validation score, or the last one."""
+    """Checkpoint: the one with the best validation score, or the last one."""
     keep_compiled: bool = True
-    """Whether compiled programs are kept for the next time, in `.compiled` beside RUN."""
+    """Keep compiled programs for the next run, in `.compiled` beside RUN."""
 
 
 def main(arguments: list[str]) -> None:
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> None:
 
 
 def work(command: Command) -> None:
-    """What the command line asks for. Scoring is shared by several processes, pictures are the first one's."""
+    """Score, detect or explain. All processes score; only the main process draws."""
     from jaxssd.atomic import free_space, is_full
     from jaxssd.training.distribution import is_main_process
 
@@ -142,7 +142,7 @@ def explain(command: Command) -> None:
 
 
 def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config", str, "Dataset"]:
-    """The settings with the data that the command asks for, its split, and that split."""
+    """Return the settings with the data to score, the name of the split, and the split."""
     from jaxssd.data.class_filter import notes_on_classes
     from jaxssd.data.doubts import notes_on_doubts
     from jaxssd.data.load import default_split, load_split, notes_on_splits
@@ -165,7 +165,7 @@ def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config"
 
 
 def detect_images(command: Command) -> None:
-    """Draw and write what the network finds on photographs."""
+    """Detect objects on images; draw them and write them as JSON."""
     import jax
     import numpy as np
     from tqdm import tqdm
