@@ -23,7 +23,6 @@ from jaxssd.atomic import write_text
 from jaxssd.config import Config
 from jaxssd.data.load import load_split, notes_on_splits, with_classes
 from jaxssd.models import BACKBONES, HEADS
-from jaxssd.models.heads import pyramid_grids
 from jaxssd.presets import PRESETS
 from jaxssd.tasks import TASKS
 from jaxssd.tasks.task import make_task
@@ -148,7 +147,7 @@ def configure(command: Command) -> Config:
 def network_grids(config: Config) -> tuple[int, ...]:
     """All grids that the network of a run can have, largest first."""
     stride = BACKBONES[config.model.backbone]().output_stride
-    return pyramid_grids(-(-config.dataset.image_size // stride))
+    return HEADS[config.model.head].available_grids(-(-config.dataset.image_size // stride))
 
 
 def train_command(command: Command, anchors: AnchorSettings) -> str:

@@ -20,8 +20,8 @@ BACKBONES: Registry[Any] = Registry(
 )
 """Values of `--backbone`: constructors of a module that turns images `[B, S, S, 3]` into a feature map `[B, h, h, c]`.
 
-A backbone takes `dtype`, `fast_layers` and `remat`; its `__call__` takes `train` and `frozen_stages`; and it has
-`output_stride` and `stage_sizes`, as `ResNet`.
+A backbone has the fields `dtype`, `fast_layers` and `remat`, and the properties `output_stride` and `num_stages`. Its
+`__call__` takes `train` and `frozen_stages`. See `ResNet`; with its `layers`, receptive fields can be drawn.
 """
 
 HEADS: Registry[Any] = Registry(
@@ -31,4 +31,4 @@ HEADS: Registry[Any] = Registry(
         "ssd300": "jaxssd.models.ssd300_head:SSD300Head",
     },
 )
-"""Values of `--head`: modules that turn a feature map into `Predictions` for every anchor, as `AnchorHead`."""
+"""Values of `--head`: subclasses of `AnchorHead`, from a feature map to `Predictions` for every anchor."""

@@ -1,4 +1,4 @@
-"""The lesson's heads before SSD: layers over the whole feature map, one answer an image."""
+"""Dense heads, the lesson's heads before SSD: layers over the whole feature map, one prediction an image."""
 
 from functools import partial
 from typing import NamedTuple
@@ -11,27 +11,27 @@ from jaxtyping import Array, Float
 from jaxssd.models.layers import BatchNorm
 from jaxssd.ops.arrays import ArrayLike
 
-# As in the SSD head: PyTorch's default, which the lesson keeps; biases start at 0.
+# PyTorch's default initialisation, which the lesson keeps; biases start at 0.
 _Dense = partial(nn.Dense, kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"))
 
 
 class ObjectPredictions(NamedTuple):
-    """What the network says about the largest object of each image."""
+    """Predictions about the largest object of each image."""
 
     box_activations: Float[Array, "B 4"]
     class_logits: Float[Array, "B C"]
 
 
 class BoxHead(nn.Module):
-    """One linear layer: the corners of one box, in whatever unit the loss has."""
+    """One linear layer: the corners of one box, in the unit of the loss."""
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Float[Array, "B 4"]:
         """Predict a box for each image.
 
         Args:
-            features: `[B, h, w, c]`, the backbone's.
-            train: changes nothing here.
+            features: feature map of the backbone, `[B, h, w, c]`.
+            train: without effect here.
 
         Returns:
             Float32 `[B, 4]`.
@@ -40,14 +40,14 @@ class BoxHead(nn.Module):
 
 
 class ObjectHead(nn.Module):
-    """A hidden layer between the feature map and one box with its class.
+    """Hidden layer between the feature map and one box with its class.
 
     Attributes:
         num_classes: C, without background.
-        input_dropout: share of the backbone's features dropped while training.
-        dropout: share of the hidden layer's.
+        input_dropout: dropout rate of the backbone's features.
+        dropout: dropout rate of the hidden layer.
         width: units of the hidden layer.
-        dtype: dtype of the hidden layer's computation; what comes out is float32.
+        dtype: dtype of the hidden layer's computation; predictions are float32.
     """
 
     num_classes: int
@@ -61,8 +61,8 @@ class ObjectHead(nn.Module):
         """Predict a box and its class for each image.
 
         Args:
-            features: `[B, h, w, c]`, the backbone's.
-            train: drop activations, and normalise with the batch's statistics.
+            features: feature map of the backbone, `[B, h, w, c]`.
+            train: if True, drop activations and normalise with the batch's statistics.
 
         Returns:
             `ObjectPredictions`, float32.
@@ -76,14 +76,14 @@ class ObjectHead(nn.Module):
 
 
 class LabelHead(nn.Module):
-    """fast.ai's classifier: the maximum and the mean over the feature map, and a hidden layer.
+    """Classifier of fast.ai: the maximum and the mean over the feature map, and a hidden layer.
 
     Attributes:
-        num_classes: C.
-        input_dropout: share of the pooled features dropped while training.
-        dropout: share of the hidden layer's.
+        num_classes: C, the number of classes.
+        input_dropout: dropout rate of the pooled features.
+        dropout: dropout rate of the hidden layer.
         width: units of the hidden layer.
-        dtype: dtype of the hidden layer's computation; what comes out is float32.
+        dtype: dtype of the hidden layer's computation; predictions are float32.
     """
 
     num_classes: int
@@ -94,11 +94,11 @@ class LabelHead(nn.Module):
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Float[Array, "B C"]:
-        """Predict which classes each image holds.
+        """Predict the classes that each image holds.
 
         Args:
-            features: `[B, h, w, c]`, the backbone's.
-            train: drop activations, and normalise with the batch's statistics.
+            features: feature map of the backbone, `[B, h, w, c]`.
+            train: if True, drop activations and normalise with the batch's statistics.
 
         Returns:
             Logits, float32 `[B, C]`.

@@ -31,10 +31,10 @@ class Detector(nn.Module):
         """Predict for every image.
 
         Args:
-            images: `[B, S, S, 3]`, as `normalize_images` gives them.
-            train: drop activations (with the key `rngs={"dropout": key}`), normalise with the batch's statistics and
-                update the running ones (`mutable=["batch_stats"]`).
-            frozen_stages: leading stages of the backbone that stay as in evaluation while the rest trains.
+            images: normalised images `[B, S, S, 3]`, from `normalize_images`.
+            train: if True, drop activations (with the key `rngs={"dropout": key}`), normalise with the batch's
+                statistics and update the running ones (`mutable=["batch_stats"]`).
+            frozen_stages: number of leading stages of the backbone that stay as in evaluation.
 
         Returns:
             The head's predictions: `Predictions` in the order of `make_anchors` from a `PyramidHead`.
@@ -103,19 +103,19 @@ def normalize_images(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
 ) -> Float[Array, "*batch H W 3"]:
-    """Subtract the mean and divide by the standard deviation of each channel: what a backbone's weights expect.
+    """Subtract the mean and divide by the standard deviation of each channel, as a backbone's weights expect.
 
     Args:
         images: RGB `[..., H, W, 3]`, uint8 or floating point in `[0, 1]`.
-        mean: of red, green and blue, where white is 1. The default is ImageNet's.
-        std: likewise.
+        mean: mean of red, green and blue, where white is 1. The default is ImageNet's.
+        std: standard deviation of red, green and blue.
 
     Returns:
         Float32 `[..., H, W, 3]`.
 
     Raises:
         ValueError: if the images do not end in three channels.
-        TypeError: if they are of another dtype, whose range is anyone's guess.
+        TypeError: if they are of another dtype, whose range is unknown.
 
     Example:
         >>> normalize_images(jnp.full((1, 1, 3), 255, jnp.uint8), mean=(0.5, 0.5, 0.5), std=(0.5, 0.25, 0.125))

@@ -25,8 +25,8 @@ _Conv3x3 = partial(
     nn.Conv,
     kernel_size=(3, 3),
     padding=1,
-    # The lesson keeps PyTorch's default, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), and so do we: He's has six times the
-    # variance and would drown the prior probability. Other biases start at 0, where the lesson's are |b| < 0.021.
+    # PyTorch's default, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), which the lesson keeps: He's has six times the variance and
+    # would drown the prior probability. Other biases start at 0, where the lesson's are |b| < 0.021.
     kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
 )
 
@@ -42,11 +42,11 @@ class StdConv(nn.Module):
     """3x3 convolution with bias, ReLU, BatchNorm and dropout, in the lesson's order.
 
     Attributes:
-        channels: output channels.
-        stride: 2 halves the grid, rounding up.
-        dropout: share of activations dropped while training.
+        channels: number of output channels.
+        stride: 1, or 2 to halve the grid, rounding up.
+        dropout: dropout rate.
         dtype: dtype of the computation; parameters and statistics are float32.
-        fast_layers: layers that are computed in another form, of which it has only `"norm"`.
+        fast_layers: layers in their fast form; it has only `"norm"`.
     """
 
     channels: int
@@ -61,7 +61,7 @@ class StdConv(nn.Module):
 
         Args:
             features: `[B, h, w, c]`.
-            train: drop activations, and normalise with the batch's statistics.
+            train: if True, drop activations and normalise with the batch's statistics.
 
         Returns:
             `[B, ceil(h / stride), ceil(w / stride), channels]`.
@@ -72,16 +72,16 @@ class StdConv(nn.Module):
 
 
 class OutConv(nn.Module):
-    """Two 3x3 convolutions of the same features: class logits, and box activations, of every box of every cell.
+    """Class logits and box activations of every box of every cell: two 3x3 convolutions of the same features.
 
     Attributes:
         num_classes: C, without background.
-        boxes_per_cell: k.
+        boxes_per_cell: k, the number of boxes of a cell.
         prior_probability: probability of every class at the start, which sets the bias of the logits. An anchor rarely
             holds an object; a low start spares the network from learning that first (Lin et al. 2017,
             arXiv:1708.02002, sec. 3.3).
-        dtype: dtype of what is multiplied. Sums, biases and predictions are float32: in bfloat16 scores would tie.
-            Where the layers are small, as here, multiplying in float32 costs next to nothing.
+        dtype: dtype of the operands. Sums, biases and predictions are float32: in bfloat16 scores would tie.
+            In small layers multiplying in float32 costs next to nothing.
     """
 
     num_classes: int
@@ -103,8 +103,8 @@ class OutConv(nn.Module):
         conv = partial(
             _Conv3x3, dtype=self.dtype, promote_dtype=_all_but_the_bias, conv_general_dilated=conv_to_float32
         )
-        class_bias = nn.initializers.constant(math.log(self.prior_probability / (1 - self.prior_probability)))
-        logits = conv(self.boxes_per_cell * self.num_classes, bias_init=class_bias, name="classes")(features)
+        bias = nn.initializers.constant(math.log(self.prior_probability / (1 - self.prior_probability)))
+        logits = conv(self.boxes_per_cell * self.num_classes, bias_init=bias, name="classes")(features)
         activations = conv(self.boxes_per_cell * 4, name="boxes")(features)
         batch = features.shape[0]
         return Predictions(logits.reshape(batch, -1, self.num_classes), activations.reshape(batch, -1, 4))
@@ -114,48 +114,54 @@ class AnchorHead(nn.Module):
     """Base class of the heads in `HEADS`: a network, and the anchors that it predicts for.
 
     Attributes:
-        fixed_anchors: if True, the settings `grids`, `zooms` and `ratios` have no effect.
+        num_classes: C, without background.
+        dtype: dtype of the computation; parameters, statistics and predictions are float32.
+        fast_layers: layers in their fast form; a head has only `"norm"`.
     """
 
+    num_classes: int
+    dtype: DTypeLike = jnp.float32
+    fast_layers: tuple[FastLayer, ...] = ()
+
     fixed_anchors: ClassVar[bool] = True
+    """If True, the settings `grids`, `zooms` and `ratios` have no effect."""
 
     @staticmethod
-    @abstractmethod
     def settings(config: Config) -> dict[str, Any]:
-        """Keyword arguments of the head, besides `num_classes`, `dtype` and `fast_layers`, from a run's settings."""
+        """Other keyword arguments of the head, from the settings of a run."""
+        return {}
 
     @staticmethod
     @abstractmethod
     def anchors(config: Config) -> Anchors:
         """Anchors of the head, in the order of its predictions."""
 
+    @staticmethod
+    def available_grids(cells: int) -> tuple[int, ...]:
+        """Grids of anchors that `--grids` can ask for, given the backbone's cells along one side; none by default."""
+        return ()
+
 
 class PyramidHead(AnchorHead):
-    """A chain of `StdConv`s that shrinks the feature map, with an `OutConv` on each of the grids asked for.
+    """Chain of `StdConv`s that shrinks the feature map, with an `OutConv` on each grid of `grids`.
 
-    The first `StdConv` keeps the backbone's grid and every next one halves it, as `pyramid_grids` lists.
+    The first `StdConv` keeps the backbone's grid and every next one halves it; see `pyramid_grids`.
 
     Attributes:
-        num_classes: C, without background.
         grids: side of each grid that predicts, largest first; the `grids` of the anchors.
         boxes_per_cell: k, zooms times ratios of the anchors.
         prior_probability: probability of every class at the start.
-        input_dropout: share of the backbone's features dropped while training.
-        dropout: the same in every `StdConv`.
+        input_dropout: dropout rate of the backbone's features.
+        dropout: dropout rate of every `StdConv`.
         width: channels of every `StdConv`.
-        dtype: dtype of the computation; parameters and statistics, and what comes out, are float32.
-        fast_layers: layers that are computed in another form, of which it has only `"norm"`.
     """
 
-    num_classes: int
     grids: tuple[int, ...] = (4, 2, 1)
     boxes_per_cell: int = 9
     prior_probability: float = PRIOR_PROBABILITY
     input_dropout: float = 0.4
     dropout: float = 0.4
     width: int = 256
-    dtype: DTypeLike = jnp.float32
-    fast_layers: tuple[FastLayer, ...] = ()
 
     fixed_anchors: ClassVar[bool] = False
 
@@ -176,13 +182,18 @@ class PyramidHead(AnchorHead):
         """Every zoom of every ratio in each cell of each grid."""
         return make_anchors(config.anchors.grids, config.anchors.zooms, config.anchors.ratios)
 
+    @staticmethod
+    def available_grids(cells: int) -> tuple[int, ...]:
+        """Backbone's grid and its halves; see `pyramid_grids`."""
+        return pyramid_grids(cells)
+
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Predictions:
         """Predict for every anchor of every grid.
 
         Args:
-            features: `[B, h, h, c]`, the backbone's.
-            train: drop activations, and normalise with the batch's statistics.
+            features: feature map of the backbone, `[B, h, h, c]`.
+            train: if True, drop activations and normalise with the batch's statistics.
 
         Returns:
             Float32 `class_logits [B, A, C]` and `box_activations [B, A, 4]`, ordered by grid, row, column, box.
@@ -228,7 +239,7 @@ def pyramid_grids(grid: int) -> tuple[int, ...]:
     """List the grids that a `PyramidHead` can predict on, given the grid of its backbone.
 
     Args:
-        grid: cells along one side of the backbone's feature map: the image's size over the output stride, rounded up.
+        grid: cells along one side of the backbone's feature map: image size over output stride, rounded up.
 
     Returns:
         That grid, and its halves rounded up, down to 1.

@@ -1,4 +1,4 @@
-"""Weights trained elsewhere: from torchvision's names and layouts to the variables of our ResNets."""
+"""Pretrained weights: from torchvision's names and layouts to the variables of a `ResNet`."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ from jaxssd.models.weight_files import read_weights
 
 MODULES = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1", "_": "."}
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-LISTED = 8  # tensors of each kind in an error; of the wrong network there are hundreds
+LISTED = 8  # tensors of each kind in an error; a wrong network has hundreds
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -22,25 +22,25 @@ Shapes = dict[str, tuple[int, ...]]
 def load_pretrained(path: Path, like: dict[str, Any]) -> dict[str, Any]:
     """Read a backbone's variables from PyTorch weights under torchvision's names.
 
-    Where torchvision is installed, its weights for ImageNet (of `resnet18`, `resnet34` or `resnet50`) are had by
+    Where torchvision is installed, this saves its ImageNet weights of `resnet18`, `resnet34` or `resnet50`:
 
         torch.save(torchvision.models.resnet34(weights="IMAGENET1K_V1").state_dict(), "resnet34.pth")
 
-    The files that it downloads are read as they are, and so are others with its names, such as timm's `.safetensors`.
-    All expect images normalised with ImageNet's mean and deviation, which is what `normalize_images` does.
+    The files that it downloads can be read too, and so can others with its names, such as timm's `.safetensors`.
+    All expect images normalised with ImageNet's mean and deviation, as `normalize_images` does.
 
     A classifier (`fc`) is ignored, and so are stages after the backbone's last one. A ResNet in a bigger network, under
-    a prefix such as `module.` or `backbone.`, is found by its names, and the rest of that network is ignored. Features
-    are PyTorch's, in training and in evaluation; but training goes on with the biased variance of Flax in the running
-    statistics, where PyTorch multiplies the variance of a batch's n values by n / (n - 1).
+    a prefix such as `module.` or `backbone.`, is found by its names. Features equal PyTorch's in training and in
+    evaluation, but later running statistics have Flax's biased variance, where PyTorch multiplies the variance of a
+    batch's n values by n / (n - 1).
 
     Args:
-        path: any file for `read_weights`, in float16, bfloat16, float32 or float64.
-        like: the backbone's `{"params": ..., "batch_stats": ...}`, or only their shapes, which come without computing
-            anything from `jax.eval_shape(lambda images: backbone.init(key, images, train=False), images)`.
+        path: file for `read_weights`, in float16, bfloat16, float32 or float64.
+        like: variables of the backbone, `{"params": ..., "batch_stats": ...}`, or only their shapes, from
+            `jax.eval_shape(lambda images: backbone.init(key, images, train=False), images)`.
 
     Returns:
-        The tree of `like` with the file's values, as NumPy float32 arrays.
+        Values of the file in the tree of `like`, as NumPy float32 arrays.
 
     Raises:
         ValueError: naming the file and all its tensors that are missing, unexpected, of another shape, not floating
@@ -69,7 +69,7 @@ def load_pretrained(path: Path, like: dict[str, Any]) -> dict[str, Any]:
 
 
 def _torch_name(keys: tuple[Any, ...]) -> str:
-    """`layer2_0/downsample_bn/scale` is `layer2.0.downsample.1.weight`."""
+    """Name in torchvision: `layer2_0/downsample_bn/scale` is `layer2.0.downsample.1.weight`."""
     *modules, leaf = (entry.key for entry in keys[1:])  # the first is the collection
     name = ".".join(modules)
     for ours, theirs in MODULES.items():
@@ -86,7 +86,7 @@ def _flax_layout(array: np.ndarray) -> np.ndarray:
 
 
 def _find_prefix(weights: dict[str, np.ndarray], expected: Shapes) -> str:
-    """Each name that ends like an expected one votes for what precedes it."""
+    """Most frequent prefix of the names that end like an expected one."""
     depth = max(name.count(".") for name in expected)
     votes: Counter[str] = Counter()
     for name in weights:
@@ -102,7 +102,7 @@ def _find_prefix(weights: dict[str, np.ndarray], expected: Shapes) -> str:
 
 
 def _checked(found: dict[str, np.ndarray], expected: Shapes) -> dict[str, np.ndarray]:
-    """All expected tensors in float32, or one error with everything that is wrong."""
+    """Expected tensors in float32, or one error with everything that is wrong."""
     last_stage = _last_stage(expected)
     needless = {
         name
@@ -110,7 +110,7 @@ def _checked(found: dict[str, np.ndarray], expected: Shapes) -> dict[str, np.nda
         if name.startswith("fc.") or name.endswith(".num_batches_tracked") or _stage(name) > last_stage
     }
     fitting = {name: array for name, array in found.items() if array.shape == expected.get(name)}
-    with np.errstate(over="ignore"):  # of float64; infinity is reported
+    with np.errstate(over="ignore"):  # float64 may overflow; infinity is reported
         values = {name: np.array(array, np.float32, order="C") for name, array in fitting.items()}
     problems = {
         "missing": [f"{name} {list(expected[name])}" for name in expected.keys() - found.keys()],
@@ -140,13 +140,13 @@ def _last_stage(names: Iterable[str]) -> int:
 
 
 def _stage(name: str) -> int:
-    """Of `layer3.0.bn1.bias`, 3; of what is in no stage, 0."""
+    """Stage of a tensor: 3 for `layer3.0.bn1.bias`, 0 outside of the stages."""
     match = re.match(r"layer(\d{1,3})\.", name)
     return int(match[1]) if match else 0
 
 
 def _depth(names: dict[str, Any]) -> int:
-    """Layers as ResNets are named for: the blocks' convolutions, the stem's and the classifier; 0 without blocks."""
+    """Depth in the name of a ResNet: convolutions of the blocks, stem and classifier; 0 without blocks."""
     convolutions = [name for name in names if re.fullmatch(r"layer\d+\.\d+\.conv\d\.weight", name)]
     return len(convolutions) + 2 if convolutions else 0
 

@@ -1,7 +1,7 @@
-"""What part of the image an anchor's predictions depend on: in theory, and in effect.
+"""Receptive field: the part of the image that an anchor's predictions depend on, in theory and in effect.
 
 In theory it is a square that follows from kernels and strides alone. In effect most of the influence comes from a much
-smaller blob near its centre, which training shapes (Luo et al. 2016, arXiv:1701.04128).
+smaller area near its centre, which training shapes (Luo et al. 2016, arXiv:1701.04128).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,6 @@ from jaxtyping import Array, Float, Int
 
 from jaxssd.models.detector import Detector
 from jaxssd.models.heads import PyramidHead, pyramid_grids
-from jaxssd.models.resnet import Bottleneck, ResNet
 from jaxssd.ops.arrays import ArrayLike
 
 Layer = tuple[int, int]
@@ -21,16 +20,16 @@ Layer = tuple[int, int]
 
 
 def receptive_field(layers: Sequence[Layer], cells: int) -> Int[np.ndarray, "cells 2"]:
-    """The pixels along one axis that each cell of a feature map depends on.
+    """Compute the pixels along one axis that each cell of a feature map depends on.
 
     A cell i of a layer reads the cells from s i - (k - 1) / 2 to s i + (k - 1) / 2 of the one below.
 
     Args:
         layers: `(kernel size, stride)` from the image up; a layer is padded by half its kernel.
-        cells: of the last layer's output.
+        cells: number of cells of the last layer's output.
 
     Returns:
-        `[cells, 2]`, the first pixel and the one after the last; in the padding these lie outside of the image.
+        First pixel and the one after the last, `[cells, 2]`; in the padding these lie outside of the image.
 
     Example:
         >>> receptive_field([(3, 1), (3, 1)], cells=3)
@@ -45,24 +44,25 @@ def receptive_field(layers: Sequence[Layer], cells: int) -> Int[np.ndarray, "cel
 
 
 def anchor_receptive_fields(detector: Detector, image_size: int) -> Float[np.ndarray, "A 4"]:
-    """The theoretical receptive field of every anchor's predictions, in the order of `make_anchors`.
+    """Compute the theoretical receptive field of every anchor, in the order of `make_anchors`.
 
     Args:
-        detector: with a `ResNet` and a `PyramidHead`, as from `make_detector`.
+        detector: network with a `PyramidHead`, and a backbone that has `layers`, such as a `ResNet`.
         image_size: height and width in pixels.
 
     Returns:
-        Corners `[A, 4]`, in units of the image; not clipped, deep networks see further than the image goes.
+        Corners `[A, 4]`, in units of the image; not clipped, as deep networks see further than the image goes.
 
     Raises:
-        TypeError: for other backbones or heads.
+        TypeError: if the layers of the backbone or the head are unknown.
     """
     head, backbone = detector.head, detector.backbone
-    if not (isinstance(head, PyramidHead) and isinstance(backbone, ResNet)):
+    if not (isinstance(head, PyramidHead) and hasattr(backbone, "layers")):
         raise TypeError(
-            f"anchor_receptive_fields: {type(backbone).__name__} and {type(head).__name__} are not known here"
+            f"anchor_receptive_fields: unknown layers of {type(backbone).__name__} and {type(head).__name__}; "
+            "expected a backbone with `layers` and a PyramidHead"
         )
-    below = _resnet_layers(backbone)
+    below = backbone.layers
     fields = []
     for level, grid in enumerate(pyramid_grids(-(-image_size // backbone.output_stride))):
         below.append((3, 1 if level == 0 else 2))
@@ -79,11 +79,11 @@ def effective_receptive_field(
     images: Float[ArrayLike, "B H W 3"],
     anchor_index: int | Int[Array, ""],
 ) -> Float[Array, "H W"]:
-    """How much each pixel moves the class logits of one anchor: the mean over images of |d sum(logits) / d pixel|.
+    """Influence of each pixel on the class logits of one anchor: the mean over images of |d sum(logits) / d pixel|.
 
     Args:
-        logits_of: images to class logits `[B, A, C]`: the network in evaluation mode, where images do not mix.
-        images: `[B, H, W, 3]`, floating point.
+        logits_of: function from images to class logits `[B, A, C]`, such as the network in evaluation mode.
+        images: floating-point images `[B, H, W, 3]`.
         anchor_index: row of the logits.
 
     Returns:
@@ -104,13 +104,3 @@ def effective_receptive_field(
         return jnp.sum(logits_of(images)[:, anchor_index])
 
     return jnp.mean(jnp.sum(jnp.abs(jax.grad(sum_of_logits)(images)), axis=-1), axis=0)
-
-
-def _resnet_layers(backbone: ResNet) -> list[Layer]:
-    """From the image up, without what sees no further: 1x1 convolutions, and the shortcut around a block."""
-    layers = [(7, 2), (3, 2)]
-    for stage, blocks in enumerate(backbone.stage_sizes, start=1):
-        for block in range(blocks):
-            stride = backbone.strides[stage - 1] if block == 0 else 1
-            layers += [(3, stride)] if backbone.block is Bottleneck else [(3, stride), (3, 1)]
-    return layers

@@ -1,6 +1,6 @@
 """Residual networks without their classifier (He et al. 2016, arXiv:1512.03385), laid out like torchvision's.
 
-Same layers, same padding, same names (`layer1_0` for `layer1.0`, `downsample_conv` for `downsample.0`), so that its
+Layers, padding and names are the same (`layer1_0` for `layer1.0`, `downsample_conv` for `downsample.0`), so that
 weights map one to one.
 """
 
@@ -21,13 +21,13 @@ KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions added to a shortcut; the shortcut is a 1x1 convolution where the shape changes.
+    """Basic block: two 3x3 convolutions added to a shortcut, which is a 1x1 convolution where the shape changes.
 
     Attributes:
         channels: channels of both convolutions.
         stride: stride of the first one and of the shortcut.
         dtype: dtype of the computation; parameters and statistics are float32.
-        fast_layers: layers that are computed in another form, of which a block has only `"norm"`.
+        fast_layers: layers in their fast form; a block has only `"norm"`.
     """
 
     channels: int
@@ -41,7 +41,7 @@ class BasicBlock(nn.Module):
 
         Args:
             features: `[B, h, w, c]`.
-            train: normalise with the batch's statistics, and update the running ones.
+            train: if True, normalise with the batch's statistics and update the running ones.
 
         Returns:
             `[B, ceil(h / stride), ceil(w / stride), channels]`.
@@ -58,7 +58,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A 3x3 convolution between two 1x1, the last of which widens the map fourfold, added to a shortcut.
+    """Bottleneck block: a 3x3 convolution between two 1x1, the last of which widens the map fourfold, and a shortcut.
 
     The stride is the 3x3 convolution's, as in torchvision ("v1.5"), not the first one's, as in the paper.
 
@@ -66,7 +66,7 @@ class Bottleneck(nn.Module):
         channels: channels of the first two convolutions.
         stride: stride of the second one and of the shortcut.
         dtype: dtype of the computation; parameters and statistics are float32.
-        fast_layers: layers that are computed in another form, of which a block has only `"norm"`.
+        fast_layers: layers in their fast form; a block has only `"norm"`.
     """
 
     channels: int
@@ -80,7 +80,7 @@ class Bottleneck(nn.Module):
 
         Args:
             features: `[B, h, w, c]`.
-            train: normalise with the batch's statistics, and update the running ones.
+            train: if True, normalise with the batch's statistics and update the running ones.
 
         Returns:
             `[B, ceil(h / stride), ceil(w / stride), 4 * channels]`.
@@ -99,19 +99,18 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Images to the last feature map of a residual network.
+    """Residual network from images to its last feature map.
 
     Attributes:
-        stage_sizes: blocks in each stage.
+        stage_sizes: number of blocks in each stage.
         width: channels of the first stage's blocks; each next stage doubles them.
         dtype: dtype of the computation; parameters and statistics are float32.
-        block: what the stages are made of.
-        strides: of each stage's first block; fewer stages use the first of them. With the usual ones four stages have
-            an output stride of 32 and three have 16.
-        fast_layers: layers that are computed in another, faster form, with the same variables and the same result up
-            to rounding; see `FastLayer`.
-        remat: keep only what lies between blocks for the backward pass, and compute the rest of each block there
-            again: less memory, about a third more computation (Chen et al. 2016, arXiv:1604.06174).
+        block: class of the blocks.
+        strides: stride of each stage's first block; fewer stages use the first of them. With the default four stages
+            have an output stride of 32 and three have 16.
+        fast_layers: layers in their fast form, equal up to rounding; see `FastLayer`.
+        remat: if True, keep only the maps between blocks for the backward pass and compute the rest again: less memory,
+            about a third more computation (Chen et al. 2016, arXiv:1604.06174).
 
     Example:
         >>> images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
@@ -132,8 +131,23 @@ class ResNet(nn.Module):
 
     @property
     def output_stride(self) -> int:
-        """Pixels of the image to one cell of the feature map."""
+        """Pixels of the image along one side of a cell of the feature map."""
         return 4 * prod(self.strides[: len(self.stage_sizes)])
+
+    @property
+    def num_stages(self) -> int:
+        """Number of stages, which freeze one after the other."""
+        return len(self.stage_sizes)
+
+    @property
+    def layers(self) -> list[tuple[int, int]]:
+        """Kernel size and stride of the layers from the image up, without 1x1 convolutions and shortcuts."""
+        layers = [(7, 2), (3, 2)]
+        for stage, blocks in enumerate(self.stage_sizes):
+            for block in range(blocks):
+                stride = self.strides[stage] if block == 0 else 1
+                layers += [(3, stride)] if self.block is Bottleneck else [(3, stride), (3, 1)]
+        return layers
 
     @nn.compact
     def __call__(
@@ -142,10 +156,10 @@ class ResNet(nn.Module):
         """Compute the last feature map.
 
         Args:
-            images: `[B, H, W, 3]`, normalised.
-            train: normalise with the batch's statistics, and update the running ones.
-            frozen_stages: how many leading stages stay as in evaluation while the rest trains: they keep and use their
-                running statistics, and no gradient reaches them. Any number above 0 includes the stem; the lesson's
+            images: normalised images `[B, H, W, 3]`.
+            train: if True, normalise with the batch's statistics and update the running ones.
+            frozen_stages: number of leading stages that stay as in evaluation: they keep and use their running
+                statistics, and no gradient flows into them. Any number above 0 includes the stem; the lesson's
                 `freeze_to(-1)` is 4 of 4 stages, `freeze_to(-2)` is 2 and `unfreeze()` is 0.
 
         Returns:
@@ -205,7 +219,7 @@ Output stride 8. It takes torchvision's weights of ResNet34.
 
 
 def _conv(channels: int, size: int, stride: int = 1, *, dtype: DTypeLike, name: str) -> nn.Conv:
-    """Padding is explicit because "SAME" puts a stride of 2 on the other pixels when the map's size is even."""
+    """Convolution with explicit padding: with "SAME" a stride of 2 takes the other pixels where the size is even."""
     return nn.Conv(
         channels,
         (size, size),

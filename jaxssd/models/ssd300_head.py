@@ -1,4 +1,4 @@
-"""SSD300's head: six feature maps from 38x38 cells to one, 8,732 boxes, with the layers of MLPerf's SSD-ResNet34."""
+"""SSD300 head: six feature maps from 38x38 cells to one, 8,732 boxes, with the layers of MLPerf's SSD-ResNet34."""
 
 from typing import Any
 
@@ -9,26 +9,26 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxssd.config import Config
-from jaxssd.models.heads import PRIOR_PROBABILITY, AnchorHead, OutConv, Predictions, PyramidHead
+from jaxssd.models.heads import PRIOR_PROBABILITY, AnchorHead, OutConv, Predictions
 from jaxssd.models.layers import FastLayer, batch_norm
 from jaxssd.ops.anchors import SSD300_CELLS, SSD300_RATIOS, Anchors, ssd300_anchors
 from jaxssd.ops.arrays import ArrayLike, check_shapes
 
 BOXES_PER_CELL = tuple(2 + 2 * len(alphas) for alphas in SSD300_RATIOS)
 EXTRA_LAYERS = ((256, 512, 2, 1), (256, 512, 2, 1), (128, 256, 2, 1), (128, 256, 1, 0), (128, 256, 1, 0))
-"""From one map to the next: channels of the 1x1 and of the 3x3 convolution, and the latter's stride and padding."""
+"""Layers from one map to the next: channels of the 1x1 and of the 3x3 convolution, its stride and padding."""
 
 
 class ExtraLayer(nn.Module):
-    """A 1x1 convolution that narrows the map, and a 3x3 one that shrinks it, each with BatchNorm and ReLU.
+    """1x1 convolution that narrows the map, and 3x3 one that shrinks it, each with BatchNorm and ReLU.
 
     Attributes:
         narrow: channels of the 1x1 convolution.
         channels: channels of the 3x3 convolution.
-        stride: of the 3x3 convolution.
-        padding: of the 3x3 convolution.
+        stride: stride of the 3x3 convolution.
+        padding: padding of the 3x3 convolution.
         dtype: dtype of the computation; parameters and statistics are float32.
-        fast_layers: layers that are computed in another form, of which it has only `"norm"`.
+        fast_layers: layers in their fast form; it has only `"norm"`.
     """
 
     narrow: int
@@ -44,7 +44,7 @@ class ExtraLayer(nn.Module):
 
         Args:
             features: `[B, h, w, c]`.
-            train: normalise with the batch's statistics, and update the running ones.
+            train: if True, normalise with the batch's statistics and update the running ones.
 
         Returns:
             `[B, h2, w2, channels]`, with `h2 = (h + 2 * padding - 3) // stride + 1`.
@@ -68,16 +68,12 @@ class ExtraLayer(nn.Module):
 
 
 class SSD300Head(AnchorHead):
-    """The backbone's map and five smaller ones, each from an `ExtraLayer`, with an `OutConv` on all six.
+    """SSD300 head: the backbone's map and five smaller ones from `ExtraLayer`s, with an `OutConv` on all six.
 
-    They have 38, 19, 10, 5, 3 and 1 cells a side with 4, 6, 6, 6, 4 and 4 boxes in each, as `ssd300_anchors`.
+    The maps have 38, 19, 10, 5, 3 and 1 cells a side with 4, 6, 6, 6, 4 and 4 boxes in each, as `ssd300_anchors`.
 
     Attributes:
-        num_classes: C, without background.
         prior_probability: probability of every class at the start.
-        dtype: dtype of the computation, also of the operands of the `OutConv`s, which are large here; parameters and
-            statistics, and what comes out, are float32.
-        fast_layers: layers that are computed in another form, of which it has only `"norm"`.
 
     Source:
         Liu et al. 2016 (arXiv:1512.02325), and MLPerf's training reference, `single_stage_detector/ssd/ssd300.py`. The
@@ -92,15 +88,12 @@ class SSD300Head(AnchorHead):
         ((2, 8732, 80), (2, 8732, 4))
     """
 
-    num_classes: int
     prior_probability: float = PRIOR_PROBABILITY
-    dtype: DTypeLike = jnp.float32
-    fast_layers: tuple[FastLayer, ...] = ()
 
     @staticmethod
     def settings(config: Config) -> dict[str, Any]:
         """Prior probability; the layers are fixed."""
-        return {"prior_probability": PyramidHead.settings(config)["prior_probability"]}
+        return {"prior_probability": config.model.prior_probability}
 
     @staticmethod
     def anchors(config: Config) -> Anchors:
@@ -112,8 +105,8 @@ class SSD300Head(AnchorHead):
         """Predict for every anchor.
 
         Args:
-            features: `[B, 38, 38, c]`, the backbone's.
-            train: normalise with the batch's statistics, and update the running ones.
+            features: feature map of the backbone, `[B, 38, 38, c]`.
+            train: if True, normalise with the batch's statistics and update the running ones.
 
         Returns:
             Float32 `class_logits [B, 8732, C]` and `box_activations [B, 8732, 4]`, in the order of `ssd300_anchors`:

@@ -47,7 +47,7 @@ class Storage:
     Attributes:
         key: name in the file.
         dtype: dtype of the numbers.
-        count: how many there are.
+        count: number of numbers.
     """
 
     key: str

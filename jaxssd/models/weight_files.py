@@ -12,9 +12,9 @@ import safetensors
 from jaxssd.models.torch_pickle import Tensor, unpickle
 
 ZIP_START = b"PK\x03\x04"
-LEGACY_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # a pickled number, PyTorch's mark
+LEGACY_START = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # PyTorch's magic number, pickled
 LEGACY_VERSION = 1001
-PICKLE_LIMIT = 2**22  # bytes, for over 20,000 tensors; their numbers lie outside of the pickle
+PICKLE_LIMIT = 2**22  # bytes; enough for 20,000 tensors, whose numbers lie outside of the pickle
 SAFETENSORS_DTYPES = {
     "F64": np.float64,
     "F32": np.float32,
@@ -33,18 +33,18 @@ SAFETENSORS_DTYPES = {
 
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
-    """Read a file of named tensors; its format is recognised by its content, not by its name.
+    """Read a file of named tensors. Its content decides the format, not its name.
 
     Args:
-        path: a `.safetensors` file, or what `torch.save` makes of a state dict (`.pth`, `.pt`, `.bin`), be it the zip
-            format or the one before PyTorch 1.6. The state dict may lie in a checkpoint, under `state_dict` or `model`.
+        path: a `.safetensors` file, or a state dict saved by `torch.save` (`.pth`, `.pt`, `.bin`), in the zip format or
+            the one before PyTorch 1.6. The state dict may lie in a checkpoint, under `state_dict` or `model`.
 
     Returns:
-        Name -> array of the file's dtype and layout, not to be written to. What is not a tensor is left out.
+        Arrays by name, read-only, in the file's dtype and layout. Values that are no tensors are left out.
 
     Raises:
-        ValueError: naming the file, if it is damaged, holds no weights, or asks for more than weights need: any global
-            or instruction of a pickle that a state dict has no use for, compression, tensors larger than the file.
+        ValueError: naming the file, if it is damaged, holds no weights, or asks for more than weights need: a global or
+            instruction of a pickle that a state dict has no use for, compression, tensors larger than the file.
         OSError: if it cannot be read.
 
     Example:
@@ -67,7 +67,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_zip(data: bytes) -> dict[str, np.ndarray]:
-    """PyTorch's format since 1.6: members `NAME/data.pkl` and, for every storage, `NAME/data/KEY`."""
+    """Read PyTorch's format since 1.6: members `NAME/data.pkl` and, for every storage, `NAME/data/KEY`."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()
         if any(m.compress_type != zipfile.ZIP_STORED or m.compress_size != m.file_size for m in members):
@@ -94,7 +94,7 @@ def _read_zip(data: bytes) -> dict[str, np.ndarray]:
 
 
 def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
-    """PyTorch's format before 1.6, torchvision's first weights among them: five pickles, then the storages.
+    """Read PyTorch's format before 1.6, of torchvision's first weights: five pickles, then the storages.
 
     Each storage is preceded by the number of its elements.
     """

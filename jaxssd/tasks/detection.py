@@ -106,7 +106,7 @@ class DetectionTask(Task):
     def from_config(cls, config: Config) -> "DetectionTask":
         """Detection with the run's head, box coder and loss."""
         head = HEADS[config.model.head]
-        anchors = jax.device_get(head.anchors(config))  # as NumPy: device arrays would be copied back at compilation
+        anchors = jax.device_get(head.anchors(config))  # NumPy: device arrays would be copied back at compilation
         network = head(
             num_classes=len(config.dataset.classes),
             dtype=jnp.dtype(config.model.precision),

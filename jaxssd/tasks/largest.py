@@ -18,7 +18,7 @@ from jaxssd.ops import box_area, box_iou
 from jaxssd.ops.arrays import ArrayLike
 from jaxssd.tasks.task import Task, box_in_pixels, dense_settings, make_network
 
-CLASS_WEIGHT = 20.0  # of the cross entropy, which is about that many times smaller than the box's error in pixels
+CLASS_WEIGHT = 20.0  # the cross entropy is about that many times smaller than the box's error in pixels
 
 
 class LargestObject(NamedTuple):

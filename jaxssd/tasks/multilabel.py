@@ -40,7 +40,7 @@ class LabelScores:
         accuracy: share of right decisions at a probability of 0.5, over all images and classes.
         ap_area: `[C]` average precision (area) of the images ranked by each class's probability; NaN for a class that
             no image holds.
-        class_names: C names.
+        class_names: name of each class.
         num_images: `[C]` number of images that hold each class.
     """
 
@@ -92,7 +92,7 @@ class MultilabelTask(Task):
     """Classes that an image holds."""
 
     name: ClassVar[str] = "multilabel"
-    shown_from: ClassVar[float] = 0.4  # as in the lesson's pictures
+    shown_from: ClassVar[float] = 0.4  # the lesson's value
 
     @classmethod
     def from_config(cls, config: Config) -> "MultilabelTask":

@@ -88,7 +88,7 @@ class Task(ABC):
     @property
     def num_stages(self) -> int:
         """Number of stages of the backbone, which freezes by stages."""
-        return len(self.model.backbone.stage_sizes)
+        return self.model.backbone.num_stages
 
     def normalize(self, images: Array) -> Array:
         """Normalise stored images, uint8 or in `[0, 1]`, for the network."""

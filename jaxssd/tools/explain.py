@@ -1,4 +1,4 @@
-"""The ideas of the lesson, drawn on one's own images with one's own network."""
+"""Ideas of the lesson, drawn on the images of a run with its network."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -22,8 +22,8 @@ from jaxssd.ops import (
     sample_augmentation,
 )
 
-FIELD_IMAGES = 32  # a smooth mean of gradients
-VISIBLE = partial(  # the lesson's augmentation, exaggerated so that a reader sees it
+FIELD_IMAGES = 32  # enough for a smooth mean of gradients
+VISIBLE = partial(  # the lesson's augmentation, stronger so that a reader sees it
     sample_augmentation, rotation=20.0, rotation_probability=1.0, scale=(1.0, 1.0), aspect=(1.0, 1.0), brightness=0.2
 )
 
@@ -37,11 +37,11 @@ def idea_figures(
         config: settings of the run.
         task: task of the run, one that has anchors.
         variables: parameters and statistics.
-        dataset: with objects; the images are chosen so that there is something to see.
+        dataset: data set with objects; images are chosen so that there is something to see.
 
-    Returns:
-        Name and figure of each idea, made when it is asked for. Raw predictions need a grid with one anchor a cell,
-        anchors and receptive fields the lesson's head.
+    Yields:
+        Name and figure of each idea. Raw predictions need a grid with one anchor a cell, anchors and receptive fields a
+        head whose anchors are chosen by grids.
     """
     examples = dataset.examples
     image, boxes, labels, valid, _ = _most_telling(examples, task.anchors, config.anchors.match_threshold)
@@ -57,7 +57,7 @@ def idea_figures(
             image, boxes, labels, valid, task.anchors, task.class_names, threshold=config.anchors.match_threshold
         ),
     )
-    if of_grids:
+    if of_grids and hasattr(task.model.backbone, "layers"):
         yield "receptive-fields", _receptive_fields(config, task, variables, examples.images[:FIELD_IMAGES])
     yield "focal-loss", viz.focal_figure()
     yield "augmentation", _augmentations(image, boxes, labels, valid, task.class_names)
@@ -65,7 +65,7 @@ def idea_figures(
 
 
 def _most_telling(examples: Examples, anchors: Anchors, threshold: float) -> Examples:
-    """The example in which most objects lose their anchor under the lesson's rule; of equal ones, with most objects."""
+    """Example in which most objects lose their anchor under the lesson's rule; of equal ones, with most objects."""
 
     def count_lost(objects: tuple[jax.Array, jax.Array]) -> jax.Array:
         boxes, valid = objects
@@ -79,7 +79,7 @@ def _most_telling(examples: Examples, anchors: Anchors, threshold: float) -> Exa
 
 
 def _receptive_fields(config: Config, task: Any, variables: tuple[Any, Any], images: np.ndarray) -> Figure:
-    """Of the first anchor of the cell in the middle of each grid."""
+    """Receptive field of the first anchor of the cell in the middle of each grid."""
 
     @jax.jit
     def field(variables: tuple[Any, Any], images: jax.Array, index: jax.Array) -> jax.Array:
@@ -111,7 +111,7 @@ def _augmentations(
 def _predictions(
     config: Config, task: Any, variables: tuple[Any, Any], image: np.ndarray
 ) -> Iterator[tuple[str, Figure]]:
-    """Raw, if there is one box a cell; then before and after suppression, over all pairs of anchor and class."""
+    """Predictions: raw, if there is one box a cell; then before and after suppression, over all anchors and classes."""
     predictions = jax.jit(task.predict)(variables, jnp.asarray(image[None]))
     detections = jax.device_get(jax.tree.map(lambda array: array[0], task.postprocess(predictions)))
     logits, activations = (array[0] for array in predictions)

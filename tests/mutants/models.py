@@ -19,7 +19,7 @@ PLANTED = (
         "nothing freezes",
         "tests/models/test_detector.py::test_bfloat16_training_step_is_finite_and_respects_frozen_stages",
     ),
-    Mutant(HEADS, "bias_init=class_bias, name", "bias_init=nn.initializers.zeros, name", "no prior", CONSTANTS),
+    Mutant(HEADS, "bias_init=bias, name", "bias_init=nn.initializers.zeros, name", "no prior", CONSTANTS),
     Mutant(
         HEADS,
         "logits.reshape(batch, -1, self.num_classes)",
