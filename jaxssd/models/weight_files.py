@@ -107,7 +107,7 @@ def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
     if not isinstance(keys, list) or not all(type(key) is str for key in keys) or set(keys) != set(pickled.storages):
         raise ValueError("its storages are not those that its tensors refer to")
     contents: dict[str, bytes | memoryview] = {}
-    position = file.tell()
+    position = file.seek(0, io.SEEK_CUR)
     for key in keys:
         storage = pickled.storages[key]
         (count,) = struct.unpack_from("<q", data, position)

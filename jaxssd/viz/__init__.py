@@ -1,4 +1,7 @@
-"""Every figure. Functions return a matplotlib `Figure` and never touch pyplot, so nothing piles up in a long run."""
+"""Figures. Functions return a matplotlib `Figure` and never use pyplot, so nothing piles up in a long run.
+
+Import this package only inside functions that draw: matplotlib takes a second to import.
+"""
 
 from jaxssd.viz.anchors import anchor_figure
 from jaxssd.viz.augmentation import augmentation_pair

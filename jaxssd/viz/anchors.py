@@ -1,4 +1,4 @@
-"""The anchors of a cell: every zoom of every ratio, on every grid."""
+"""Anchors of a cell: every zoom of every ratio, on every grid."""
 
 from collections.abc import Sequence
 
@@ -31,20 +31,20 @@ def anchor_figure(
     zooms: Sequence[float],
     ratios: Sequence[Sequence[float]],
 ) -> Figure:
-    """For each grid its cells, their centres, and the anchors of one cell in the middle.
+    """Draw each grid with its cells, their centres, and the anchors of one cell in the middle.
 
     Args:
-        image: `[H, W, 3]`.
-        anchors: `make_anchors(grids, zooms, ratios)`.
+        image: pixels `[H, W, 3]`.
+        anchors: result of `make_anchors(grids, zooms, ratios)`.
         grids: cells along one side of each grid.
-        zooms: each has a colour.
-        ratios: each has a line style.
+        zooms: zooms of the anchors; each has a colour.
+        ratios: ratios of the anchors; each has a line style.
 
     Returns:
-        A figure of a panel for each grid.
+        A figure with a panel for each grid.
 
     Raises:
-        ValueError: if there are not as many anchors as grids, zooms and ratios make.
+        ValueError: if the number of anchors is not that of the grids, zooms and ratios.
     """
     boxes_per_cell = len(zooms) * len(ratios)
     counts = [grid * grid * boxes_per_cell for grid in grids]
@@ -65,7 +65,7 @@ def anchor_figure(
     for ax, grid, middle, cells, boxes in zip(axes, grids, middles, by_cell, shown, strict=True):
         grid_lines(ax, grid)
         tint(ax, np.array([middle, middle, middle + 1, middle + 1]) / grid, "white", alpha=0.35)
-        for index in reversed(range(boxes_per_cell)):  # the smallest lies on top
+        for index in reversed(range(boxes_per_cell)):  # smallest on top
             zoom, ratio = divmod(index, len(ratios))
             outline(ax, boxes[index], _color(zoom), line_width=1.2, linestyle=_linestyle(ratio))
         y, x = cells[:, :, 0].reshape(-1, 2, 2).mean(axis=1).T

@@ -1,4 +1,4 @@
-"""What augmentation makes of an image, and of its boxes."""
+"""Augmentation of an image and of its boxes."""
 
 from collections.abc import Sequence
 
@@ -17,20 +17,20 @@ def augmentation_pair(
     labels: Int[np.ndarray, "G"],
     class_names: Sequence[str],
 ) -> Figure:
-    """Augmentations of one image, shown twice: with its boxes left where they were, and with the boxes moved along.
+    """Draw augmentations of one image twice: with its boxes left behind, and with the boxes moved along.
 
-    The first half is what a detector learns from when its labels are no coordinates to the augmentation (the lesson
-    shows nine such images, then nine right ones).
+    A detector learns from the first half if boxes are not augmented (the lesson shows nine such images, then nine right
+    ones).
 
     Args:
-        images: `[n, H, W, 3]` in `[0, 1]`, from `augment_image`.
-        original: `(boxes[G, 4], valid[G])` of the image itself.
-        moved: `(boxes[n, G, 4], valid[n, G])`, from `augment_boxes`.
-        labels: `[G]`.
-        class_names: C names.
+        images: augmented images `[n, H, W, 3]` in `[0, 1]`, from `augment_image`.
+        original: boxes of the image itself, `(boxes[G, 4], valid[G])`.
+        moved: boxes of the augmented images, `(boxes[n, G, 4], valid[n, G])`, from `augment_boxes`.
+        labels: labels of the boxes, `[G]`.
+        class_names: name of each label.
 
     Returns:
-        A figure of two halves side by side, each with three images in a row at most.
+        A figure with two halves side by side, each with three images in a row at most.
     """
     count, pixel_height, pixel_width, _ = images.shape
     columns = min(3, count)

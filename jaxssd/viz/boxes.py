@@ -1,4 +1,4 @@
-"""Boxes drawn on images."""
+"""Boxes and captions drawn on images."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,7 +18,7 @@ Linestyle = Literal["-", "--", ":", "-."]
 
 
 def class_color(label: int) -> str:
-    """The colour of a class, the same in every figure. It repeats after eight classes; the names tell those apart."""
+    """Colour of a class, the same in every figure; it repeats after eight classes."""
     return BOX_COLORS[label % len(BOX_COLORS)]
 
 
@@ -38,7 +38,7 @@ def outline(
     linestyle: Linestyle = "-",
     alpha: float = 1.0,
 ) -> None:
-    """One box without a caption, with a black rim so that it shows on any background."""
+    """Draw one box without a caption, with a black rim so that it shows on any background."""
     y1, x1, y2, x2 = box.tolist()
     ax.add_patch(
         Rectangle(
@@ -64,22 +64,22 @@ def draw_boxes(
     linestyle: Linestyle = "-",
     font_size: float,
 ) -> None:
-    """Outline boxes, and caption each at the first of its corners where nothing is written yet.
+    """Draw boxes, each with its caption at the first corner where nothing is written yet.
 
     Lines and letters have a black rim, so that they show on any background (as in the lesson).
 
     Args:
-        ax: axes prepared by `show_image`, at their final place in the figure.
+        ax: axes from `show_image`, at their final place in the figure.
         boxes: normalised corners `[D, 4]`, the most important first: it lies on top and takes its corner first.
         captions: D texts.
         colors: D colours.
-        linestyle: solid or dashed. The rim stays solid, so that a dashed line alternates with black.
-        font_size: in points; lines scale with it.
+        linestyle: line style of the boxes. The rim stays solid, so that a dashed line alternates with black.
+        font_size: font size in points; lines scale with it.
     """
     line_width = font_size / 5
     for box, color in zip(boxes[::-1], colors[::-1], strict=True):
         outline(ax, box, color, line_width=line_width, linestyle=linestyle)
-    ax.apply_aspect()  # settles where the axes lie, which is otherwise left to the first drawing
+    ax.apply_aspect()  # places the axes now, not at the first drawing
     renderer = _renderer_of(ax)
     before = np.reshape([text.get_window_extent(renderer).extents for text in ax.texts], (-1, 4))
     taken = np.vstack([before, np.empty((len(boxes), 4))])
@@ -88,7 +88,7 @@ def draw_boxes(
 
 
 def _renderer_of(ax: Axes) -> RendererAgg:
-    """One for all that is measured: a text asks for a new one, with a canvas of the whole figure, for itself alone."""
+    """Renderer for all measurements; each text would make its own, with a canvas of the whole figure."""
     figure = ax.figure
     assert isinstance(figure, Figure)
     canvas = figure.canvas if isinstance(figure.canvas, FigureCanvasAgg) else FigureCanvasAgg(figure)
@@ -98,7 +98,7 @@ def _renderer_of(ax: Axes) -> RendererAgg:
 def _write_caption(
     ax: Axes, renderer: RendererAgg, box: np.ndarray, caption: str, color: str, font_size: float, taken: np.ndarray
 ) -> np.ndarray:
-    """Write at the corner of `box`, inside or beside it, that overlaps the `taken` rectangles least; returns its own.
+    """Write at the corner of `box`, inside or beside it, that overlaps the `taken` rectangles least; return its own.
 
     Rectangles are `[left, bottom, right, top]` in pixels of the display.
     """
@@ -130,5 +130,5 @@ def _write_caption(
 
 
 def rim(width: float) -> list[Stroke | Normal]:
-    """A black outline of a line or a text, `width` points across."""
+    """Black outline of a line or a text, `width` points across."""
     return [Stroke(linewidth=width, foreground="black", dashes={"dash_offset": 0, "dash_list": None}), Normal()]

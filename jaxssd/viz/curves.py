@@ -1,4 +1,4 @@
-"""Curves: of a run over its steps, and of precision over recall."""
+"""Curves of a run over its steps, of a learning-rate sweep, and of precision over recall."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,30 +13,30 @@ from jaxssd.viz.fonts import legible, one_line
 from jaxssd.viz.style import BLUE, DPI, GREEN, ORANGE, VERMILION
 
 MOST_PANELS, MOST_LETTERS = 20, 20
-"""Classes that have a panel, those with the most objects; and letters of a name."""
+"""Most classes that have a panel, those with the most objects; and most letters of a name."""
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 def training_curves(train_rows: Rows, val_rows: Rows, score_panels: Mapping[str, Mapping[str, str]]) -> Figure:
-    """Loss, learning rate and validation scores against the step.
+    """Draw loss, learning rate and validation scores over the steps.
 
     Args:
-        train_rows: one a step: `{"step", "loss", "learning_rate", "phase", ...}`.
-        val_rows: one a validation: `{"step", "loss", "objective", ...}` and the scores; may be empty. A value that is
-            missing, None or NaN leaves a gap.
-        score_panels: what the scores are called: `{panel: {key of a row: name}}`.
+        train_rows: a row for each step: `{"step", "loss", "learning_rate", "phase", ...}`.
+        val_rows: a row for each validation: `{"step", "loss", "objective", ...}` and the scores; may be empty. A value
+            that is missing, None or NaN leaves a gap.
+        score_panels: scores to draw, `{panel: {key of a row: label}}`.
 
     Returns:
-        A figure of a panel for the loss, one for the learning rate, and the score panels. Dotted lines are the starts
-        of phases; stars mark the best checkpoint: the one with the highest objective, of equal ones the last.
+        A figure with a panel for the loss, one for the learning rate, and the score panels. Dotted lines mark starts
+        of phases; stars mark the best checkpoint, which has the highest objective, of equal ones the last.
     """
     heights = (3, 1.5, *[2.5] * len(score_panels))
     figure = Figure(figsize=(8, 1 + sum(heights)), dpi=DPI, layout="constrained")
     loss_ax, rate_ax, *score_axes = figure.subplots(len(heights), sharex=True, height_ratios=heights)
     step, loss = _column(train_rows, "step"), _column(train_rows, "loss")
     window = max(5, len(step) // 50)
-    marker = "o" if len(step) == 1 else None  # a line of one point is invisible
+    marker = "o" if len(step) == 1 else None  # a line of one point would be invisible
     loss_ax.plot(step, loss, color=BLUE, linewidth=0.5, alpha=0.5, label="training, each step")
     loss_ax.plot(step, _moving_mean(loss, window), color=BLUE, marker=marker, label=f"training, mean of {window} steps")
     loss_ax.set(ylabel="loss")
@@ -65,13 +65,13 @@ def learning_rate_sweep(
     smoothed: Float[np.ndarray, "n"],
     suggestion: float,
 ) -> Figure:
-    """The loss against a learning rate that grew every step.
+    """Draw the loss over a learning rate that grew every step.
 
     Args:
-        learning_rate: `[n]`.
-        loss: `[n]`, of each batch.
-        smoothed: `[n]`, its running mean.
-        suggestion: the rate to mark.
+        learning_rate: learning rate of each step, `[n]`.
+        loss: loss of each batch, `[n]`.
+        smoothed: running mean of the loss, `[n]`.
+        suggestion: learning rate to mark.
 
     Returns:
         A figure with logarithmic axes.
@@ -80,8 +80,8 @@ def learning_rate_sweep(
     ax = figure.subplots()
     ax.plot(learning_rate, loss, color=BLUE, linewidth=0.5, alpha=0.5, label="each batch")
     ax.plot(learning_rate, smoothed, color=BLUE, label="running mean")
-    least = int(np.nanargmin(smoothed))
-    ax.plot(learning_rate[least], smoothed[least], "o", color=VERMILION, label=f"least at {learning_rate[least]:.1e}")
+    low = int(np.nanargmin(smoothed))
+    ax.plot(learning_rate[low], smoothed[low], "o", color=VERMILION, label=f"least at {learning_rate[low]:.1e}")
     ax.axvline(suggestion, color=GREEN, label=f"suggested {suggestion:.1e}")
     ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="training loss")
     ax.grid(alpha=0.3, which="both")
@@ -91,15 +91,15 @@ def learning_rate_sweep(
 
 
 def precision_recall(scores: VOCScores, class_names: Sequence[str]) -> Figure:
-    """For each class its precision against recall, the monotone envelope shaded, and both average precisions.
+    """Draw precision over recall of each class, the monotone envelope shaded, and both average precisions.
 
     Args:
-        scores: from `jaxssd.metrics.voc_scores`.
-        class_names: C names.
+        scores: scores from `jaxssd.metrics.voc_scores`.
+        class_names: name of each of C labels.
 
     Returns:
-        A figure of C small panels, five in a row at most. Of more than 20 classes it shows those with the most objects,
-        the most frequent first, and says so.
+        A figure with C small panels, five in a row at most. For more than 20 classes it shows those with the most
+        objects, the most frequent first, and says so.
 
     Raises:
         ValueError: if there are not C `class_names`.
@@ -144,7 +144,7 @@ def _plot_scores(ax: Axes, val_rows: Rows, names: Mapping[str, str]) -> None:
         ax.text(0.5, 0.5, why, ha="center", transform=ax.transAxes)
         return
     step = _column(val_rows, "step")
-    best = len(objective) - 1 - np.nanargmax(objective[::-1])  # of equal ones the last, which is the one that is kept
+    best = len(objective) - 1 - np.nanargmax(objective[::-1])  # the last of equal ones, which is the one that is kept
     for (key, name), color in zip(names.items(), (GREEN, ORANGE, BLUE), strict=False):
         values = _column(val_rows, key)
         label = f"{name}: best {values[best]:.3f} at step {step[best]:.0f}"
@@ -156,7 +156,7 @@ def _plot_scores(ax: Axes, val_rows: Rows, names: Mapping[str, str]) -> None:
 
 
 def _legend_above(ax: Axes) -> None:
-    """Where it covers no curve."""
+    """Legend above the panel, where it covers no curve."""
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, borderaxespad=0)
 
 

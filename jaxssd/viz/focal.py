@@ -1,4 +1,4 @@
-"""The focal loss beside binary cross entropy."""
+"""Focal loss beside binary cross entropy."""
 
 from collections.abc import Sequence
 
@@ -16,15 +16,15 @@ P_EASY, P_HARD = 0.98, 0.3
 
 
 def focal_figure(gammas: Sequence[float] = (0.0, 0.5, 1.0, 2.0, 5.0)) -> Figure:
-    """The loss against the probability of the truth, and which share of the total comes from easy background.
+    """Draw the loss over the probability of the truth, and the share of the total that easy background makes.
 
     Both panels leave alpha out: they show twice the loss with alpha = 0.5, which for gamma = 0 is the cross entropy.
 
     Args:
-        gammas: a curve and a bar each.
+        gammas: values of gamma; each has a curve and a bar.
 
     Returns:
-        A figure of two panels.
+        A figure with two panels.
     """
     figure = Figure(figsize=(9, 4), dpi=DPI, layout="constrained")
     loss_ax, share_ax = figure.subplots(1, 2)
@@ -66,6 +66,6 @@ def _draw_shares(ax: Axes, gammas: Sequence[float]) -> None:
 
 
 def _loss(probability: Float[np.ndarray, "n"], gamma: float) -> Float[np.ndarray, "n"]:
-    """Of a present class: alpha weighs both targets alike at 0.5, and twice that is 1."""
+    """Focal loss of a present class without alpha: twice the loss with alpha = 0.5."""
     logits = np.log(probability) - np.log1p(-probability)
     return 2 * np.asarray(focal_loss(logits, np.ones(len(logits)), alpha=0.5, gamma=gamma))

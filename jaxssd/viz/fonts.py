@@ -1,7 +1,7 @@
-"""Letters that the usual font lacks: drawn with another installed font, or, where there is none, told of once.
+"""Fonts for letters that the default font lacks; a letter that no installed font has is reported once.
 
-Names of classes and images are people's own, in any script, and with any sign in them. Matplotlib would take what
-stands between two dollar signs for a formula, warn of each letter it cannot draw, and draw a box in its place.
+Names of classes and images may be in any script and have any sign. Matplotlib would read text between two dollar signs
+as a formula, warn of each letter it cannot draw, and draw a box in its place.
 """
 
 import logging
@@ -19,17 +19,17 @@ PREFERRED = (
     "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Microsoft YaHei", "SimHei", "PingFang SC", "Hiragino Sans GB",
     "Yu Gothic", "Hiragino Sans", "Malgun Gothic", "Apple SD Gothic Neo", "Nirmala UI", "Noto Sans", "Arial Unicode MS",
 )  # fmt: skip
-"""Families that are tried before all others, which would do but look odd."""
+"""Families tried before all others, which also work but look odd."""
 
 NO_GLYPH = "\u25a1"
 EAST_ASIAN = ("CJK", "HANGUL", "HIRAGANA", "KATAKANA", "IDEOGRAPHIC", "FULLWIDTH", "HALFWIDTH", "BOPOMOFO")
 
 _families: dict[tuple[str, str], str | None] = {}  # (weight, letter): the family that draws it; None if there is none
-_told: set[str] = set()
+_reported: set[str] = set()
 
 
 def one_line(name: str, *, most: int | None = None) -> str:
-    """A name without line breaks and tabs, and of so many letters at most, for a place that holds no more.
+    """Shorten a name to one line without tabs, and to `most` letters.
 
     Example:
         >>> one_line("traffic\\nlight"), one_line("traffic light", most=8)
@@ -40,20 +40,20 @@ def one_line(name: str, *, most: int | None = None) -> str:
 
 
 def legible(figure: Figure) -> Figure:
-    """Let every text of a figure be drawn as it is written, with fonts that have its letters.
+    """Set fonts that have the letters of every text of a figure.
 
     Args:
-        figure: complete; its texts are changed where they have to be.
+        figure: complete figure; its texts are changed in place where necessary.
 
     Returns:
-        The same figure.
+        `figure` itself.
     """
     draw_with_installed_fonts(text for text in figure.findobj(Text) if isinstance(text, Text))
     return figure
 
 
 def drawable(text: str, *, weight: str = "normal") -> str:
-    """A text with an empty box for each letter that no font has; for labels of an axis, which are kept elsewhere."""
+    """Replace each letter that no font has by an empty box; for labels of an axis, which are kept elsewhere."""
     _find_families(text, weight)
     return "".join(NO_GLYPH if _families.get((weight, letter), "") is None else letter for letter in text)
 
@@ -89,7 +89,7 @@ def _find_families(letters: str, weight: str) -> None:
         if not unknown:
             break
     _families.update({(weight, letter): None for letter in unknown})
-    _tell(unknown)
+    _report(unknown)
 
 
 def _found(letters: set[str], weight: str, file: str, family: str) -> set[str]:
@@ -125,15 +125,15 @@ def _is_not_about_weight(record: logging.LogRecord) -> bool:
     return "Failed to find font weight" not in record.getMessage()
 
 
-def _tell(missing: set[str]) -> None:
-    """Once for each script."""
+def _report(missing: set[str]) -> None:
+    """Print missing letters, once for each script."""
     by_script: dict[str, list[str]] = {}
     for letter in sorted(letter for letter in missing if unicodedata.category(letter)[0] != "C"):
         word = unicodedata.name(letter, "OTHER").split()[0].split("-")[0]
         by_script.setdefault("CJK" if word in EAST_ASIAN else word, []).append(letter)
     for script, letters in by_script.items():
-        if script not in _told:
-            _told.add(script)
+        if script not in _reported:
+            _reported.add(script)
             some = " ".join(letters[:5])
             print(
                 f"figures: no installed font has {some}{' ...' * (len(letters) > 5)}, which are drawn as {NO_GLYPH}. "

@@ -1,4 +1,4 @@
-"""Which anchors answer for which object, under both matching rules."""
+"""Matching: the anchors of each object, under both matching rules."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,17 +17,17 @@ from jaxssd.viz.fonts import legible
 from jaxssd.viz.panels import LEGEND_ROW, heading, image_panels, key, legend_rows, overhang, tint, write_labels
 from jaxssd.viz.style import BOX_COLORS, VERMILION
 
-WIDEST_MARGIN = 0.25  # of the image; what sticks out further is cut
-MOST_LINES = 40  # of the list below; an image may have hundreds of objects
+WIDEST_MARGIN = 0.25  # share of the image; boxes that stick out further are cut
+MOST_LINES = 40  # lines of the list below; an image may have hundreds of objects
 
 
 class Share(NamedTuple):
-    """The positive anchors of one object, in falling IoU.
+    """Positive anchors of one object, in falling IoU.
 
     Attributes:
-        boxes: their corners.
-        iou: with the object.
-        forced: positive only by force: the IoU is not above the threshold, or another object's is greater.
+        boxes: corners of the anchors.
+        iou: IoU with the object.
+        forced: True if positive only by force: the IoU is not above the threshold, or another object's is greater.
     """
 
     boxes: Float[np.ndarray, "P 4"]
@@ -45,22 +45,22 @@ def match_figure(
     *,
     threshold: float = 0.4,
 ) -> Figure:
-    """Every object with its positive anchors, in a colour of its own: one panel for each matching rule.
+    """Draw every object with its positive anchors in one colour, in one panel for each matching rule.
 
     An anchor that is positive only because the rule forces it is dashed and shows its IoU. An object that has no anchor
     is crossed out.
 
     Args:
-        image: `[H, W, 3]`.
+        image: pixels `[H, W, 3]`.
         boxes: ground truth, padded `[G, 4]`.
-        labels: `[G]`.
-        valid: `[G]`, which rows are real.
+        labels: labels of the ground truth, `[G]`.
+        valid: True for real rows, `[G]`.
         anchors: `A` anchors.
-        class_names: C names.
-        threshold: as for `match_anchors`.
+        class_names: name of each label.
+        threshold: IoU threshold of `match_anchors`.
 
     Returns:
-        A figure of two panels; what each object got is listed below, as far as 40 lines go.
+        A figure with two panels, and a list of the objects and their anchors below, 40 lines at most.
     """
     corners = np.asarray(anchors.corners)
     shares = [_shares(corners, boxes, valid, threshold, rule) for rule in RULES]

@@ -1,4 +1,4 @@
-"""What the figures that explain an idea are made of: one image in several panels, and what is drawn on them."""
+"""Panels of the figures that explain an idea: one image several times, and shapes drawn on it."""
 
 from collections.abc import Sequence
 
@@ -26,18 +26,20 @@ def image_panels(
     header: float = 0.0,
     margins: Sequence[float] | None = None,
 ) -> tuple[Figure, list[Axes]]:
-    """The same image side by side, each under its title; panels are at their final place, as `draw_boxes` needs.
+    """Draw one image several times side by side, each under its title.
+
+    Panels are at their final place, as `draw_boxes` needs.
 
     Args:
-        image: `[H, W, 3]`.
-        titles: one for each panel, all of the same number of lines.
+        image: pixels `[H, W, 3]`.
+        titles: title of each panel, all with the same number of lines.
         side: width of a panel in inches; its height follows from the image's proportions.
         footer: inches left free below the panels.
         header: inches left free above the titles.
-        margins: for each panel, white around the image on each side, as a share of it, for boxes that stick out.
+        margins: white margin around the image of each panel, as a share of it, for boxes that stick out.
 
     Returns:
-        The figure, and its axes from left to right.
+        Figure, and its axes from left to right.
     """
     height, width, _ = image.shape
     panel_height = side * height / width
@@ -59,37 +61,37 @@ def image_panels(
 
 
 def overhang(boxes: Float[np.ndarray, "n 4"], *, at_most: float = np.inf) -> float:
-    """How far boxes stick out of the image, as a share of it: the margin that shows them whole."""
+    """Margin that shows boxes whole: the largest distance that they stick out, as a share of the image."""
     return float(min(np.max([-boxes, boxes - 1], initial=0), at_most))
 
 
 def tint(ax: Axes, box: Float[np.ndarray, "4"], color: str, *, alpha: float) -> None:
-    """Colour the area of a box."""
+    """Fill a box with a transparent colour."""
     y1, x1, y2, x2 = box.tolist()
     ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, facecolor=color, alpha=alpha, linewidth=0))
 
 
 def grid_lines(ax: Axes, cells: int) -> None:
-    """The borders of a grid's cells, faint, below what else is drawn."""
+    """Draw the borders of a grid's cells, faint, below everything else."""
     borders = np.linspace(0, 1, cells + 1)
     for lines in (ax.vlines, ax.hlines):
         lines(borders, 0, 1, colors="white", linewidth=1.0, alpha=0.45, path_effects=rim(2.0), zorder=0.5)
 
 
 def key(color: str, label: str, *, linestyle: Linestyle = "-", line_width: float = 1.6) -> Line2D:
-    """A line for a legend on white paper, drawn as `outline` draws it."""
+    """Legend line on white paper, drawn as `outline` draws it."""
     return Line2D(
         [], [], color=color, linestyle=linestyle, linewidth=line_width, path_effects=rim(2 * line_width), label=label
     )
 
 
 def heading(label: str) -> Line2D:
-    """Words without a line, for the start of a row of a legend."""
+    """Legend text without a line, for the start of a row."""
     return Line2D([], [], linestyle="none", label=label)
 
 
 def legend_rows(figure: Figure, rows: Sequence[Sequence[Line2D]]) -> None:
-    """Legends below one another at the foot of a figure, `LEGEND_ROW` inches each."""
+    """Draw legends below one another at the foot of a figure, `LEGEND_ROW` inches each."""
     for place, handles in enumerate(reversed(rows)):
         bottom = (0.06 + place * LEGEND_ROW) / figure.get_figheight()
         legend = figure.legend(
@@ -107,7 +109,7 @@ def legend_rows(figure: Figure, rows: Sequence[Sequence[Line2D]]) -> None:
 
 
 def write_labels(legend: Legend, labels: Sequence[str]) -> None:
-    """Write labels as they are. Matplotlib takes one with dollar signs for a formula, one with a leading _ for none."""
+    """Write labels literally. Matplotlib reads dollar signs as a formula, and a leading _ as no label."""
     for text, label in zip(legend.texts, labels, strict=True):
         text.set_parse_math(False)
         text.set_text(one_line(label))

@@ -1,4 +1,4 @@
-"""Predictions as the network makes them, and what non-maximum suppression leaves of them."""
+"""Raw predictions, and detections after non-maximum suppression."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from jaxssd.viz.fonts import legible, one_line
 from jaxssd.viz.panels import GAP, LEGEND_ROW, grid_lines, heading, image_panels, key, legend_rows, overhang, tint
 from jaxssd.viz.style import BOX_COLORS
 
-WIDEST_MARGIN = 0.08  # of the image; what sticks out further is cut
+WIDEST_MARGIN = 0.08  # share of the image; boxes that stick out further are cut
 CLASSES_IN_ROW, MOST_CLASSES = 6, 24
 MOST_BOXES = 1_000
 
@@ -25,20 +25,20 @@ def raw_predictions_figure(
     class_names: Sequence[str],
     grid: int,
 ) -> Figure:
-    """Every prediction of a grid with one anchor a cell, without threshold or suppression.
+    """Draw every prediction of a grid with one anchor a cell, without threshold or suppression.
 
     A cell and its box share a colour, and a line joins their centres. The higher a score, the stronger they are drawn.
 
     Args:
-        image: `[H, W, 3]`.
+        image: pixels `[H, W, 3]`.
         boxes: decoded corners `[A, 4]`, row by row.
-        labels: `[A]`, the class with the highest score.
-        scores: `[A]`, that score.
-        class_names: C names.
+        labels: class with the highest score, `[A]`.
+        scores: highest score, `[A]`.
+        class_names: name of each label.
         grid: cells along one side, `A = grid * grid`.
 
     Returns:
-        A figure of two panels: the cells with their class and score, and their boxes.
+        A figure with two panels: the cells with their class and score, and their boxes.
 
     Raises:
         ValueError: if there is not one box for each cell.
@@ -52,7 +52,7 @@ def raw_predictions_figure(
         grid_lines(ax, grid)
     cell_ax, box_ax = axes
     strength = scores / max(scores.max(), np.finfo(np.float32).tiny)
-    for index in np.argsort(scores, kind="stable").tolist():  # the best one lies on top
+    for index in np.argsort(scores, kind="stable").tolist():  # best on top
         row, column = divmod(index, grid)
         color = BOX_COLORS[(index + 2 * (row // 2)) % len(BOX_COLORS)]  # not the same one two rows further down
         weight = float(strength[index])
@@ -89,20 +89,20 @@ def nms_figure(
     *,
     score_threshold: float = 0.3,
 ) -> Figure:
-    """All boxes with a high enough score, and beside them what non-maximum suppression leaves.
+    """Draw the boxes before non-maximum suppression, and beside them the detections after it.
 
     Args:
-        image: `[H, W, 3]`.
-        boxes: decoded corners `[K, 4]`, of every anchor, or of every anchor and class.
-        scores: `[K]`; a NaN is not drawn.
-        labels: `[K]`.
-        detections: what is left of them, `[D, ...]`.
-        class_names: C names.
-        score_threshold: the least score that is drawn, on both sides.
+        image: pixels `[H, W, 3]`.
+        boxes: decoded corners `[K, 4]` of every anchor, or of every anchor and class.
+        scores: scores `[K]`; a NaN is not drawn.
+        labels: labels `[K]`.
+        detections: detections after suppression, `[D, ...]`.
+        class_names: name of each label.
+        score_threshold: lowest score that is drawn, on both sides.
 
     Returns:
-        A figure of two panels, with their counts. Of very many boxes the best 1,000 are drawn, and of very many classes
-        24 are in the legend.
+        A figure with two panels and their counts. At most 1,000 boxes are drawn, those with the highest scores, and at
+        most 24 classes are in the legend.
     """
     before = np.flatnonzero(scores >= score_threshold)
     before = before[np.argsort(-scores[before], kind="stable")]

@@ -1,4 +1,4 @@
-"""What an anchor's predictions look at."""
+"""Receptive fields of anchors, in theory and in effect."""
 
 from collections.abc import Sequence
 
@@ -23,17 +23,17 @@ def receptive_field_figure(
     anchors: Anchors,
     anchor_indices: Sequence[int],
 ) -> Figure:
-    """How much each pixel moves an anchor's class logits, as heat over the image; one panel for each anchor.
+    """Draw the influence of each pixel on an anchor's class logits, as heat over the image; one panel an anchor.
 
     Args:
-        image: `[H, W, 3]`, one of those that the effect was computed on.
-        effective: from `effective_receptive_field`, at the network's resolution.
-        theoretical: from `anchor_receptive_fields`, of these anchors.
+        image: pixels `[H, W, 3]` of one of the images that the effect was computed on.
+        effective: fields from `effective_receptive_field`, at the network's resolution.
+        theoretical: fields of these anchors from `anchor_receptive_fields`.
         anchors: `A` anchors.
-        anchor_indices: P of them, such as one in the middle of each grid.
+        anchor_indices: P indices of anchors, such as one in the middle of each grid.
 
     Returns:
-        A figure of P panels. Their titles give the side of the field in pixels: in theory, and of the smallest square
+        A figure with P panels. Their titles give the side of the field in pixels: in theory, and of the smallest square
         around the anchor's centre that has half of the effect.
     """
     rows = list(anchor_indices)
@@ -62,7 +62,7 @@ def receptive_field_figure(
 
 
 def _half_of_effect(field: Float[np.ndarray, "h w"], center: Float[np.ndarray, "2"]) -> Float[np.ndarray, "4"]:
-    """The smallest square around the centre that holds half of the sum over all pixels."""
+    """Smallest square around the centre that holds half of the sum over all pixels."""
     y, x = ((np.arange(size) + 0.5) / size for size in field.shape)
     distance = np.maximum(abs(y - center[0])[:, None], abs(x - center[1])[None, :]).ravel()
     order = np.argsort(distance)
@@ -79,7 +79,7 @@ def _title(cell_size: float, theory: Float[np.ndarray, "4"], half: Float[np.ndar
 
 
 def _show_heat(ax: Axes, field: Float[np.ndarray, "h w"]) -> None:
-    """Warm and opaque where the effect is strong; a few extreme pixels do not set the scale."""
+    """Heat map, warm and opaque where the effect is strong; a few extreme pixels do not set the scale."""
     strength = np.clip(field / max(np.quantile(field, 0.998), np.finfo(np.float32).tiny), 0, 1)
     ax.imshow(
         strength,

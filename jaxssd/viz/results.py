@@ -1,4 +1,4 @@
-"""What a network answers, drawn on its images: a grid of them beside the truth, or one photograph."""
+"""Results of a network, drawn on its images: a grid beside the ground truth, or one photograph."""
 
 from collections.abc import Sequence
 
@@ -30,16 +30,16 @@ def detection_grid(
     columns: int = 4,
     ids: Sequence[str] | None = None,
 ) -> Figure:
-    """Images with their detections (solid, in the class's colour) and ground truth (dashed white and black).
+    """Draw images with their detections (solid, in the class's colour) and ground truth (dashed white and black).
 
     Args:
-        images: `[n, S, S, 3]`, one at least.
-        detections: of these images, `[n, D, ...]`.
-        truths: `(boxes[n, G, 4], labels[n, G], valid[n, G])`, or None to draw none.
-        class_names: C names.
-        score_threshold: the least score that is drawn.
-        columns: images in a row.
-        ids: n titles.
+        images: n images `[n, S, S, 3]`, at least one.
+        detections: detections of the images, `[n, D, ...]`.
+        truths: ground truth `(boxes[n, G, 4], labels[n, G], valid[n, G])`, or None to draw none.
+        class_names: name of each label.
+        score_threshold: lowest score that is drawn.
+        columns: number of images in a row.
+        ids: title of each image.
 
     Returns:
         A figure three inches wide for each column.
@@ -74,16 +74,16 @@ def object_grid(
     columns: int = 4,
     ids: Sequence[str] | None = None,
 ) -> Figure:
-    """Images with the one box that is predicted for each (solid) and the true one (dashed).
+    """Draw images with one predicted box each (solid) and the true one (dashed).
 
     Args:
-        images: `[n, S, S, 3]`, one at least.
-        boxes: corners `[n, 4]`.
-        captions: n texts for them.
-        true_boxes: corners `[n, 4]`; one without an area is not drawn.
-        true_names: n texts for them.
-        columns: images in a row.
-        ids: n titles.
+        images: n images `[n, S, S, 3]`, at least one.
+        boxes: corners of the predicted boxes, `[n, 4]`.
+        captions: caption of each predicted box.
+        true_boxes: corners of the true boxes, `[n, 4]`; a box without an area is not drawn.
+        true_names: caption of each true box.
+        columns: number of images in a row.
+        ids: title of each image.
 
     Returns:
         A figure three inches wide for each column.
@@ -107,16 +107,16 @@ def label_grid(
     columns: int = 4,
     ids: Sequence[str] | None = None,
 ) -> Figure:
-    """Images with the classes that reach a probability; what is wrong is in brackets, what is missed says so.
+    """Draw images with the classes from a probability on; wrong ones are in brackets, missed ones are marked.
 
     Args:
-        images: `[n, S, S, 3]`, one at least.
-        probabilities: `[n, C]`.
-        held: `[n, C]`, the classes that each image holds.
-        class_names: C names.
-        threshold: the least probability that is named.
-        columns: images in a row.
-        ids: n titles.
+        images: n images `[n, S, S, 3]`, at least one.
+        probabilities: probability of each class, `[n, C]`.
+        held: True for the classes that each image holds, `[n, C]`.
+        class_names: name of each label.
+        threshold: lowest probability that is named.
+        columns: number of images in a row.
+        ids: title of each image.
 
     Returns:
         A figure three inches wide for each column.
@@ -140,13 +140,13 @@ def detection_image(
     *,
     score_threshold: float = 0.3,
 ) -> Figure:
-    """One photograph with its detections, at its own size: saved at the figure's own dpi, a pixel stays a pixel.
+    """Draw one photograph with its detections, at its own size: saved at the figure's own dpi, a pixel stays a pixel.
 
     Args:
-        image: `[H, W, 3]`.
-        detections: of this image, unbatched: `[D, ...]`.
-        class_names: C names.
-        score_threshold: the least score that is drawn.
+        image: pixels `[H, W, 3]`.
+        detections: detections of this image, unbatched: `[D, ...]`.
+        class_names: name of each label.
+        score_threshold: lowest score that is drawn.
 
     Returns:
         A figure of H x W pixels.
@@ -166,12 +166,12 @@ def detection_image(
 
 
 def object_image(image: UInt8[np.ndarray, "H W 3"], boxes: Float[np.ndarray, "n 4"], captions: Sequence[str]) -> Figure:
-    """One photograph with captioned boxes, at its own size.
+    """Draw one photograph with captioned boxes, at its own size.
 
     Args:
-        image: `[H, W, 3]`.
+        image: pixels `[H, W, 3]`.
         boxes: corners `[n, 4]`.
-        captions: n texts.
+        captions: caption of each box.
 
     Returns:
         A figure of H x W pixels.
@@ -182,11 +182,11 @@ def object_image(image: UInt8[np.ndarray, "H W 3"], boxes: Float[np.ndarray, "n 
 
 
 def labelled_image(image: UInt8[np.ndarray, "H W 3"], lines: Sequence[str]) -> Figure:
-    """One photograph with lines of text in its corner, at its own size.
+    """Draw one photograph with lines of text in its corner, at its own size.
 
     Args:
-        image: `[H, W, 3]`.
-        lines: from top to bottom.
+        image: pixels `[H, W, 3]`.
+        lines: lines of text from top to bottom.
 
     Returns:
         A figure of H x W pixels.
@@ -199,7 +199,7 @@ def labelled_image(image: UInt8[np.ndarray, "H W 3"], lines: Sequence[str]) -> F
 def _image_grid(
     images: UInt8[np.ndarray, "n S S 3"], columns: int, titles: Sequence[str] | None
 ) -> tuple[Figure, list[Axes]]:
-    """Axes with an image each, row by row, and room for a legend below."""
+    """Figure and axes with an image each, row by row, and room for a legend below."""
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     side, title, legend, gap = 3.0, 0.0 if titles is None else 0.25, 0.4, 0.08
@@ -218,7 +218,7 @@ def _image_grid(
 
 
 def _photograph(image: UInt8[np.ndarray, "H W 3"]) -> tuple[Figure, Axes, float]:
-    """A figure of the image's own size, and the size of letters that suits it."""
+    """Figure of the image's own size, its axes, and a suitable font size."""
     height, width, _ = image.shape
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     ax = figure.add_axes((0, 0, 1, 1))
@@ -227,7 +227,7 @@ def _photograph(image: UInt8[np.ndarray, "H W 3"]) -> tuple[Figure, Axes, float]
 
 
 def _write_lines(ax: Axes, lines: Sequence[str], font_size: float) -> None:
-    """In the image's corner, from top to bottom; of very many the first ones."""
+    """Write lines in the image's corner, from top to bottom; the first ones of very many."""
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"and {len(lines) - MOST_LINES + 1:,} more"]
     ax.text(

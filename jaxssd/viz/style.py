@@ -1,4 +1,4 @@
-"""What all figures share: colours, resolution, and how they are written.
+"""Style of all figures: colours, resolution, and saving.
 
 The colours stay distinct under the common colour vision deficiencies.
 """
@@ -19,11 +19,11 @@ DPI = 100
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Write the figure at its own dpi, in the format of the path's suffix; a reader never sees half a file.
+    """Save a figure at its own dpi, in the format of the path's suffix; a reader never sees half a file.
 
     Args:
-        figure: emptied afterwards, so that its images are freed at once.
-        path: its folder exists; a file there is replaced.
+        figure: figure to save; it is cleared afterwards, so that its images are freed at once.
+        path: file in an existing folder; replaced if it exists.
     """
     try:
         with replacing(Path(path)) as unfinished:

@@ -152,10 +152,10 @@ def test_the_sweep_marks_the_least_loss_and_the_suggestion():
     figure = viz.learning_rate_sweep(rate, loss, smoothed, 3e-4)
     (ax,) = figure.axes
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
-    each, mean, least, suggestion = ax.lines
+    each, mean, lowest, suggestion = ax.lines
     np.testing.assert_array_equal(each.get_xydata(), np.stack([rate, loss], axis=1))
     np.testing.assert_array_equal(mean.get_xydata(), np.stack([rate, smoothed], axis=1))
-    np.testing.assert_allclose(least.get_xydata(), [[rate[19], smoothed[19]]])
+    np.testing.assert_allclose(lowest.get_xydata(), [[rate[19], smoothed[19]]])
     assert set(suggestion.get_xdata()) == {3e-4}
     expected = ["each batch", "running mean", f"least at {rate[19]:.1e}", "suggested 3.0e-04"]
     assert words(ax.get_legend().texts) == expected

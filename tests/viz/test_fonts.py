@@ -24,7 +24,7 @@ NAMES = ("_back$1$ground_^&%{}", f"{CHINESE}\\frac\t{THAI}", "traffic\nlight $")
 @pytest.fixture(autouse=True)
 def without_memory(monkeypatch):
     monkeypatch.setattr(fonts, "_families", {})
-    monkeypatch.setattr(fonts, "_told", set())
+    monkeypatch.setattr(fonts, "_reported", set())
 
 
 @pytest.fixture
