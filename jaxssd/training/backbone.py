@@ -8,7 +8,6 @@ import jax
 from jax.sharding import Mesh
 
 from jaxssd.config import Config
-from jaxssd.models.pretrained import load_pretrained
 from jaxssd.tasks.task import Task
 from jaxssd.training.distribution import one_device, replicated, send
 from jaxssd.training.restore import restore, variable_shapes
@@ -59,6 +58,8 @@ def pretrained_backbone(config: Config, task: Task) -> dict[str, Any]:
         ValueError: if they are of another network, or of images normalised in another way, naming what differs.
         FileNotFoundError: if there is no such file or run.
     """
+    from jaxssd.models.pretrained import load_pretrained  # only runs with pretrained weights read foreign files
+
     path = Path(str(config.model.pretrained))
     if path.is_dir():
         return _of_run(path, config)

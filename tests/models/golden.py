@@ -1,4 +1,4 @@
-"""Two small ResNets with random weights; `torch_twin.py` stored what PyTorch computes with them."""
+"""Two small ResNets with random weights; `torch_reference.py` stored what PyTorch computes with them."""
 
 from pathlib import Path
 

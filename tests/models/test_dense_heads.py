@@ -1,4 +1,4 @@
-"""The lesson's heads of one answer an image: its parameter counts, its layers in NumPy, dropout and statistics."""
+"""The lesson's heads of one prediction an image: its parameter counts, its layers in NumPy, dropout and statistics."""
 
 from functools import partial
 

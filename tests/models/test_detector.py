@@ -118,7 +118,7 @@ def test_settings_reach_the_layers_of_ssd300():
 
 
 def test_rows_look_at_their_own_cell():
-    """A bright blob in each cell in turn, through a network of blurs: the cell's own row must answer most.
+    """A bright blob in each cell in turn, through a network of blurs: the cell's own row must react most.
 
     The blob lies in the quarter towards the origin, because PyTorch's padding centres receptive fields on that corner.
     """

@@ -1,4 +1,4 @@
-"""Max-pooling with a gathered gradient: Flax's numbers and gradients, and a slow twin that walks over the windows."""
+"""Max-pooling with a gathered gradient: Flax's numbers and gradients, and a slow loop over the windows."""
 
 from functools import partial
 
@@ -34,7 +34,7 @@ def value_and_pull_back(function, x, cotangent):
     return y, pull_back(cotangent)[0]
 
 
-def twin(x, cotangent):
+def reference(x, cotangent):
     """Window by window: its largest pixel, the first one row by row, gets its gradient."""
     y, gradient = np.zeros(cotangent.shape), np.zeros(x.shape)
     for b, i, j, c in np.ndindex(y.shape):
@@ -60,10 +60,10 @@ def maps(draw):
 
 
 @given(maps())
-def test_equals_the_twin_and_flax(x):
+def test_equals_the_reference_and_flax(x):
     cotangent = cotangent_like(x.shape)
     got = value_and_pull_back(max_pool_3x3, x, cotangent)
-    for expected in (twin(x, cotangent), value_and_pull_back(flax_max_pool, x, cotangent)):
+    for expected in (reference(x, cotangent), value_and_pull_back(flax_max_pool, x, cotangent)):
         jax.tree.map(np.testing.assert_array_equal, got, expected)
 
 

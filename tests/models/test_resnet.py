@@ -164,7 +164,7 @@ def test_feature_map_is_the_image_over_the_output_stride_rounded_up(stage_sizes,
 
 
 @pytest.mark.parametrize(("stride", "channels"), [(1, 3), (1, 6), (2, 3)])
-def test_block_equals_its_numpy_twin(stride, channels):
+def test_block_equals_its_numpy_reference(stride, channels):
     features = np.random.default_rng(2).normal(size=(1, 4, 5, 3)).astype(np.float32)
     block = BasicBlock(channels, stride)
     variables = random_variables(block)
@@ -175,7 +175,7 @@ def test_block_equals_its_numpy_twin(stride, channels):
 
 
 @pytest.mark.parametrize(("stride", "channels"), [(1, 2), (1, 1), (2, 2)])
-def test_bottleneck_equals_its_numpy_twin(stride, channels):
+def test_bottleneck_equals_its_numpy_reference(stride, channels):
     """With 8 inputs, two channels keep the shape."""
     features = np.random.default_rng(2).normal(size=(1, 4, 5, 8)).astype(np.float32)
     block = Bottleneck(channels, stride)
@@ -223,7 +223,7 @@ def test_frozen_stages_of_bottlenecks(frozen_stages, images):
     assert {path.split("/")[0] for path, x in by_path(gradients).items() if np.any(x)} == trained
 
 
-def test_network_equals_its_numpy_twin(variables, images):
+def test_network_equals_its_numpy_reference(variables, images):
     expected = numpy_tiny(images, variables["params"], variables["batch_stats"])
     assert expected.shape == (2, 3, 3, 8)
     np.testing.assert_allclose(evaluate(variables, images), expected, rtol=1e-4, atol=1e-4)

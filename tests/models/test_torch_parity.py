@@ -34,10 +34,10 @@ def torch():
 
 
 @pytest.fixture(scope="module")
-def twin(torch):
-    import tests.models.torch_twin
+def reference(torch):
+    import tests.models.torch_reference
 
-    return tests.models.torch_twin
+    return tests.models.torch_reference
 
 
 @cache
@@ -73,15 +73,15 @@ def save_safetensors(torch, weights, path):
 SAVES = {"zip": save_zip, "legacy": save_legacy, "safetensors": save_safetensors}
 
 
-def make(twin, name, **options):
-    network = twin.TorchResNet(**SHAPES[name], **options)
+def make(reference, name, **options):
+    network = reference.TorchResNet(**SHAPES[name], **options)
     network.set_weights(random_weights(resnet_shapes(**SHAPES[name]), seed=2))
     return network
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_names_and_shapes_are_those_the_other_tests_use(twin, name):
-    state = twin.TorchResNet(**SHAPES[name]).state_dict()
+def test_names_and_shapes_are_those_the_other_tests_use(reference, name):
+    state = reference.TorchResNet(**SHAPES[name]).state_dict()
     shapes = {key: tuple(x.shape) for key, x in state.items() if not key.endswith("num_batches_tracked")}
     assert shapes == resnet_shapes(**SHAPES[name])
 
@@ -99,8 +99,8 @@ def test_names_and_shapes_are_those_the_other_tests_use(twin, name):
         ("resnet50", "legacy", "float16"),
     ],
 )
-def test_features_are_pytorchs(torch, twin, name, kind, dtype, tmp_path):
-    network, path = make(twin, name, classes=10), tmp_path / "weights"
+def test_features_are_pytorchs(torch, reference, name, kind, dtype, tmp_path):
+    network, path = make(reference, name, classes=10), tmp_path / "weights"
     saved = {
         key: x.to(getattr(torch, dtype)) if x.is_floating_point() else x for key, x in network.state_dict().items()
     }
@@ -110,13 +110,13 @@ def test_features_are_pytorchs(torch, twin, name, kind, dtype, tmp_path):
     variables = load_pretrained(path, like(name))
     evaluated, trained, statistics = compiled(name)(variables, IMAGES)
 
-    expected = twin.features(network, IMAGES, train=False)
+    expected = reference.features(network, IMAGES, train=False)
     np.testing.assert_allclose(evaluated, expected, rtol=0, atol=1e-4 * np.std(expected))
 
     # Eight values a channel in the last stage, and a division by their deviation in every layer: rounding grows to
     # 1e-3 in PyTorch itself. So ask to be as close to the exact features as PyTorch is.
-    expected = twin.features(exact, IMAGES.astype(np.float64), train=True)
-    pytorchs = np.max(np.abs(twin.features(network, IMAGES, train=True) - expected))
+    expected = reference.features(exact, IMAGES.astype(np.float64), train=True)
+    pytorchs = np.max(np.abs(reference.features(network, IMAGES, train=True) - expected))
     np.testing.assert_allclose(trained, expected, rtol=0, atol=max(1e-4 * np.std(expected), 2 * pytorchs))
     assert pytorchs < 2e-3 * np.std(expected)
 
@@ -128,8 +128,8 @@ def test_features_are_pytorchs(torch, twin, name, kind, dtype, tmp_path):
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_checkpoints_of_a_wrapped_network_and_an_optimizer(torch, twin, legacy, tmp_path):
-    network = make(twin, "resnet18", classes=10)
+def test_checkpoints_of_a_wrapped_network_and_an_optimizer(torch, reference, legacy, tmp_path):
+    network = make(reference, "resnet18", classes=10)
     wrapped = torch.nn.Sequential()
     wrapped.add_module("module", network)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
@@ -187,8 +187,8 @@ def test_a_whole_network_is_refused_with_advice(torch, legacy, tmp_path):
         read_weights(tmp_path / "network.pt")
 
 
-def test_the_golden_features_are_still_what_pytorch_computes(twin, tmp_path: Path):
-    twin.write_golden(tmp_path / "golden.npz")
+def test_the_golden_features_are_still_what_pytorch_computes(reference, tmp_path: Path):
+    reference.write_golden(tmp_path / "golden.npz")
     again, stored = np.load(tmp_path / "golden.npz"), np.load(FILE)
     assert set(again.files) == set(stored.files)
     for name in stored.files:

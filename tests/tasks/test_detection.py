@@ -1,4 +1,4 @@
-"""Detection as a task: the loss of each image, what is answered, scored, drawn and written."""
+"""Detection as a task: the loss of each image, what results, scored, drawn and written."""
 
 import json
 import math
@@ -33,7 +33,7 @@ IMAGES, ANCHORS = 4, 4
 TASK = task_of(class_loss="bce", match_rule="lesson")
 
 loss_of = jax.jit(TASK.loss)
-answer_of = jax.jit(TASK.postprocess)
+postprocess = jax.jit(TASK.postprocess)
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,8 @@ def test_more_padding_changes_nothing(predictions):
         np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
-def test_answers_are_decoded_clipped_and_suppressed_images(predictions):
-    found = answer_of(predictions)
+def test_results_are_decoded_clipped_and_suppressed_images(predictions):
+    found = postprocess(predictions)
     assert found.boxes.shape[0] == IMAGES
     assert found.valid.any(axis=1).all()
     assert ((found.boxes >= 0) & (found.boxes <= 1)).all()
@@ -112,7 +112,7 @@ def detections(*images):
 PERFECT = detections([(LEFT, 0.9, 0), (RIGHT, 0.8, 1)], [], [(LEFT, 0.7, 1)], [(WHOLE, 0.95, 1)])
 
 
-def test_a_perfect_answer_scores_perfectly():
+def test_a_perfect_result_scores_perfectly():
     """What is found of the difficult object neither counts nor harms; nobody has a horse."""
     scores = TASK.score(PERFECT, DATA)
     assert isinstance(scores, Scores)
@@ -182,8 +182,8 @@ def test_a_figure_holds_only_the_first_images(monkeypatch):
 @pytest.mark.parametrize(("threshold", "shown"), [(0.25, 2), (0.5, 1), (0.75, 0)])
 def test_a_photograph_and_json_have_the_detections_from_the_threshold_on(threshold, shown):
     batch = detections([(LEFT, 0.5, 0), ((0.1, 0.2, 0.5, 0.9), 0.25, 1)])
-    answer = Detections(*(array[0] for array in batch))
-    rows = TASK.to_json(answer, (200, 400), threshold)
+    result = Detections(*(array[0] for array in batch))
+    rows = TASK.to_json(result, (200, 400), threshold)
     assert (
         rows
         == [
@@ -192,6 +192,6 @@ def test_a_photograph_and_json_have_the_detections_from_the_threshold_on(thresho
         ][:shown]
     )
     json.dumps(rows)
-    figure = drawing_of(TASK).draw(TASK, photograph(), answer, threshold)
+    figure = drawing_of(TASK).draw(TASK, photograph(), result, threshold)
     assert words(figure.axes[0].texts) == ["cat 0.50", "dog 0.25"][:shown]
     assert render(figure).shape == photograph().shape

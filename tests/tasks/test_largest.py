@@ -59,7 +59,7 @@ def predictions(seed):
     return [np.float32(rng.normal(size=shape)) for shape in ((IMAGES, 4), (IMAGES, CLASSES))]
 
 
-def twin_largest(examples):
+def reference_largest(examples):
     """Image by image, object by object."""
     for boxes, labels, valid, difficult in zip(*examples[1:], strict=True):
         best, best_area = None, -1.0
@@ -70,9 +70,9 @@ def twin_largest(examples):
         yield None if best is None else (boxes[best], int(labels[best]))
 
 
-def twin_object_loss(activations, logits, examples):
+def reference_object_loss(activations, logits, examples):
     """`(localization, classification)` of each image in float64."""
-    for o, x, truth in zip(np.float64(activations), np.float64(logits), twin_largest(examples), strict=True):
+    for o, x, truth in zip(np.float64(activations), np.float64(logits), reference_largest(examples), strict=True):
         if truth is None:
             yield 0.0, 0.0
             continue
@@ -89,7 +89,7 @@ def twin_object_loss(activations, logits, examples):
 def test_largest_object_is_the_loops(examples):
     eager, jitted = largest_object(examples), jit_largest(examples)
     jax.tree.map(np.testing.assert_array_equal, eager, jitted)
-    for i, truth in enumerate(twin_largest(examples)):
+    for i, truth in enumerate(reference_largest(examples)):
         box, label = truth or (np.zeros(4), 0)
         assert bool(eager.exists[i]) == (truth is not None)
         assert int(eager.labels[i]) == label
@@ -142,7 +142,7 @@ def test_box_loss_is_its_formula(examples, seed):
     pixels = SIZE * predictions(seed)[0]
     (_, loss), gradient = box_gradient(pixels, examples)
     assert isinstance(loss, Loss)
-    for i, truth in enumerate(twin_largest(examples)):
+    for i, truth in enumerate(reference_largest(examples)):
         expected = 0 if truth is None else np.abs(pixels[i].astype(float) - SIZE * truth[0].astype(float)).mean()
         assert float(loss.total[i]) == pytest.approx(expected, rel=1e-5, abs=1e-5)
         sign = np.zeros(4) if truth is None else np.sign(pixels[i] - SIZE * truth[0])
@@ -155,7 +155,7 @@ def test_object_loss_is_its_formula(examples, seed):
     activations, logits = predictions(seed)
     _, loss = object_loss(activations, logits, examples)
     assert isinstance(loss, Loss)
-    localization, classification = np.transpose(list(twin_object_loss(activations, logits, examples)))
+    localization, classification = np.transpose(list(reference_object_loss(activations, logits, examples)))
     np.testing.assert_allclose(loss.localization, localization, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(loss.classification, classification, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(loss.total, localization + 20 * classification, rtol=1e-4, atol=1e-4)
@@ -175,11 +175,11 @@ def test_gradients_are_finite_and_nothing_without_an_object(examples, scale):
     """Also where padding is NaN, which a mask behind a product would not keep out."""
     activations, logits = (scale * array for array in predictions(3))
     (_, loss), gradients = object_gradient(activations, logits, examples)
-    exists = np.array([truth is not None for truth in twin_largest(examples)])
+    exists = np.array([truth is not None for truth in reference_largest(examples)])
     for leaf in jax.tree.leaves((loss, gradients)):
         assert np.isfinite(leaf).all()
         assert (np.asarray(leaf)[~exists] == 0).all()
-    for i, truth in enumerate(twin_largest(examples)):
+    for i, truth in enumerate(reference_largest(examples)):
         if truth is not None:
             shares = np.exp(np.float64(logits[i]) - logits[i].max())
             expected = 20 * (shares / shares.sum() - np.eye(CLASSES)[truth[1]])
@@ -199,16 +199,16 @@ def test_the_class_weighs_twenty_times():
 # Answers and scores
 
 
-def test_answers_are_normalised_boxes_and_probabilities():
+def test_results_are_normalised_boxes_and_probabilities():
     activations, logits = predictions(0)
     np.testing.assert_allclose(BOX_TASK.postprocess(jnp.asarray(SIZE * activations)).boxes, activations, rtol=1e-6)
-    answer = OBJECT_TASK.postprocess(ObjectPredictions(jnp.asarray(activations), jnp.asarray(logits)))
-    np.testing.assert_allclose(answer.boxes, 1 / (1 + np.exp(-activations)), rtol=1e-5)
+    result = OBJECT_TASK.postprocess(ObjectPredictions(jnp.asarray(activations), jnp.asarray(logits)))
+    np.testing.assert_allclose(result.boxes, 1 / (1 + np.exp(-activations)), rtol=1e-5)
     shares = np.exp(logits)
-    np.testing.assert_allclose(answer.probabilities, shares / shares.sum(axis=1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(result.probabilities, shares / shares.sum(axis=1, keepdims=True), rtol=1e-5)
 
 
-ANSWER = ObjectResults(
+RESULTS = ObjectResults(
     np.array([(0.0, 0.0, 0.5, 1.0), OTHER, LARGE, SMALL], np.float32),
     np.array([[0.5, 0.3, 0.2], [1, 0, 0], [0.7, 0.2, 0.1], [0, 0, 1]], np.float32),
 )
@@ -216,14 +216,14 @@ ANSWER = ObjectResults(
 
 def test_scores_by_hand():
     """The first box is twice as wide as the truth, the third is right; the other images have no object."""
-    boxes = BOX_TASK.score(BoxResults(ANSWER.boxes), DATA)
+    boxes = BOX_TASK.score(BoxResults(RESULTS.boxes), DATA)
     assert boxes.summary() == pytest.approx({"box_error": SIZE / 16, "iou": 0.75})  # the mean of 0.5 / 4 and 0
     assert boxes.num_images == 2
     assert boxes.objective == pytest.approx(-4)
     assert boxes.headline() == "box error 4.00 px, IoU 0.750"
     assert boxes.as_dict() == pytest.approx({"box_error": 4, "iou": 0.75, "num_images": 2})
 
-    scores = OBJECT_TASK.score(ANSWER, DATA)
+    scores = OBJECT_TASK.score(RESULTS, DATA)
     entropy = -(math.log(0.5) + math.log(0.2)) / 2
     assert scores.summary() == pytest.approx(
         {"box_error": 4, "iou": 0.75, "accuracy": 0.5, "cross_entropy": entropy}, rel=1e-6
@@ -241,15 +241,15 @@ def test_the_objective_is_the_loss_of_the_images_that_have_an_object():
     activations = predictions(1)[0].repeat(2, axis=0)
     logits = predictions(2)[1].repeat(2, axis=0)
     _, loss = object_loss(activations, logits, DATA.examples)
-    answer = jax.device_get(OBJECT_TASK.postprocess(ObjectPredictions(jnp.asarray(activations), jnp.asarray(logits))))
-    assert OBJECT_TASK.score(answer, DATA).objective == pytest.approx(-float(loss.total.sum()) / 2, rel=1e-5)
+    result = jax.device_get(OBJECT_TASK.postprocess(ObjectPredictions(jnp.asarray(activations), jnp.asarray(logits))))
+    assert OBJECT_TASK.score(result, DATA).objective == pytest.approx(-float(loss.total.sum()) / 2, rel=1e-5)
     _, loss = box_loss(SIZE * activations, DATA.examples)
     assert BOX_TASK.score(BoxResults(activations), DATA).objective == pytest.approx(
         -float(loss.total.sum()) / 2, rel=1e-5
     )
 
 
-def test_a_perfect_answer_scores_perfectly():
+def test_a_perfect_result_scores_perfectly():
     truth = jax.device_get(largest_object(DATA.examples))
     scores = OBJECT_TASK.score(ObjectResults(truth.boxes, np.eye(CLASSES, dtype=np.float32)[truth.labels]), DATA)
     assert scores.summary() == {"box_error": 0, "iou": 1, "accuracy": 1, "cross_entropy": 0}
@@ -258,45 +258,45 @@ def test_a_perfect_answer_scores_perfectly():
 
 
 def test_a_probability_of_zero_costs_much_but_not_everything():
-    wrong = ObjectResults(ANSWER.boxes, np.eye(CLASSES, dtype=np.float32)[[1, 1, 0, 0]])
+    wrong = ObjectResults(RESULTS.boxes, np.eye(CLASSES, dtype=np.float32)[[1, 1, 0, 0]])
     scores = OBJECT_TASK.score(wrong, DATA)
     assert scores.accuracy == 0
     assert 50 < scores.cross_entropy < math.inf
 
 
 @pytest.mark.parametrize(
-    ("task", "answer"), [(BOX_TASK, BoxResults(ANSWER.boxes)), (OBJECT_TASK, ANSWER)], ids=["box", "object"]
+    ("task", "result"), [(BOX_TASK, BoxResults(RESULTS.boxes)), (OBJECT_TASK, RESULTS)], ids=["box", "object"]
 )
-def test_without_any_object_nothing_is_defined_and_everything_works(task, answer):
+def test_without_any_object_nothing_is_defined_and_everything_works(task, result):
     empty = dataset_of([], [], [(LARGE, 1, True)], [])
-    scores = task.score(answer, empty)
+    scores = task.score(result, empty)
     assert isinstance(scores, Scores)
     assert all(math.isnan(value) for value in scores.summary().values())
     assert scores.objective == -math.inf
     numbers = json.loads(json.dumps(scores.as_dict(), allow_nan=False))
     assert numbers == {**dict.fromkeys(scores.summary()), "num_images": 0}
     assert scores.table().endswith("0 images have one")
-    for figure in drawing_of(task).figures(task, answer, scores, empty).values():
+    for figure in drawing_of(task).figures(task, result, scores, empty).values():
         assert all(len(ax.patches) == 1 for ax in figure.axes)
         render(figure)
 
 
 @pytest.mark.parametrize("task", [BOX_TASK, OBJECT_TASK], ids=["box", "object"])
 def test_what_is_drawn_over_the_run_is_in_the_summary(task):
-    answer = BoxResults(ANSWER.boxes) if task is BOX_TASK else ANSWER
+    result = BoxResults(RESULTS.boxes) if task is BOX_TASK else RESULTS
     keys = {key for names in drawing_of(task).curves.values() for key in names}
-    assert keys <= set(task.score(answer, DATA).summary())
+    assert keys <= set(task.score(result, DATA).summary())
 
 
 # Pictures and JSON
 
 
 def test_figures_show_boxes_beside_the_largest_truth():
-    for task, answer, captions in (
-        (BOX_TASK, BoxResults(ANSWER.boxes), ["largest object"] * 4),
-        (OBJECT_TASK, ANSWER, ["cat 0.50", "cat 1.00", "cat 0.70", "horse 1.00"]),
+    for task, result, captions in (
+        (BOX_TASK, BoxResults(RESULTS.boxes), ["largest object"] * 4),
+        (OBJECT_TASK, RESULTS, ["cat 0.50", "cat 1.00", "cat 0.70", "horse 1.00"]),
     ):
-        figures = drawing_of(task).figures(task, answer, task.score(answer, DATA), DATA)
+        figures = drawing_of(task).figures(task, result, task.score(result, DATA), DATA)
         assert list(figures) == ["detections"]
         axes = figures["detections"].axes
         truths = [["cat"], [], ["dog"], []]
@@ -318,26 +318,26 @@ def test_a_box_beyond_the_image_is_drawn_at_its_edge():
 
 def test_a_figure_holds_only_the_first_images(monkeypatch):
     monkeypatch.setattr(results, "GRID_IMAGES", 3)
-    for task, answer in ((BOX_TASK, BoxResults(ANSWER.boxes)), (OBJECT_TASK, ANSWER)):
-        (figure,) = drawing_of(task).figures(task, answer, None, DATA).values()
+    for task, result in ((BOX_TASK, BoxResults(RESULTS.boxes)), (OBJECT_TASK, RESULTS)):
+        (figure,) = drawing_of(task).figures(task, result, None, DATA).values()
         assert [ax.get_title() for ax in figure.axes] == list(DATA.ids[:3])
 
 
 @pytest.mark.parametrize(("threshold", "shown"), [(0.3, True), (0.5, True), (0.51, False)])
 def test_a_photograph_and_json_have_the_object_from_the_threshold_on(threshold, shown):
-    answer = ObjectResults(*(array[0] for array in ANSWER))
-    rows = OBJECT_TASK.to_json(answer, (200, 400), threshold)
+    result = ObjectResults(*(array[0] for array in RESULTS))
+    rows = OBJECT_TASK.to_json(result, (200, 400), threshold)
     assert rows == ([{"class": "cat", "score": 0.5, "box": [0.0, 0.0, 100.0, 400.0]}] if shown else [])
     json.dumps(rows)
-    figure = drawing_of(OBJECT_TASK).draw(OBJECT_TASK, photograph(), answer, threshold)
+    figure = drawing_of(OBJECT_TASK).draw(OBJECT_TASK, photograph(), result, threshold)
     assert words(figure.axes[0].texts) == (["cat 0.50"] if shown else [])
     assert len(outlines(figure.axes[0])) == shown
     assert render(figure).shape == photograph().shape
 
 
 def test_a_box_without_a_score_is_always_shown():
-    answer = BoxResults(np.array([0.1, 0.2, 0.5, 0.9], np.float32))
-    assert BOX_TASK.to_json(answer, (200, 400), 0.99) == [{"box": [20.0, 80.0, 100.0, 360.0]}]
-    figure = drawing_of(BOX_TASK).draw(BOX_TASK, photograph(), answer, 0.99)
+    result = BoxResults(np.array([0.1, 0.2, 0.5, 0.9], np.float32))
+    assert BOX_TASK.to_json(result, (200, 400), 0.99) == [{"box": [20.0, 80.0, 100.0, 360.0]}]
+    figure = drawing_of(BOX_TASK).draw(BOX_TASK, photograph(), result, 0.99)
     assert words(figure.axes[0].texts) == ["largest object"]
-    assert_same_boxes(corners(outlines(figure.axes[0])), answer.boxes[None])
+    assert_same_boxes(corners(outlines(figure.axes[0])), result.boxes[None])

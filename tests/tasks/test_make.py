@@ -31,7 +31,7 @@ def init(task):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", TASKS)
-def test_every_task_predicts_and_answers_in_float32(name, precision):
+def test_every_task_predicts_and_postprocesses_in_float32(name, precision):
     task = task_of(task=name, precision=precision)
     assert isinstance(task, TASKS[name])
     assert isinstance(task, Task)
@@ -46,8 +46,8 @@ def test_every_task_predicts_and_answers_in_float32(name, precision):
     }[name]
     assert jax.tree.map(lambda leaf: leaf.shape, predictions) == shape
     assert task.model.backbone.dtype == precision
-    answer = jax.eval_shape(task.postprocess, predictions)
-    assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves(answer))
+    result = jax.eval_shape(task.postprocess, predictions)
+    assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves(result))
 
 
 def test_heads_have_the_settings():

@@ -31,7 +31,7 @@ DATA = dataset_of(
     [(BOX, 1, True)],
     [(BOX, 0)],
 )
-ANSWER = LabelResults(
+RESULTS = LabelResults(
     np.array([[0.9, 0.5, 0.4], [0.8, 0.2, 0.6], [0.1, 0.5, 0.1], [0.3, 0.7, 0.0], [0.7, 0.6, 0.2]], np.float32)
 )
 
@@ -115,7 +115,7 @@ def score(probabilities, data=DATA):
     return TASK.score(LabelResults(np.asarray(probabilities, np.float32)), data)
 
 
-def test_answers_are_probabilities_of_each_class_by_itself():
+def test_results_are_probabilities_of_each_class_by_itself():
     logits = logits_of(1)
     np.testing.assert_allclose(
         TASK.postprocess(jnp.asarray(logits)).probabilities, 1 / (1 + np.exp(-logits)), rtol=1e-5
@@ -124,7 +124,7 @@ def test_answers_are_probabilities_of_each_class_by_itself():
 
 def test_accuracy_by_hand():
     """As the lesson counts it: a probability of exactly one half says no."""
-    scores = TASK.score(ANSWER, DATA)
+    scores = TASK.score(RESULTS, DATA)
     right = [
         [True, False, True],
         [False, True, False],
@@ -133,13 +133,13 @@ def test_accuracy_by_hand():
         [True, False, True],
     ]
     held = np.array([[label in labels for label in range(CLASSES)] for labels in HELD_BY_IMAGE])
-    np.testing.assert_array_equal((ANSWER.probabilities > 0.5) == held, right)
+    np.testing.assert_array_equal((RESULTS.probabilities > 0.5) == held, right)
     assert scores.accuracy == pytest.approx(9 / 15)
 
 
 def test_average_precision_by_hand():
     """Cats are first and third of the ranking; dogs are hidden among equals; nobody has a horse."""
-    scores = TASK.score(ANSWER, DATA)
+    scores = TASK.score(RESULTS, DATA)
     cat = 0.5 * 1 + 0.5 * 2 / 3  # 0.9 right, 0.8 wrong, 0.7 right
     dog = 2 / 4  # 0.7 and 0.6 are wrong; two right ones share 0.5
     assert scores.ap_area[:2] == pytest.approx([cat, dog])
@@ -183,7 +183,7 @@ def test_equal_probabilities_are_one_point(probabilities, ap):
     assert score(columns, data).ap_area[0] == pytest.approx(ap)
 
 
-def twin_precision(probabilities, held):
+def reference_precision(probabilities, held):
     """For every share of the truths, the best precision of any threshold that finds as many."""
     points = []
     for threshold in set(probabilities.tolist()):
@@ -199,7 +199,7 @@ def test_scores_are_the_loops_whatever_the_order_of_the_images(examples, probabi
     held = held_by_loops(examples)
     scores = score(probabilities, _dataset(examples))
     for c in range(CLASSES):
-        expected = twin_precision(probabilities[:, c], held[:, c]) if held[:, c].any() else math.nan
+        expected = reference_precision(probabilities[:, c], held[:, c]) if held[:, c].any() else math.nan
         assert scores.ap_area[c] == pytest.approx(expected, nan_ok=True)
     right = sum((probabilities[i, c] > 0.5) == held[i, c] for i, c in np.ndindex(IMAGES, CLASSES))
     assert scores.accuracy == pytest.approx(right / (IMAGES * CLASSES))
@@ -212,7 +212,7 @@ def _dataset(examples):
     return replace(dataset_of(*[[]] * IMAGES), examples=examples)
 
 
-def test_a_perfect_answer_scores_perfectly():
+def test_a_perfect_result_scores_perfectly():
     scores = score(held_by_loops(DATA.examples))
     assert scores.summary() == {"accuracy": 1.0, "map_area": 1.0}
 
@@ -230,14 +230,14 @@ def test_without_any_object_only_the_accuracy_is_defined():
 
 def test_what_is_drawn_over_the_run_is_in_the_summary():
     keys = {key for names in drawing_of(TASK).curves.values() for key in names}
-    assert keys <= set(TASK.score(ANSWER, DATA).summary())
+    assert keys <= set(TASK.score(RESULTS, DATA).summary())
 
 
 # Pictures and JSON
 
 
 def test_figures_name_what_is_found_wrong_and_missed():
-    figures = drawing_of(TASK).figures(TASK, ANSWER, TASK.score(ANSWER, DATA), DATA)
+    figures = drawing_of(TASK).figures(TASK, RESULTS, TASK.score(RESULTS, DATA), DATA)
     assert list(figures) == ["labels"]
     axes = figures["labels"].axes
     assert [ax.get_title() for ax in axes] == list(DATA.ids)
@@ -249,13 +249,13 @@ def test_figures_name_what_is_found_wrong_and_missed():
         ["cat 0.70", "[dog 0.60]"],
     ]
     render(figures["labels"])
-    (missed,) = drawing_of(TASK).figures(TASK, LabelResults(ANSWER.probabilities * 0), None, DATA).values()
+    (missed,) = drawing_of(TASK).figures(TASK, LabelResults(RESULTS.probabilities * 0), None, DATA).values()
     assert words(missed.axes[0].texts) == ["missed cat\nmissed dog"]
 
 
 def test_a_figure_holds_only_the_first_images(monkeypatch):
     monkeypatch.setattr(results, "GRID_IMAGES", 3)
-    (figure,) = drawing_of(TASK).figures(TASK, ANSWER, None, DATA).values()
+    (figure,) = drawing_of(TASK).figures(TASK, RESULTS, None, DATA).values()
     assert [ax.get_title() for ax in figure.axes] == list(DATA.ids[:3])
 
 
@@ -264,11 +264,11 @@ def test_a_figure_holds_only_the_first_images(monkeypatch):
     [(0.3, ["dog 0.75", "cat 0.50"]), (0.5, ["dog 0.75", "cat 0.50"]), (0.6, ["dog 0.75"]), (0.99, [])],
 )
 def test_a_photograph_and_json_have_the_classes_from_the_threshold_on(threshold, shown):
-    answer = LabelResults(np.array([0.5, 0.75, 0.1], np.float32))
-    rows = TASK.to_json(answer, (200, 400), threshold)
+    result = LabelResults(np.array([0.5, 0.75, 0.1], np.float32))
+    rows = TASK.to_json(result, (200, 400), threshold)
     assert [f"{row['class']} {row['score']:.2f}" for row in rows] == shown
     assert all(set(row) == {"class", "score"} for row in rows)
     json.dumps(rows)
-    figure = drawing_of(TASK).draw(TASK, photograph(), answer, threshold)
+    figure = drawing_of(TASK).draw(TASK, photograph(), result, threshold)
     assert words(figure.axes[0].texts) == ["\n".join(shown)]
     assert render(figure).shape == photograph().shape

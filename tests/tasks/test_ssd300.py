@@ -60,7 +60,7 @@ def test_the_loss_is_ssds(scene, class_loss, negative_ratio):
             np.testing.assert_allclose(getattr(loss, name)[i], value, rtol=1e-5, err_msg=name)
 
 
-def test_answers_are_offsets_from_the_anchors(scene):
+def test_results_are_offsets_from_the_anchors(scene):
     """The best box of each image is the one that its activations say."""
     predictions, _ = scene
     task = make_task(CONFIG)

@@ -51,7 +51,7 @@ def test_nine_images_twice_with_the_boxes_where_they_were_and_where_they_went(ni
     assert not moved[1][:, VALID].all()  # some box left its image: the loop has looked at a dropped one
 
 
-def test_every_left_image_faces_its_twin_and_pixels_are_square(nine):
+def test_every_left_image_faces_its_counterpart_and_pixels_are_square(nine):
     images, moved = nine
     figure = augmentation_pair(images, (BOXES, VALID), moved, LABELS, NAMES)
     FigureCanvasAgg(figure).draw()

@@ -1,4 +1,4 @@
-"""What a network answers, drawn: the right texts and boxes on the right images, and nothing that is not there."""
+"""Results of a network, drawn: the right texts and boxes on the right images, and nothing that is not there."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 """torchvision's ResNets in a page of PyTorch, without their classifier; and the golden features that it computed.
 
-`python -m tests.models.torch_twin` writes `golden_resnets.npz` again, where PyTorch is installed.
+`python -m tests.models.torch_reference` writes `golden_resnets.npz` again, where PyTorch is installed.
 """
 
 from pathlib import Path
