@@ -95,7 +95,7 @@ class Task(ABC):
         return normalize_images(images, mean=self.mean, std=self.std)
 
     def init(self, key: Array, image_size: int) -> tuple[Any, Any]:
-        """Random parameters, and the model state: every other Flax collection, such as `batch_stats`."""
+        """Initialise the parameters, and the model state: every other Flax collection, such as `batch_stats`."""
         images = jnp.zeros((1, image_size, image_size, 3))
         collections = dict(self.model.init(key, images, train=False))
         return collections.pop("params"), collections
@@ -115,13 +115,13 @@ class Task(ABC):
         Args:
             params: parameters.
             model_state: other collections, see `init`.
-            images: `[B, S, S, 3]`, uint8 or float in `[0, 1]`.
+            images: stored images `[B, S, S, 3]`, uint8 or float in `[0, 1]`.
             train: if True, use batch statistics and dropout.
-            key: for dropout.
+            key: random key of dropout.
             frozen_stages: number of leading backbone stages that stay in evaluation mode.
 
         Returns:
-            The model's outputs, and the new model state.
+            Predictions, and the new model state.
         """
         variables, images = {"params": params, **model_state}, self.normalize(images)
         if not train:
@@ -171,8 +171,7 @@ def make_task(config: Config) -> Task:
     if config.model.head != ModelConfig.head and not TASKS[config.task].has_anchors:
         raise ValueError(f"--head is {config.model.head}, but the task {config.task} has a head of its own")
     task = TASKS[config.task].from_config(config)
-    images = jax.ShapeDtypeStruct((1, config.dataset.image_size, config.dataset.image_size, 3), jnp.float32)
-    jax.eval_shape(partial(task.model.init, train=False), jax.random.key(0), images)  # raises where grids do not fit
+    jax.eval_shape(partial(task.init, image_size=config.dataset.image_size), jax.random.key(0))  # checks the grids
     return task
 
 

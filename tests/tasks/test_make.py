@@ -25,8 +25,7 @@ IMAGES = jax.ShapeDtypeStruct((2, SIZE, SIZE, 3), jnp.uint8)
 
 
 def init(task):
-    images = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
-    return jax.eval_shape(partial(task.model.init, train=False), jax.random.key(0), images)
+    return jax.eval_shape(partial(task.init, image_size=SIZE), jax.random.key(0))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -62,7 +62,7 @@ def drawn():
             patch.setattr(viz, name, lambda *args, name=name, **more: given.update({name: (args, more)}) or Figure())
         patch.setattr(explain, "_receptive_fields", lambda *_: Figure())
         patch.setattr(explain, "augment_image", lambda image, augmentation: image)
-        names = [name for name, _ in explain.idea_figures(CONFIG, task, {}, DATA)]
+        names = [name for name, _ in explain.idea_figures(CONFIG, task, ({}, {}), DATA)]
     assert names == [
         "anchors",
         "matches",
@@ -139,7 +139,7 @@ def test_the_middle_cells_of_each_grid_show_their_receptive_fields(monkeypatch):
     monkeypatch.setattr(
         explain, "effective_receptive_field", lambda logits, images, index: jnp.full((32, 32), index * 1.0)
     )
-    explain._receptive_fields(config, task, {}, DATA.examples.images[:2])
+    explain._receptive_fields(config, task, ({}, {}), DATA.examples.images[:2])
     image, effective, theoretical, anchors, middles = given["args"]
     assert list(middles) == [(2 * 4 + 2) * 2, 32 + (1 * 2 + 1) * 2, 40]
     np.testing.assert_array_equal(effective[:, 0, 0], middles)
