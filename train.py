@@ -28,7 +28,7 @@ import jax
 import tyro
 
 from jaxssd.atomic import free_space, is_full
-from jaxssd.config import TOPICS, Config
+from jaxssd.config import TOPICS, Config, unset_is
 from jaxssd.presets import PRESETS, with_phases
 from jaxssd.training import (
     DivergedError,
@@ -52,9 +52,9 @@ class Command:
     """Options of the command line."""
 
     config: Annotated[Config, tyro.conf.arg(name="")]
-    out: Path | None = None
-    """Folder for the run. Default: runs/PRESET-DATE-TIME."""
-    resume: Path | None = None
+    out: Annotated[Path | None, unset_is("runs/PRESET-DATE-TIME")] = None
+    """Folder for the run."""
+    resume: Annotated[Path | None, unset_is("a new run")] = None
     """Folder of a run to continue, with the settings it has."""
     find_lr: bool = False
     """Find a learning rate for the first phase instead of training."""

@@ -14,6 +14,7 @@ from jaxssd.config.topics import (
     RuntimeConfig,
     Schedule,
     Trainable,
+    unset_is,
 )
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "RuntimeConfig",
     "Schedule",
     "Trainable",
+    "unset_is",
 ]

@@ -21,6 +21,11 @@ def one_of(registry: Registry) -> Any:
     return tyro.conf.arg(metavar="{" + ",".join(registry) + "}")
 
 
+def unset_is(meaning: str) -> Any:
+    """Annotation of an option that may be left unset: help shows the meaning in place of None."""
+    return tyro.conf.arg(help_behavior_hint=lambda value: f"(default: {meaning if value in ('None', '') else value})")
+
+
 class Topic:
     """Settings of one topic. Subclasses are frozen dataclasses that add checks in `check`."""
 
@@ -47,16 +52,16 @@ class DatasetConfig(Topic):
 
     data: str = "shapes"
     """Data set: a VOC, COCO or YOLO folder, a COCO .json, `voc/2007`, or `shapes` for generated pictures."""
-    images: str | None = None
-    """Image folder of a COCO data set. Default: found beside the annotations."""
-    train_split: str | None = None
-    """Name of the training split. Default: `train`, or all images that are not held out."""
-    val_split: str | None = None
-    """Name of the validation split. Default: `val`, or a random share of the images."""
+    images: Annotated[str | None, unset_is("found beside the annotations")] = None
+    """Image folder of a COCO data set."""
+    train_split: Annotated[str | None, unset_is("`train`, or all images that are not held out")] = None
+    """Name of the training split."""
+    val_split: Annotated[str | None, unset_is("`val`, or a random share of the images")] = None
+    """Name of the validation split."""
     val_fraction: float = 0.2
     """Share of the images held out where the data set has no validation split."""
-    classes: tuple[str, ...] = ()
-    """Names of the classes to learn; objects of other classes count as background. Default: all classes."""
+    classes: Annotated[tuple[str, ...], unset_is("all classes")] = ()
+    """Names of the classes to learn; objects of other classes count as background."""
     image_size: int = 224
     """Input size of the network: height and width in pixels."""
     aspect: Literal["squash", "letterbox", "crop"] = "squash"
@@ -80,8 +85,8 @@ class ModelConfig(Topic):
 
     backbone: Annotated[str, one_of(BACKBONES)] = "resnet34"
     """Backbone network."""
-    pretrained: str | None = None
-    """Pretrained backbone: a torchvision file (.pth, .safetensors) or the folder of a run. Default: random weights."""
+    pretrained: Annotated[str | None, unset_is("random weights")] = None
+    """Pretrained backbone: a torchvision file (.pth, .safetensors) or the folder of a run."""
     head: Annotated[str, one_of(HEADS)] = "pyramid"
     """Detection head: `pyramid` is the lesson's, `ssd300` has the layers and 8,732 anchors of SSD300."""
     head_width: int = 256
@@ -98,8 +103,10 @@ class ModelConfig(Topic):
     """Standard deviation of red, green and blue, by which pixels are divided. Default: ImageNet's."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the network. Parameters, boxes and losses are always float32."""
-    fast_layers: tuple[Literal["norm", "pool", "stem"], ...] | None = None
-    """Fast layers: the same results by another formula. Default: `norm` on a GPU or TPU, none on a CPU."""
+    fast_layers: Annotated[
+        tuple[Literal["norm", "pool", "stem"], ...] | None, unset_is("`norm` on a GPU or TPU, none on a CPU")
+    ] = None
+    """Fast layers: the same results by another formula."""
     remat: bool = False
     """Rematerialise the backbone's activations in the backward pass: less memory, more time."""
 
@@ -149,8 +156,8 @@ class LossConfig(Topic):
     """Focal loss: weight of positive classes; negative ones have 1 - alpha."""
     gamma: float = 2.0
     """Focal loss: focusing parameter; the lesson's lecture has 2, its notebook 1."""
-    negative_ratio: int | None = None
-    """Number of negatives kept per positive anchor, hardest first. Default: all."""
+    negative_ratio: Annotated[int | None, unset_is("all")] = None
+    """Number of negatives kept per positive anchor, hardest first."""
     normalizer: Literal["classes", "positives"] = "classes"
     """Divisor of the classification loss: number of classes (the lesson) or of positive anchors (SSD)."""
     box_coder: Literal["tanh", "offsets"] = "tanh"
@@ -221,8 +228,8 @@ class OptimizerConfig(Topic):
     """Momentum of SGD."""
     weight_decay: float = 1e-4
     """Weight decay of the kernels; decoupled in AdamW, added to the gradient in SGD."""
-    clip_norm: float | None = None
-    """Gradient clipping: largest global norm of the gradients. Default: no clipping."""
+    clip_norm: Annotated[float | None, unset_is("no clipping")] = None
+    """Gradient clipping: largest global norm of the gradients."""
     lr_multipliers: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Learning-rate multipliers of the backbone's lower half, its upper half, and the head."""
 
