@@ -17,8 +17,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxssd import atomic
-from jaxssd.metrics.arrays import DetectionArrays, checked_detections
-from jaxssd.metrics.pixels import checked_sizes, pixel_corners
+from jaxssd.metrics.arrays import PER_PIXEL, DetectionArrays, checked_detections, checked_sizes, thousandths
 
 
 def write_json(path: Path, record: object) -> None:
@@ -97,7 +96,7 @@ def write_voc_results(
 
     lines: list[list[str]] = [[] for _ in class_names]
     image, row = np.nonzero(found.valid)
-    boxes = pixel_corners(found.boxes, sizes)[image, row] + np.array([1, 1, 0, 0])
+    boxes = thousandths(found.boxes, sizes)[image, row] / PER_PIXEL + np.array([1, 1, 0, 0])
     columns = (image, found.labels[image, row], found.scores[image, row], boxes)
     for index, label, score, (ymin, xmin, ymax, xmax) in zip(*(column.tolist() for column in columns), strict=True):
         lines[label].append(f"{ids[index]} {score!r} {xmin:.10g} {ymin:.10g} {xmax:.10g} {ymax:.10g}\n")

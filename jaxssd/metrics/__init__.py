@@ -1,13 +1,16 @@
-"""Average precision of whole data sets, on the host: VOC's own, and COCO's through a library.
+"""Average precision of whole data sets, on the host: VOC's is ours, COCO's comes from a library.
 
-`jaxssd.data.results` writes what is scored here as files that other tools score.
+COCO's part is imported when one of its names is first used.
 """
 
+from typing import Any
+
 from jaxssd.metrics.arrays import DetectionArrays
-from jaxssd.metrics.coco import COCOScores, coco_available, coco_scores, format_coco_scores
 from jaxssd.metrics.curve import Curve, average_precision, monotone_envelope
 from jaxssd.metrics.tables import most_frequent
 from jaxssd.metrics.voc import VOCScores, format_scores, voc_scores
+
+_OF_COCO = ("COCOScores", "coco_available", "coco_scores", "format_coco_scores")
 
 __all__ = [
     "COCOScores",
@@ -23,3 +26,12 @@ __all__ = [
     "most_frequent",
     "voc_scores",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import COCO's part when it is asked for: most runs never take its scores."""
+    if name not in _OF_COCO:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from jaxssd.metrics import coco
+
+    return getattr(coco, name)

@@ -1,8 +1,8 @@
-"""Padded detections and ground truth of N images, as every score and every file of results takes them.
+"""Checks of the padded detections and ground truth of N images, and their boxes in pixels.
 
-What padding holds may be anything, NaN and labels out of range included. So the first thing that happens to the arrays
-is here: lists and arrays of other libraries become NumPy's, masks become bool and labels int64, rows that are not valid
-become zeros, and whatever is wrong in a valid one is an error that names the argument and the row.
+Every score and every file of results starts here: lists and arrays of other libraries become NumPy's, masks become
+bool and labels int64. Rows that are not valid may hold anything, NaN and labels out of range included, and become
+zeros. A wrong value in a valid row is an error that names the argument and the row.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,13 @@ from jaxssd.ops.arrays import is_traced
 Nested = Sequence[Any]
 """Lists of lists of numbers, in place of an array."""
 
+PER_PIXEL = 1000
+"""Units of a pixel in `thousandths`."""
+
 
 @runtime_checkable
 class DetectionArrays(Protocol):
-    """`jaxssd.ops.nms.Detections` on the host, of one image or of a batch; any record with these arrays will do."""
+    """Detections on the host, of one image or of a batch: `jaxssd.Detections` or any record with these arrays."""
 
     @property
     def boxes(self) -> Real[Any, "*batch D 4"]: ...  # noqa: D102
@@ -58,7 +61,7 @@ def checked_detections(function: str, detections: DetectionArrays, *, num_classe
         num_classes: C.
 
     Returns:
-        The same, boxes and scores in float64, labels in int64, and the mask as bool.
+        `Found`: boxes and scores in float64, labels in int64, the mask as bool.
 
     Raises:
         ValueError: naming the argument, if it holds no numbers, shapes disagree, or a valid row has a label outside
@@ -102,7 +105,7 @@ def checked_truths(
     num_images: int,
     num_classes: int,
 ) -> Truths:
-    """Ground truth with zeros for padding; the arguments are called `gt_boxes` and so on in messages.
+    """Ground truth with zeros for padding; messages call the arguments `gt_boxes`, `gt_labels` and so on.
 
     Args:
         function: name of the public function, for the message.
@@ -110,11 +113,11 @@ def checked_truths(
         labels: `[N, G]`.
         valid: `[N, G]`.
         difficult: `[N, G]`; None stands for none.
-        num_images: N, as the other arguments have it.
+        num_images: N, the number of images in the other arguments.
         num_classes: C.
 
     Returns:
-        The same, boxes in float64, labels in int64, and masks as bool.
+        `Truths`: boxes in float64, labels in int64, masks as bool.
 
     Raises:
         ValueError: naming the argument, if it holds no numbers, shapes disagree, or a valid row has a label outside
@@ -135,16 +138,56 @@ def checked_truths(
     )
 
 
+def checked_sizes(function: str, sizes: Real[Any, "N 2"] | Nested, num_images: int) -> Int64[np.ndarray, "N 2"]:
+    """Height and width of each image `[N, 2]` in pixels, as whole numbers.
+
+    Raises:
+        ValueError: naming the argument, if the shape is not `[num_images, 2]` or a size is not a whole number from 1.
+    """
+    sizes = as_numbers(function, "sizes", sizes)
+    check_shape(function, "sizes", sizes, num_images, 2)
+    wrong = ~((sizes >= 1) & (sizes == np.floor(sizes)) & np.isfinite(sizes))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong.any(axis=1))[0])
+        raise ValueError(
+            f"{function}: `sizes` has {sizes[row].tolist()} for image {row}, expected its height and width in pixels"
+        )
+    return sizes.astype(np.int64)
+
+
+def thousandths(
+    boxes: Real[Any, "N rows 4"] | Nested, sizes: Real[Any, "N 2"] | Nested
+) -> Float64[np.ndarray, "N rows 4"]:
+    """Normalised corners to corners in thousandths of a pixel, rounded to whole numbers.
+
+    Float32 knows little more. Rounded so, the whole pixels and hundredths that were annotated come back exactly. That
+    decides whether an IoU of exactly the threshold counts, and to which size a box of 32 x 32 pixels belongs. Areas of
+    up to 9,000 megapixels have no rounding at all.
+
+    Args:
+        boxes: `[N, rows, 4]`.
+        sizes: `[N, 2]` height and width in pixels.
+
+    Returns:
+        `[y1, x1, y2, x2]`, continuous: a box that is the whole image ends at its height and width.
+
+    Example:
+        >>> thousandths(np.float32([[[0, 0, 1 / 3, 1]]]), np.array([[333, 500]]))
+        array([[[     0.,      0., 111000., 500000.]]])
+    """
+    return np.rint(np.asarray(boxes, np.float64) * np.tile(sizes, 2)[:, None] * PER_PIXEL)
+
+
 def as_numbers(function: str, name: str, values: Any) -> np.ndarray:
-    """An array of any library, or lists of lists, as NumPy's.
+    """NumPy array of numbers or truth values, from an array of any library or from nested lists.
 
     Args:
         function: name of the public function, for the message.
-        name: of the argument.
-        values: what the caller gave.
+        name: name of the argument, for the message.
+        values: argument given by the caller.
 
     Returns:
-        The same numbers, or truth values; extended types such as bfloat16 as float32.
+        NumPy array; extended types such as bfloat16 become float32.
 
     Raises:
         TypeError: naming function and argument, if they are traced.
@@ -172,7 +215,7 @@ def as_numbers(function: str, name: str, values: Any) -> np.ndarray:
 
 
 def as_number(function: str, name: str, value: Any) -> float:
-    """A setting that is one real number.
+    """Setting that is one real number.
 
     Raises:
         TypeError: if it is traced.
@@ -193,7 +236,7 @@ def as_number(function: str, name: str, value: Any) -> float:
 
 
 def as_count(function: str, name: str, value: Any) -> int:
-    """A setting that is a whole number; raises as `as_number`."""
+    """Setting that is a whole number; raises as `as_number` does."""
     number = as_number(function, name, value)
     if number != int(number):
         raise ValueError(f"{function}: `{name}` is {value!r}, expected a whole number")
@@ -210,14 +253,14 @@ def check_shape(function: str, name: str, array: np.ndarray, *expected: int | No
 
 
 def _as_mask(function: str, name: str, values: np.ndarray) -> np.ndarray:
-    """Bool; of numbers, those that are not 0."""
+    """Boolean mask; a number is True unless it is 0."""
     if np.isnan(values).any():
         raise ValueError(f"{function}: `{name}` holds NaN, expected a mask")
     return values.astype(bool)
 
 
 def _clean_floats(function: str, name: str, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Float64, with zeros in place of whatever the padding holds."""
+    """Float64 values, zero in padding."""
     mask = valid.reshape(valid.shape + (1,) * (values.ndim - valid.ndim))
     values = np.where(mask, values, 0).astype(np.float64)
     finite = np.isfinite(values)
@@ -231,7 +274,7 @@ def _clean_floats(function: str, name: str, values: np.ndarray, valid: np.ndarra
 
 
 def _clean_labels(function: str, name: str, labels: np.ndarray, valid: np.ndarray, num_classes: int) -> np.ndarray:
-    """Int64, with zeros in place of whatever the padding holds."""
+    """Int64 labels, zero in padding."""
     labels = np.where(valid, labels, 0)
     wrong = ~((labels >= 0) & (labels < num_classes) & (labels == np.floor(labels)))
     if wrong.any():

@@ -1,7 +1,7 @@
-"""Average precision and recall as COCO counts them, by a library: nothing of the protocol is written here.
+"""Average precision and recall by COCO's protocol, computed by faster-coco-eval.
 
-The library is faster-coco-eval. It gives pycocotools' numbers in a fraction of the time, takes records in memory and
-prints nothing; it is imported when a score is asked for.
+The library gives pycocotools' numbers in a fraction of the time, takes records in memory and prints nothing. It is
+imported when a score is asked for.
 """
 
 import contextlib
@@ -22,22 +22,22 @@ from jaxssd.metrics.arrays import (
     Truths,
     as_count,
     checked_detections,
+    checked_sizes,
     checked_truths,
 )
 from jaxssd.metrics.coco_records import coco_instances, coco_results
-from jaxssd.metrics.pixels import checked_sizes
 from jaxssd.metrics.tables import name_column, none_if_nan, show
 
 SUMMARY = (
     "ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
     "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large",
 )  # fmt: skip
-"""COCO's twelve numbers in its own order."""
+"""Names of COCO's twelve numbers, in its own order."""
 
 
 @dataclass(frozen=True, eq=False)
 class COCOScores:
-    """What `coco_scores` returns. Every number is NaN where no ground truth counts.
+    """Scores by COCO's protocol. Every number is NaN where no ground truth counts.
 
     AP and AR are means over the IoU thresholds 0.5, 0.55, ..., 0.95 and over the classes that have ground truth. Sizes
     are areas in pixels of the original image: small up to 32², medium from there to 96², large beyond; exactly 32² and
@@ -45,19 +45,19 @@ class COCOScores:
 
     Attributes:
         ap: average precision, the mean of `class_ap`.
-        ap50: at IoU 0.5 alone.
-        ap75: at IoU 0.75 alone.
-        ap_small: of small objects.
-        ap_medium: of medium objects.
-        ap_large: of large objects.
+        ap50: average precision at IoU 0.5 alone.
+        ap75: average precision at IoU 0.75 alone.
+        ap_small: `ap` of small objects.
+        ap_medium: `ap` of medium objects.
+        ap_large: `ap` of large objects.
         ar1: average recall, with the best detection of each class in an image.
-        ar10: with the 10 best.
-        ar100: with the 100 best, which is also all that AP looks at.
-        ar_small: of small objects, with the 100 best.
-        ar_medium: of medium objects.
-        ar_large: of large objects.
+        ar10: average recall, with the 10 best.
+        ar100: average recall, with the 100 best; AP, too, looks at no more.
+        ar_small: `ar100` of small objects.
+        ar_medium: `ar100` of medium objects.
+        ar_large: `ar100` of large objects.
         class_ap: `[C]` average precision of each class.
-        class_ap50: `[C]` at IoU 0.5 alone.
+        class_ap50: `[C]` average precision of each class at IoU 0.5 alone.
         num_images: images scored, those without any ground truth included.
     """
 
@@ -82,7 +82,7 @@ class COCOScores:
         return {name: getattr(self, name) for name in SUMMARY}
 
     def as_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """Everything, ready for `json.dump`: plain numbers, and None where undefined.
+        """Scores for `json.dump`: plain numbers, and None where undefined.
 
         Args:
             class_names: C names.
@@ -104,7 +104,7 @@ class COCOScores:
 
 
 def coco_available() -> bool:
-    """Whether the library is installed."""
+    """Return True if faster-coco-eval is installed."""
     return importlib.util.find_spec("faster_coco_eval") is not None
 
 
@@ -118,22 +118,22 @@ def coco_scores(
     *,
     num_classes: int,
 ) -> COCOScores:
-    """Score detections as COCO does (Lin et al. 2014, and https://cocodataset.org/#detection-eval).
+    """Score detections by COCO's protocol (Lin et al. 2014, and https://cocodataset.org/#detection-eval).
 
-    Boxes are turned to pixels of the original image, because the areas of small, medium and large are in pixels. The
+    Boxes are compared in pixels of the original image, in which the areas of small, medium and large are given. The
     area of a ground truth is its box's; COCO's own files have its mask's, which is smaller, so that on COCO the numbers
     by size (and only those) differ from the official ones.
 
-    A difficult ground truth is handed over as a crowd (`iscrowd` 1): it need not be found, and what finds it is neither
-    right nor wrong. Two things are not as with a difficult object under VOC's protocol. Overlap with a crowd is
+    A difficult ground truth counts as a crowd (`iscrowd` 1): it need not be found, and a detection of it is neither
+    right nor wrong. A crowd differs from a difficult object under VOC's protocol in two ways. Overlap with a crowd is
     intersection over the *detection's* area, so that any box well inside it is ignored, where VOC asks for an IoU. And
-    a crowd is the last resort: a detection takes the free ordinary object that it overlaps most, if one reaches the
-    threshold, where VOC looks at the most overlapped object alone, be it difficult or already claimed.
+    a detection takes a crowd only if no free ordinary object reaches the threshold, where VOC looks at the most
+    overlapped object alone, difficult or already claimed.
 
-    Detections of equal score are taken in the order given, image by image; there the order can matter.
+    Detections of equal score keep their order, image by image; there the order can matter.
 
     Args:
-        detections: of N images: `boxes` `[N, D, 4]` corners, normalised to the original image, `scores` `[N, D]`,
+        detections: N images, `boxes` `[N, D, 4]` corners, normalised to the original image, `scores` `[N, D]`,
             `labels` `[N, D]`, `valid` `[N, D]`.
         gt_boxes: `[N, G, 4]` corners, normalised to the original image.
         gt_labels: `[N, G]` in `[0, C)`.
@@ -179,12 +179,12 @@ def coco_scores(
 
 
 def format_coco_scores(scores: COCOScores, class_names: Sequence[str], *, labels: Sequence[int] | None = None) -> str:
-    """The scores as an aligned table, and the protocol they were taken under.
+    """Aligned table of COCO's scores, with a line on the protocol.
 
     Args:
         scores: from `coco_scores`.
         class_names: C names.
-        labels: classes that have a line, in this order; without it all do.
+        labels: classes to show, in this order; None shows all.
 
     Returns:
         A header, a line for each class, one of means over all classes, two of the other numbers, and the protocol; `-`
@@ -214,7 +214,7 @@ def format_coco_scores(scores: COCOScores, class_names: Sequence[str], *, labels
 def _evaluate(
     found: Found, truths: Truths, sizes: np.ndarray, num_classes: int
 ) -> tuple[Float[np.ndarray, "12"], Float[np.ndarray, "IoUs recalls C"]]:
-    """The library's twelve numbers, and precision over all sizes with 100 detections; NaN where it says -1."""
+    """Twelve numbers of the library, and precision over all sizes with 100 detections; NaN in place of its -1."""
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError as error:
@@ -237,10 +237,7 @@ def _evaluate(
 
 @contextlib.contextmanager
 def _garbage_collection_paused() -> Iterator[None]:
-    """Spare Python the search for cycles among the records, one for each detection, which form none.
-
-    While their number grows it would search again and again, which took a third of all the time of 500,000 detections.
-    """
+    """Pause the search for cycles, which took a third of the time of 500,000 records and finds none in them."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -251,7 +248,7 @@ def _garbage_collection_paused() -> Iterator[None]:
 
 
 def _quiet(*_: object) -> None:
-    """In place of the library's log, which an application that logs would show."""
+    """Replace the library's log, which an application that logs would show."""
 
 
 def _class_rows(scores: COCOScores, class_names: Sequence[str]) -> list[tuple[str, float, float]]:

@@ -1,6 +1,6 @@
-"""Detections and ground truth as COCO's records: what the library scores, and what the files of results hold.
+"""COCO's records of detections and ground truth, for the library that scores them and for the files of results.
 
-Boxes become `[x, y, width, height]` in pixels of the original image, to a thousandth of a pixel: it keeps files small.
+Boxes become `[x, y, width, height]` in pixels of the original image, rounded to a thousandth of a pixel.
 """
 
 import operator
@@ -10,8 +10,16 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Real, Shaped
 
-from jaxssd.metrics.arrays import DetectionArrays, Nested, as_numbers, checked_detections, checked_truths
-from jaxssd.metrics.pixels import PER_PIXEL, checked_sizes, thousandths
+from jaxssd.metrics.arrays import (
+    PER_PIXEL,
+    DetectionArrays,
+    Nested,
+    as_numbers,
+    checked_detections,
+    checked_sizes,
+    checked_truths,
+    thousandths,
+)
 
 
 def coco_results(
@@ -21,10 +29,10 @@ def coco_results(
     image_ids: Sequence[int],
     category_ids: Sequence[int],
 ) -> list[dict[str, Any]]:
-    """Detections as the list that COCO calls results.
+    """COCO's list of results, from detections.
 
     Args:
-        detections: of N images: `boxes` `[N, D, 4]` corners, normalised to the original image, `scores` `[N, D]`,
+        detections: N images, `boxes` `[N, D, 4]` corners, normalised to the original image, `scores` `[N, D]`,
             `labels` `[N, D]` in `[0, C)`, `valid` `[N, D]`.
         sizes: `[N, 2]` height and width of the original images in pixels.
         image_ids: N distinct numbers.
@@ -69,7 +77,7 @@ def coco_instances(
     class_names: Sequence[str],
     file_names: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Ground truth as the dictionary that COCO calls instances, wherever it came from.
+    """COCO's dictionary of instances, from ground truth of any format.
 
     A difficult object becomes a crowd (`iscrowd` 1). There are no masks: `area` is the box's, and no annotation has a
     `segmentation`. Annotations are numbered from 1, because 0 means "unmatched" to the official scorer.
@@ -83,7 +91,7 @@ def coco_instances(
         image_ids: N distinct numbers.
         category_ids: C distinct numbers, by label.
         class_names: C names.
-        file_names: N names; without them an image is named by its id.
+        file_names: N names; None names each image by its id.
 
     Returns:
         `{"info", "images", "categories", "annotations"}`, ready for `json.dump`.
@@ -141,12 +149,12 @@ def _pixel_boxes(boxes: np.ndarray, sizes: np.ndarray) -> Float[np.ndarray, "N r
 
 
 def _of_rows(images: np.ndarray, valid: np.ndarray) -> list[int]:
-    """The image of each valid row."""
+    """Image id of each valid row."""
     return np.repeat(images, valid.sum(axis=1)).tolist()
 
 
 def _distinct_numbers(function: str, name: str, values: Sequence[int], count: int) -> np.ndarray:
-    """`values` as an array of `count` different whole numbers."""
+    """Array of `count` different whole numbers."""
     if len(values) != count:
         raise ValueError(f"{function}: `{name}` has {len(values)} entries, expected {count}")
     try:

@@ -1,4 +1,4 @@
-"""A precision-recall curve, and average precision as one number for it: both of VOC's kinds."""
+"""Precision-recall curves and average precision, both of VOC's kinds."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ _RECALL_TOLERANCE = 1e-7  # 7/10 in float32 lies 1.2e-8 below 0.7, and still rea
 
 
 class Curve(NamedTuple):
-    """A precision-recall curve: one point a distinct score, by falling score."""
+    """Precision-recall curve: one point for each distinct score, by falling score."""
 
     recall: Float[np.ndarray, "points"]
     precision: Float[np.ndarray, "points"]
@@ -19,7 +19,7 @@ class Curve(NamedTuple):
 
 
 def monotone_envelope(precision: Float[np.ndarray, "points"]) -> Float[np.ndarray, "points"]:
-    """The best precision at each point of a curve or at any later one, which has higher recall.
+    """Best precision at each point of a curve or at any later one, which has higher recall.
 
     Example:
         >>> monotone_envelope(np.array([1.0, 0.5, 0.6]))
@@ -34,7 +34,7 @@ def average_precision(
     *,
     method: Literal["voc07", "area"] = "voc07",
 ) -> float:
-    """One number for a precision-recall curve.
+    """Average precision of a precision-recall curve.
 
     `"voc07"` is the mean, over the recalls 0, 0.1, ..., 1, of the best precision at that recall or beyond (Everingham
     et al. 2010, "The PASCAL Visual Object Classes (VOC) Challenge", section 4.2). `"area"` is the area under the

@@ -1,4 +1,4 @@
-"""How scores are shown and stored: a dash, and null, where one is undefined; aligned names; which classes are shown."""
+"""Numbers, names and rows of tables of scores; an undefined score is a dash, and null in JSON."""
 
 import math
 import unicodedata
@@ -9,12 +9,12 @@ from jaxtyping import Int
 
 
 def none_if_nan(value: float) -> float | None:
-    """For JSON, which has no NaN."""
+    """Number for JSON, which has no NaN."""
     return None if math.isnan(value) else value
 
 
 def show(value: float) -> str:
-    """Four decimals, or a dash.
+    """Number with four decimals, or a dash for NaN.
 
     Example:
         >>> show(0.5), show(math.nan)
@@ -24,7 +24,7 @@ def show(value: float) -> str:
 
 
 def most_frequent(counts: Int[np.ndarray, "C"], most: int) -> list[int]:
-    """Labels of all classes, or, where there are more than `most`, of those with the highest counts, highest first.
+    """Labels of all classes; if there are more than `most`, those with the highest counts, highest first.
 
     Example:
         >>> most_frequent(np.array([2, 5, 9]), 3), most_frequent(np.array([2, 5, 9]), 2)
@@ -36,7 +36,7 @@ def most_frequent(counts: Int[np.ndarray, "C"], most: int) -> list[int]:
 
 
 def name_column(names: Sequence[str]) -> list[str]:
-    """Names of one width on a terminal, where a Chinese letter is as wide as two others, each on one line.
+    """Names padded to one width on a terminal, where a Chinese letter is as wide as two others; one line each.
 
     Example:
         >>> name_column(["cat", "\u732b", "a\\nb"])

@@ -1,4 +1,4 @@
-"""Average precision under the PASCAL VOC protocol, both kinds, in NumPy on the host."""
+"""Average precision by the PASCAL VOC protocol, both kinds, in NumPy on the host."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -8,28 +8,36 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int, Real, Shaped
 
-from jaxssd.metrics.arrays import DetectionArrays, Nested, as_count, as_number, checked_detections, checked_truths
+from jaxssd.metrics.arrays import (
+    DetectionArrays,
+    Nested,
+    as_count,
+    as_number,
+    checked_detections,
+    checked_sizes,
+    checked_truths,
+    thousandths,
+)
 from jaxssd.metrics.curve import Curve, average_precision
-from jaxssd.metrics.pixels import checked_sizes, thousandths
 from jaxssd.metrics.tables import name_column, none_if_nan, show
 
-_NEAR = 1e-3  # below the threshold; rounding does no more to boxes of a pixel in 8,000
+_NEAR = 1e-3  # bound on the rounding of an IoU, for boxes of a pixel in 8,000
 _PAIRS_PER_CHUNK = 2**17  # detection-truth pairs at once: 1 MiB for each float64 intermediate, which caches hold
 
 
 @dataclass(frozen=True, eq=False)
 class VOCScores:
-    """What `voc_scores` returns. `[C]` arrays are indexed by class.
+    """Scores by VOC's protocol. `[C]` arrays are indexed by class.
 
     Attributes:
         ap_voc07: `[C]` 11-point average precision (VOC 2007); NaN for a class without countable ground truth.
         ap_area: `[C]` area under the curve (VOC 2010 and later); NaN likewise.
-        num_truths: `[C]` ground truths that count: those not difficult.
-        num_difficult: `[C]` ground truths that neither count nor punish.
+        num_truths: `[C]` ground truths that count, the difficult ones left out.
+        num_difficult: `[C]` difficult ground truths.
         num_detections: `[C]` detections, those ignored for a difficult truth included.
         num_images: images scored, those without any ground truth included.
-        iou_threshold: the least IoU that counts as found.
-        curves: one for each class; empty for a class without countable ground truth.
+        iou_threshold: smallest IoU that counts as found.
+        curves: precision-recall curve of each class; empty without countable ground truth.
     """
 
     ap_voc07: Float[np.ndarray, "C"]
@@ -52,7 +60,7 @@ class VOCScores:
         return _mean_over_known(self.ap_area)
 
     def as_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """Everything but the curves, ready for `json.dump`: plain numbers, and None where AP is undefined.
+        """Scores without the curves, for `json.dump`: plain numbers, and None where AP is undefined.
 
         Args:
             class_names: C names.
@@ -93,34 +101,34 @@ def voc_scores(
     iou_threshold: float = 0.5,
     sizes: Real[Any, "N 2"] | Nested | None = None,
 ) -> VOCScores:
-    """Score detections as the VOC development kit does (its `VOCevaldet.m`).
+    """Score detections by the protocol of the VOC development kit (its `VOCevaldet.m`).
 
-    For each class, its detections in all images are taken by falling score. Each looks at **one** ground truth: that of
-    its class in its image which it overlaps most, whether already claimed or not (the first of them on ties). Where
-    the IoU is below the threshold the detection is a false positive; where that truth is difficult the detection is
-    ignored; the first detection to get here claims the truth and is a true positive; any later one is a false positive.
+    The detections of a class in all images are taken by falling score. Each is compared with **one** ground truth of
+    its class and image, the one it overlaps most (the first on ties), claimed or not. It is a false positive if the IoU
+    is below the threshold, ignored if that truth is difficult, and otherwise a true positive if it is the first to
+    claim that truth, a false positive if not.
 
-    An IoU of exactly the threshold counts, as in the kit (some ports ask for more). It does so whatever float32 made of
-    the boxes: given `sizes`, boxes are compared in pixels of the original image, rounded to a thousandth as
-    `coco_scores` rounds them; without, an IoU counts that misses by no more than its coordinates are rounded.
+    An IoU of exactly the threshold counts, as in the kit (some ports ask for more), whatever float32 made of the boxes:
+    with `sizes`, boxes are compared in pixels of the original image, rounded to a thousandth as in `coco_scores`;
+    without, an IoU counts that misses by no more than its coordinates are rounded.
 
-    Two things are not the kit's: equal scores make **one** point of the curve, taken after all of them, so that the
-    order of images and of detections changes nothing; and boxes are continuous, from edge to edge, where the kit takes
-    corners for pixels that belong to the box and adds one to each side.
+    Two details differ from the kit. Equal scores make **one** point of the curve, taken after all of them, so that the
+    order of images and of detections changes nothing. Boxes are continuous, from edge to edge, where the kit counts the
+    corners as pixels of the box and adds one to each side.
 
     Args:
-        detections: of N images: `boxes` `[N, D, 4]` corners, `scores` `[N, D]`, `labels` `[N, D]`, `valid` `[N, D]`.
+        detections: N images, `boxes` `[N, D, 4]` corners, `scores` `[N, D]`, `labels` `[N, D]`, `valid` `[N, D]`.
         gt_boxes: `[N, G, 4]` corners, in the detections' units.
         gt_labels: `[N, G]` in `[0, C)`.
         gt_valid: `[N, G]`; the other rows are padding, and what they hold is never used.
-        gt_difficult: `[N, G]`; without it none is difficult.
+        gt_difficult: `[N, G]`; None stands for none.
         num_classes: C.
         iou_threshold: in `(0, 1]`.
-        sizes: `[N, 2]` height and width of the original images in pixels, to which all boxes are then normalised;
-            without it boxes may be in any units.
+        sizes: `[N, 2]` height and width in pixels of the original images, to which all boxes are then normalised;
+            None takes boxes in any units.
 
     Returns:
-        `VOCScores`. IoU is computed in float64.
+        `VOCScores`, with IoU in float64.
 
     Raises:
         ValueError: naming the argument, if shapes disagree, `iou_threshold` is outside `(0, 1]`, `sizes` are not
@@ -182,12 +190,12 @@ def voc_scores(
 
 
 def format_scores(scores: VOCScores, class_names: Sequence[str], *, labels: Sequence[int] | None = None) -> str:
-    """The scores as an aligned table, and the protocol they were taken under.
+    """Aligned table of VOC's scores, with a line on the protocol.
 
     Args:
         scores: from `voc_scores`.
         class_names: C names.
-        labels: classes that have a line, in this order; without it all do.
+        labels: classes to show, in this order; None shows all.
 
     Returns:
         A header, a line for each class, one of totals and means over all classes, and the protocol; `-` where AP is
@@ -197,8 +205,8 @@ def format_scores(scores: VOCScores, class_names: Sequence[str], *, labels: Sequ
         ValueError: if there are not C `class_names`.
     """
     totals = (int(scores.num_truths.sum()), int(scores.num_difficult.sum()), int(scores.num_detections.sum()))
-    of_classes = list(_class_rows(scores, class_names))
-    rows = of_classes if labels is None else [of_classes[label] for label in labels]
+    rows = list(_class_rows(scores, class_names))
+    rows = rows if labels is None else [rows[label] for label in labels]
     rows = [*rows, ("total, mean", *totals, scores.mean_voc07, scores.mean_area)]
     header, *names = name_column(["class", *(name for name, *_ in rows)])
     lines = [f"{header}  truths  difficult  detections  AP 11-point  AP area"]
@@ -216,10 +224,7 @@ def format_scores(scores: VOCScores, class_names: Sequence[str], *, labels: Sequ
 def _most_overlapped(
     boxes: np.ndarray, labels: np.ndarray, gt_boxes: np.ndarray, gt_labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each detection `[N, D]`: its highest IoU with a truth of its class, and that truth's column; else (0, 0).
-
-    Padding truths are boxes of zeros, which overlap nothing.
-    """
+    """Highest IoU of each detection `[N, D]` with a truth of its class, and that truth's column; else (0, 0)."""
     num_images, num_detections = labels.shape
     overlap, truth = np.zeros(labels.shape), np.zeros(labels.shape, int)
     pairs = num_detections * gt_labels.shape[1]
@@ -235,7 +240,7 @@ def _most_overlapped(
 
 
 def _pairwise_iou(boxes: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
-    """`[n, D, 4]` and `[n, G, 4]` to `[n, D, G]`; 0 where both boxes have no area."""
+    """IoU `[n, D, G]` of `[n, D, 4]` and `[n, G, 4]`; 0 where both boxes have no area, padding for example."""
     y1, x1, y2, x2 = np.moveaxis(boxes[:, :, None], -1, 0)
     gt_y1, gt_x1, gt_y2, gt_x2 = np.moveaxis(gt_boxes[:, None, :], -1, 0)
     height = np.minimum(y2, gt_y2) - np.maximum(y1, gt_y1)
@@ -246,16 +251,16 @@ def _pairwise_iou(boxes: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
 
 
 def _rounding(pairs: Float[np.ndarray, "2 n 4"], iou: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-    """How far an IoU may lie from what it was before the corners were rounded to float32, to first order.
+    """Bound on the change of an IoU by rounding the corners to float32, to first order.
 
-    With corners off by `e` at most, a side is off by 2 e and the area of a box of sides h and w by 2 e (h + w); for the
-    intersection, whose sides are no longer, half of both boxes' bounds it.
+    With corners off by at most e, a side is off by 2 e and the area of a box of sides h and w by 2 e (h + w); for the
+    intersection, whose sides are no longer, half of both boxes' sum is the bound.
     """
     half_a_step = np.finfo(np.float32).eps / 2 * np.abs(pairs).max(axis=(0, -1))
     sides = pairs[..., 2:] - pairs[..., :2]
     areas = 2 * half_a_step * sides.sum(axis=(0, -1))
     union = sides.prod(axis=-1).sum(axis=0) / (1 + iou)
-    exact = (pairs == np.rint(pairs)).all(axis=(0, -1))  # as pixels are, which have no rounding
+    exact = (pairs == np.rint(pairs)).all(axis=(0, -1))  # whole pixels have no rounding
     return np.where(exact, 0, (areas / 2 * (1 + iou) + areas * iou) / union)
 
 
@@ -264,7 +269,7 @@ def _area(height: np.ndarray, width: np.ndarray) -> np.ndarray:
 
 
 def _first_claims(hit: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """True for the first detection, in the order given, to hit its truth."""
+    """True for the first detection in the given order that hits its truth."""
     _, first = np.unique(truth[hit], return_index=True)
     correct = np.zeros_like(hit)
     correct[np.flatnonzero(hit)[first]] = True
@@ -272,7 +277,7 @@ def _first_claims(hit: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _curve(correct: np.ndarray, score: np.ndarray, num_truths: int) -> Curve:
-    """One point after each run of equal scores, from detections in order of falling score."""
+    """Curve with one point after each run of equal scores, from detections by falling score."""
     if num_truths == 0:
         return Curve(np.empty(0), np.empty(0), np.empty(0))
     last_of_run = np.flatnonzero(np.diff(score, append=-np.inf))

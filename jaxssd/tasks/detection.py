@@ -10,19 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxssd import metrics
 from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.placement import in_image
-from jaxssd.metrics import (
-    COCOScores,
-    VOCScores,
-    coco_available,
-    coco_scores,
-    format_coco_scores,
-    format_scores,
-    most_frequent,
-    voc_scores,
-)
+from jaxssd.metrics import VOCScores, format_scores, most_frequent, voc_scores
 from jaxssd.models import HEADS
 from jaxssd.models.heads import Predictions
 from jaxssd.ops import (
@@ -46,12 +38,12 @@ class DetectionScores:
     Attributes:
         voc: VOC's scores, area and 11-point.
         class_names: name of each label.
-        coco: COCO's scores, or None.
+        coco: `COCOScores`, or None.
     """
 
     voc: VOCScores
     class_names: Sequence[str]
-    coco: COCOScores | None = None
+    coco: Any = None  # the class itself is imported when scores are taken
 
     @property
     def objective(self) -> float:
@@ -73,7 +65,7 @@ class DetectionScores:
         labels = most_frequent(self.voc.num_truths, MOST_ROWS)
         tables = [format_scores(self.voc, self.class_names, labels=labels)]
         if self.coco is not None:
-            tables.append(format_coco_scores(self.coco, self.class_names, labels=labels))
+            tables.append(metrics.format_coco_scores(self.coco, self.class_names, labels=labels))
         return "\n\n".join(tables + left_out(len(self.class_names) - len(labels)))
 
     def as_dict(self) -> dict[str, Any]:
@@ -151,8 +143,8 @@ class DetectionTask(Task):
         truths = (examples.boxes, examples.labels, examples.valid, examples.difficult)
         num_classes = len(self.class_names)
         coco = (
-            coco_scores(results, *truths, dataset.sizes, num_classes=num_classes)
-            if with_coco and coco_available()
+            metrics.coco_scores(results, *truths, dataset.sizes, num_classes=num_classes)
+            if with_coco and metrics.coco_available()
             else None
         )
         voc = voc_scores(results, *truths, num_classes=num_classes, sizes=dataset.sizes)

@@ -441,7 +441,7 @@ def test_without_the_library_the_message_says_what_to_install():
 
 
 def test_the_library_is_loaded_when_a_score_is_asked_for():
-    libraries = "{'faster_coco_eval', 'pycocotools', 'matplotlib', 'flax'}"
+    libraries = "{'faster_coco_eval', 'pycocotools', 'matplotlib', 'flax', 'jaxssd.metrics.coco'}"
     assert run_python(f"import sys, jaxssd.metrics; print({libraries} & set(sys.modules))") == "set()"
 
 

@@ -121,14 +121,14 @@ PLANTED = (
         "tests/metrics/test_coco.py",
     ),
     Mutant(
-        "jaxssd/metrics/pixels.py",
+        "jaxssd/metrics/arrays.py",
         "np.rint(np.asarray(boxes, np.float64) * np.tile(sizes, 2)[:, None] * PER_PIXEL)",
         "np.floor(np.asarray(boxes, np.float64) * np.tile(sizes, 2)[:, None] * PER_PIXEL)",
         "thousandths are cut off",
         "tests/metrics/test_voc.py tests/metrics/test_coco.py",
     ),
     Mutant(
-        "jaxssd/metrics/pixels.py",
+        "jaxssd/metrics/arrays.py",
         "np.tile(sizes, 2)[:, None] * PER_PIXEL",
         "np.tile(np.flip(sizes, 1), 2)[:, None] * PER_PIXEL",
         "height and width turned",
