@@ -84,9 +84,9 @@ def work(command: Command) -> None:
 
 def score(command: Command) -> None:
     """Print the table of scores; write it as JSON, with figures."""
-    from jaxssd.data.export import export
     from jaxssd.data.placement import in_image
     from jaxssd.metrics import coco_available
+    from jaxssd.tools.export import export
     from jaxssd.training import RunFolder, draw_scores, evaluate, make_validate, restore, write_scores
     from jaxssd.training.distribution import data_mesh, is_main_process
 
@@ -144,8 +144,8 @@ def explain(command: Command) -> None:
 def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config", str, "Dataset"]:
     """Return the settings with the data to score, the name of the split, and the split."""
     from jaxssd.data.class_filter import notes_on_classes
-    from jaxssd.data.doubts import notes_on_doubts
     from jaxssd.data.load import default_split, load_split, notes_on_splits
+    from jaxssd.data.quality import notes_on_quality
 
     if command.data_images is not None and not command.data:
         raise ValueError("--data-images goes with --data: name the data set as well")
@@ -159,7 +159,7 @@ def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config"
     if not command.data:
         run.require_same_data({split: dataset.fingerprint})
     print(f"{split}: {dataset.report.summary()}")
-    for line in [*notes_on_classes(split, dataset), *notes_on_doubts(split, dataset)]:
+    for line in [*notes_on_classes(split, dataset), *notes_on_quality(split, dataset)]:
         print(line)
     return config, split, dataset
 

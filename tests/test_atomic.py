@@ -12,7 +12,7 @@ from jaxssd import viz
 from jaxssd.atomic import is_full, replacing, write_json, write_text
 from jaxssd.config import Config
 from jaxssd.data.report import LoadReport
-from jaxssd.data.results import write_json as write_results
+from jaxssd.tools.export import write_json as write_results
 from jaxssd.training import RunFolder
 
 

@@ -20,12 +20,12 @@ from PIL import Image
 
 from jaxssd.config import TOPIC_OF, Config
 from jaxssd.data import __main__ as inspect_command
-from jaxssd.data import export, load
+from jaxssd.data import load
 from jaxssd.data.shapes import make_shapes
 from jaxssd.ops import OFFSET_CODER, bce_loss, decode_offsets, make_anchors, ssd300_anchors
 from jaxssd.presets import PRESETS
 from jaxssd.tasks.task import make_task
-from jaxssd.tools import explain
+from jaxssd.tools import explain, export
 from jaxssd.training import RunFolder, backbone, epochs, loop, phases
 from jaxssd.training.loader import is_streamed
 from jaxssd.training.schedules import make_schedule

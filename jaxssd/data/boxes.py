@@ -1,34 +1,108 @@
-"""Check the boxes of a record against its image."""
+"""Check the boxes of a record against its image, and bring them to the network's canvas."""
+
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32, Float64, Int32
 
 from jaxssd.data.formats.base import Record
 from jaxssd.data.images import MAX_SIDE
+from jaxssd.data.placement import to_canvas
 from jaxssd.data.report import Problem
 
 TOLERANCE = 1.0
-"""Pixels by which a box may cross the edge unreported: some annotators count from 0 and some from 1."""
+"""Pixels by which a box may cross the edge without a report: some annotators count from 0 and some from 1."""
+
+MIN_VISIBLE = 0.3
+"""Smallest visible share of a box in the crop. Below it the object is difficult: neither trained on nor scored."""
+
+
+class FittedBoxes(NamedTuple):
+    """Objects of one image on its canvas, as in `Examples` but not padded."""
+
+    boxes: Float32[np.ndarray, "n 4"]
+    labels: Int32[np.ndarray, " n"]
+    difficult: Bool[np.ndarray, " n"]
+
+
+def fit_boxes(
+    record: Record, size: tuple[int, int], placement: Float64[np.ndarray, " 4"], max_objects: int
+) -> tuple[FittedBoxes, list[Problem]]:
+    """Scale the boxes of a record to its image, clip them, and drop those outside, repeated or cropped away.
+
+    Args:
+        record: boxes in pixels or fractions of the image.
+        size: (height, width) of the image.
+        placement: place of the image on its canvas.
+        max_objects: largest number of objects; more are reported, and dropped by `pad_objects`.
+
+    Returns:
+        The objects that are left, and the problems.
+    """
+    file, problems = record.annotation_name, []
+    extent = np.tile(np.array(size, np.float64), 2)
+    pixels = record.boxes * extent if record.normalised else record.boxes
+    stated = record.stated_size
+    if stated is not None and stated != size:
+        close = np.abs(np.subtract(stated, size)).max() <= TOLERANCE  # some tools count from 0
+        drawn_here = not _lie_in(pixels, stated) and _lie_in(pixels, size)  # the stated size is out of date
+        if not (record.normalised or close or drawn_here) and _scale(stated, size) is not None:
+            pixels = pixels * (extent / np.tile(stated, 2))
+        problems.append(Problem(file, "noted", "of another size than annotated", _sizes(stated, size)))
+
+    clipped = np.clip(pixels, 0, extent)
+    boxes = (clipped / extent).astype(np.float32)
+    kept = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    overshoot = np.abs(pixels - clipped).max(axis=1, initial=0)
+    for corners, is_inside, excess in zip(pixels, kept, overshoot, strict=True):
+        numbers = [round(corner, 1) for corner in corners.tolist()]  # NumPy's own overflows at 1e308
+        where = f"[y1, x1, y2, x2] = {numbers} px in an image of {size[1]}x{size[0]}"
+        if not is_inside:
+            problems.append(Problem(file, "dropped", "outside the image", where))
+        elif excess > TOLERANCE:
+            problems.append(Problem(file, "clipped", "beyond the image's edge", where))
+
+    first = _first_rows([*zip(*pixels.T.tolist(), record.labels.tolist(), record.difficult.tolist(), strict=True)])
+    if repeated := int((kept & ~first).sum()):
+        detail = "the same box and class as another row of the image"
+        problems.append(Problem(file, "dropped", "repeated", detail, repeated))
+    kept &= first
+
+    count = int(kept.sum())
+    if count == 0:
+        problems.append(Problem(file, "noted", "without objects", "kept: it shows what is not an object"))
+    if count > max_objects:
+        detail = f"{count} objects, the largest are kept; max_objects={count} keeps all"
+        problems.extend([Problem(file, "dropped", "over max_objects", detail)] * (count - max_objects))
+
+    boxes, visible = _crop(boxes, placement)
+    if outside := int((kept & (visible == 0)).sum()):
+        detail = f"{outside} objects of which nothing lies in the middle square"
+        problems.extend([Problem(file, "dropped", "outside the crop", detail)] * outside)
+    cut = kept & (visible > 0) & (visible < MIN_VISIBLE)
+    if cut.any():
+        detail = f"{cut.sum()} objects of which less than {MIN_VISIBLE:.0%} lies in the middle square are difficult"
+        problems.append(Problem(file, "noted", "with objects cut by the crop", detail))
+    kept &= visible > 0
+    return FittedBoxes(boxes[kept], record.labels[kept], (record.difficult | cut)[kept]), problems
 
 
 def other_picture(record: Record, size: tuple[int, int]) -> Problem | None:
-    """Why an image cannot be the one that was annotated: it has another shape, and boxes that may lie anywhere in it.
+    """Problem of an image that cannot be the annotated one, because its shape is another than the stated one.
 
-    Sides that are merely exchanged are a common mistake of exporters; there the boxes must lie in the image.
+    Swapped sides are a common mistake of exporters: there the image is accepted if the boxes lie in it.
     """
     stated = record.stated_size
     if stated is None or record.normalised or not all(1 <= side <= MAX_SIDE for side in stated):
-        return None  # says nothing, or nothing that makes sense
-    if _scale(stated, size) is not None:
         return None
-    if stated == size[::-1] and _lie_in(record.boxes, size):
+    if _scale(stated, size) is not None or (stated == size[::-1] and _lie_in(record.boxes, size)):
         return None
-    detail = f"{_says(stated, size)}: another picture? Correct the size, or remove it if the boxes are right"
+    detail = f"{_sizes(stated, size)}: another picture? Correct the size, or remove it if the boxes are right"
     return Problem(record.annotation_name, "skipped", "of another shape than annotated", detail)
 
 
 def _scale(stated: tuple[int, int], size: tuple[int, int]) -> float | None:
-    """Factor from the annotated size to the image's, if their shapes are the same to rounding.
+    """Factor from the stated size to the image's; None if their shapes differ by more than rounding.
 
     Example:
         >>> _scale((480, 640), (240, 320)), _scale((480, 640), (640, 480))
@@ -42,53 +116,25 @@ def _scale(stated: tuple[int, int], size: tuple[int, int]) -> float | None:
 
 
 def _lie_in(boxes: Float64[np.ndarray, "n 4"], size: tuple[int, int]) -> bool:
-    """Whether boxes in pixels end within a picture of this (height, width)."""
+    """True if boxes in pixels end within an image of this (height, width)."""
     return bool((boxes[:, 2:] <= np.array(size) + TOLERANCE).all())
 
 
-def _says(stated: tuple[int, int], size: tuple[int, int]) -> str:
+def _sizes(stated: tuple[int, int], size: tuple[int, int]) -> str:
     return f"says {stated[1]}x{stated[0]} (width x height) but the image has {size[1]}x{size[0]}"
 
 
-def fit_boxes(
-    record: Record, size: tuple[int, int], max_objects: int
-) -> tuple[Float32[np.ndarray, "n 4"], Bool[np.ndarray, " n"], list[Problem]]:
-    """Normalised boxes clipped to the image, which of them have any part in it, and what there is to report."""
-    height, width = size
-    file, problems = record.annotation_name, []
-    extent = np.array([height, width, height, width], np.float64)
-    pixels = record.boxes * extent if record.normalised else record.boxes
-    stated = record.stated_size
-    if stated is not None and stated != size:
-        close = np.abs(np.subtract(stated, size)).max() <= TOLERANCE  # somebody counted from 0
-        drawn_here = not _lie_in(pixels, stated) and _lie_in(pixels, size)  # on this picture: the size is an old one
-        if not (record.normalised or close or drawn_here) and _scale(stated, size) is not None:
-            pixels = pixels * (extent / np.tile(stated, 2))
-        problems.append(Problem(file, "noted", "of another size than annotated", _says(stated, size)))
-    clipped = np.clip(pixels, 0, extent)
-    boxes = (clipped / extent).astype(np.float32)
-    inside = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
-    overshoot = np.abs(pixels - clipped).max(axis=1, initial=0)
-    for corners, is_inside, excess in zip(pixels, inside, overshoot, strict=True):
-        numbers = [round(corner, 1) for corner in corners.tolist()]  # NumPy's own overflows at 1e308
-        where = f"[y1, x1, y2, x2] = {numbers} px in an image of {width}x{height}"
-        if not is_inside:
-            problems.append(Problem(file, "dropped", "outside the image", where))
-        elif excess > TOLERANCE:
-            problems.append(Problem(file, "clipped", "beyond the image's edge", where))
+def _first_rows(rows: list[tuple]) -> Bool[np.ndarray, " n"]:
+    """True for rows that no earlier row equals."""
+    seen = dict(zip(reversed(rows), range(len(rows) - 1, -1, -1), strict=True))
+    return np.isin(np.arange(len(rows)), list(seen.values()))
 
-    rows = [*zip(*pixels.T.tolist(), record.labels.tolist(), record.difficult.tolist(), strict=True)]
-    seen = dict(zip(reversed(rows), range(len(rows) - 1, -1, -1), strict=True))  # row -> where it comes first
-    first = np.isin(np.arange(len(rows)), list(seen.values()))
-    if repeated := int((inside & ~first).sum()):
-        detail = "the same box and class as another row of the image"
-        problems.append(Problem(file, "dropped", "repeated", detail, repeated))
-        inside &= first
 
-    count = int(inside.sum())
-    if count == 0:
-        problems.append(Problem(file, "noted", "without objects", "kept: it shows what is not an object"))
-    if count > max_objects:
-        detail = f"{count} objects, the largest are kept; max_objects={count} keeps all"
-        problems.extend([Problem(file, "dropped", "over max_objects", detail)] * (count - max_objects))
-    return boxes, inside, problems
+def _crop(
+    boxes: Float32[np.ndarray, "n 4"], placement: Float64[np.ndarray, " 4"]
+) -> tuple[Float32[np.ndarray, "n 4"], Float64[np.ndarray, " n"]]:
+    """Boxes on the canvas, clipped to it, and the visible share of each."""
+    placed = to_canvas(boxes, placement)
+    clipped = np.clip(placed, 0, 1)
+    area, visible = (np.prod(corners[:, 2:] - corners[:, :2], axis=1) for corners in (placed, clipped))
+    return clipped.astype(np.float32), np.divide(visible, area, out=np.zeros_like(area), where=area > 0)

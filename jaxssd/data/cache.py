@@ -1,9 +1,10 @@
-"""Decoded data sets on disk, each in a folder named by a fingerprint of all it was made from.
+"""Cache of decoded data sets, each in a folder named by a fingerprint of its inputs.
 
-A folder holds `images.npy`, which is memory-mapped when read, `arrays.npz` with the small arrays, and `meta.json` with
-checksums of the images and of itself; NumPy's `.npz` has its own.
-It is written under another name and renamed when whole, so that neither a killed run nor two at a time can leave half
-of one. Nothing in it is pickled. Any of it may be deleted at any time; nothing else ever deletes it.
+A folder holds `images.npy`, which is memory-mapped, `arrays.npz` with the small arrays, and `meta.json` with checksums
+of the images and of itself; NumPy's `.npz` has its own. Nothing is pickled.
+
+A folder is written under another name and renamed when it is complete, so that neither a killed run nor two runs at
+once leave half of one. It may be deleted at any time.
 """
 
 import contextlib
@@ -30,29 +31,29 @@ from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.report import LoadReport, Problem
 
 Allocate = Callable[[tuple[int, ...]], UInt8[np.ndarray, "..."]]
-"""Shape -> a new uint8 array, in memory or in a file."""
+"""Function that makes a uint8 array of a shape, in memory or in a file."""
 
 FORMAT_VERSION = 4
-"""Part of every fingerprint; to be raised when decoding or the files change."""
+"""Number in every fingerprint. Raise it when decoding or the files of the cache change."""
 
 ANNOTATIONS = {".xml", ".json", ".txt", ".yaml", ".yml", ".csv", ".names", ".data", ".gz"}
-"""Endings of files that say what is in the pictures: all of their bytes count."""
+"""Extensions of annotations, all of whose bytes enter the fingerprint."""
 
 SAMPLE_BYTES = 4096
-"""Read from the start, where EXIF may be edited in place, the middle and the end of every other file."""
+"""Bytes of other files that enter it: from the start, where EXIF may be edited in place, the middle and the end."""
 
 BLOCK_BYTES = 1 << 20
-"""Of the images, for each checksum."""
+"""Bytes of the images for each checksum."""
 
-_WAY_OUT = "name a folder that can be written with the environment variable JAXSSD_CACHE"
+_ADVICE = "name a folder that can be written with the environment variable JAXSSD_CACHE"
 
 _FOR_READING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would wait
 
-_ABANDONED = 24 * 3600  # seconds after which an unfinished folder is taken for a killed run's
+_ABANDONED = 24 * 3600  # seconds after which an unfinished folder is removed, as that of a killed run
 
 
 def default_cache_dir() -> Path:
-    """`$JAXSSD_CACHE`, else `$XDG_CACHE_HOME/jaxssd`, else `~/.cache/jaxssd`.
+    """Folder of the cache: `$JAXSSD_CACHE`, else `$XDG_CACHE_HOME/jaxssd`, else `~/.cache/jaxssd`.
 
     Raises:
         OSError: if none of them is set and there is no home folder.
@@ -64,19 +65,18 @@ def default_cache_dir() -> Path:
     try:
         return Path.home() / ".cache" / "jaxssd"
     except RuntimeError as error:
-        raise OSError(f"no home folder to keep decoded images in: {_WAY_OUT}") from error
+        raise OSError(f"no home folder to keep decoded images in: {_ADVICE}") from error
 
 
 def fingerprint(settings: Mapping[str, object], files: Iterable[Path | None]) -> str:
-    """A name for what a reader would give, without decoding a picture.
+    """Digest of all inputs of a data set, without decoding an image.
 
-    Two versions of a data set may have files of equal names, sizes and times, as an archive unpacks them. So the
-    annotations count as a whole, and a part of each picture.
+    Two versions of a data set may have files of equal names, sizes and times, unpacked from archives. So all bytes of
+    annotations count, and some of each image.
 
     Args:
-        settings: all that decides how the files are read; anything JSON can hold.
-        files: every input file in order; each adds its place, size, time of last change, and bytes. None stands for a
-            file that is missing.
+        settings: everything that decides how the files are read, as JSON.
+        files: every input file in order, None for a missing one. Path, size, modification time and bytes count.
 
     Returns:
         64 hexadecimal digits.
@@ -97,7 +97,7 @@ def fingerprint(settings: Mapping[str, object], files: Iterable[Path | None]) ->
 
 
 def _look_into(file: Path) -> tuple[int, int, Iterable[bytes]]:
-    """Size and time of a file; and what tells it from another one of its size: an annotation's bytes, or a checksum."""
+    """Size and modification time of a file, and an annotation's bytes or a checksum."""
     try:
         descriptor = os.open(file, _FOR_READING)
     except PermissionError:
@@ -122,18 +122,18 @@ def _look_into(file: Path) -> tuple[int, int, Iterable[bytes]]:
 
 
 def cached(cache_dir: Path | None, key: str, build: Callable[[Allocate], Dataset]) -> Dataset:
-    """Read a data set from its cache, or build and store it.
+    """Load a data set from the cache, or build and store it.
 
     Args:
-        cache_dir: holds a folder for each key; None builds in memory and stores nothing.
-        key: the fingerprint.
-        build: makes the data set, its images in an array that the function passed to it allocates.
+        cache_dir: folder of the cache; None builds in memory and stores nothing.
+        key: fingerprint of the data set.
+        build: function that builds the data set, with its images in an array made by its argument.
 
     Returns:
-        What `build` gave, now or at an earlier time; from the cache, images are a read-only memory map.
+        The data set. From the cache, its images are a read-only memory map.
 
     Raises:
-        OSError: if `cache_dir` cannot be written or has no room.
+        OSError: if `cache_dir` cannot be written or is full.
     """
     if cache_dir is None:
         return build(lambda shape: np.empty(shape, np.uint8))
@@ -151,8 +151,8 @@ def cached(cache_dir: Path | None, key: str, build: Callable[[Allocate], Dataset
         staging.mkdir()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise  # a full disk is told of by whoever knows what to go on with
-        raise OSError(f"decoded images cannot be kept in {cache_dir}: {error.strerror}; {_WAY_OUT}") from error
+            raise  # the caller reports a full disk, with how to go on
+        raise OSError(f"decoded images cannot be kept in {cache_dir}: {error.strerror}; {_ADVICE}") from error
     UNFINISHED.add(staging)
     try:
         _save(staging, build(lambda shape: _allocate(staging / "images.npy", shape)))
@@ -165,13 +165,13 @@ def cached(cache_dir: Path | None, key: str, build: Callable[[Allocate], Dataset
 
 def _allocate(path: Path, shape: tuple[int, ...]) -> UInt8[np.memmap, "..."]:
     images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    if hasattr(os, "posix_fallocate"):  # without it a full disk shows only as a fatal signal at some later write
+    if hasattr(os, "posix_fallocate"):  # otherwise a full disk is a fatal signal at a later write
         try:
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                return images  # a file system that cannot reserve room; it may have some all the same
+                return images  # the file system cannot reserve space
             needed = (
                 f"{error.strerror}: the cache needs {images.nbytes / 1e9:.2f} GB; $JAXSSD_CACHE can name another place"
             )
@@ -185,7 +185,7 @@ def _save(folder: Path, dataset: Dataset) -> None:
     whole = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False).shape == images.shape
     if whole and isinstance(images, np.memmap):
         images.flush()
-    else:  # some images were skipped: the file has more rows than the data set
+    else:  # the file has rows of skipped images
         np.save(folder / "kept.npy", images, allow_pickle=False)
         os.replace(folder / "kept.npy", folder / "images.npy")
     np.savez(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
@@ -225,7 +225,7 @@ def _load(folder: Path, *, verify: bool) -> Dataset:
 
 
 def checksums(images: UInt8[np.ndarray, "..."]) -> list[int]:
-    """Sum of each block's bytes, taken as numbers of eight bytes: as fast as they can be read.
+    """Sum of the 64-bit words of each block: as fast as memory.
 
     Example:
         >>> checksums(np.ones((2, 5), np.uint8)), checksums(np.zeros((0,), np.uint8))
@@ -251,13 +251,13 @@ def _publish(staging: Path, folder: Path) -> None:
     except OSError:
         if not folder.is_dir():
             raise
-        # Another process was first, and has stored the same.
+        # Another process has stored the same.
 
 
 def _discard(entry: Path) -> None:
-    """Remove a folder, or whatever has its name; it makes room even where its files cannot be removed."""
+    """Remove a folder or file, or at least rename it if it cannot be removed."""
     aside = entry.with_name(f"{entry.name}.{uuid.uuid4().hex}.unfinished")
-    with contextlib.suppress(OSError):  # another process was first, or nothing can be written: told by who writes
+    with contextlib.suppress(OSError):  # another process was first, or the folder is read-only, which a write reports
         entry.rename(aside)
         if aside.is_dir():
             shutil.rmtree(aside, ignore_errors=True)
@@ -267,6 +267,6 @@ def _discard(entry: Path) -> None:
 
 def _remove_abandoned(cache_dir: Path) -> None:
     for folder in cache_dir.glob("*.unfinished"):
-        with contextlib.suppress(FileNotFoundError):  # finished meanwhile
+        with contextlib.suppress(FileNotFoundError):  # it was finished meanwhile
             if time.time() - folder.stat().st_mtime > _ABANDONED:
                 shutil.rmtree(folder, ignore_errors=True)

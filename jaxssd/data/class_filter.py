@@ -1,7 +1,6 @@
-"""Some of a data set's classes: objects of the others are left out, counted and said.
+"""Choice of classes: objects of other classes are left out, counted and reported.
 
-Such objects are background to the detector that is trained, and to its score, as they are to any detector of some
-classes: a person is background to a detector of cars.
+They are background to training and scores, as a person is to a detector of cars.
 """
 
 import difflib
@@ -15,18 +14,18 @@ from jaxssd.data.dataset import Dataset
 from jaxssd.data.report import LoadReport, Problem
 
 OTHER_CLASS = "other class"
-"""Kind of problem by which a report counts objects that are left out."""
+"""Kind of problem of objects that are left out."""
 
 _NAMED = 8  # names in a line of the log or an error
 
 
 def other_class(file: str, name: str) -> Problem:
-    """The entry of a report for an object whose class, the detail, is not among those of the run."""
+    """Problem of an object whose class is not among those of the run; the detail is its class."""
     return Problem(file, "dropped", OTHER_CLASS, name)
 
 
 def merge_other_classes(problems: Iterable[Problem]) -> list[Problem]:
-    """One entry for each other class, at the end, in place of one for each of its objects.
+    """Merge the problems of objects that are left out to one for each class, at the end.
 
     Example:
         >>> merge_other_classes([other_class("a.xml", "bus"), other_class("b.xml", "bus")])[0].count
@@ -45,15 +44,15 @@ def merge_other_classes(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def require_classes(chosen: Sequence[str], known: Sequence[str], path: Path) -> None:
-    """Check that a data set has every class that a run is to learn.
+    """Check that a data set has every class of a run.
 
     Args:
-        chosen: names that the user gave.
-        known: names that the data set has.
-        path: of the data set.
+        chosen: classes of the run.
+        known: classes of the data set.
+        path: path of the data set, for the message.
 
     Raises:
-        ValueError: naming those it has not, near ones that it has, and the option.
+        ValueError: if a class is missing. The message has similar ones and the option.
 
     Example:
         >>> require_classes(["crab"], ["car", "cab", "bus"], Path("toys"))
@@ -67,15 +66,15 @@ def require_classes(chosen: Sequence[str], known: Sequence[str], path: Path) -> 
 
 
 def notes_on_classes(split: str, dataset: Dataset, *, trained_on: bool = False) -> list[str]:
-    """Lines for the log: what was left out of a split, and which classes it has no object of.
+    """Lines for the log on objects that are left out, and on classes without an object.
 
     Args:
-        split: its name.
+        split: name of the split.
         dataset: the split.
-        trained_on: whether it is trained on rather than scored.
+        trained_on: True for a split to train on, False for one to score.
 
     Returns:
-        No line for a split that has objects of exactly the run's classes.
+        The lines; none if the split has objects of exactly the run's classes.
     """
     lines = []
     if others := _others(dataset.report):
@@ -87,7 +86,7 @@ def notes_on_classes(split: str, dataset: Dataset, *, trained_on: bool = False) 
 
 
 def absent_classes(dataset: Dataset) -> list[str]:
-    """Classes of which a data set has no object but difficult ones."""
+    """Classes without an object, difficult ones not counted."""
     examples = dataset.examples
     labels = np.asarray(examples.labels)[np.asarray(examples.valid) & ~np.asarray(examples.difficult)]
     count = np.bincount(labels, minlength=len(dataset.class_names))
@@ -95,7 +94,7 @@ def absent_classes(dataset: Dataset) -> list[str]:
 
 
 def listing(names: Sequence[str], limit: int = _NAMED) -> str:
-    """The first names and the number of the rest.
+    """Join the first names, and count the rest.
 
     Example:
         >>> listing(["a", "b", "c"], 2)
@@ -105,7 +104,7 @@ def listing(names: Sequence[str], limit: int = _NAMED) -> str:
 
 
 def _others(report: LoadReport) -> list[str]:
-    """Other classes and their objects, the most frequent first."""
+    """Classes that are left out with their number of objects, most frequent first."""
     others = sorted((-problem.count, problem.detail) for problem in report.problems if problem.kind == OTHER_CLASS)
     return [f"{name} ({-count:,})" for count, name in others]
 

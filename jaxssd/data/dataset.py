@@ -1,4 +1,4 @@
-"""What every source of data gives: padded arrays of one shape, and the names that belong to them."""
+"""Data set in memory: padded arrays of one shape, and the names that belong to them."""
 
 import hashlib
 import json
@@ -16,14 +16,14 @@ __all__ = ["Dataset", "Examples", "LoadReport", "Problem", "pad_objects"]
 
 
 class Examples(NamedTuple):
-    """Images and the objects in them: a pytree that goes to the device whole, or one batch of it.
+    """Images and their objects, padded to `G` rows an image; a pytree.
 
     Attributes:
-        images: pixels, RGB, made square.
-        boxes: corners `[y1, x1, y2, x2]`, normalised to the square; zeros where not `valid`.
-        labels: indices into the class names; 0 where not `valid`.
-        valid: which of an image's `G` places hold an object.
-        difficult: objects that VOC's protocol neither trains on nor scores; False where not `valid`.
+        images: square RGB images.
+        boxes: corners `[y1, x1, y2, x2]`, normalised to the square; zeros in padded rows.
+        labels: indices into the class names; 0 in padded rows.
+        valid: True for objects, False for padded rows.
+        difficult: True for objects that are neither trained on nor scored, as in VOC.
     """
 
     images: UInt8[ArrayLike, "N S S 3"]
@@ -35,15 +35,15 @@ class Examples(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A source, read.
+    """Data set, loaded.
 
     Attributes:
         examples: NumPy arrays; `images` may be a read-only memory map.
         class_names: name of each label.
         ids: name of each image: its file's name without extension, where it has a file.
         sizes: height and width of each image's file in pixels.
-        placements: where the whole image lies on its square, `[y1, x1, y2, x2]`; see `placement.place_images`.
-        report: what was skipped, clipped or dropped on the way.
+        placements: corners `[y1, x1, y2, x2]` of the whole image on its square; see `placement.place_images`.
+        report: problems that were met while loading.
     """
 
     examples: Examples
@@ -55,7 +55,7 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Changes when an image is added, removed or resized, or any object of one is changed; not with a pixel."""
+        """Digest of classes, ids, sizes and objects; pixels do not enter."""
         digest = hashlib.sha256(json.dumps([self.class_names, self.ids]).encode())
         for array in (self.sizes, *self.examples[1:]):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -69,16 +69,16 @@ def pad_objects(
     *,
     max_objects: int,
 ) -> tuple[Float32[np.ndarray, "N G 4"], Int32[np.ndarray, "N G"], Bool[np.ndarray, "N G"], Bool[np.ndarray, "N G"]]:
-    """Lists of any length to arrays of one shape.
+    """Pad the objects of images to arrays of one shape.
 
     Args:
         boxes: corners `[n, 4]` of each image's objects.
-        labels: `[n]` for each image.
-        difficult: `[n]` for each image.
-        max_objects: places an image may have at most. Where it has more objects the largest are kept, in their order.
+        labels: labels `[n]` of each image's objects.
+        difficult: difficult flags `[n]` of each image's objects.
+        max_objects: largest number of objects of an image. If there are more, the largest are kept, in their order.
 
     Returns:
-        Boxes, labels, valid and difficult as in `Examples`, with `G` the largest number of objects kept of one image,
+        Boxes, labels, valid and difficult as in `Examples`. `G` is the largest number of objects kept of one image,
         and at least 1.
 
     Raises:
@@ -109,6 +109,6 @@ def pad_objects(
 
 
 def _largest(boxes: Float32[np.ndarray, "n 4"], count: int) -> Int32[np.ndarray, " kept"]:
-    """Indices of the `count` largest boxes in rising order; of equal ones the first are taken."""
+    """Indices of the `count` largest boxes in rising order; the first ones of equals."""
     area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
     return np.sort(np.argsort(-area, kind="stable")[:count]).astype(np.int32)

@@ -1,6 +1,6 @@
-"""Formats of image files: told by their first bytes, and opened by Pillow's class for that format alone.
+"""Formats of image files, recognised by their first bytes and opened by Pillow's class for that format alone.
 
-Nothing here depends on the file's ending. Formats that run other programs (EPS) or that hold no pixels are not opened.
+File names do not matter. Formats that run other programs (EPS) or hold no pixels are not opened.
 """
 
 import io
@@ -18,7 +18,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 START_BYTES = 30
-"""Bytes from which the format is told, and the size of a WebP."""
+"""Number of first bytes that show the format, and the size of a WebP."""
 
 NAMES = "JPEG, PNG, WebP, BMP, TIFF or GIF"
 
@@ -34,8 +34,8 @@ _CLASSES: dict[bytes, type[ImageFile]] = {
     b"BM": BmpImageFile,
 }
 
-# Colour profiles and texts are thrown away here, but Pillow unpacks them, and refuses a whole PNG for a profile of more
-# than 1 MB. The file's own limits bound the packed bytes; these bound the unpacked ones.
+# Pillow unpacks colour profiles and texts, and refuses a whole PNG for a profile of more than 1 MB. `images` limits the
+# packed bytes; these are limits of the unpacked ones.
 PngImagePlugin.MAX_TEXT_CHUNK = 32_000_000
 PngImagePlugin.MAX_TEXT_MEMORY = 64_000_000
 
@@ -53,15 +53,15 @@ _OTHERS = {
     b"<": "text, such as the page that a failed download leaves",
     b"{": "text, such as the answer of a server that has no such image",
 }
-"""What a file may be that is in the place of an image, for the message."""
+"""Other formats that are found in the place of images, for the message."""
 
 EXIF_KEYS = frozenset({"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"})
-"""Where Pillow keeps what may state an orientation."""
+"""Keys under which Pillow keeps metadata with an orientation."""
 
 _HEIF = {b"avif", b"avis", b"heic", b"heix", b"hevc", b"mif1", b"msf1"}
 
 _LEAST_SHARE = 0.5
-"""Share of a JPEG's rows that must be there for the rest to be done without."""
+"""Smallest share of rows of a JPEG that ends early."""
 
 _WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH = 256, 257, 322, 323  # TIFF's tags
 
@@ -73,25 +73,24 @@ _LOW_BYTES = {
         for order, other in (("B", "L"), ("L", "B"), ("N", "B" if sys.byteorder == "little" else "L"))
     },
 }
-"""Pillow's layouts of 16 bits a channel, and those that keep the lower byte of it instead of the upper one: by reading
-it as if the bytes came in the other order."""
+"""Pillow's layouts of 16 bits a channel, and layouts that keep the lower byte instead of the upper one."""
 
 _END_OF_JPEG = b"\xff\xd9"
 
 _SCAN = b"\xff\xda"
 
 _ANYTHING = bytes(range(1, 255)) * 4
-"""Stands for pixels of a JPEG; none of these bytes begins another part of it."""
+"""Filler for missing pixels of a JPEG, in which no byte begins another segment."""
 
 
 def image_class(start: bytes) -> type[ImageFile]:
-    """Pillow's class for a file that begins so.
+    """Find Pillow's class for a file.
 
     Args:
-        start: the first `START_BYTES` of the file.
+        start: first `START_BYTES` bytes of the file.
 
     Raises:
-        ValueError: if it is of none of these formats.
+        ValueError: if the format is none of these.
 
     Example:
         >>> image_class(b"GIF89a...").__name__
@@ -106,7 +105,7 @@ def image_class(start: bytes) -> type[ImageFile]:
 
 
 def _what_else(start: bytes) -> str:
-    """What a file looks like that is no image, as the end of a sentence."""
+    """Name of another format, as the end of a message."""
     if not start:
         return ": it is empty"
     if start[4:8] == b"ftyp":
@@ -116,13 +115,13 @@ def _what_else(start: bytes) -> str:
 
 
 def claimed_size(start: bytes) -> tuple[int, int]:
-    """(width, height) of a WebP by its header; Pillow makes room for it while it opens the file.
+    """Read (width, height) of a WebP from its header, because Pillow allocates its pixels while it opens the file.
 
     Args:
-        start: the first `START_BYTES` of the file.
+        start: first `START_BYTES` bytes of the file.
 
     Returns:
-        (0, 0) for another format, whose size Pillow tells before it makes room.
+        The size; (0, 0) for other formats, which Pillow opens without allocating pixels.
     """
     if image_class(start) is not WebPImageFile:
         return 0, 0
@@ -136,39 +135,37 @@ def claimed_size(start: bytes) -> tuple[int, int]:
 
 
 def tile_pixels(image: Image.Image) -> int:
-    """Pixels of a TIFF's tile, for which room is made whatever the size of the image; 0 without tiles."""
+    """Pixels of a TIFF's tile, which are allocated whatever the size of the image; 0 without tiles."""
     if not isinstance(image, TiffImageFile):
         return 0
     return int(image.tag_v2.get(_TILE_WIDTH, 0)) * int(image.tag_v2.get(_TILE_LENGTH, 0))
 
 
 def stored_size(image: Image.Image) -> tuple[int, int]:
-    """(height, width) of the pixels as they are stored, of an image that is not decoded yet."""
+    """Stored (height, width) of an image that is not decoded yet."""
     if isinstance(image, TiffImageFile):
         return image.tag_v2[_LENGTH], image.tag_v2[_WIDTH]
     return image.height, image.width
 
 
 def turns_itself(image: Image.Image) -> bool:
-    """Whether Pillow applies the orientation by itself, as it does to a TIFF."""
+    """True for TIFF, whose orientation Pillow applies itself."""
     return isinstance(image, TiffImageFile)
 
 
 def load(image: Image.Image, file: BinaryIO, draft: tuple[int, int] | None) -> tuple[Image.Image, list[str]]:
-    """Decode the pixels.
-
-    A JPEG whose last bytes are missing is kept if at least half of its rows are there.
+    """Decode the pixels. A JPEG that ends early is kept if at least half of its rows are there.
 
     Args:
-        image: opened, not yet decoded.
-        file: that it was opened from.
-        draft: (width, height) that is enough of a JPEG, which skips detail that a resize would average away.
+        image: opened image.
+        file: file that it was opened from.
+        draft: sufficient (width, height) of a JPEG; detail that a resize would average away is not decoded.
 
     Returns:
-        The decoded image, of 8 bits a channel, and notes: what was odd about it, each a few words and a detail.
+        The image with 8 bits a channel, and notes on odd pixels, each a few words and a detail.
 
     Raises:
-        OSError: if it is damaged.
+        OSError: if the image is damaged.
     """
     notes: list[str] = []
     if draft:
@@ -187,10 +184,9 @@ def load(image: Image.Image, file: BinaryIO, draft: tuple[int, int] | None) -> t
 
 
 def _load_cut_jpeg(file: BinaryIO, draft: tuple[int, int] | None) -> tuple[Image.Image, float]:
-    """Decode what is there, and tell the share of its rows: the decoder fills the others with one colour.
+    """Decode a JPEG that ends early, and find the share of its rows that are there.
 
-    The rows that are there are those that do not depend on what comes after the last byte, so a picture may itself end
-    in one colour. A progressive one has all of its rows, if coarse, once the first of its scans is there.
+    These are the rows that do not depend on the bytes that follow. A progressive JPEG with its first scan has all rows.
     """
     file.seek(0)
     JpegImageFile(file)
@@ -214,7 +210,7 @@ def _decode_jpeg(data: bytes, draft: tuple[int, int] | None) -> Image.Image:
 
 
 def _to_eight_bits(image: Image.Image, file: BinaryIO) -> tuple[Image.Image, str | None]:
-    """Numbers of more than 8 bits, of which Pillow's own conversion would leave black or white."""
+    """Reduce channels of more than 8 bits, which Pillow would turn black or white, and note it."""
     if image.mode == "F":
         values = np.nan_to_num(np.asarray(image), nan=0, posinf=0, neginf=0).clip(0)
         peak = float(values.max(initial=0))
@@ -229,7 +225,7 @@ def _to_eight_bits(image: Image.Image, file: BinaryIO) -> tuple[Image.Image, str
 
 
 def _shift(values: np.ndarray) -> tuple[np.ndarray, str | None]:
-    """The upper 8 of the bits that are in use: cameras store 10 or 12 in 16."""
+    """Keep the upper 8 of the bits in use: cameras store 10 or 12 in 16."""
     peak = int(values.max(initial=0))
     if peak >= 1 << 16:
         return (values.clip(0) * (255 / peak)).astype(np.uint8), f"of more than 16 bits: up to {peak:,}"
@@ -239,7 +235,7 @@ def _shift(values: np.ndarray) -> tuple[np.ndarray, str | None]:
 
 
 def _low_bits_of_colour(image: PngImageFile | TiffImageFile, file: BinaryIO) -> tuple[Image.Image, str | None]:
-    """A colour image of 16 bits, of which Pillow keeps the upper 8, if nothing reaches the upper 4 of these."""
+    """Reduce a 16-bit colour image by the bits in use: Pillow keeps only the upper 8."""
     highest = np.array(image.getextrema())[:3, 1].max()
     if "transparency" in image.info or highest > 15:
         return image, None
@@ -263,5 +259,5 @@ def _low_bits_of_colour(image: PngImageFile | TiffImageFile, file: BinaryIO) -> 
 
 
 def _with_low_bytes(args: Any) -> Any:
-    """Arguments of a tile's decoder that keep the other byte of 16 bits."""
+    """Arguments of a tile's decoder, to keep the lower byte of 16 bits."""
     return (_LOW_BYTES[args[0]], *args[1:]) if isinstance(args, tuple) else _LOW_BYTES[args]

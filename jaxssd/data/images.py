@@ -1,9 +1,8 @@
-"""Image files to square uint8 RGB arrays.
+"""Decode image files to square uint8 RGB arrays.
 
-`image_formats` has the formats, told apart by their first bytes whatever the file is called. A camera's EXIF
-orientation is applied if the boxes refer to the picture as a person sees it, and not if they refer to the pixels as
-they are stored, as PASCAL VOC's do. Files are decoded by threads, since Pillow gives up the interpreter's lock while it
-decodes and resizes; processes were no faster and cannot share the output array.
+Formats are recognised by their first bytes, see `image_formats`. An EXIF orientation is applied if the boxes refer to
+the picture as it is shown, and not if they refer to the pixels as they are stored, as PASCAL VOC's do. Threads decode,
+because Pillow releases Python's lock; processes were no faster and cannot share the output array.
 """
 
 import io
@@ -23,68 +22,66 @@ from jaxssd.data import image_formats
 from jaxssd.data.placement import Aspect, from_canvas, place_images
 
 MAX_PIXELS = 64_000_000
-"""Images with more are refused once their header is read: a few kilobytes can unfold into gigabytes."""
+"""Largest number of pixels of an image, checked by its header: a few kilobytes can unpack into gigabytes."""
 
 MAX_SIDE = 65_535
-"""Pixels; what JPEG can say. In PNG a column of one pixel's width could be longer, and each row costs memory too."""
+"""Largest side in pixels, JPEG's own limit. A PNG could be longer, and each row costs memory too."""
 
 MAX_BYTES = 256_000_000
-"""Of a file: `MAX_PIXELS` with transparency, not compressed. A comment is read into memory as a whole."""
+"""Largest size of a file: `MAX_PIXELS` with transparency, uncompressed. A comment is read into memory as a whole."""
 
 MAX_HEADER_BYTES = 32_000_000
-"""Before the pixels. Colour profiles end at 17 million; joining parts of EXIF takes time by their number squared."""
+"""Largest size of what precedes the pixels. Colour profiles have up to 17 million bytes."""
 
 MAX_READS = 300_000
-"""Pieces in which a file is read: 64 kB of pixels, but also each comment, and each byte that belongs to no part of a
-JPEG. A photograph needs a thousand, a PNG of `MAX_PIXELS` in parts of 8 kB seventy thousand."""
+"""Largest number of reads of a file. A photograph needs a thousand, a PNG of `MAX_PIXELS` in chunks of 8 kB 70,000."""
 
 
 class Drawn(NamedTuple):
-    """What the boxes of an image say about the picture they were drawn on.
+    """Evidence on the picture that boxes were drawn on.
 
     Attributes:
-        stated_size: (height, width) of it, if the annotation says.
-        reach: largest y and x of the boxes in pixels; None where they are no pixels.
+        stated_size: (height, width) in the annotation, or None.
+        extent: largest y and x of the boxes in pixels; None for boxes in fractions.
     """
 
     stated_size: tuple[int, int] | None
-    reach: tuple[float, float] | None
+    extent: tuple[float, float] | None
 
 
 Upright = bool | Drawn
-"""Whether to apply the EXIF orientation; or what is known of the boxes, which shows whether they were drawn on the
-picture as it is stored or as it is shown."""
+"""True to apply the EXIF orientation, False to ignore it, or evidence that decides it."""
 
 Fit = Literal["stored", "shown", "either"]
-"""The picture on which boxes were drawn: as it is stored, as EXIF turns it, or nothing tells."""
+"""Picture that boxes were drawn on: as it is stored, as it is shown, or undecided."""
 
 _SLACK = 1.0
 """Pixels by which a box may cross the edge of the picture it was drawn on."""
 
-_BACK = {6: 8, 8: 6}
-"""Orientation that undoes another; half turns and mirrors undo themselves."""
+_INVERSE = {6: 8, 8: 6}
+"""Orientation that undoes another one. Half turns and mirrors undo themselves."""
 
 MARGIN = (124, 116, 104)
-"""Colour of a letterbox's margins: ImageNet's mean, which is about zero once normalised."""
+"""Colour of a letterbox's margins: ImageNet's mean, about zero after normalisation."""
 
 
 @runtime_checkable
 class ImageFile(Protocol):
-    """A `Path`, or anything else that opens as a file of bytes."""
+    """Path, or another object that opens as a file of bytes."""
 
     def open(self, mode: Literal["rb"]) -> BinaryIO:
-        """The encoded image, from its start."""
+        """Open the encoded image at its start."""
 
 
 class Decoded(NamedTuple):
-    """What is known of an image once it is decoded.
+    """Properties of a decoded image.
 
     Attributes:
         size: (height, width).
-        fit: the picture that the boxes fit, of an image that EXIF turns or mirrors; else None. Its size tells only
-            quarter turns, so other ones fit either.
-        turned: whether it was turned because the boxes show it.
-        notes: what was odd about its pixels, each of the form `kind: detail`.
+        fit: picture that the boxes fit; None for an image without an orientation. Only quarter turns change the size,
+            so for others it is `either`.
+        turned: True if the image was turned because of its boxes.
+        notes: notes on odd pixels, each of the form `kind: detail`.
     """
 
     size: tuple[int, int]
@@ -94,14 +91,14 @@ class Decoded(NamedTuple):
 
 
 class UnreadableImage(ValueError):
-    """A file that gives no image.
+    """Image file that cannot be decoded.
 
     Attributes:
-        kind: in which of three ways.
+        kind: one of three causes.
     """
 
     def __init__(self, kind: Literal["broken", "missing", "oversized"], detail: str) -> None:
-        """Of this kind, for this reason."""
+        """Create the error with its cause and a message."""
         super().__init__(detail)
         self.kind = kind
 
@@ -109,19 +106,19 @@ class UnreadableImage(ValueError):
 def decode(
     file: ImageFile, size: int, aspect: Aspect = "squash", *, upright: Upright = False
 ) -> tuple[UInt8[np.ndarray, "size size 3"], Decoded]:
-    """Read one image and make it a square.
+    """Decode one image to a square.
 
-    Transparent pixels show white. Of 16 bits the upper 8 of those in use are kept. A JPEG whose last bytes are missing
-    is read if half of its rows are there.
+    Transparent pixels become white. 16-bit channels are reduced to the upper 8 of the bits in use. A JPEG that ends
+    early is read if half of its rows are there.
 
     Args:
-        file: of one of the formats of `image_formats`.
+        file: image file, see `image_formats`.
         size: height and width of the result in pixels.
-        aspect: how an image that is no square becomes one; the default changes its shape, as the lesson does.
-        upright: whether to apply the EXIF orientation.
+        aspect: way to make an image square.
+        upright: True to apply the EXIF orientation, or evidence that decides it.
 
     Returns:
-        `[size, size, 3]` and what is known of the image, its own (height, width) above all.
+        The pixels `[size, size, 3]`, and the properties of the image, such as its own (height, width).
 
     Raises:
         UnreadableImage: if the file is missing, damaged, of another format, or beyond one of the limits above.
@@ -132,30 +129,32 @@ def decode(
         turns_itself = image_formats.turns_itself(image)
         image, notes = image_formats.load(image, reader, draft=(2 * size, 2 * size))
         if turned != turns_itself:
-            _turn(image, orientation if turned else _BACK.get(orientation, orientation))
+            _turn(image, orientation if turned else _INVERSE.get(orientation, orientation))
         return _square(image, size, aspect, found.size), found._replace(notes=tuple(notes))
 
 
 def find_fit(stored: tuple[int, int], drawn: Drawn) -> Fit:
-    """The picture that boxes were drawn on, if its EXIF orientation is a quarter turn.
+    """Find the picture that boxes were drawn on, for an image that its EXIF orientation turns by a quarter.
+
+    A stated size decides if it is that of one of the two pictures, otherwise the boxes do. Boxes that do not lie in the
+    stored picture outweigh its stated size: some tools state that size and draw on the shown picture.
 
     Args:
         stored: (height, width) of the pixels as they are stored.
-        drawn: what is known of the boxes.
+        drawn: evidence of the annotation.
 
     Returns:
-        By what the annotation states, where that is the size of one of the two; then by where the boxes lie. These
-        come first if they do not lie in the stored picture: some tools state its size and draw on the other.
+        The picture, or `either`.
 
     Example:
-        >>> find_fit((100, 200), Drawn(stated_size=None, reach=(180.0, 50.0)))
+        >>> find_fit((100, 200), Drawn(stated_size=None, extent=(180.0, 50.0)))
         'shown'
     """
     shown = stored[::-1]
     if drawn.stated_size == shown != stored:
         return "shown"
     in_stored, in_shown = (
-        drawn.reach is None or all(far <= side + _SLACK for far, side in zip(drawn.reach, size, strict=True))
+        drawn.extent is None or all(far <= side + _SLACK for far, side in zip(drawn.extent, size, strict=True))
         for size in (stored, shown)
     )
     if in_stored and drawn.stated_size == stored != shown:
@@ -164,7 +163,7 @@ def find_fit(stored: tuple[int, int], drawn: Drawn) -> Fit:
 
 
 def stored_size(file: ImageFile) -> tuple[int, int]:
-    """(height, width) of an image as it is stored, by its header alone; raises as `decode` does."""
+    """Stored (height, width) of an image, read from its header alone; raises as `decode` does."""
     with _opened(file) as (image, _):
         return image_formats.stored_size(image)
 
@@ -172,21 +171,21 @@ def stored_size(file: ImageFile) -> tuple[int, int]:
 def decode_photograph(
     file: ImageFile, size: int, aspect: Aspect = "squash"
 ) -> tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "H W 3"]]:
-    """Read one photograph as a person sees it, with the EXIF orientation applied.
+    """Decode one photograph with its EXIF orientation applied.
 
     Args:
-        file: of one of the formats of `image_formats`.
+        file: image file, see `image_formats`.
         size: height and width of the square copy in pixels.
-        aspect: how the photograph becomes a square.
+        aspect: way to make an image square.
 
     Returns:
-        The square copy for the network, and the photograph itself for a picture.
+        The square copy for the network, and the photograph in its own size.
 
     Raises:
         UnreadableImage: as `decode` does.
     """
     with _opened(file) as (image, reader), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's remarks on metadata
+        warnings.simplefilter("ignore")  # Pillow warns about metadata
         orientation = 1 if image_formats.turns_itself(image) else _orientation(image)
         image, _ = image_formats.load(image, reader, draft=None)
         _turn(image, orientation)
@@ -203,20 +202,20 @@ def decode_all(
     workers: int | None = None,
     progress: bool = True,
 ) -> list[Decoded | UnreadableImage]:
-    """`decode` each file into its row of `out`, several at a time.
+    """Decode files into the rows of an array, several at a time.
 
     Memory on top of `out` is that of one full image for each worker.
 
     Args:
-        files: one for each row.
-        out: filled in place; a row whose file is unreadable is left as it was.
-        aspect: how images become squares.
-        upright: for each file whether to apply its EXIF orientation; without it none is applied.
-        workers: how many threads; None for as many as there are cores.
-        progress: show a bar, if standard error is a terminal.
+        files: image files, one for each row.
+        out: array that is filled in place; rows of unreadable files stay as they are.
+        aspect: way to make an image square.
+        upright: argument of `decode` for each file; empty applies no orientation.
+        workers: number of threads; None for one a core.
+        progress: show a progress bar, if standard error is a terminal.
 
     Returns:
-        For each file what is known of it, or why it cannot be read.
+        Properties of each image, or the error of its file.
     """
 
     def decode_row(row: int) -> Decoded:
@@ -229,7 +228,7 @@ def decode_all(
 def inspect_all(
     files: Sequence[ImageFile], upright: Sequence[Upright], *, workers: int | None = None
 ) -> list[Decoded | UnreadableImage]:
-    """What `decode_all` finds out about images, by their headers alone."""
+    """Read the properties of images from their headers, without decoding them."""
 
     def inspect_row(row: int) -> Decoded:
         with _opened(files[row]) as (image, _):
@@ -241,7 +240,7 @@ def inspect_all(
 def _map_rows(
     read: Callable[[int], Decoded], count: int, workers: int | None, progress: bool
 ) -> list[Decoded | UnreadableImage]:
-    """Read each row, several at a time."""
+    """Call a function for each row, in several threads."""
 
     def read_row(row: int) -> Decoded | UnreadableImage:
         try:
@@ -250,26 +249,26 @@ def _map_rows(
             return error
 
     with warnings.catch_warnings(), ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")  # Pillow's remarks on metadata; set here because filters are not thread-safe
+        warnings.simplefilter("ignore")  # Pillow warns about metadata; set here because filters are not thread-safe
         rows = pool.map(read_row, range(count))
         return list(tqdm(rows, "decoding", count, unit=" images", disable=None if progress else True))
 
 
 @contextmanager
 def _opened(file: ImageFile) -> Iterator[tuple[Image.Image, BinaryIO]]:
-    """An image whose header is read and whose size is bearable, and its file; what goes wrong is `UnreadableImage`."""
+    """Open an image whose header is within the limits, and its file; any failure is an `UnreadableImage`."""
     try:
-        with file.open("rb") as content, _PatientReader(content) as reader:  # type: ignore[arg-type]
+        with file.open("rb") as content, _LimitedReader(content) as reader:  # type: ignore[arg-type]
             reader.length = reader.seek(0, os.SEEK_END)
             if reader.length > MAX_BYTES:
                 raise UnreadableImage("oversized", f"{reader.length:,} bytes, the limit is {MAX_BYTES:,}")
             reader.seek(0)
             start = reader.read(image_formats.START_BYTES)
             reader.seek(0)
-            _require_bearable(*image_formats.claimed_size(start))
+            _check_size(*image_formats.claimed_size(start))
             image = image_formats.image_class(start)(reader)
             reader.in_header = False
-            _require_bearable(*image.size)
+            _check_size(*image.size)
             if (tile := image_formats.tile_pixels(image)) > MAX_PIXELS:
                 raise UnreadableImage("oversized", f"tiles of {tile:,} pixels, the limit is {MAX_PIXELS:,}")
             yield image, reader
@@ -277,19 +276,19 @@ def _opened(file: ImageFile) -> Iterator[tuple[Image.Image, BinaryIO]]:
         raise UnreadableImage("missing", "no such file") from error
     except (UnreadableImage, MemoryError):
         raise
-    except Exception as error:  # Pillow's decoders raise many types on damaged files, and promise none
+    except Exception as error:  # Pillow's decoders raise many types on damaged files
         raise UnreadableImage("broken", f"{type(error).__name__}: {error}") from error
 
 
-def _require_bearable(width: int, height: int) -> None:
+def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise UnreadableImage("oversized", f"{width}x{height} pixels, the limit is {MAX_PIXELS:,}")
     if max(width, height) > MAX_SIDE:
         raise UnreadableImage("oversized", f"{width}x{height} pixels, the limit for a side is {MAX_SIDE:,}")
 
 
-class _PatientReader(io.BufferedReader):
-    """A file whose header is to be short, and that is not read in any number of pieces."""
+class _LimitedReader(io.BufferedReader):
+    """File with limits on its header and on the number of reads."""
 
     in_header = True
     length = 0
@@ -302,22 +301,22 @@ class _PatientReader(io.BufferedReader):
             raise UnreadableImage("oversized", f"it is in more than {MAX_READS:,} pieces")
         if self.in_header and self._read_bytes > MAX_HEADER_BYTES:
             raise UnreadableImage("oversized", f"before its pixels are more than {MAX_HEADER_BYTES:,} bytes")
-        left = max(self.length - self.tell(), 0)  # room is made for what is asked for, so it is not more than there is
+        left = max(self.length - self.tell(), 0)  # Pillow allocates what it asks for
         data = super().read(left if size is None or size < 0 else min(size, left))
         self._read_bytes += len(data)
         return data
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's, from 1 (shown as it is stored) to 8; from 5 on it exchanges the sides."""
+    """EXIF orientation, from 1 (shown as stored) to 8; from 5 on it swaps the sides."""
     if image_formats.EXIF_KEYS.isdisjoint(image.info) and not image_formats.turns_itself(image):
-        return 1  # asked first, because it is so of most, and to look for the orientation takes time
+        return 1  # the common case; looking for the orientation takes time
     orientation = image.getexif().get(ExifTags.Base.Orientation)
     return orientation if isinstance(orientation, int) and orientation in range(1, 9) else 1
 
 
 def _by_header(image: Image.Image, upright: Upright) -> Decoded:
-    """What is known of an image before its pixels are read."""
+    """Properties of an image before its pixels are read."""
     stored, orientation = image_formats.stored_size(image), _orientation(image)
     quarter = orientation in (5, 6, 7, 8)
     fit: Fit | None = None
@@ -329,7 +328,7 @@ def _by_header(image: Image.Image, upright: Upright) -> Decoded:
 
 
 def _turn(image: Image.Image, orientation: int) -> None:
-    """Turn a decoded image as this orientation says, whatever its own is; a copy would take as much memory again."""
+    """Turn a decoded image in place by this orientation, whatever its own is."""
     if orientation != 1:
         image.getexif()[ExifTags.Base.Orientation] = orientation
         ImageOps.exif_transpose(image, in_place=True)
@@ -338,7 +337,7 @@ def _turn(image: Image.Image, orientation: int) -> None:
 def _square(
     image: Image.Image, size: int, aspect: Aspect, original: tuple[int, int]
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """The canvas, with the image where `place_images` says for its `original` (height, width)."""
+    """Canvas with the image at the placement of its `original` (height, width)."""
     placement = place_images(np.array(original), size, aspect)
     if aspect == "letterbox":
         top, left, bottom, right = (round(side * size) for side in placement)
@@ -353,7 +352,7 @@ def _square(
 def _resize(
     image: Image.Image, size: tuple[int, int], part: tuple[float, float, float, float] | None = None
 ) -> Image.Image:
-    """The image, or a part of it, as RGB of this (width, height)."""
+    """Resize the image, or a part of it, to RGB of this (width, height)."""
     if image.has_transparency_data:
         canvas = Image.new("RGBA", size, "white")
         canvas.alpha_composite(_resample(image.convert("RGBA"), size, part))

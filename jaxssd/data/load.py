@@ -1,74 +1,85 @@
-"""Load the data of a run: generated Shapes, or a data set on disk in one of the formats."""
+"""Load the data of a run: generated Shapes, or a data set on disk in one of the formats.
+
+What reads files is imported inside the functions: a run on Shapes needs none of it.
+"""
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from jaxssd.config import DatasetConfig
-from jaxssd.data import shapes
-from jaxssd.data.build import build_dataset
-from jaxssd.data.cache import default_cache_dir
-from jaxssd.data.class_filter import require_classes
 from jaxssd.data.dataset import Dataset
-from jaxssd.data.formats.base import Source
-from jaxssd.data.formats.registry import note_ignored, open_source
-from jaxssd.data.formats.tfds.detect import NAMES as DOWNLOADED
-from jaxssd.data.splits import ChosenSplits, choose_splits
+from jaxssd.data.formats.tfds.detect import NAMES as TFDS_NAMES
+
+if TYPE_CHECKING:
+    from jaxssd.data.formats.base import Source
+    from jaxssd.data.splits import ChosenSplits
 
 SHAPES_IMAGES = {"train": 6000, "val": 400, "test": 400}
+"""Number of generated images in each split."""
 
-NAMES = ("shapes", *DOWNLOADED)
-"""What `data` can be besides a path; a folder of such a name is `./shapes`."""
+NAMES = ("shapes", *TFDS_NAMES)
+"""Values of `--data` that are no paths. A folder of such a name is `./shapes`."""
 
 
 def with_classes(config: DatasetConfig, splits: Iterable[str] = ("train", "val")) -> DatasetConfig:
-    """Fill in the classes that the user left to be found, or check those that were given.
+    """Fill in the class names, or check those that were given.
 
     Args:
-        config: as the user gave it.
-        splits: in whose annotations to look.
+        config: settings of the data; no classes stand for all that the data has.
+        splits: splits in whose annotations to look for classes.
 
     Returns:
-        The configuration; the same one if it has classes.
+        The settings with classes; the same object if it had some.
 
     Raises:
-        ValueError, FileNotFoundError: if the data has not all classes that were given, or what the reader has against
-            the folder.
+        ValueError: if the data lacks a given class, or cannot be read.
+        FileNotFoundError: if there is no such folder.
     """
     if config.data == "shapes":
-        if config.classes not in ((), shapes.CLASS_NAMES) or config.train_split or config.val_split:
+        from jaxssd.data.shapes import CLASS_NAMES
+
+        if config.classes not in ((), CLASS_NAMES) or config.train_split or config.val_split:
             raise ValueError(
                 "shapes has classes and splits of its own: --classes, --train-split and --val-split need --data"
             )
-        return replace(config, classes=shapes.CLASS_NAMES)
-    source = open_source(config.data, config.images)
-    ids = [name for split in splits for name in _split_ids(source, config, split)]
-    known = source.class_names(ids)
-    if config.classes:
-        require_classes(config.classes, known, source.path)
-        return config
-    return replace(config, classes=known)
+        return replace(config, classes=CLASS_NAMES)
+    source = _open(config)
+    known = source.class_names([name for split in splits for name in _split_ids(source, config, split)])
+    if not config.classes:
+        return replace(config, classes=known)
+    from jaxssd.data.class_filter import require_classes
+
+    require_classes(config.classes, known, source.path)
+    return config
 
 
 def load_split(config: DatasetConfig, split: str) -> Dataset:
-    """Read one split.
+    """Load one split.
 
     Args:
-        config: with its classes filled in.
-        split: `train` and `val` are those the run trains and validates on; `all` is every annotated image; any other
-            name is a split that the data set itself has, or `test` of Shapes.
+        config: settings of the data, classes filled in.
+        split: `train` or `val` for those that the run trains and validates on, `all` for every annotated image, or the
+            name of a split that the data has.
 
     Returns:
-        The data set, images of the run's size.
+        The data set, with images of the run's size.
 
     Raises:
-        ValueError, FileNotFoundError: if there is no such split, or what the reader has against the folder.
+        ValueError: if there is no such split, or it cannot be read.
+        FileNotFoundError: if there is no such folder.
     """
     if config.data == "shapes":
+        from jaxssd.data.shapes import make_shapes
+
         if split not in SHAPES_IMAGES:
             raise ValueError(f"shapes has no split {split!r}: there are {', '.join(SHAPES_IMAGES)}")
-        seed = list(SHAPES_IMAGES).index(split)  # each split its own, so that no picture is in two
-        return shapes.make_shapes(SHAPES_IMAGES[split], image_size=config.image_size, seed=seed)
-    source = open_source(config.data, config.images)
+        seed = list(SHAPES_IMAGES).index(split)  # another one for each split, so that no picture is in two
+        return make_shapes(SHAPES_IMAGES[split], image_size=config.image_size, seed=seed)
+    from jaxssd.data.build import build_dataset
+    from jaxssd.data.cache import default_cache_dir
+
+    source = _open(config)
     return build_dataset(
         source,
         _split_ids(source, config, split),
@@ -82,26 +93,28 @@ def load_split(config: DatasetConfig, split: str) -> Dataset:
 
 
 def default_split(config: DatasetConfig) -> str:
-    """What to score of data that the run was not trained on: its `val`, or all of it."""
-    return "val" if config.data == "shapes" or "val" in open_source(config.data, config.images).split_names() else "all"
+    """Split to score of data that the run was not trained on: `val` if there is one, else `all`."""
+    return "val" if config.data == "shapes" or "val" in _open(config).split_names() else "all"
 
 
 def notes_on_splits(config: DatasetConfig, option: str, *, split: str = "train") -> list[str]:
-    """Lines for the beginning of a run: what is held out at random and why, and what else its splits are made from.
+    """Lines for the log about how the splits are made: what is held out at random and why, what is left out.
 
     Args:
-        config: of a run.
-        option: by which one would name a split.
-        split: the one that is read; `train` and `val` depend on each other.
+        config: settings of the data.
+        option: command-line option that names a split, for the advice.
+        split: split that is loaded; `train` and `val` depend on each other.
 
     Returns:
-        No line for a data set whose splits are stated and taken as they are.
+        The lines; none if the splits are stated and taken as they are.
     """
-    if config.data in NAMES and config.data not in DOWNLOADED:
+    if config.data == "shapes":
         return []
-    source = open_source(config.data, config.images)
+    from jaxssd.data.formats.registry import note_ignored
+
+    source = _open(config)
     if split not in ("train", "val", "all"):
-        source.split_ids(split)  # what is to be read anyway may have a remark
+        source.split_ids(split)  # reading the list may leave a remark
     notes = [
         *note_ignored(config.data, source),
         *source.remarks(),
@@ -113,7 +126,13 @@ def notes_on_splits(config: DatasetConfig, option: str, *, split: str = "train")
     return notes
 
 
-def _split_ids(source: Source, config: DatasetConfig, split: str) -> tuple[str, ...]:
+def _open(config: DatasetConfig) -> "Source":
+    from jaxssd.data.formats.registry import open_source
+
+    return open_source(config.data, config.images)
+
+
+def _split_ids(source: "Source", config: DatasetConfig, split: str) -> tuple[str, ...]:
     if split == "all":
         return source.all_ids()
     if split not in ("train", "val"):
@@ -122,7 +141,9 @@ def _split_ids(source: Source, config: DatasetConfig, split: str) -> tuple[str, 
     return chosen.train if split == "train" else chosen.val
 
 
-def _chosen(source: Source, config: DatasetConfig) -> ChosenSplits:
+def _chosen(source: "Source", config: DatasetConfig) -> "ChosenSplits":
+    from jaxssd.data.splits import choose_splits
+
     return choose_splits(
         source, train_split=config.train_split, val_split=config.val_split, val_fraction=config.val_fraction
     )

@@ -1,4 +1,4 @@
-"""EXIF orientation: which picture the boxes of a data set were drawn on, the stored one or the one that is shown."""
+"""EXIF orientation: decide whether boxes were drawn on the picture as it is stored, or as it is shown."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -14,7 +14,7 @@ Exif = Literal["auto", "apply", "ignore"]
 
 
 def upright_of(record: Record, exif: Exif) -> Upright:
-    """Whether the orientation is applied, or what shows it."""
+    """True to apply the orientation, False to ignore it, or what the boxes show."""
     if exif != "auto":
         return exif == "apply"
     if record.upright:
@@ -31,12 +31,12 @@ def turn_undecided(
     aspect: Aspect,
     exif: Exif,
 ) -> None:
-    """Turn the images whose boxes fit both pictures as well, where all others of the data set were drawn turned."""
+    """Turn images whose boxes fit both pictures, if the boxes of all decided images fit the turned one."""
     upright = [upright_of(record, exif) for record in records]
     own = _fits_of_boxes(upright, decoded)
     if "either" not in own or "stored" in own:
         return
-    known = others()  # looked for only now, since few data sets have such images
+    known = others()  # called only here, because few data sets have such images
     other_upright = [upright_of(record, exif) for record in known]
     found = inspect_all([record.image for record in known], other_upright)
     fits = _fits([*upright, *other_upright], [*decoded, *found])
@@ -49,9 +49,9 @@ def turn_undecided(
 
 
 def _fits(upright: Sequence[Upright], decoded: Sequence[Decoded | UnreadableImage]) -> list[Fit | None]:
-    """The picture that each image's annotation fits, None of those that EXIF does not turn.
+    """Picture that each annotation fits; None for images without an orientation.
 
-    Where boxes show that the tool states the stored size and draws on the other picture, stated sizes show nothing.
+    Some tools state the stored size and draw on the shown picture. If boxes show that, stated sizes do not count.
     """
     misleading = any(
         isinstance(drawn, Drawn)
@@ -66,7 +66,7 @@ def _fits(upright: Sequence[Upright], decoded: Sequence[Decoded | UnreadableImag
 
 
 def _fits_of_boxes(upright: Sequence[Upright], decoded: Sequence[Decoded | UnreadableImage]) -> list[Fit | None]:
-    """The picture that each image's annotation fits, where it states the stored size by its boxes alone."""
+    """Picture that each annotation fits, by its boxes alone if it states the stored size."""
 
     def fit(drawn: Upright, image: Decoded | UnreadableImage) -> Fit | None:
         if isinstance(image, UnreadableImage):

@@ -1,4 +1,4 @@
-"""Photographs that a command line names: files, folders of them, and patterns that the shell has left as they are."""
+"""Find the photographs that a command line names: files, folders, and patterns that the shell did not expand."""
 
 import glob
 from collections.abc import Iterable
@@ -8,17 +8,17 @@ from jaxssd.data.formats.files import IMAGE_SUFFIXES
 
 
 def find_photographs(named: Iterable[Path]) -> list[Path]:
-    """List files in the order in which they are named.
+    """List photographs in the order of their names on the command line.
 
     Args:
-        named: files; folders, whose own pictures are taken in alphabetical order; patterns such as `photos/*.jpg` or
-            `photos/**/*.jpg`. Whatever is there under the very name is no pattern, brackets or not.
+        named: files; folders, whose pictures are taken in alphabetical order; or patterns such as `photos/**/*.jpg`.
+            An existing path is never a pattern.
 
     Returns:
-        The files. One that is not there stays in the list, for whoever opens it to say so.
+        The files. A missing one stays in the list, and is an error when it is opened.
 
     Raises:
-        ValueError: if a folder has no picture in it.
+        ValueError: if a folder has no picture.
     """
     found: list[Path] = []
     for path in named:

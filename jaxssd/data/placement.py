@@ -1,4 +1,4 @@
-"""Where an image of any shape lies on the square that the network sees, and boxes there and back."""
+"""Placement of images of any shape on the network's square canvas, and boxes there and back."""
 
 from typing import Any, Literal
 
@@ -6,19 +6,18 @@ import numpy as np
 from jaxtyping import Float, Int
 
 Aspect = Literal["squash", "letterbox", "crop"]
-"""`squash` makes a square of the image, as the lesson does; `letterbox` keeps its shape and adds margins; `crop` keeps
-its shape and takes the middle square."""
+"""Ways to make an image square: `squash` it as the lesson does, `letterbox` it with margins, `crop` its middle."""
 
 
 def place_images(sizes: Int[Any, "... 2"], image_size: int, aspect: Aspect) -> Float[np.ndarray, "... 4"]:
-    """Corners of the whole image in units of the canvas, which is the unit square.
+    """Place whole images on the canvas, which is the unit square.
 
     With `crop` the image reaches beyond the canvas; with `letterbox` it lies within, on whole pixels.
 
     Args:
         sizes: height and width of the images in pixels.
         image_size: height and width of the canvas in pixels.
-        aspect: how an image that is no square becomes one.
+        aspect: way to make an image square.
 
     Returns:
         `[y1, x1, y2, x2]` for each image.
@@ -43,45 +42,45 @@ def place_images(sizes: Int[Any, "... 2"], image_size: int, aspect: Aspect) -> F
 
 
 def to_canvas(boxes: Float[Any, "... 4"], placement: Float[Any, "... 4"]) -> Float[np.ndarray, "... 4"]:
-    """Corners in units of the image to corners in units of the canvas.
+    """Convert corners from units of the image to units of the canvas.
 
     Args:
         boxes: `[y1, x1, y2, x2]`.
-        placement: of each image, from `place_images`; broadcast against `boxes`.
+        placement: result of `place_images` for each image; broadcast against `boxes`.
 
     Returns:
-        The same boxes on the canvas; with `crop` they may lie outside it.
+        Corners on the canvas; with `crop` they may lie outside it.
     """
     first, last = np.split(np.asarray(placement), 2, axis=-1)
     return np.asarray(boxes) * np.tile(last - first, 2) + np.tile(first, 2)
 
 
 def from_canvas(boxes: Float[Any, "... 4"], placement: Float[Any, "... 4"]) -> Float[np.ndarray, "... 4"]:
-    """Corners in units of the canvas to corners in units of the image, clipped to it; the inverse of `to_canvas`.
+    """Convert corners from units of the canvas to units of the image, clipped to it; the inverse of `to_canvas`.
 
     Args:
         boxes: `[y1, x1, y2, x2]`.
-        placement: of each image, from `place_images`; broadcast against `boxes`.
+        placement: result of `place_images` for each image; broadcast against `boxes`.
 
     Returns:
-        The same boxes in the image.
+        Corners in the image.
     """
     first, last = np.split(np.asarray(placement), 2, axis=-1)
     return np.clip((np.asarray(boxes) - np.tile(first, 2)) / np.tile(last - first, 2), 0, 1)
 
 
-def in_image(answers: Any, placements: np.ndarray) -> Any:
-    """Answers about the image instead of the square that the network saw.
+def in_image(detections: Any, placements: np.ndarray) -> Any:
+    """Convert the boxes of detections from units of the canvas to units of the image.
 
     Args:
-        answers: a NamedTuple of NumPy arrays, `[N, ...]` or of one image: a task's answers, or `Examples`.
-        placements: of the images on their squares, `[N, 4]` or `[4]`.
+        detections: NamedTuple of NumPy arrays, `[N, ...]` or of one image: what a task detects, or `Examples`.
+        placements: result of `place_images`, `[N, 4]` or `[4]`.
 
     Returns:
-        The same, with boxes in units of the image and clipped to it, if it has any.
+        The NamedTuple with its boxes in the image; unchanged if it has none.
     """
-    if not hasattr(answers, "boxes"):
-        return answers
-    missing = answers.boxes.ndim - placements.ndim
+    if not hasattr(detections, "boxes"):
+        return detections
+    missing = detections.boxes.ndim - placements.ndim
     placements = np.expand_dims(placements, tuple(range(-1 - missing, -1)))
-    return answers._replace(boxes=from_canvas(answers.boxes, placements).astype(np.float32))
+    return detections._replace(boxes=from_canvas(detections.boxes, placements).astype(np.float32))

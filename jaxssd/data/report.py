@@ -1,4 +1,4 @@
-"""What reading a data set found: how much there is, and everything that was not taken as it stands."""
+"""Loading report of a data set: its size, and every problem that was met."""
 
 import json
 from collections import Counter
@@ -10,26 +10,27 @@ from jaxssd.atomic import write_text
 
 Action = Literal["skipped", "clipped", "dropped", "ignored", "noted"]
 
-_CONCERNS: dict[Action, str] = {
+_NOUNS: dict[Action, str] = {
     "skipped": "image",
     "clipped": "box",
     "dropped": "box",
     "ignored": "entry",
     "noted": "image",
 }
+_PLURALS = {"image": "images", "object": "objects", "box": "boxes", "entry": "entries"}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that was not as it should be, and what was done about it.
+    """One problem, and the action that was taken.
 
     Attributes:
-        file: where, relative to the data set's folder.
-        action: `skipped` an image, `clipped` or `dropped` a box, `ignored` an entry that is neither, or only `noted`
-            something about an image.
+        file: path from the data set's folder.
+        action: `skipped` an image, `clipped` or `dropped` a box, `ignored` another entry, or only `noted` something
+            about an image.
         kind: a few words by which problems are counted, such as `broken`.
-        detail: what a person needs to find and mend it.
-        count: how many such things the entry stands for.
+        detail: text that helps to find and mend the cause.
+        count: number of things that the entry stands for.
     """
 
     file: str
@@ -41,12 +42,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """Counts and problems of one reading; a cached reading has the report of the first.
+    """Counts and problems of one loading. A cached data set has the report of the first.
 
     Attributes:
-        images: how many images the data set has.
-        objects: how many objects it has.
-        problems: in the order in which they were met.
+        images: number of images.
+        objects: number of objects.
+        problems: problems in the order in which they were met.
     """
 
     images: int
@@ -62,7 +63,7 @@ class LoadReport:
             '2,400 images, 3,412 objects; skipped 1 image (broken)'
         """
         total = f"{_quantity(self.images, 'image')}, {_quantity(self.objects, 'object')}"
-        parts = [self._summarise(action) for action in _CONCERNS if any(p.action == action for p in self.problems)]
+        parts = [self._summarise(action) for action in _NOUNS if any(p.action == action for p in self.problems)]
         return "; ".join([total, ", ".join(parts)]) if parts else total
 
     def as_dict(self) -> dict[str, Any]:
@@ -70,7 +71,7 @@ class LoadReport:
         return {"summary": self.summary(), **asdict(self)}
 
     def write(self, path: Path) -> None:
-        """Write all of it as JSON."""
+        """Write the report as JSON."""
         text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n"
         write_text(path, text, errors="backslashreplace")  # file names may hold bytes of no encoding
 
@@ -80,9 +81,8 @@ class LoadReport:
             if problem.action == action:
                 kinds[problem.kind] += problem.count
         names = list(kinds) if len(kinds) == 1 else [f"{count:,} {kind}" for kind, count in kinds.most_common()]
-        return f"{action} {_quantity(kinds.total(), _CONCERNS[action])} ({', '.join(names)})"
+        return f"{action} {_quantity(kinds.total(), _NOUNS[action])} ({', '.join(names)})"
 
 
 def _quantity(count: int, noun: str) -> str:
-    plural = {"box": "boxes", "entry": "entries"}.get(noun, f"{noun}s")
-    return f"{count:,} {noun if count == 1 else plural}"
+    return f"{count:,} {noun if count == 1 else _PLURALS[noun]}"

@@ -1,10 +1,10 @@
 """Shapes: a generated detection set, so that the trainer runs before any download.
 
 An image holds 0-8 overlapping objects of six classes, each with its own size, squash, rotation, pair of colours and
-texture, on a background of colour gradients, noise and stray strokes. What makes it a task: colour and texture say
-nothing of the class, objects hide one another, and strokes are as sharp as outlines.
+texture, on a background of colour gradients, noise and stray strokes. Colour and texture say nothing about the class,
+objects hide one another, and strokes are as sharp as outlines.
 
-Scenes are drawn by lot with NumPy, which gives the same numbers on every machine, and painted by one jitted function.
+Scenes are sampled with NumPy, which gives the same numbers on every machine, and painted by one jitted function.
 """
 
 from functools import partial
@@ -21,16 +21,16 @@ from jaxssd.ops.arrays import ArrayLike
 
 CLASS_NAMES = ("circle", "cross", "ring", "square", "star", "triangle")
 MAX_OBJECTS = 8
-MIN_VISIBLE = 0.3  # less than that left uncovered makes an object difficult: neither trained on nor scored
+MIN_VISIBLE = 0.3  # an object with a smaller visible share is difficult: neither trained on nor scored
 EXTENT = (0.18, 0.45)  # length of an object as a share of the image
 SQUASH = (0.7, 1.0)  # its width over its length
 NUM_STROKES = 6
-CANDIDATES = 4  # places of which an object takes the one with the most room
+CANDIDATES = 4  # sampled places of an object, which takes the one with the most room
 BATCH = 50
 
 
 class Layers(NamedTuple):
-    """Things that lie on top of one another, L of them."""
+    """L layers, later ones on top."""
 
     center: Float[ArrayLike, "L 2"]
     half_size: Float[ArrayLike, "L 2"]
@@ -42,7 +42,7 @@ class Layers(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """All that decides one image: every number that is drawn by lot."""
+    """One image before it is painted: every sampled number."""
 
     objects: Layers
     valid: Bool[ArrayLike, " L"]
@@ -53,15 +53,15 @@ class Scene(NamedTuple):
 
 
 def make_shapes(num_images: int, *, image_size: int, seed: int = 0) -> Dataset:
-    """Draw a data set; the same seed gives the same pictures, a longer set begins with the shorter one's.
+    """Draw a data set. A seed always gives the same pictures, and a longer set begins with the shorter one.
 
     Args:
-        num_images: how many.
+        num_images: number of images.
         image_size: height and width in pixels.
-        seed: another seed is another set; a validation set is one with a seed of its own.
+        seed: seed of the set; a validation set has another one than its training set.
 
     Returns:
-        A `Dataset`; `difficult` marks objects of which less than 30 % can be seen.
+        The data set. Objects of which less than 30 % is visible are difficult.
 
     Raises:
         ValueError: if `num_images` or `image_size` is not positive.
@@ -125,7 +125,7 @@ def _sample_scene(rng: np.random.Generator, image_size: int) -> Scene:
 
 
 def _spread_out(places: Float[np.ndarray, "L P 2"], length: Float[np.ndarray, " L"]) -> Float[np.ndarray, "L 2"]:
-    """For each object in turn the candidate with the most room: some overlap remains, few objects vanish."""
+    """Choose for each object in turn the candidate with the most room: some overlap remains, few objects vanish."""
     chosen = np.empty((0, 2))
     for number, candidates in enumerate(places):
         apart = np.linalg.norm(candidates[:, None] - chosen[None], axis=-1) - (length[number] + length[:number]) / 2
@@ -134,7 +134,7 @@ def _spread_out(places: Float[np.ndarray, "L P 2"], length: Float[np.ndarray, " 
 
 
 def _two_tone(rng: np.random.Generator, count: int) -> Float[np.ndarray, "L 2 3"]:
-    """A colour each, away from the background's middling ones, and a second one between it and another."""
+    """Sample a strong colour for each, and a second one between it and another."""
     level = rng.uniform(-1, 1, (2, count, 3))
     first, second = 0.5 + 0.5 * np.sign(level) * (0.3 + 0.7 * abs(level))
     return np.stack([first, (first + second) / 2], axis=1)
@@ -168,7 +168,7 @@ def _paint_all(scene: Scene) -> Examples:
 
 
 def _cover(image_size: int, layer: Layers) -> tuple[Float[Array, "S S"], Float[Array, "S S 3"]]:
-    """The share of each pixel that one layer covers, and its colour there."""
+    """Share of each pixel that one layer covers, and its colour there."""
     centers = (jnp.arange(image_size) + 0.5) / image_size
     y, x = jnp.meshgrid(centers - layer.center[0], centers - layer.center[1], indexing="ij")
     cos, sin = jnp.cos(layer.angle), jnp.sin(layer.angle)
@@ -184,7 +184,7 @@ def _cover(image_size: int, layer: Layers) -> tuple[Float[Array, "S S"], Float[A
 
 
 def _outlines(v: Float[Array, "S S"], u: Float[Array, "S S"]) -> tuple[Float[Array, "S S"], ...]:
-    """For each class, about the distance to its outline: negative inside. In the order of `CLASS_NAMES`."""
+    """Approximate distance to the outline of each class, negative inside, in the order of `CLASS_NAMES`."""
     radius = jnp.sqrt(v**2 + u**2)
     circle = radius - 1
     cross = jnp.minimum(jnp.maximum(abs(v), 3 * abs(u)), jnp.maximum(abs(u), 3 * abs(v))) - 1
@@ -198,7 +198,7 @@ def _outlines(v: Float[Array, "S S"], u: Float[Array, "S S"]) -> tuple[Float[Arr
 def _beyond_edges(
     v: Float[Array, "S S"], u: Float[Array, "S S"], *, edges: int
 ) -> tuple[Float[Array, "S S"], Float[Array, "S S"]]:
-    """Distances in the directions of a regular polygon's edges: the largest, and the second largest."""
+    """Largest and second largest distance in the directions of a regular polygon's edges."""
     first = second = jnp.full(v.shape, -jnp.inf)
     for angle in 2 * np.pi * np.arange(edges) / edges:
         distance = float(np.cos(angle)) * v + float(np.sin(angle)) * u
@@ -209,7 +209,7 @@ def _beyond_edges(
 def _paint_over(
     image: Float[Array, "S S 3"], coverage: Float[Array, "L S S"], colors: Float[Array, "L S S 3"]
 ) -> Float[Array, "S S 3"]:
-    """The painter's algorithm: later layers lie on top."""
+    """Painter's algorithm: later layers lie on top."""
 
     def paint(image: Array, layer: tuple[Array, Array]) -> tuple[Array, None]:
         alpha, color = layer
@@ -219,7 +219,7 @@ def _paint_over(
 
 
 def _hull(mask: Bool[Array, "S S"]) -> Float[Array, "4"]:
-    """The box around the pixels of a mask, normalised; its far edges are those of the last pixels."""
+    """Normalised box around the pixels of a mask."""
     rows, columns = mask.any(1), mask.any(0)
     near = jnp.stack([jnp.argmax(rows), jnp.argmax(columns)])
     far = jnp.stack([len(rows) - jnp.argmax(rows[::-1]), len(columns) - jnp.argmax(columns[::-1])])

@@ -9,16 +9,16 @@ from jaxssd.data.formats.base import Source
 from jaxssd.data.formats.split_names import find_split
 
 TRAIN_SPLITS = ("train", "trainval")
-"""Names by which the split to train on is found; VOC's are the others' as well."""
+"""Names of splits to train on, as in VOC."""
 
 
 class ChosenSplits(NamedTuple):
-    """What a run trains and validates on.
+    """Images to train on and images to validate on.
 
     Attributes:
-        train: ids.
-        val: ids.
-        notes: what a person is to be told: whatever was not stated by the data set or the user, and why.
+        train: ids to train on.
+        val: ids to validate on.
+        notes: lines for the log on every choice that neither the data set nor the user stated.
     """
 
     train: tuple[str, ...]
@@ -34,30 +34,29 @@ def choose_splits(
     val_fraction: float = 0.2,
     seed: int = 42,
 ) -> ChosenSplits:
-    """Images to train on and images to validate on.
+    """Choose the images to train on and to validate on.
 
-    Unless they are named, the splits are `train` and `val`. Where there is no `train`, `trainval` takes its place, or
-    the only split if it is not one to test on, or all images if there are no splits at all, less the validation images.
-    Where there is nothing to validate on, some are held out as the lesson does it, of `trainval` rather than `train`:
-    with the ids in alphabetical order, the first `int(val_fraction * n)` (at least one) of NumPy's legacy permutation
-    of `n` for `seed`. The defaults give the lesson's own 500 validation images from VOC 2007's `train`.
-
-    An image that is a link to another one is that image: in both splits it is an error, and what is held out is not
-    trained on under its other name either.
+    - Named splits are taken. Otherwise they are `train` and `val`.
+    - Without `train`, the training images are `trainval`; or the only split, unless it is a test split; or all images
+      if there are no splits. The validation images are left out.
+    - Without `val`, a share is held out at random, of `trainval` rather than `train`. As in the lesson, these are the
+      first `int(val_fraction * n)` (at least one) of NumPy's legacy permutation of the `n` sorted ids. The defaults
+      give the lesson's own 500 validation images of VOC 2007's `train`.
+    - A link to an image is that image. It is an error in both splits, and is held out together with its target.
 
     Args:
-        source: of any format.
-        train_split: name of a split to train on.
-        val_split: name of one to validate on.
+        source: data set of any format.
+        train_split: name of the split to train on.
+        val_split: name of the split to validate on.
         val_fraction: share to hold out.
-        seed: which images to hold out.
+        seed: seed of the permutation.
 
     Returns:
-        Training ids, validation ids, and notes; one of them says what is held out, whenever something is.
+        Training ids, validation ids and notes.
 
     Raises:
-        ValueError: as `Source.split_ids`; or if an image is in both splits, if there are splits but none to train on,
-            or if nothing is left to train on.
+        ValueError: if a named split does not exist, an image is in both splits, no split is one to train on, or no
+            image is left to train on.
     """
     notes: list[str] = []
     splits = source.split_names()
@@ -121,10 +120,10 @@ def choose_splits(
 
 
 def remark_on_test(ids: Mapping[str, Iterable[str]]) -> str | None:
-    """What to tell of images that are both trained and tested on: such a test says little.
+    """Note on images that are both trained and tested on; None if there are none.
 
     Args:
-        ids: of each split.
+        ids: ids of each split.
 
     Example:
         >>> remark_on_test({"train": ["a", "b", "c"], "test": ["b", "c"]})
@@ -153,7 +152,7 @@ def train_val_ids(
 
 
 def _links(source: Source, ids: Sequence[str], val: Sequence[str]) -> dict[str, str]:
-    """Images that are not among some others but have a file with one of them in common, and which one that is."""
+    """Training images that share a file with a validation image, and the name of that one."""
     others = set(val)
     rest = [name for name in ids if name not in others]
     files = source.identities([*val, *rest])
@@ -164,5 +163,5 @@ def _links(source: Source, ids: Sequence[str], val: Sequence[str]) -> dict[str, 
 
 
 def _without_class_lists(splits: Sequence[str]) -> list[str]:
-    """Splits but those of single classes, as VOC's `car_train` is one of `train`."""
+    """Splits without VOC's lists of single classes, such as `car_train`."""
     return [name for name in splits if not any(name.endswith(f"_{other}") for other in splits)]

@@ -13,8 +13,8 @@ from tqdm import tqdm
 from jaxssd.atomic import write_json
 from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples
-from jaxssd.data.doubts import notes_on_doubts
 from jaxssd.data.load import load_split, notes_on_splits
+from jaxssd.data.quality import notes_on_quality
 from jaxssd.tasks.task import make_task
 from jaxssd.training.backbone import first_variables
 from jaxssd.training.distribution import data_mesh, fetch, is_main_process, replicated, send
@@ -61,7 +61,7 @@ def find_rate(config: Config, folder: Path) -> None:
         print(line)
     train_set = load_split(config.dataset, "train")
     print(f"train: {train_set.report.summary()}")
-    for line in notes_on_doubts("train", train_set):
+    for line in notes_on_quality("train", train_set):
         print(line)
     require_objects(config.dataset, train_set)
     sweep = find_learning_rate(config, train_set)

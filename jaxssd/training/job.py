@@ -10,8 +10,8 @@ from pathlib import Path
 from jaxssd.config import Config, DatasetConfig
 from jaxssd.data.class_filter import notes_on_classes
 from jaxssd.data.dataset import Dataset
-from jaxssd.data.doubts import notes_on_doubts, why_untrainable
 from jaxssd.data.load import NAMES, load_split, notes_on_splits, with_classes
+from jaxssd.data.quality import notes_on_quality, why_untrainable
 from jaxssd.tasks.task import Task, make_task
 from jaxssd.training.backbone import pretrained_backbone
 from jaxssd.training.distribution import barrier, broadcast, data_mesh, describe, is_main_process
@@ -84,7 +84,7 @@ def _load(config: DatasetConfig) -> tuple[Dataset, Dataset]:
     train_set, val_set = (load_split(config, split) for split in ("train", "val"))
     print(f"train: {train_set.report.summary()}\nval: {val_set.report.summary()}")
     lines = [*notes_on_classes("train", train_set, trained_on=True), *notes_on_classes("val", val_set)]
-    for line in [*lines, *notes_on_doubts("train", train_set), *notes_on_doubts("val", val_set)]:
+    for line in [*lines, *notes_on_quality("train", train_set), *notes_on_quality("val", val_set)]:
         print(line)
     require_objects(config, train_set)
     return train_set, val_set

@@ -71,13 +71,18 @@ PLANTED = (
         "tests/data/test_shapes.py::test_no_picture_is_in_two_splits",
     ),
     Mutant(
-        "jaxssd/data/results.py", "np.array([1, 1, 0, 0])", "np.array([1, 1, 1, 1])", "VOC's corners a pixel too far"
+        "jaxssd/tools/export.py",
+        "np.array([1, 1, 0, 0])",
+        "np.array([1, 1, 1, 1])",
+        "VOC's corners a pixel too far",
+        "tests/tools/test_export_files.py",
     ),
     Mutant(
-        "jaxssd/data/results.py",
+        "jaxssd/tools/export.py",
         "score, (ymin, xmin, ymax, xmax) in",
         "score, (xmin, ymin, xmax, ymax) in",
         "rows for columns",
+        "tests/tools/test_export_files.py",
     ),
     Mutant(
         "jaxssd/data/formats/coco/instances.py",
@@ -101,23 +106,26 @@ PLANTED = (
         "tests/data/formats/voc/test_layouts.py",
     ),
     Mutant(
-        "jaxssd/data/doubts.py", ".min(axis=1, initial=np.inf)", ".max(axis=1, initial=0)", "the longer side is small"
+        "jaxssd/data/quality.py", ".min(axis=1, initial=np.inf)", ".max(axis=1, initial=0)", "the longer side is small"
     ),
     Mutant(
-        "jaxssd/data/doubts.py",
+        "jaxssd/data/quality.py",
         "np.asarray(examples.difficult)[valid].sum()",
         "np.asarray(examples.difficult).any(axis=1).sum()",
         "images for difficult objects",
     ),
     Mutant(
-        "jaxssd/data/doubts.py", "kinds[problem.kind] += problem.count", "kinds[problem.kind] += 1", "entries for boxes"
+        "jaxssd/data/quality.py",
+        "kinds[problem.kind] += problem.count",
+        "kinds[problem.kind] += 1",
+        "entries for boxes",
     ),
     Mutant(
         "jaxssd/training/job.py",
-        ', *notes_on_doubts("val", val_set)]',
+        ', *notes_on_quality("val", val_set)]',
         "]",
-        "doubts of val are not said",
-        "tests/data/test_doubts.py",
+        "val is not checked",
+        "tests/data/test_quality.py",
     ),
     Mutant(
         "jaxssd/data/images.py",
@@ -195,18 +203,18 @@ PLANTED = (
         "difficult ones count",
     ),
     Mutant(
-        "jaxssd/data/doubts.py",
-        "doubt.number >= max(1, doubt.limit * doubt.total)",
-        "doubt.number > max(1, doubt.limit * doubt.total)",
+        "jaxssd/data/quality.py",
+        "finding.number >= max(1, finding.limit * finding.total)",
+        "finding.number > max(1, finding.limit * finding.total)",
         "one of twenty is not told",
     ),
     Mutant(
-        BUILD,
-        "kept_difficult.append((record.difficult | cut)[inside])",
-        "kept_difficult.append(record.difficult[inside])",
+        "jaxssd/data/boxes.py",
+        "(record.difficult | cut)[kept]",
+        "record.difficult[kept]",
         "objects cut by the crop are learned",
     ),
-    Mutant(BUILD, "images[len(kept)] = images[row]", "pass", "pictures move against their boxes"),
+    Mutant(BUILD, "images[len(ids)] = images[row]", "pass", "pictures move against their boxes"),
     Mutant(
         "jaxssd/data/orientation.py",
         'if exif != "auto":\n        return exif == "apply"',
@@ -233,7 +241,7 @@ PLANTED = (
         "find_fit(stored, upright)",
         "half turns by their size",
     ),
-    Mutant("jaxssd/data/images.py", "_BACK = {6: 8, 8: 6}", "_BACK: dict = {}", "TIFFs turned back the wrong way"),
+    Mutant("jaxssd/data/images.py", "_INVERSE = {6: 8, 8: 6}", "_INVERSE: dict = {}", "TIFFs turned the wrong way"),
     Mutant(
         "jaxssd/data/images.py",
         "if in_stored and drawn.stated_size == stored != shown:",

@@ -52,14 +52,19 @@ def note_ignored(data: str, source: Source) -> list[str]:
         data: `--data`.
         source: data set that was opened.
     """
-    from jaxssd.data.formats.coco.detect import find_coco_files
-    from jaxssd.data.formats.coco.source import COCOSource
-    from jaxssd.data.formats.voc.folder import VOCFolder
-    from jaxssd.data.formats.yolo.detect import looks_like_yolo
-
     path = Path(data)
-    if isinstance(source, VOCFolder) and (files := find_coco_files(path)):
-        return [f"XML is read, and not {files[0].path.relative_to(path)} beside it: --data {files[0].path} takes that"]
-    if isinstance(source, COCOSource) and path.is_dir() and looks_like_yolo(path):
-        return ["COCO's JSON is read, and not the labels beside it, whose classes no data.yaml or classes.txt names"]
+    package = type(source).__module__  # no isinstance, which would import every reader
+    if package.startswith("jaxssd.data.formats.voc."):
+        from jaxssd.data.formats.coco.detect import find_coco_files
+
+        if files := find_coco_files(path):
+            first = files[0].path
+            return [f"XML is read, and not {first.relative_to(path)} beside it: --data {first} takes that"]
+    if package.startswith("jaxssd.data.formats.coco.") and path.is_dir():
+        from jaxssd.data.formats.yolo.detect import looks_like_yolo
+
+        if looks_like_yolo(path):
+            return [
+                "COCO's JSON is read, and not the labels beside it, whose classes no data.yaml or classes.txt names"
+            ]
     return []

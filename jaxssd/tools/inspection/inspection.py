@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, Int32
 
 from jaxssd.data.dataset import Dataset
-from jaxssd.data.doubts import notes_on_doubts
+from jaxssd.data.quality import notes_on_quality
 from jaxssd.data.report import LoadReport
 from jaxssd.tools.inspection.reach import Reach, loses_anchor, reach, repeated_boxes
 
@@ -76,7 +76,7 @@ class Inspection:
         class_names: name of each label.
         image_size: side of the square in pixels.
         loading: each split's loading report.
-        doubts: the lines of `notes_on_doubts` of all splits.
+        doubts: the lines of `notes_on_quality` of all splits.
         images: of all splits.
         objects: likewise.
         suspicious: rows of `objects` for each key of `SUSPICIOUS`, the most extreme first.
@@ -167,7 +167,7 @@ def inspect(datasets: Mapping[str, Dataset]) -> Inspection:
         class_names=class_names,
         image_size=image_size,
         loading={name: dataset.report for name, dataset in datasets.items()},
-        doubts=tuple(line for name, dataset in datasets.items() for line in notes_on_doubts(name, dataset)),
+        doubts=tuple(line for name, dataset in datasets.items() for line in notes_on_quality(name, dataset)),
         images=images,
         objects=objects,
         suspicious=_suspicious(objects, placements, np.concatenate(repeated), image_size),

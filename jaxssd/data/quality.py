@@ -1,7 +1,7 @@
-"""Doubts about a data set: what its numbers alone say may be wrong, in lines for the beginning of a run.
+"""Quality of a data set: lines for the log on suspicious shares of its boxes and images.
 
-Training on such data works, and learns less than was meant: boxes too small to be seen, objects that are not trained
-on, files that were left out. A data set without such has no line.
+Training works on such data, but learns less than it could: boxes too small to be seen, objects that are not trained
+on, files that were left out.
 """
 
 from collections import Counter
@@ -15,26 +15,26 @@ from jaxssd.data.dataset import Dataset
 from jaxssd.data.report import Problem
 
 SMALLEST = 2.0
-"""Pixels of the network's input; a box with a shorter side is hardly more than noise there."""
+"""Side of a small box in pixels of the network's input."""
 
 FAULTY, MEANT = 0.05, 0.1
-"""Share from which there is a line: of what is a fault of the data, and of what may be meant."""
+"""Shares from which there is a line, for faults of the data and for what may be intended."""
 
 _REPEATED, _OVER_MAX, _CROPPED, _EMPTY = "repeated", "over max_objects", "outside the crop", "without objects"
 _UNLABELLED = "without label file"
-"""Kinds of problems in a report that are told by themselves."""
+"""Kinds of problems that have a line of their own."""
 
 
-class _Doubt(NamedTuple):
-    """One line.
+class _Finding(NamedTuple):
+    """Count that has a line if its share is large.
 
     Attributes:
-        noun: what is counted.
-        number: of those in doubt.
-        total: of all.
-        advice: what it means or what to do.
-        limit: share from which it is told.
-        kinds: what they are, with the number of each.
+        noun: name of the counted things.
+        number: number of suspicious ones.
+        total: number of all.
+        advice: meaning or remedy.
+        limit: share from which there is a line.
+        kinds: number of each kind.
     """
 
     noun: str
@@ -50,15 +50,15 @@ class _Doubt(NamedTuple):
         return f"{split}: {self.noun}: {share}{kinds}; {self.advice}"
 
 
-def notes_on_doubts(split: str, dataset: Dataset) -> list[str]:
-    """Lines for the log about a split's small, difficult, repeated, clipped and dropped boxes, and its images.
+def notes_on_quality(split: str, dataset: Dataset) -> list[str]:
+    """Lines for the log on small, difficult, repeated, clipped and dropped boxes, and on skipped and empty images.
 
     Args:
-        split: its name.
+        split: name of the split.
         dataset: the split.
 
     Returns:
-        A line for each thing whose share is suspicious: noun, count, share, and what to do.
+        A line for each suspicious share: noun, count, share and remedy.
     """
     examples, problems = dataset.examples, dataset.report.problems
     valid = np.asarray(examples.valid)
@@ -68,7 +68,7 @@ def notes_on_doubts(split: str, dataset: Dataset) -> list[str]:
     shortest = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) * size
     small = int((shortest.round(3) < SMALLEST).sum())  # boxes are float32
     difficult = int(np.asarray(examples.difficult)[valid].sum())
-    of_others = any(problem.kind == OTHER_CLASS for problem in problems)  # the run's classes are told elsewhere
+    of_others = any(problem.kind == OTHER_CLASS for problem in problems)  # `class_filter` reports those
     empty = 0 if of_others else int((~valid.any(axis=1)).sum())
 
     skipped = _kinds(problems, lambda problem: problem.action == "skipped")
@@ -76,45 +76,53 @@ def notes_on_doubts(split: str, dataset: Dataset) -> list[str]:
     dropped = _kinds(problems, lambda problem: problem.action == "dropped" and problem.kind != OTHER_CLASS)
     written = objects + dropped.total()
     repeated, over, cropped = (dropped.pop(kind, 0) for kind in (_REPEATED, _OVER_MAX, _CROPPED))
-    doubts = [
-        _Doubt(
+    findings = [
+        _Finding(
             f"boxes with a side below {SMALLEST:g} pixels at the network's input of {size} x {size}",
             small,
             objects,
             "correct their coordinates if they are too small in the files, else raise --image-size",
         ),
-        _Doubt(
+        _Finding(
             "objects that are difficult, crowds or cut by the crop",
             difficult,
             objects,
             "they are neither trained on nor scored; unset difficult, iscrowd or ignore of those to learn",
             MEANT,
         ),
-        _Doubt("boxes beyond the picture", clipped.total(), objects, "clipped; compare them with the pictures' sizes"),
-        _Doubt("boxes dropped", dropped.total(), written, "correct them in the annotations", kinds=dropped),
-        _Doubt("boxes repeated", repeated, written, "dropped; remove rows that are there twice"),
-        _Doubt("boxes above --max-objects", over, written, "dropped; raise it to keep them"),
-        _Doubt("boxes outside the crop", cropped, written, "dropped; --aspect squash or letterbox keeps them", MEANT),
-        _Doubt(
+        _Finding(
+            "boxes beyond the picture", clipped.total(), objects, "clipped; compare them with the pictures' sizes"
+        ),
+        _Finding("boxes dropped", dropped.total(), written, "correct them in the annotations", kinds=dropped),
+        _Finding("boxes repeated", repeated, written, "dropped; remove rows that are there twice"),
+        _Finding("boxes above --max-objects", over, written, "dropped; raise it to keep them"),
+        _Finding("boxes outside the crop", cropped, written, "dropped; --aspect squash or letterbox keeps them", MEANT),
+        _Finding(
             "images without objects",
             empty,
             images,
             "they show what is not an object; look for their labels if that is not meant",
             MEANT,
         ),
-        _Doubt("images skipped", skipped.total(), images + skipped.total(), "restore or re-encode them", kinds=skipped),
+        _Finding(
+            "images skipped", skipped.total(), images + skipped.total(), "restore or re-encode them", kinds=skipped
+        ),
     ]
-    return [doubt.line(split) for doubt in doubts if doubt.total and doubt.number >= max(1, doubt.limit * doubt.total)]
+    return [
+        finding.line(split)
+        for finding in findings
+        if finding.total and finding.number >= max(1, finding.limit * finding.total)
+    ]
 
 
 def why_untrainable(dataset: Dataset) -> str | None:
-    """Why no object of a data set can be trained on.
+    """Explain that no object of a data set can be trained on.
 
     Args:
         dataset: the split to train on.
 
     Returns:
-        What there is in place of objects, and what to do; None if there is one that is trained on.
+        The cause and the remedy; None if there is an object to train on.
     """
     examples, problems = dataset.examples, dataset.report.problems
     valid = np.asarray(examples.valid)
@@ -144,7 +152,7 @@ def why_untrainable(dataset: Dataset) -> str | None:
 
 
 def _where_looked(dataset: Dataset) -> str:
-    """For images without any entry, where one was looked for."""
+    """Places where annotations were looked for, of images without an object."""
     images, problems = len(dataset.ids), dataset.report.problems
     unlabelled = [problem for problem in problems if problem.kind == _UNLABELLED]
     if len(unlabelled) == images:

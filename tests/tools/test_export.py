@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from jaxssd.config import DatasetConfig
-from jaxssd.data.export import export
 from jaxssd.data.load import load_split
 from jaxssd.data.shapes import make_shapes
+from jaxssd.tools.export import export
 from tests.data.trees import HEIGHT, WIDTH, picture, voc_xml, write_tree
 from tests.metrics.scenes import Found
 

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from jaxssd.config import DatasetConfig
+from jaxssd.config import Config, DatasetConfig
 from jaxssd.data.dataset import Dataset, Examples, pad_objects
-from jaxssd.data.doubts import notes_on_doubts, why_untrainable
 from jaxssd.data.load import load_split, with_classes
 from jaxssd.data.placement import place_images
+from jaxssd.data.quality import notes_on_quality, why_untrainable
 from jaxssd.data.report import LoadReport, Problem
 from jaxssd.data.shapes import make_shapes
 from jaxssd.training import RunFolder, job
@@ -104,18 +104,18 @@ def box(height, width):
     ],
 )
 def test_a_fault_has_its_line_from_a_share_on(few, many, line):
-    assert notes_on_doubts("train", few) == []
-    (found,) = notes_on_doubts("train", many)
+    assert notes_on_quality("train", few) == []
+    (found,) = notes_on_quality("train", many)
     assert found.startswith(f"train: {line}")
 
 
 def test_a_clean_set_has_no_line():
-    assert notes_on_doubts("val", make_shapes(40, image_size=64, seed=0)) == []
-    assert notes_on_doubts("val", make_set()) == []
+    assert notes_on_quality("val", make_shapes(40, image_size=64, seed=0)) == []
+    assert notes_on_quality("val", make_set()) == []
 
 
 def test_images_that_other_classes_left_empty_are_told_elsewhere():
-    assert notes_on_doubts("val", make_set([], [SOUND], problems=problems("dropped", "other class", 3))) == []
+    assert notes_on_quality("val", make_set([], [SOUND], problems=problems("dropped", "other class", 3))) == []
 
 
 def test_what_can_be_trained_on_has_no_reason():
@@ -202,8 +202,8 @@ def test_runs_and_scoring_begin_with_the_doubts(tmp_path, monkeypatch, capsys):
     job._load(config)
     lines = capsys.readouterr().out.splitlines()
     for split in ("train", "val"):
-        (line,) = notes_on_doubts(split, load_split(config, split))
+        (line,) = notes_on_quality(split, load_split(config, split))
         assert line in lines
         assert "(50 %); they are neither trained on nor scored" in line
-    EVALUATE.load(EVALUATE.Command(run=tmp_path, data=config.data), config, RunFolder(tmp_path))
+    EVALUATE.load(EVALUATE.Command(run=tmp_path, data=config.data), Config(dataset=config), RunFolder(tmp_path))
     assert "all: objects that are difficult, crowds or cut by the crop: 3 of 6 (50 %)" in capsys.readouterr().out

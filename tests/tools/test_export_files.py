@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxssd.data.formats.voc.folder import VOCFolder
-from jaxssd.data.results import write_json, write_voc_results
 from jaxssd.metrics import coco_scores, voc_scores
 from jaxssd.metrics.coco_records import coco_instances, coco_results
+from jaxssd.tools.export import write_json, write_voc_results
 from tests.metrics.scenes import Found, Truth
 
 NAMES = ("cat", "traffic light")
