@@ -1,5 +1,5 @@
 # make train   a detector on generated pictures, from a fresh clone       make test    all tests
-# make bench   time the pieces (PEER=torch: beside PyTorch, installed)    make lint    style and types
+# make bench   time all parts (BASELINE=torch: PyTorch too, installed)     make lint    style and types
 # make parity  the backbones against PyTorch, which it installs             make lesson  the walk of docs/lesson.md
 # make soak    kill 40 short runs, go on with each, compare; some ten minutes
 # make mutants  plant small bugs one at a time, and print those that no test notices
@@ -40,11 +40,11 @@ gpu: $(INSTALLED)
 	$(BIN)/python benchmarks/gpu.py $(if $(DATA),--data "$(DATA)")
 
 bench: $(INSTALLED)
-ifdef PEER
+ifdef BASELINE
 	$(BIN)/python -m pip install --quiet --editable ".[test,parity$(CUDA)]"
 endif
 	set -e; for question in loss nms training_step inference layers growth; do \
-		$(BIN)/python benchmarks/$$question.py $(if $(PEER),--peer $(PEER)); done
+		$(BIN)/python benchmarks/$$question.py $(if $(BASELINE),--baseline $(BASELINE)); done
 	set -e; for question in ceiling startup streaming; do $(BIN)/python benchmarks/$$question.py; done
 	$(BIN)/python benchmarks/scoring.py --images 500
 

@@ -1,8 +1,8 @@
-"""What can this device do at best: TFLOP/s of a large matrix product, GB/s of a copy?
+"""Peak speed of the device: TFLOP/s of a large matrix product, GB/s of a copy.
 
     python benchmarks/ceiling.py
 
-The other benchmarks measure the same in their own run, and print their share of it.
+The other benchmarks measure these peaks in their own run, and print the share of them that they achieve.
 """
 
 import sys
@@ -19,14 +19,14 @@ SECONDS = 1.0
 
 
 class Ceiling(NamedTuple):
-    """The most of each in a second."""
+    """Peak number of operations and of bytes a second."""
 
     flops: float
     bytes: float
 
 
 class Cost(NamedTuple):
-    """Of one unit of work, as the compiler counts it in what it has made."""
+    """Operations and bytes of one unit of work, counted by the compiler in the compiled program."""
 
     flops: float
     bytes: float
@@ -34,11 +34,11 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line says."""
+    """Command-line options."""
 
 
 def main(arguments: list[str]) -> None:
-    """Measure and report."""
+    """Measure both peaks for each precision, and report them."""
     tyro.cli(Command, prog="benchmarks/ceiling.py", description=__doc__, args=arguments)
     rows: list[Row] = []
     for precision in ("float32", "bfloat16"):
@@ -49,24 +49,24 @@ def main(arguments: list[str]) -> None:
 
 @cache
 def measure_ceiling(precision: str) -> Ceiling:
-    """Take both ceilings, once in a process.
+    """Measure both peaks, once in a process.
 
     Args:
-        precision: dtype of the matrices. The product of float32 has JAX's default precision, as everything else here:
-            on a recent GPU that is TF32.
+        precision: dtype of the matrices. A product in float32 has JAX's default precision, like everything else in
+            these benchmarks: TF32 on a recent GPU.
 
     Returns:
-        By the fastest of the repeats, since it is a ceiling.
+        The peaks, from the fastest repeat.
     """
     side, copied = _side(), _copied()
     a = jax.random.normal(jax.random.key(0), (side, side), jnp.dtype(precision))
     block = jnp.zeros(copied // 4, jnp.float32)
-    add_one = jax.jit(lambda x: x + 1, donate_argnums=0)  # in place, or a CPU would spend its time on new pages
+    add_one = jax.jit(lambda x: x + 1, donate_argnums=0)  # in place: on a CPU new pages would take most of the time
 
     def read_and_write() -> jax.Array:
         nonlocal block
         block = add_one(block)
-        return block[:1]  # a reference to all of it would be to memory that the next call takes over
+        return block[:1]  # a slice, since the next call takes over the memory of the whole block
 
     calls = {"product": partial(jax.jit(jnp.matmul), a, a), "copy": read_and_write}
     times = measure(calls, seconds=SECONDS)
@@ -74,31 +74,31 @@ def measure_ceiling(precision: str) -> Ceiling:
 
 
 def cost(compiled: Any) -> Cost:
-    """What the compiler counts; a loop counts once, whatever the number of its rounds.
+    """Operations and bytes that the compiler counts; the body of a loop counts once.
 
     Args:
-        compiled: of `jax.jit(...).lower(...).compile()`.
+        compiled: result of `jax.jit(...).lower(...).compile()`.
     """
     counted = compiled.cost_analysis() or {}
     return Cost(*(float(counted.get(name, float("nan"))) for name in ("flops", "bytes accessed")))
 
 
 def shares(cost: Cost, timing: Timing | None, ceiling: Ceiling) -> Row:
-    """Columns of a table: what is computed and moved in a second, and which share of the measured ceiling that is.
+    """Columns of a table: operations and bytes a second, and their shares of the measured peaks.
 
     Args:
-        cost: of a unit of work.
-        timing: of the unit; None if it could not be measured.
-        ceiling: for the same precision.
+        cost: operations and bytes of a unit of work.
+        timing: time of the unit; None if it could not be measured.
+        ceiling: peaks for the same precision.
     """
     flops, moved = (count / timing.median if timing else None for count in cost)
     return {
         "GFLOP": cost.flops / 1e9,
         "GB": cost.bytes / 1e9,
         "TFLOP/s": flops and flops / 1e12,
-        "of the product": flops and f"{flops / ceiling.flops:.0%}",
+        "of peak FLOP/s": flops and f"{flops / ceiling.flops:.0%}",
         "GB/s": moved and moved / 1e9,
-        "of the copy": moved and f"{moved / ceiling.bytes:.0%}",
+        "of peak GB/s": moved and f"{moved / ceiling.bytes:.0%}",
     }
 
 

@@ -1,10 +1,10 @@
-"""How do the costs of the loss and of suppression grow with batch, anchors, objects, classes and candidates?
+"""Growth of the costs of loss and NMS with batch, anchors, objects, classes and candidates.
 
     python benchmarks/growth.py                   sizes that suit the device
-    python benchmarks/growth.py --peer torch      beside PyTorch, which has to be installed
+    python benchmarks/growth.py --baseline torch  beside PyTorch, which must be installed
 
-One size is varied at a time, the others stay as they are. The ways are those of `loss.py` and `nms.py`. Written are
-`growth.json` and the curves, `growth.png`; bands reach from the fastest to the slowest repeat.
+One size is varied at a time, the others are constant. The methods are those of `loss.py` and `nms.py`. Results are
+written to `growth.json` and drawn in `growth.png`; bands reach from the fastest to the slowest repeat.
 """
 
 import sys
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import jax
 import tyro
-from baselines.torch_process import PeerName, TorchPeer, open_peer
+from baselines.torch_process import BaselineName, TorchBaseline, open_baseline
 from inputs import apart, boxes_and_scores, random_predictions
-from loss import LOSSES, WAYS, WAYS_OF_TORCH, loss_calls
+from loss import LOSSES, METHODS, TORCH_METHODS, loss_calls
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
@@ -29,7 +29,7 @@ Sizes = dict[str, int]
 BASE: Sizes = {"batch": 8, "anchors": 189, "objects": 16, "classes": 20, "candidates": MAX_CANDIDATES}
 VARIED = {
     "loss": ("batch", "anchors", "objects", "classes"),
-    "suppression": ("batch", "anchors", "classes", "candidates"),
+    "NMS": ("batch", "anchors", "classes", "candidates"),
 }
 VALUES = {
     "batch": (1, 4, 16, 64),
@@ -39,56 +39,56 @@ VALUES = {
     "candidates": (50, 200, 800),
 }
 LARGER = {"batch": (256, 1024), "anchors": (12285,), "candidates": (1600,)}
-"""On an accelerator."""
-COLORS = dict(zip(WAYS + WAYS_OF_TORCH, (BLUE, GREEN, ORANGE, VERMILION, "black"), strict=True))
+"""More values, for a GPU or TPU."""
+COLORS = dict(zip(METHODS + TORCH_METHODS, (BLUE, GREEN, ORANGE, VERMILION, "black"), strict=True))
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line says."""
+    """Command-line options."""
 
     seconds: float = 0.2
-    """How long to repeat each measurement; at least five repeats are taken."""
-    peer: PeerName | None = None
-    """Whom to measure as well."""
+    """Seconds to repeat each measurement; at least five repeats are taken."""
+    baseline: BaselineName | None = None
+    """Baseline to measure in the same run: `torch` is PyTorch."""
 
 
 def main(arguments: list[str]) -> None:
-    """Parse, measure, report, draw."""
+    """Parse the options, measure, report, draw."""
     command = tyro.cli(Command, prog="benchmarks/growth.py", description=__doc__, args=arguments)
-    with open_peer(command.peer) as peer:
+    with open_baseline(command.baseline) as baseline:
         larger = {} if jax.default_backend() == "cpu" else LARGER
         rows: list[Row] = []
         for function, names in VARIED.items():
             for name in names:
                 for value in VALUES[name] + larger.get(name, ()):
-                    times = measure(calls_of(function, BASE | {name: value}, peer), seconds=command.seconds)
-                    blank = dict.fromkeys(WAYS + (WAYS_OF_TORCH if peer else ()))
+                    times = measure(calls_of(function, BASE | {name: value}, baseline), seconds=command.seconds)
+                    blank = dict.fromkeys(METHODS + (TORCH_METHODS if baseline else ()))
                     rows.append({"function": function, "varied": name, "value": str(value)} | blank | times)
-                    if peer:
-                        peer.forget()
+                    if baseline:
+                        baseline.forget()
         about = ", ".join(f"{value} {name}" for name, value in BASE.items() if name != "batch")
         title = f"one size varied at a time, the others: a batch of {BASE['batch']}, {about}"
-        report("growth", title, rows, peer.about if peer else None)
+        report("growth", title, rows, baseline.about if baseline else None)
     save(growth_figure(rows, f"{title}, on {jax.devices()[0].device_kind}"), OUTPUT / "growth.png")
     print(f"\nfigure {OUTPUT / 'growth.png'}")
 
 
-def calls_of(function: str, sizes: Sizes, peer: TorchPeer | None) -> dict[str, Call]:
-    """All ways of computing it."""
+def calls_of(function: str, sizes: Sizes, baseline: TorchBaseline | None) -> dict[str, Call]:
+    """All methods that compute a function, at these sizes."""
     anchors = apart(make_anchors(grids_with(sizes["anchors"])))
     counts = {"num_objects": sizes["objects"], "num_classes": sizes["classes"]}
     batch = random_predictions(anchors, sizes["batch"], **counts)
     if function == "loss":
-        return loss_calls(anchors, LOSSES["focal"], batch, peer)
-    return nms_calls(boxes_and_scores(anchors, *batch), peer, sizes["candidates"])
+        return loss_calls(anchors, LOSSES["focal"], batch, baseline)
+    return nms_calls(boxes_and_scores(anchors, *batch), baseline, sizes["candidates"])
 
 
 def grids_with(num_anchors: int) -> list[int]:
-    """Grids that halve down to one cell, with so many anchors of nine a cell.
+    """Grids that halve down to one cell, with nine anchors a cell and this many in all.
 
     Raises:
-        ValueError: if there are none.
+        ValueError: if no such grids exist.
     """
     grids = [1]
     while 9 * sum(grid**2 for grid in grids) < num_anchors:
@@ -99,7 +99,7 @@ def grids_with(num_anchors: int) -> list[int]:
 
 
 def growth_figure(rows: Sequence[Row], title: str) -> Figure:
-    """A row of panels for each function, a panel for each size that is varied, a line for each way."""
+    """Figure with a row of panels for each function, a panel for each varied size, a line for each method."""
     figure = Figure(figsize=(13, 6.6), dpi=DPI, layout="constrained")
     columns = max(map(len, VARIED.values()))
     grid = figure.subplots(len(VARIED), columns, sharey="row", squeeze=False)
@@ -115,15 +115,15 @@ def growth_figure(rows: Sequence[Row], title: str) -> Figure:
 
 
 def draw_panel(ax: Axes, rows: Sequence[Row]) -> None:
-    """Times in milliseconds, both axes logarithmic."""
+    """Draw times in milliseconds; both axes are logarithmic."""
     sizes = [int(str(row["value"])) for row in rows]
-    for way, color in COLORS.items():
-        timings = [timing for row in rows if isinstance(timing := row.get(way), Timing)]
+    for method, color in COLORS.items():
+        timings = [timing for row in rows if isinstance(timing := row.get(method), Timing)]
         if timings:
             fastest, median, slowest = (
                 [1e3 * getattr(timing, name) for timing in timings] for name in ("fastest", "median", "slowest")
             )
-            ax.plot(sizes, median, "o-", color=color, markersize=4, label=way)
+            ax.plot(sizes, median, "o-", color=color, markersize=4, label=method)
             ax.fill_between(sizes, fastest, slowest, color=color, alpha=0.12, linewidth=0)
     ax.set(xscale="log", yscale="log")
     ax.xaxis.set_major_locator(FixedLocator(sizes))

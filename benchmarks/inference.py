@@ -1,16 +1,16 @@
-"""How long does inference take, from uint8 images to detections, and who is faster?
+"""Time of inference, from uint8 images to detections.
 
     python benchmarks/inference.py                                     presets and batches that suit the device
     python benchmarks/inference.py --preset focal --batch 1 256        these
-    python benchmarks/inference.py --peer torch                        beside PyTorch, which has to be installed
+    python benchmarks/inference.py --baseline torch                    beside PyTorch, which must be installed
 
-    network          images that lie on the device, to logits and box activations
-    detections       the same, decoded and suppressed
-    host to host     the same from NumPy to NumPy: at batch 1 this is the latency
+    network          from images on the device to logits and box activations
+    detections       from images on the device to detections, after decoding and NMS
+    host to host     from NumPy images to NumPy detections: at batch 1 this is the latency
 
-The network is untrained, so that every anchor is a candidate for suppression. FLOPs and bytes are those that the
-compiler counts in its own result, and the ceilings are measured in the same run. A ratio is how many times as long as
-ours PyTorch takes: channels last, torch.compile (CUDA graphs), torchvision's `batched_nms` for each image.
+The network is untrained, so every anchor is a candidate for NMS. The compiler counts FLOPs and bytes in the compiled
+program; the peaks are measured in the same run. Ratios are PyTorch's time divided by ours. PyTorch has channels last,
+torch.compile (CUDA graphs), and torchvision's `batched_nms` image by image.
 """
 
 import sys
@@ -21,66 +21,79 @@ from typing import Literal
 
 import jax
 import tyro
-from baselines.torch_process import PeerName, TorchPeer, open_peer
+from baselines.torch_process import BaselineName, TorchBaseline, open_baseline
 from ceiling import measure_ceiling, shares
 from timing import Row, Timing, measure, ratios, report
 from training_step import require_same_size, usable
-from workloads import DETECTORS, Precision, Workload, inference_calls, inference_costs, make_workload, peer_inference
+from workloads import (
+    DETECTORS,
+    Precision,
+    Workload,
+    baseline_inference,
+    inference_calls,
+    inference_costs,
+    make_workload,
+)
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line says."""
+    """Command-line options."""
 
     preset: tuple[Literal[DETECTORS], ...] = ()
-    """Networks. Default: quick on a CPU; focal and ssd300 on an accelerator."""
+    """Presets of the networks. Default: quick on a CPU; focal and ssd300 on a GPU or TPU."""
     batch: tuple[int, ...] = ()
-    """Images in a batch, one or more sizes. Default: 1 and 32 on a CPU; 1, 32 and 256 on an accelerator."""
+    """Batch sizes. Default: 1 and 32 on a CPU; 1, 32 and 256 on a GPU or TPU."""
     precision: tuple[Precision, ...] = ()
-    """What the network computes in. Default: float32 on a CPU, and bfloat16 as well on an accelerator."""
+    """Precisions of the network. Default: float32 on a CPU; bfloat16 and float32 on a GPU or TPU."""
     seconds: float = 1.0
-    """How long to repeat each measurement; at least five repeats are taken."""
-    peer: PeerName | None = None
-    """Whom to measure as well."""
+    """Seconds to repeat each measurement; at least five repeats are taken."""
+    baseline: BaselineName | None = None
+    """Baseline to measure in the same run: `torch` is PyTorch."""
 
 
 def main(arguments: list[str]) -> None:
-    """Parse, measure, report."""
+    """Parse the options, measure, report."""
     command = tyro.cli(Command, prog="benchmarks/inference.py", description=__doc__, args=arguments)
-    with open_peer(command.peer) as peer:
-        report("inference", "inference, time of a batch", measured_rows(command, peer), peer.about if peer else None)
+    with open_baseline(command.baseline) as baseline:
+        report(
+            "inference",
+            "inference, time of a batch",
+            measured_rows(command, baseline),
+            baseline.about if baseline else None,
+        )
 
 
-def measured_rows(command: Command, peer: TorchPeer | None) -> Iterator[Row]:
-    """A row for each network, precision, batch size and work, once it is measured."""
+def measured_rows(command: Command, baseline: TorchBaseline | None) -> Iterator[Row]:
+    """Yield a row for each network, precision, batch size and workload, once it is measured."""
     on_cpu = jax.default_backend() == "cpu"
     batch_sizes = command.batch or ((1, 32) if on_cpu else (1, 32, 256))
     for preset in command.preset or (("quick",) if on_cpu else ("focal", "ssd300")):
         for precision in command.precision or (("float32",) if on_cpu else ("bfloat16", "float32")):
             workload = make_workload(preset, precision, max(batch_sizes))
-            if peer:
-                require_same_size(workload, peer)
+            if baseline:
+                require_same_size(workload, baseline)
             for batch in batch_sizes:
                 about: Row = {"preset": preset, "precision": precision, "batch": str(batch)}
-                for row in compare(workload, batch, command.seconds, peer):
+                for row in compare(workload, batch, command.seconds, baseline):
                     yield about | row
 
 
-def compare(workload: Workload, batch: int, seconds: float, peer: TorchPeer | None) -> Iterator[Row]:
-    """A row for each kind of inference."""
+def compare(workload: Workload, batch: int, seconds: float, baseline: TorchBaseline | None) -> Iterator[Row]:
+    """Yield a row for each workload of inference."""
     ceiling, costs = measure_ceiling(workload.config.model.precision), inference_costs(workload, batch)
-    for work, call in inference_calls(workload, batch).items():
+    for name, call in inference_calls(workload, batch).items():
         calls = {"jaxssd": usable("jaxssd", lambda call=call: call)}
-        if peer:
-            arguments = peer_inference(workload, batch)[work]
-            calls["torch"] = usable("torch", partial(peer.prepare, "inference", **arguments))
+        if baseline:
+            arguments = baseline_inference(workload, batch)[name]
+            calls["torch"] = usable("torch", partial(baseline.prepare, "inference", **arguments))
         possible = {name: call for name, call in calls.items() if call}
         times: dict[str, Timing | None] = dict.fromkeys(calls) | measure(possible, seconds=seconds)
         ours = times["jaxssd"]
-        reached = {"images/s": ours and f"{batch / ours.median:.0f}"} | shares(costs[work], ours, ceiling)
-        if peer:
-            peer.forget()
-        yield {"work": work, "jaxssd": ours} | reached | ratios(times)
+        reached = {"images/s": ours and f"{batch / ours.median:.0f}"} | shares(costs[name], ours, ceiling)
+        if baseline:
+            baseline.forget()
+        yield {"workload": name, "jaxssd": ours} | reached | ratios(times)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Predictions and objects drawn by lot, for loss and suppression alone; and the check that two results agree."""
+"""Random predictions and objects for loss and NMS, and the check that two results agree."""
 
 from typing import Any
 
@@ -17,14 +17,15 @@ STEPS_OF_COORDINATES = 1024
 
 
 def apart(anchors: Anchors) -> Anchors:
-    """Anchors resized by a thousandth at random: an object inside two that are equal overlaps both alike, but for
-    rounding, by which one implementation would take the one and another the other.
+    """Anchors resized by up to a thousandth at random, so that no two have equal overlaps with an object.
+
+    Equal overlaps differ by rounding only, and implementations would then match different anchors.
 
     Args:
-        anchors: on their grids.
+        anchors: anchors on their grids.
 
     Returns:
-        The same number, in the host's memory.
+        Resized anchors, in the host's memory.
     """
     factor = np.random.default_rng(1).uniform(1 - SHIFT, 1 + SHIFT, anchors.center_size.shape)
     center_size = np.asarray(anchors.center_size * factor, np.float32)
@@ -34,16 +35,16 @@ def apart(anchors: Anchors) -> Anchors:
 def random_predictions(
     anchors: Anchors, size: int, *, num_objects: int = NUM_OBJECTS, num_classes: int = NUM_CLASSES
 ) -> Batch:
-    """Arguments of `ssd_loss` for a batch.
+    """Random arguments of `ssd_loss` for a batch.
 
     Args:
-        anchors: A of them.
-        size: images.
-        num_objects: the most an image has; it has 1 to that many, from a tenth of its side to all of it.
-        num_classes: C.
+        anchors: anchors, A.
+        size: number of images.
+        num_objects: maximum number of objects; an image has at least one. Their sides are 0.1 to 1 of the image's.
+        num_classes: number of classes, C.
 
     Returns:
-        Logits, box activations, boxes, labels, and which are valid.
+        Logits, box activations, boxes, labels, mask of valid objects.
     """
     rng = np.random.default_rng(0)
     num_anchors = len(anchors.corners)
@@ -60,11 +61,11 @@ def random_predictions(
 
 
 def boxes_and_scores(anchors: Anchors, *predictions: np.ndarray) -> Batch:
-    """Arguments of `multiclass_nms` for a batch, from those of `ssd_loss`.
+    """Arguments of `multiclass_nms` for a batch, made from those of `ssd_loss`.
 
-    A trained network answers with every anchor near an object. Here so do the anchors that overlap one, which leaves
-    suppression something to do. Coordinates are multiples of 1/1024: moving boxes by whole numbers, by which others
-    keep the classes apart, then changes no overlap in its last bit, and all must keep the same boxes.
+    Anchors that overlap an object have high scores, like those of a trained network, so boxes are suppressed.
+    Coordinates are multiples of 1/1024. Some implementations move boxes by whole numbers to separate the classes; with
+    such coordinates this changes no overlap in its last bit, so all must keep the same boxes.
     """
 
     @jax.jit
@@ -80,18 +81,18 @@ def boxes_and_scores(anchors: Anchors, *predictions: np.ndarray) -> Batch:
 
 
 def require_agreement(name: str, ours: Any, theirs: Any) -> None:
-    """Refuse to compare the times of two things that are not the same.
+    """Check that two methods have the same results, since times of different results cannot be compared.
 
-    An overlap that equals a threshold but for its last bit may fall on either side of it, which changes the image's
-    other numbers: of a hundred images, and of fewer, one may differ.
+    One image in a hundred may differ, and one of fewer: an overlap within rounding of a threshold may fall on either
+    side of it, which changes the numbers of its image.
 
     Args:
-        name: of the peer, for the message.
-        ours: a tree of arrays with a leading axis of images.
-        theirs: likewise.
+        name: name of the other method, for the message.
+        ours: tree of arrays with a leading axis of images.
+        theirs: tree of the other method, with the same structure.
 
     Raises:
-        ValueError: if more images differ.
+        ValueError: if more images differ, or a shape does.
     """
     same = np.array(True)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
@@ -101,4 +102,4 @@ def require_agreement(name: str, ours: Any, theirs: Any) -> None:
         close = np.isclose(a, b, rtol=1e-4, atol=1e-6)
         same = same & close.reshape(len(close), -1).all(axis=1)
     if (different := np.count_nonzero(~same)) > max(1, same.size // 100):
-        raise ValueError(f"{name}: other results for {different} of {same.size} images, so its time would mean nothing")
+        raise ValueError(f"{name}: other results for {different} of {same.size} images, so times cannot be compared")

@@ -1,11 +1,11 @@
-"""What do the reformulations of the backbone's layers save in a training step, each alone and all together?
+"""Time of a training step with fast layers, each alone and all together.
 
-    python benchmarks/layers.py                                 a preset and a batch that suit the device
+    python benchmarks/layers.py                                 preset and batch that suit the device
     python benchmarks/layers.py --preset ssd300 --batch 256     these
-    python benchmarks/layers.py --peer torch                    beside PyTorch, which has to be installed
+    python benchmarks/layers.py --baseline torch                beside PyTorch, which must be installed
 
-All compute the same; see `jaxssd.models.fast_layers`. Steps take images as they are. A ratio is how many times as
-long as the plain layers a row takes.
+All forms give the same result; see `jaxssd.models.fast_layers`. Images are not augmented. Ratios are the time of a row
+divided by that of the plain layers.
 """
 
 import sys
@@ -14,11 +14,11 @@ from typing import Literal, get_args
 
 import jax
 import tyro
-from baselines.torch_process import PeerName, open_peer
+from baselines.torch_process import BaselineName, open_baseline
 from ceiling import measure_ceiling, shares
 from timing import Row, measure, report
 from training_step import require_same_size
-from workloads import DETECTORS, Precision, call_steps, make_workload, peer_training, training_call, training_cost
+from workloads import DETECTORS, Precision, baseline_training, call_steps, make_workload, training_call, training_cost
 
 from jaxssd.models.layers import FastLayer
 
@@ -28,24 +28,24 @@ FORMS: dict[str, tuple[str, ...]] = {"plain": ()} | {name: (name,) for name in E
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line says."""
+    """Command-line options."""
 
     preset: Literal[DETECTORS] | None = None
-    """Network and settings. Default: quick on a CPU, focal on an accelerator."""
+    """Preset of the network. Default: quick on a CPU, focal on a GPU or TPU."""
     batch: int | None = None
-    """Images in a batch. Default: 32 on a CPU, 256 on an accelerator."""
+    """Batch size. Default: 32 on a CPU, 256 on a GPU or TPU."""
     precision: Precision | None = None
-    """What the network computes in. Default: the preset's."""
+    """Precision of the network. Default: the preset's."""
     seconds: float = 2.0
-    """How long to repeat each measurement; at least five repeats are taken."""
-    peer: PeerName | None = None
-    """Whom to measure as well."""
+    """Seconds to repeat each measurement; at least five repeats are taken."""
+    baseline: BaselineName | None = None
+    """Baseline to measure in the same run: `torch` is PyTorch."""
 
 
 def main(arguments: list[str]) -> None:
-    """Parse, measure, report."""
+    """Parse the options, measure, report."""
     command = tyro.cli(Command, prog="benchmarks/layers.py", description=__doc__, args=arguments)
-    with open_peer(command.peer) as peer:
+    with open_baseline(command.baseline) as baseline:
         on_cpu = jax.default_backend() == "cpu"
         preset, batch = command.preset or ("quick" if on_cpu else "focal"), command.batch or (32 if on_cpu else 256)
         same = {"batch": batch, "augment": "none"}
@@ -53,22 +53,22 @@ def main(arguments: list[str]) -> None:
             name: make_workload(preset, command.precision, batch, fast_layers=form) for name, form in FORMS.items()
         }
         calls = {name: training_call(workload, steps=call_steps(), **same) for name, workload in workloads.items()}
-        if peer:
-            require_same_size(workloads["plain"], peer)
-            arguments_of_peer = peer_training(workloads["plain"], steps=call_steps(), loop=False, **same)
-            calls["torch"] = peer.prepare("training", **arguments_of_peer)
+        if baseline:
+            require_same_size(workloads["plain"], baseline)
+            arguments_of_baseline = baseline_training(workloads["plain"], steps=call_steps(), loop=False, **same)
+            calls["torch"] = baseline.prepare("training", **arguments_of_baseline)
         times = measure(calls, seconds=command.seconds, units=call_steps())
 
         config = workloads["plain"].config
         rows: list[Row] = []
         for name, timing in times.items():
             row: Row = {"layers": name, "time of a step": timing, "ratio": timing.median / times["plain"].median}
-            # Of the peer nothing is counted: its row says at what rate it does what our plain layers do.
+            # Operations of the baseline are not counted: its row has those of the plain layers.
             cost = training_cost(workloads.get(name, workloads["plain"]), **same)
             rows.append(row | shares(cost, timing, measure_ceiling(config.model.precision)))
         size = f"{config.dataset.image_size} px"
         title = f"{preset}: {config.model.backbone}, {size}, {config.model.precision}, batch {batch}"
-        report("layers", title, rows, peer.about if peer else None)
+        report("layers", title, rows, baseline.about if baseline else None)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""What does each stage of the lesson reach on photographs, after each of its phases, and in what time?
+"""Scores and times of the lesson's stages on photographs, after each of their phases.
 
-    python benchmarks/lesson.py --data FOLDER                           small networks, for a processor
-    python benchmarks/lesson.py --data FOLDER --pretrained FILE         the stages as they are, for a GPU
+    python benchmarks/lesson.py --data FOLDER                           small networks, for a CPU
+    python benchmarks/lesson.py --data FOLDER --pretrained FILE         the presets unchanged, for a GPU
 
-Without a file of weights the backbone is a small one, and stage c, which comes first, trains it from random weights;
-the other stages start from there. They share everything but what a stage is about: its task, head, anchors and loss.
-What a stage is given beyond its preset is in `SMALL`.
+Without pretrained weights the backbone is small. Stage c comes first and trains it from random weights; the other
+stages start from its backbone. Stages differ in task, head, anchors and loss only. `SMALL` has their options.
 
-Each stage is a run of `train.py` in `--out`. Runs that are complete are not repeated, and one that was stopped goes on.
+Each stage is a run of `train.py` in `--out`. Complete runs are not repeated; a stopped run is resumed.
 """
 
 import json
@@ -43,20 +42,20 @@ SMALL = {
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line says."""
+    """Command-line options."""
 
     data: Path
     """Folder in PASCAL VOC layout."""
     pretrained: Path | None = None
-    """Weights of a ResNet34, with which the stages run as they are."""
+    """Weights of a ResNet34; with them the stages run with their presets unchanged."""
     stages: tuple[str, ...] = STAGES
-    """Which stages; small ones need the run of `multilabel`."""
+    """Stages to run; without pretrained weights they need the run of `multilabel`."""
     out: Path = Path("runs") / "lesson"
-    """Folder for the runs, one for each stage."""
+    """Folder for the runs; each stage has its own inside."""
 
 
 def main(arguments: list[str]) -> None:
-    """Run what has not been run; print what the runs say."""
+    """Run the stages that are not complete; print the scores of all."""
     command = tyro.cli(Command, prog="benchmarks/lesson.py", description=__doc__, args=arguments)
     for stage in command.stages:
         run_stage(command, stage)
@@ -65,7 +64,7 @@ def main(arguments: list[str]) -> None:
 
 
 def run_stage(command: Command, stage: str) -> None:
-    """A run of `train.py`, unless it is there; its seconds are kept beside it."""
+    """Run `train.py` unless the run is complete; write its seconds into its folder."""
     folder = command.out / stage
     clock = folder / "seconds.json"
     if (folder / "scores-val.json").exists():
@@ -81,7 +80,7 @@ def run_stage(command: Command, stage: str) -> None:
 
 
 def options(command: Command, stage: str) -> list[str]:
-    """What a stage's run is given beyond its preset."""
+    """Options of a stage's run besides its preset."""
     if command.pretrained is not None:
         return ["--pretrained", str(command.pretrained)]
     start_from = [] if stage == "multilabel" else ["--pretrained", str(command.out / "multilabel")]
@@ -89,7 +88,7 @@ def options(command: Command, stage: str) -> list[str]:
 
 
 def phase_rows(stage: str, run: RunFolder) -> list[dict[str, str]]:
-    """The last validation of each phase."""
+    """Rows of the last validation of each phase."""
     seconds = json.loads((run.path / "seconds.json").read_text())
     phases = run.open().optimizer.phases
     rows = []

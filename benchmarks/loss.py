@@ -1,18 +1,18 @@
-"""How long do matching, loss and gradients take for a batch, and how much longer do others take?
+"""Time of matching, loss and gradients for a batch, by several methods.
 
     python benchmarks/loss.py                              anchors and batches that suit the device
     python benchmarks/loss.py --anchors 189 --batch 256    one size only
-    python benchmarks/loss.py --peer torch                 beside PyTorch, which has to be installed
+    python benchmarks/loss.py --baseline torch             beside PyTorch, which must be installed
 
-Three losses: the lesson's focal loss under both rules of matching, and SSD's with offsets and hard negatives. They come
-with the gradients of logits and box activations. Each is measured in these ways in one run, and before the clock starts
-all must have given the same numbers; a ratio is how many times as long as the first way another one takes:
+Three losses: the lesson's focal loss with both matching rules, and SSD's loss with box offsets and hard negative
+mining. Gradients are those of logits and box activations. The methods are measured in one run. Before the clock starts,
+all must have given the same numbers. Ratios are the time of a method divided by that of the first one:
 
     vmap + jit       ours for the batch
     loop of jit      ours for one image, in a Python loop
-    loop of NumPy    as the lesson does it, one image after the other on the host
-    torch            PyTorch for the padded batch, without a loop over images, by torch.compile
-    loop of torch    PyTorch as the lesson has it, one image after the other
+    loop of NumPy    the lesson's method, image by image on the host
+    torch            PyTorch for the padded batch, without a loop over images, compiled by torch.compile
+    loop of torch    the lesson's method in PyTorch, image by image
 """
 
 import sys
@@ -25,18 +25,18 @@ import jax
 import numpy as np
 import tyro
 from baselines.numpy_loops import ssd_loss_and_grads
-from baselines.torch_process import PeerName, TorchPeer, open_peer
+from baselines.torch_process import BaselineName, TorchBaseline, open_baseline
 from inputs import ANCHORS, Batch, apart, random_predictions, require_agreement
 from timing import Call, Row, measure, ratios, report
 
 from jaxssd import OFFSET_CODER, Anchors, bce_loss, ssd_loss
 
-WAYS = ("vmap + jit", "loop of jit", "loop of NumPy")
-WAYS_OF_TORCH = ("torch", "loop of torch")
+METHODS = ("vmap + jit", "loop of jit", "loop of NumPy")
+TORCH_METHODS = ("torch", "loop of torch")
 
 
 class Loss(NamedTuple):
-    """Keywords of `ssd_loss`, and the settings of a peer that mean the same."""
+    """Keywords of `ssd_loss`, and the equivalent settings of a baseline."""
 
     ours: dict[str, Any]
     theirs: dict[str, Any]
@@ -55,7 +55,7 @@ LOSSES = {
         },
         {
             "class_loss": "bce",
-            "coding": "offsets",
+            "box_coder": "offsets",
             "negative_ratio": 3,
             "normalizer": "positives",
             "threshold": 0.5,
@@ -66,64 +66,64 @@ LOSSES = {
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line says."""
+    """Command-line options."""
 
     anchors: tuple[Literal[tuple(ANCHORS)], ...] = tuple(ANCHORS)
-    """How many: 189 are the lesson's, 8732 those of SSD300."""
+    """Numbers of anchors: 189 as in the lesson, 8732 as in SSD300."""
     batch: tuple[int, ...] = ()
-    """Images in a batch, one or more sizes. Default: 16 on a CPU; 16, 64 and 256 on an accelerator."""
+    """Batch sizes. Default: 16 on a CPU; 16, 64 and 256 on a GPU or TPU."""
     seconds: float = 0.5
-    """How long to repeat each measurement; at least five repeats are taken."""
-    peer: PeerName | None = None
-    """Whom to measure as well."""
+    """Seconds to repeat each measurement; at least five repeats are taken."""
+    baseline: BaselineName | None = None
+    """Baseline to measure in the same run: `torch` is PyTorch."""
 
 
 def main(arguments: list[str]) -> None:
-    """Parse, measure, report."""
+    """Parse the options, measure, report."""
     command = tyro.cli(Command, prog="benchmarks/loss.py", description=__doc__, args=arguments)
-    with open_peer(command.peer) as peer:
+    with open_baseline(command.baseline) as baseline:
         title = "matching, loss and gradients: 20 classes, up to 16 objects"
-        report("loss", title, measured_rows(command, peer), peer.about if peer else None)
+        report("loss", title, measured_rows(command, baseline), baseline.about if baseline else None)
 
 
-def measured_rows(command: Command, peer: TorchPeer | None) -> Iterator[Row]:
-    """A row for each number of anchors, loss and batch size, once it is measured."""
+def measured_rows(command: Command, baseline: TorchBaseline | None) -> Iterator[Row]:
+    """Yield a row for each number of anchors, loss and batch size, once it is measured."""
     batch_sizes = command.batch or ((16,) if jax.default_backend() == "cpu" else (16, 64, 256))
     for count in command.anchors:
         anchors = apart(ANCHORS[count]())
         for name, loss in LOSSES.items():
             for size in batch_sizes:
-                calls = loss_calls(anchors, loss, random_predictions(anchors, size), peer)
+                calls = loss_calls(anchors, loss, random_predictions(anchors, size), baseline)
                 times = measure(calls, seconds=command.seconds)
-                if peer:
-                    peer.forget()
-                columns = dict.fromkeys(WAYS + (WAYS_OF_TORCH if peer else ())) | times
+                if baseline:
+                    baseline.forget()
+                columns = dict.fromkeys(METHODS + (TORCH_METHODS if baseline else ())) | times
                 yield {"anchors": str(count), "loss": name, "batch": str(size)} | ratios(columns)
 
 
-def loss_calls(anchors: Anchors, loss: Loss, batch: Batch, peer: TorchPeer | None) -> dict[str, Call]:
-    """All ways that there are, which have been found to agree; in NumPy there is only the focal loss."""
+def loss_calls(anchors: Anchors, loss: Loss, batch: Batch, baseline: TorchBaseline | None) -> dict[str, Call]:
+    """All methods of a loss, after a check that their results agree; NumPy has only the focal loss."""
 
     def total(*image: jax.Array) -> jax.Array:
         return ssd_loss(*image, anchors, **loss.ours).total
 
     in_numpy = partial(ssd_loss_and_grads, anchors=anchors, rule=loss.ours.get("rule"))
-    calls = ways(jax.value_and_grad(total, argnums=(0, 1)), in_numpy, batch)
+    calls = methods(jax.value_and_grad(total, argnums=(0, 1)), in_numpy, batch)
     if "class_loss" in loss.ours:
         del calls["loop of NumPy"]
-    if peer:
-        prepare = partial(peer.prepare, "loss", anchors=tuple(anchors), batch=batch, settings=loss.theirs)
+    if baseline:
+        prepare = partial(baseline.prepare, "loss", anchors=tuple(anchors), batch=batch, settings=loss.theirs)
         calls |= {"torch": prepare(loop=False), "loop of torch": prepare(loop=True)}
     ours, *others = calls
     expected = jax.tree.leaves(calls[ours]())
     for name in others:
-        results = calls[name]() if name in WAYS_OF_TORCH else stacked(calls[name]())
+        results = calls[name]() if name in TORCH_METHODS else stacked(calls[name]())
         require_agreement(name, expected, jax.tree.leaves(results))
     return calls
 
 
-def ways(function: Callable, numpy_function: Callable, batch: Batch) -> dict[str, Call]:
-    """A function of one image, and the same in NumPy, over a batch."""
+def methods(function: Callable, numpy_function: Callable, batch: Batch) -> dict[str, Call]:
+    """Methods that run a function of one image, and its NumPy form, over a batch."""
     at_once, one_by_one = jax.jit(jax.vmap(function)), jax.jit(function)
     on_device = jax.device_put(batch)
     images = list(zip(*batch, strict=True))
@@ -136,7 +136,7 @@ def ways(function: Callable, numpy_function: Callable, batch: Batch) -> dict[str
 
 
 def stacked(results: list) -> list[np.ndarray]:
-    """Results image by image, with an axis of images."""
+    """Results of single images, stacked along a leading axis."""
     return [np.stack(leaves) for leaves in zip(*map(jax.tree.leaves, results), strict=True)]
 
 

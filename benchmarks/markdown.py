@@ -1,4 +1,4 @@
-"""A benchmark's record as the section of RESULTS.md that it becomes."""
+"""Sections of RESULTS.md from the JSON files of the benchmarks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,13 +9,13 @@ RATIO = ", ratio"
 
 
 def section(record: Mapping[str, Any]) -> str:
-    """Title, command, environment and table of what `timing.report` wrote.
+    """Section with title, command, environment and table, from a file that `timing.report` wrote.
 
     Args:
-        record: the JSON file's content.
+        record: content of the JSON file.
 
     Returns:
-        Markdown. A ratio stands in bold behind the time it belongs to.
+        Markdown. Ratios are in bold behind their times.
     """
     rows = [merge_ratios({name: text_of(value) for name, value in row.items()}) for row in record["rows"]]
     where = ", ".join(f"{name} {value}" for name, value in record["environment"].items())
@@ -25,14 +25,14 @@ def section(record: Mapping[str, Any]) -> str:
 
 
 def text_of(value: Any) -> str:
-    """A cell; a timing comes back from JSON as the mapping of its fields, and gets the number of its repeats."""
+    """Text of a cell; a timing, which JSON holds as a mapping, has its number of repeats too."""
     if isinstance(value, Mapping):
         return f"{Timing(**value)}, n = {value['repeats']}"
     return cell_text(value)
 
 
 def merge_ratios(row: Mapping[str, str]) -> dict[str, str]:
-    """Each `NAME, ratio` behind `NAME`, where there is such a column."""
+    """Row with each `NAME, ratio` merged into the column `NAME`, if there is one."""
     merged = {name: text for name, text in row.items() if not is_ratio(name, row)}
     for name in merged:
         ratio = row.get(name + RATIO, "-")
@@ -42,5 +42,5 @@ def merge_ratios(row: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_ratio(name: str, row: Mapping[str, str]) -> bool:
-    """Whether the column is the ratio of another one."""
+    """True if the column holds the ratio of another column."""
     return name.endswith(RATIO) and name.removesuffix(RATIO) in row

@@ -1,17 +1,17 @@
-"""How long does suppression take for a batch, and how much longer do others take?
+"""Time of non-maximum suppression (NMS) for a batch, by several methods.
 
     python benchmarks/nms.py                              anchors and batches that suit the device
     python benchmarks/nms.py --anchors 8732 --batch 256   one size only
-    python benchmarks/nms.py --peer torch                 beside PyTorch, which has to be installed
+    python benchmarks/nms.py --baseline torch             beside PyTorch, which must be installed
 
-From boxes and scores to detections: the best 200 pairs of anchor and class of each image, suppressed within each of 20
-classes. It is measured in these ways in one run, and before the clock starts all must have kept the same boxes; a ratio
-is how many times as long as the first way another one takes:
+Boxes and scores in, detections out: the 200 best pairs of anchor and class of each image, with NMS within each of 20
+classes. The methods are measured in one run. Before the clock starts, all must have kept the same boxes. Ratios are the
+time of a method divided by that of the first one:
 
     vmap + jit       ours for the batch
     loop of jit      ours for one image, in a Python loop
-    loop of NumPy    a loop over the classes and the boxes that are left, one image after the other on the host
-    torch            PyTorch: candidates of the batch by torch.compile, then torchvision's `batched_nms` image by image
+    loop of NumPy    a loop over classes and remaining boxes, image by image on the host
+    torch            PyTorch: top-k of the batch by torch.compile, then torchvision's `batched_nms` image by image
 """
 
 import sys
@@ -24,9 +24,9 @@ import jax
 import numpy as np
 import tyro
 from baselines import numpy_loops
-from baselines.torch_process import PeerName, TorchPeer, open_peer
+from baselines.torch_process import BaselineName, TorchBaseline, open_baseline
 from inputs import ANCHORS, Batch, boxes_and_scores, random_predictions, require_agreement
-from loss import stacked, ways
+from loss import methods, stacked
 from timing import Call, Row, measure, ratios, report
 
 from jaxssd import multiclass_nms
@@ -37,45 +37,45 @@ MAX_OUTPUTS = 100
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line says."""
+    """Command-line options."""
 
     anchors: tuple[Literal[tuple(ANCHORS)], ...] = tuple(ANCHORS)
-    """How many: 189 are the lesson's, 8732 those of SSD300."""
+    """Numbers of anchors: 189 as in the lesson, 8732 as in SSD300."""
     batch: tuple[int, ...] = ()
-    """Images in a batch, one or more sizes. Default: 1 and 16 on a CPU; 1, 16, 64 and 256 on an accelerator."""
+    """Batch sizes. Default: 1 and 16 on a CPU; 1, 16, 64 and 256 on a GPU or TPU."""
     seconds: float = 0.5
-    """How long to repeat each measurement; at least five repeats are taken."""
-    peer: PeerName | None = None
-    """Whom to measure as well."""
+    """Seconds to repeat each measurement; at least five repeats are taken."""
+    baseline: BaselineName | None = None
+    """Baseline to measure in the same run: `torch` is PyTorch."""
 
 
 def main(arguments: list[str]) -> None:
-    """Parse, measure, report."""
+    """Parse the options, measure, report."""
     command = tyro.cli(Command, prog="benchmarks/nms.py", description=__doc__, args=arguments)
-    with open_peer(command.peer) as peer:
-        title = f"suppression within each of 20 classes, {MAX_CANDIDATES} candidates an image"
-        report("nms", title, measured_rows(command, peer), peer.about if peer else None)
+    with open_baseline(command.baseline) as baseline:
+        title = f"NMS within each of 20 classes, {MAX_CANDIDATES} candidates an image"
+        report("nms", title, measured_rows(command, baseline), baseline.about if baseline else None)
 
 
-def measured_rows(command: Command, peer: TorchPeer | None) -> Iterator[Row]:
-    """A row for each number of anchors and batch size, once it is measured."""
+def measured_rows(command: Command, baseline: TorchBaseline | None) -> Iterator[Row]:
+    """Yield a row for each number of anchors and batch size, once it is measured."""
     batch_sizes = command.batch or ((1, 16) if jax.default_backend() == "cpu" else (1, 16, 64, 256))
     for count in command.anchors:
         for size in batch_sizes:
             anchors = ANCHORS[count]()
-            calls = nms_calls(boxes_and_scores(anchors, *random_predictions(anchors, size)), peer)
+            calls = nms_calls(boxes_and_scores(anchors, *random_predictions(anchors, size)), baseline)
             times = measure(calls, seconds=command.seconds)
-            if peer:
-                peer.forget()
+            if baseline:
+                baseline.forget()
             yield {"anchors": str(count), "batch": str(size)} | ratios(times)
 
 
-def nms_calls(batch: Batch, peer: TorchPeer | None, max_candidates: int = MAX_CANDIDATES) -> dict[str, Call]:
-    """All ways, which have been found to agree."""
+def nms_calls(batch: Batch, baseline: TorchBaseline | None, max_candidates: int = MAX_CANDIDATES) -> dict[str, Call]:
+    """All methods, after a check that their results agree."""
     limits = {"max_candidates": max_candidates, "max_outputs": MAX_OUTPUTS}
-    calls = ways(partial(multiclass_nms, **limits), partial(numpy_loops.multiclass_nms, **limits), batch)
-    if peer:
-        calls["torch"] = peer.prepare("nms", batch=batch, max_candidates=max_candidates)
+    calls = methods(partial(multiclass_nms, **limits), partial(numpy_loops.multiclass_nms, **limits), batch)
+    if baseline:
+        calls["torch"] = baseline.prepare("nms", batch=batch, max_candidates=max_candidates)
     ours, *others = calls
     expected = in_one_order(*map(np.asarray, calls[ours]()))
     for name in others:
@@ -86,7 +86,7 @@ def nms_calls(batch: Batch, peer: TorchPeer | None, max_candidates: int = MAX_CA
 
 
 def padded(results: list[list[np.ndarray]]) -> list[np.ndarray]:
-    """Boxes, scores and labels of each image, however many, as `Detections` has them."""
+    """Boxes, scores and labels of each image, padded like `Detections`, and the mask of valid rows."""
     columns: list[np.ndarray] = []
     for found in zip(*results, strict=True):
         shape = (len(found), MAX_OUTPUTS, *found[0].shape[1:])
@@ -98,7 +98,7 @@ def padded(results: list[list[np.ndarray]]) -> list[np.ndarray]:
 
 
 def in_one_order(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, valid: np.ndarray) -> list[np.ndarray]:
-    """Detections with equal scores may come in any order: here they are sorted by label and box as well."""
+    """Detections sorted by score, label and box, since those with equal scores may come in any order."""
     keys = (*np.moveaxis(boxes, -1, 0)[::-1], labels, -scores)
     order = np.lexsort(keys, axis=-1)
     return [

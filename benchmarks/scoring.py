@@ -1,13 +1,14 @@
-"""How long does scoring take beside the prediction of the same images, and beside pycocotools?
+"""Time of scoring, compared with the prediction of the same images and with pycocotools.
 
     python benchmarks/scoring.py                       5,000 images, 20 classes and 80
     python benchmarks/scoring.py --images 200          a quick look
 
-Scored are generated scenes: every image has as many detections as the trainer keeps at most, of up to 40 ground truths,
-5 on average. Before the clock starts, pycocotools must have given the same twelve numbers.
+Scenes are random: every image has as many detections as the trainer keeps at most, and up to 40 ground truths, 5 on
+average. Before the clock starts, pycocotools must have given the same twelve numbers.
 
-Prediction is the trainer's own, of an untrained network with as many classes, images on the device; reading and sending
-them is not in it. It is measured on one batch and pycocotools on at most 500 images, and both are scaled to all images.
+Prediction is the trainer's, with an untrained network for as many classes and images on the device; reading and
+transfer are excluded. It is measured on one batch, pycocotools on at most 500 images, and both are scaled to all
+images.
 """
 
 import contextlib
@@ -32,31 +33,31 @@ from jaxssd.training import make_predict
 from jaxssd.training.backbone import first_variables
 
 MAX_OBJECTS, MEAN_OBJECTS = 40, 5
-PEER_IMAGES = 500  # of which pycocotools takes seconds; its time grows with their number
+BASELINE_IMAGES = 500  # pycocotools takes seconds for these; its time is proportional to their number
 Truths = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 Scene = tuple[Detections, Truths, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line says."""
+    """Command-line options."""
 
     images: int = 5000
-    """Images that are scored."""
+    """Number of images to score."""
     classes: tuple[int, ...] = (20, 80)
-    """Classes, one or more numbers of them."""
+    """Numbers of classes."""
     detections: int = 100
-    """Detections in each image."""
+    """Detections per image."""
     preset: Literal[tuple(PRESETS)] | None = None
-    """The network that predicts. Default: quick on a CPU, focal on an accelerator."""
+    """Preset of the network that predicts. Default: quick on a CPU, focal on a GPU or TPU."""
     batch: int | None = None
-    """Images that it predicts at once. Default: 32 on a CPU, 256 on an accelerator."""
+    """Batch size of the prediction. Default: 32 on a CPU, 256 on a GPU or TPU."""
     seconds: float = 2.0
-    """How long to repeat each measurement; at least five repeats are taken."""
+    """Seconds to repeat each measurement; at least five repeats are taken."""
 
 
 def main(arguments: list[str]) -> None:
-    """Parse, measure, report."""
+    """Parse the options, measure, report."""
     command = tyro.cli(Command, prog="benchmarks/scoring.py", description=__doc__, args=arguments)
     on_cpu = jax.default_backend() == "cpu"
     preset = command.preset or ("quick" if on_cpu else "focal")
@@ -68,7 +69,7 @@ def main(arguments: list[str]) -> None:
 
 
 def compare(command: Command, num_classes: int, preset: str, batch_size: int) -> list[Row]:
-    """A row for each kind of work, with its time scaled to all images."""
+    """Rows of all workloads, with their times scaled to all images."""
     scene = random_scene(command.images, command.detections, num_classes)
     calls: dict[str, tuple[int, Call]] = {
         "predict": (batch_size, prediction(preset, num_classes, batch_size)),
@@ -76,7 +77,7 @@ def compare(command: Command, num_classes: int, preset: str, batch_size: int) ->
         "coco_scores": (command.images, partial(by_coco, scene, num_classes)),
     }
     if importlib.util.find_spec("pycocotools"):
-        part = random_scene(min(command.images, PEER_IMAGES), command.detections, num_classes)
+        part = random_scene(min(command.images, BASELINE_IMAGES), command.detections, num_classes)
         expected = by_pycocotools(part, num_classes)
         np.testing.assert_allclose(by_coco(part, num_classes), expected, rtol=0, atol=1e-12)
         calls["pycocotools"] = (len(part[2]), partial(by_pycocotools, part, num_classes))
@@ -86,7 +87,7 @@ def compare(command: Command, num_classes: int, preset: str, batch_size: int) ->
     return [
         {
             "classes": num_classes,
-            "work": name,
+            "workload": name,
             "measured on": images,
             "time": times[name],
             f"s for {command.images}": total[name],
@@ -98,7 +99,7 @@ def compare(command: Command, num_classes: int, preset: str, batch_size: int) ->
 
 
 def prediction(preset: str, num_classes: int, batch_size: int) -> Call:
-    """Detect objects in a batch of noise with an untrained network."""
+    """Prediction of a batch of noise by an untrained network."""
     config = PRESETS[preset]().replace(classes=tuple(map(str, range(num_classes))))
     task = make_task(config)
     variables, predict = first_variables(config, task), make_predict(task.apply, task.postprocess)
@@ -108,19 +109,19 @@ def prediction(preset: str, num_classes: int, batch_size: int) -> Call:
 
 
 def by_voc(scene: Scene, num_classes: int) -> float:
-    """VOC's mean average precision by our own code."""
+    """VOC mean average precision by our own code."""
     detections, truths, _ = scene
     return voc_scores(detections, *truths, num_classes=num_classes).mean_area
 
 
 def by_coco(scene: Scene, num_classes: int) -> list[float]:
-    """COCO's twelve numbers as the trainer has them."""
+    """COCO's twelve numbers as the trainer computes them."""
     detections, truths, sizes = scene
     return [*coco_scores(detections, *truths, sizes, num_classes=num_classes).summary().values()]
 
 
 def by_pycocotools(scene: Scene, num_classes: int) -> np.ndarray:
-    """The same twelve by the official scorer, from the same arrays; -1 where there is no ground truth becomes NaN."""
+    """COCO's twelve numbers by the official scorer; its -1 for no ground truth becomes NaN."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -142,9 +143,9 @@ def by_pycocotools(scene: Scene, num_classes: int) -> np.ndarray:
 
 
 def random_scene(num_images: int, num_detections: int, num_classes: int) -> Scene:
-    """Detections of N images by falling score, truths as `voc_scores` takes them, and sizes in pixels.
+    """Random detections, sorted by score, ground truths as `voc_scores` takes them, and image sizes in pixels.
 
-    Each detection is near a truth of its image, and half of them have its class. A tenth of the truths is difficult.
+    Each detection is near a ground truth; half of them have its class. A tenth of the ground truths is difficult.
     """
     rng = np.random.default_rng(0)
     truths_shape, detections_shape = (num_images, MAX_OBJECTS), (num_images, num_detections)

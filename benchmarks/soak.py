@@ -1,12 +1,12 @@
-"""Kill short runs at random moments, go on with each, and compare it with the run that nothing has happened to.
+"""Kill short runs at random moments, resume each, and compare it with an uninterrupted run.
 
     python benchmarks/soak.py                        30 runs, SIGKILL; then 10 with SIGTERM, SIGHUP or Ctrl-C
     python benchmarks/soak.py --kills 5 --asks 5     fewer
 
-Generated pictures at 32 pixels, every other run streamed. A moment is a line of `metrics.jsonl`, chosen at random, and
-up to half a second after it; a third of the runs are hit a second time after they were resumed. In the end rows of
-metrics, weights of the last and the best checkpoint must be those of the uninterrupted run to the last bit, and no
-process of a killed run may be left. Any difference ends the script with 1, and the run's folder stays.
+Generated pictures at 32 pixels; every other run is streamed. The signal is sent up to half a second after a random line
+of `metrics.jsonl`. A third of the runs get a second signal after the resume. In the end the metrics and the weights of
+the last and the best checkpoint must be those of the uninterrupted run to the last bit, and no process of a killed run
+may be left. After any difference the script exits with 1, and the run's folder is kept.
 """
 
 import argparse
@@ -32,13 +32,13 @@ ROOT = Path(__file__).parents[1]
 SETTINGS = [
     *("--backbone", "resnet_tiny", "--image-size", "32", "--head-width", "8", "--grids", "2", "1"),
     *("--batch-size", "8", "--epochs", "4", "2", "--trainable", "head", "all", "--eval-every", "2"),
-    *("--checkpoint-every", "0.005"),  # which is 0.3 s
+    *("--checkpoint-every", "0.005"),  # 0.3 s
 ]
 ASKING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 def write_shapes(root: Path) -> None:
-    """48 pictures to train on and 8 to validate on, in YOLO's layout."""
+    """Write 48 pictures for training and 8 for validation, in YOLO layout."""
     for split, count, seed in (("train", 48, 0), ("val", 8, 1)):
         shapes = make_shapes(count, image_size=32, seed=seed)
         for folder in ("images", "labels"):
@@ -63,7 +63,7 @@ def lines(run: RunFolder) -> int:
 
 
 def hit(process: subprocess.Popen, run: RunFolder, number: signal.Signals, chance: random.Random, total: int) -> str:
-    """Send the signal at a moment to come; say how the process ended."""
+    """Send the signal at a random later moment; return a text on how the process ended."""
     moment = chance.randint(lines(run), total)
     while process.poll() is None and not (run.config.exists() and lines(run) >= moment):
         time.sleep(0.002)
@@ -77,22 +77,22 @@ def hit(process: subprocess.Popen, run: RunFolder, number: signal.Signals, chanc
     if left := [child for child in children if is_there(child)]:
         raise SystemExit(f"{run}: processes {left} are left")
     if process.returncode == 0:
-        return "was done already"
+        return "had ended already"
     if process.returncode not in (-number, 128 + number):
         raise SystemExit(f"{run}: ended with {process.returncode} after {number.name}\n{errors}")
     if process.returncode == 128 + number and not re.search(r"go on with: .*--resume", errors):
-        raise SystemExit(f"{run}: no command to go on with\n{errors}")
+        raise SystemExit(f"{run}: no command that resumes it\n{errors}")
     return f"{number.name} at line {lines(run)} of {total}"
 
 
 def workers(parent: int) -> list[int]:
-    """Processes that a process has started; only Linux says."""
+    """Ids of the child processes of a process; empty except on Linux."""
     file = Path(f"/proc/{parent}/task/{parent}/children")
     return [int(number) for number in file.read_text().split()] if file.exists() else []
 
 
 def is_there(number: int) -> bool:
-    """Whether a process runs."""
+    """True if a process runs."""
     try:
         return "(zombie)" not in Path(f"/proc/{number}/status").read_text()
     except OSError:
@@ -112,12 +112,12 @@ def differences(run: RunFolder, reference: RunFolder) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=30, help="runs that SIGKILL hits")
-    parser.add_argument("--asks", type=int, default=10, help="runs that SIGTERM, SIGHUP or SIGINT hits")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kills", type=int, default=30, help="number of runs stopped by SIGKILL")
+    parser.add_argument("--asks", type=int, default=10, help="number of runs stopped by SIGTERM, SIGHUP or SIGINT")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments and signals")
     chosen = parser.parse_args()
     chance, folder, counts = random.Random(chosen.seed), Path(tempfile.mkdtemp(prefix="soak-")), Counter[str]()
-    for number in ASKING:  # a shell starts what it puts into the background with Ctrl-C ignored, and that is passed on
+    for number in ASKING:  # children inherit ignored signals, and a shell ignores Ctrl-C in the background
         signal.signal(number, signal.SIG_DFL)
     os.environ["JAXSSD_CACHE"] = str(folder / "cache")
     write_shapes(folder / "data")

@@ -1,11 +1,11 @@
-"""How long from the command to the first losses of a run, with nothing compiled yet, and once that is kept?
+"""Time from the command to the first losses of a run, with an empty and with a filled compilation cache.
 
     python benchmarks/startup.py                    `train.py quick`
     python benchmarks/startup.py --preset focal     another preset, on generated pictures
 
-Runs of `train.py` in folders beside each other, of which the first one compiles and the others find what it has kept.
-Each is stopped when it has written its first line of metrics. What counts is everything: the interpreter, imports,
-drawing the pictures, compiling, one call of steps.
+Runs of `train.py` share a compilation cache: the first run compiles, the others read its programs. Each run is stopped
+after its first line of metrics. The time includes everything: the interpreter, imports, drawing the pictures,
+compiling, one call of steps.
 """
 
 import os
@@ -27,30 +27,30 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line says."""
+    """Command-line options."""
 
     preset: Literal[tuple(PRESETS)] = "quick"
-    """Network and settings."""
+    """Preset to run."""
     repeats: int = 2
-    """Runs that find what the first one has kept."""
+    """Number of runs after the first one."""
 
 
 def main(arguments: list[str]) -> None:
-    """Run, stop, report."""
+    """Run, stop and time `train.py`, then report."""
     command = tyro.cli(Command, prog="benchmarks/startup.py", description=__doc__, args=arguments)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(1 + command.repeats):
             seconds = seconds_to_first_losses(command.preset, Path(folder) / f"run{number}")
-            rows.append({"run": str(number + 1), "compiled before": "yes" if number else "no", "seconds": seconds})
+            rows.append({"run": str(number + 1), "cached programs": "yes" if number else "no", "seconds": seconds})
     report("startup", f"from `train.py {command.preset}` to the first losses", rows)
 
 
 def seconds_to_first_losses(preset: str, run: Path) -> float:
-    """Of a new run in this folder, which is stopped then.
+    """Seconds from the command to the first losses of a new run, which is then stopped.
 
     Raises:
-        RuntimeError: if it ends before, with what it has written.
+        RuntimeError: if the run ends before; the message has its log.
     """
     arguments = [sys.executable, "train.py", preset, "--data", "shapes", "--epochs", "1", "--out", str(run)]
     environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
@@ -71,7 +71,7 @@ def seconds_to_first_losses(preset: str, run: Path) -> float:
 
 
 def has_line(path: Path) -> bool:
-    """Whether a file is there and has a whole line."""
+    """True if a file exists and has a complete line."""
     return path.exists() and b"\n" in path.read_bytes()
 
 

@@ -1,12 +1,12 @@
-"""How many images a second can be streamed from disk to a device, beside what a plain loop does?
+"""Images a second streamed from disk to a device, compared with a plain loop.
 
     python benchmarks/streaming.py                            4,096 images of 224 px
-    python benchmarks/streaming.py --images 100000            more than the file system keeps in memory, say
-    python benchmarks/streaming.py --cold                     the file system's memory of the file is dropped each time
+    python benchmarks/streaming.py --images 100000            more than the page cache holds, for example
+    python benchmarks/streaming.py --cold                     the file is dropped from the page cache before each repeat
 
-Measured is the trainer's own loader: threads read the rows of a block, and send them, while the block before is used.
-The plain loop takes the same rows of the same file by `numpy.take` from its memory map, and sends them. The file has
-been written just before: without `--cold`, and unless it exceeds the memory, what is measured is no disk.
+The trainer's loader is measured: its threads read the rows of a block and transfer them while the block before is used.
+The plain loop takes the same rows by `numpy.take` from a memory map of the file, and transfers them. The file was
+written just before. So without `--cold` it is read from memory and not from disk, unless it is larger than the memory.
 """
 
 import os
@@ -28,24 +28,24 @@ from jaxssd.training import loader
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line says."""
+    """Command-line options."""
 
     images: int = 4096
-    """Images in the file."""
+    """Number of images in the file."""
     image_size: int = 224
-    """Their side in pixels."""
+    """Side of the images in pixels."""
     block: int = 1024
-    """Images in a block."""
+    """Number of images per block."""
     threads: tuple[int, ...] = (1, loader.THREADS)
-    """Threads that read."""
+    """Numbers of threads that read."""
     cold: bool = False
-    """Drop the file from the file system's memory before each measurement, where the system can."""
+    """Drop the file from the page cache before each repeat (Linux)."""
     seconds: float = 10.0
     """Seconds to repeat each measurement; at least five repeats are taken."""
 
 
 def main(arguments: list[str]) -> None:
-    """Write a file, read it, report."""
+    """Write a file, time the reading, report."""
     command = tyro.cli(Command, prog="benchmarks/streaming.py", description=__doc__, args=arguments)
     blocks = command.images // command.block
     order = np.random.default_rng(0).permutation(command.images)[: blocks * command.block]
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> None:
 
 
 def mapped(path: Path, command: Command) -> Dataset:
-    """A data set whose images are in a file, as the cache has them; one image again and again."""
+    """Data set whose images are in a file, like those of the cache; all images are the same picture."""
     dataset = make_shapes(1, image_size=command.image_size)
     shape = (command.images, *dataset.examples.images.shape[1:])
     file = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
@@ -87,7 +87,7 @@ def mapped(path: Path, command: Command) -> Dataset:
 
 
 def plain(images: np.ndarray, order: np.ndarray) -> Callable[[], None]:
-    """One thread, one thing after another."""
+    """Epoch of a plain loop: read a block, transfer it, wait."""
 
     def epoch() -> None:
         for rows in order:
@@ -97,7 +97,7 @@ def plain(images: np.ndarray, order: np.ndarray) -> Callable[[], None]:
 
 
 def streamed(dataset: Dataset, order: np.ndarray, threads: int) -> Callable[[], None]:
-    """The trainer's way."""
+    """Epoch of the trainer's loader."""
 
     def epoch() -> None:
         loader.THREADS = threads
@@ -109,7 +109,7 @@ def streamed(dataset: Dataset, order: np.ndarray, threads: int) -> Callable[[], 
 
 
 def cold(path: Path, call: Callable[[], None]) -> Callable[[], None]:
-    """The call, after the file system has forgotten the file."""
+    """Call that first drops the file from the page cache."""
 
     def forgetful() -> None:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a clock, a line that says where they ran, and a table that is also written as JSON."""
+"""Clock, description of the environment, and table for the benchmarks; the table is also written as JSON."""
 
 import json
 import os
@@ -19,12 +19,12 @@ from jaxssd.atomic import write_text
 
 OUTPUT = Path(os.environ.get("BENCHMARKS_OUT", Path(__file__).parent / "out"))
 FEWEST_REPEATS = 5
-QUEUE_SECONDS = 0.01  # of work waiting on an accelerator, so that dispatching a short call is hidden as in a real loop
+QUEUE_SECONDS = 0.01  # work queued on a GPU or TPU, which hides the dispatch of short calls as in a real loop
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds for one unit of work: median, minimum and maximum over `repeats`."""
+    """Seconds per unit of work: median, minimum and maximum over `repeats`."""
 
     median: float
     fastest: float
@@ -38,10 +38,10 @@ class Timing:
 
 @runtime_checkable
 class Elsewhere(Protocol):
-    """A call whose work is done, and timed, in another process."""
+    """Call that runs, and is timed, in another process."""
 
     def clock(self, queued: int) -> float:
-        """Seconds a call, of `queued` calls that are dispatched before they are awaited."""
+        """Seconds per call, for `queued` calls that are dispatched before the first is awaited."""
 
 
 Call = Callable[[], Any]
@@ -49,18 +49,18 @@ Row = dict[str, str | float | Timing | None]
 
 
 def measure(calls: Mapping[str, Call], *, seconds: float, units: int = 1) -> dict[str, Timing]:
-    """Time calls again and again, results awaited, after two of each that only warm up: compilation is not in it.
+    """Time calls until their results are ready, repeatedly, after two warm-up calls each that include compilation.
 
-    They take turns, so that a machine that other work slows down for a while slows all of them.
+    The calls take turns, so other work on the machine slows all of them alike.
 
     Args:
-        calls: each does its work; returns the arrays that it leaves on a device, if any. One that is also `Elsewhere`
-            is timed by its own clock.
-        seconds: how long to go on, for each call on average; at least five repeats are taken.
-        units: of work in a call, such as the steps of a chunk.
+        calls: functions to time; each returns the arrays that it leaves on a device, if any. An `Elsewhere` is timed
+            by its own clock.
+        seconds: time limit, per call on average; at least five repeats are taken.
+        units: units of work per call, such as training steps.
 
     Returns:
-        For each call the time of a unit.
+        Time per unit of each call.
     """
     queued = {name: _queue_length(call) for name, call in calls.items()}
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -74,7 +74,7 @@ def measure(calls: Mapping[str, Call], *, seconds: float, units: int = 1) -> dic
 
 
 def _queue_length(call: Call) -> int:
-    """How many calls to dispatch before waiting; on a CPU one, for queued calls might run side by side there."""
+    """Number of calls to dispatch before waiting: one on a CPU, where queued calls might run in parallel."""
     _clock(call, queued=1)
     once = _clock(call, queued=1)
     return 1 if jax.default_backend() == "cpu" else max(1, round(QUEUE_SECONDS / once))
@@ -89,7 +89,7 @@ def _clock(call: Call, queued: int) -> float:
 
 
 def ratios(times: Mapping[str, Timing | None]) -> Row:
-    """Times as columns, and after each but the first how many times as long as the first it is; None is no time."""
+    """Columns with the times, and after each but the first its ratio to the first; None where there is no time."""
     (our_name, ours), *others = times.items()
     row: Row = {our_name: ours}
     for name, theirs in others:
@@ -98,10 +98,10 @@ def ratios(times: Mapping[str, Timing | None]) -> Row:
 
 
 def environment() -> dict[str, str]:
-    """Where the benchmark runs, and what with."""
+    """Device, host and versions that a benchmark runs with."""
     device = jax.devices()[0]
     versions = {library.__name__: library.__version__ for library in (jax, flax, np)}
-    cores = f"{os.cpu_count()} processor cores ({platform.machine()})"
+    cores = f"{os.cpu_count()} CPU cores ({platform.machine()})"
     return {
         "device": f"{device.device_kind} ({device.platform})",
         "host": cores,
@@ -109,19 +109,19 @@ def environment() -> dict[str, str]:
     } | versions
 
 
-def report(name: str, title: str, rows: Iterable[Row], peer: Mapping[str, str] | None = None) -> None:
-    """Write rows with the same keys to `NAME.json` in `OUTPUT`, and print them as a table.
+def report(name: str, title: str, rows: Iterable[Row], baseline: Mapping[str, str] | None = None) -> None:
+    """Write rows to `NAME.json` in `OUTPUT`, and print them as a table.
 
-    The file is written anew after each row, so a benchmark that is stopped leaves the rows it has.
+    The file is rewritten after each row, so a benchmark that is stopped leaves the rows measured so far.
 
     Args:
-        name: of the file.
-        title: printed above the table.
-        rows: one for each line, measured while they are taken; a key is the head of a column, None is a number that
-            there is not.
-        peer: versions and device of the peer, if there is one.
+        name: name of the file, without its ending.
+        title: title of the table.
+        rows: rows with the same keys, the column names; None is a missing number. They may be measured while they
+            are iterated over.
+        baseline: versions and device of the baseline, if there is one.
     """
-    where = environment() | dict(peer or {})
+    where = environment() | dict(baseline or {})
     script = Path(sys.argv[0]).resolve()
     command = shlex.join(["python", f"{script.parent.name}/{script.name}", *sys.argv[1:]])
     record: dict[str, Any] = {"title": title, "command": command, "environment": where, "rows": []}
@@ -140,7 +140,7 @@ def report(name: str, title: str, rows: Iterable[Row], peer: Mapping[str, str] |
 
 
 def cell_text(value: str | float | Timing | None) -> str:
-    """What a cell of a table says."""
+    """Text of a cell."""
     if isinstance(value, float):
         return f"{value:.2f}" if abs(value) >= 0.1 else f"{value:.2g}"
     return "-" if value is None else str(value)

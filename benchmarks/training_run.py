@@ -1,9 +1,9 @@
-"""What does a whole training run reach: its score, its wall time, its memory predicted and used?
+"""Score, wall time, and predicted and used memory of a whole training run.
 
     python benchmarks/training_run.py                                     the preset `focal` on generated Shapes
     python benchmarks/training_run.py --data FOLDER --epochs 100          on your own boxes
 
-The run is `train.py`'s, in this process, so that the device can be asked for the most memory that was in use.
+`train.py` runs in this process, which can then read the device's peak memory.
 """
 
 import io
@@ -24,7 +24,7 @@ from timing import Row, report
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-import train  # noqa: E402  # the command, which lies beside the package and not in it
+import train  # noqa: E402  # a script beside the package, not a module of it
 from jaxssd.presets import PRESETS  # noqa: E402
 from jaxssd.training import RunFolder  # noqa: E402
 
@@ -33,35 +33,35 @@ PREDICTED = re.compile(r"memory: ([\d.]+) GB")
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line says."""
+    """Command-line options."""
 
     preset: Literal[tuple(PRESETS)] = "focal"
-    """Network and settings."""
+    """Preset to train."""
     data: str = "shapes"
-    """Data set, as `train.py --data`."""
+    """Data set: a value of `train.py --data`."""
     epochs: int = 100
-    """Epochs to train for."""
+    """Number of epochs."""
     batch_size: int | None = None
-    """Images in a batch. Default: the preset's."""
+    """Batch size. Default: the preset's."""
     validations: int = 10
     """Number of validations in the run."""
     out: Path | None = None
-    """Folder of the run. Default: a new one beside the results."""
+    """Folder for the run. Default: a new folder beside the results."""
 
 
 class Tee(io.TextIOBase):
-    """Text that goes to the screen and is kept."""
+    """Standard output that is printed and also kept."""
 
     def __init__(self) -> None:
         self.kept, self.screen = io.StringIO(), sys.stdout
 
     def write(self, text: str) -> int:
-        """To both."""
+        """Print the text and keep it."""
         self.screen.write(text)
         return self.kept.write(text)
 
     def flush(self) -> None:
-        """The screen."""
+        """Flush the printed text."""
         self.screen.flush()
 
 
@@ -78,9 +78,9 @@ def main(arguments: list[str]) -> None:
     screen, start, ours = Tee(), time.perf_counter(), sys.argv[0]
     try:
         with redirect_stdout(screen):
-            sys.argv[0] = str(ROOT / "train.py")  # which the commands that a run prints name
+            sys.argv[0] = str(ROOT / "train.py")  # the name in the commands that a run prints
             train.main(options)
-    finally:  # a run that is stopped at its time limit has come some way
+    finally:  # a run that was stopped at its time limit has some results
         sys.argv[0] = ours
         seconds = time.perf_counter() - start
         title = f"train.py {command.preset} on {Path(command.data).name}, epochs: {command.epochs}, n = 1"
@@ -89,10 +89,10 @@ def main(arguments: list[str]) -> None:
 
 
 def row_of(run: Path, seconds: float, printed: str) -> Row | None:
-    """Scores on the validation set, wall time, and memory predicted and used.
+    """Row with validation scores, wall time, and predicted and used memory.
 
-    They are those of the best checkpoint; of a run that was stopped, those of its last validation, None before that.
-    Before its first step there is no row.
+    Scores are those of the best checkpoint. For a stopped run they are those of its last validation, or None. A run
+    that was stopped before its first step has no row.
     """
     final, (steps, validations) = run / "scores-val.json", map(RunFolder(run).rows, ("train", "val"))
     if final.exists():

@@ -1,19 +1,18 @@
-"""How long does a training step take, alone and in an epoch whose data lies on the device, and who is faster?
+"""Time of a training step, alone and in an epoch with data and augmentation on the device.
 
     python benchmarks/training_step.py                                    presets and batches that suit the device
     python benchmarks/training_step.py --preset focal --batch 64 256      these
-    python benchmarks/training_step.py --peer torch                       beside PyTorch, which has to be installed
+    python benchmarks/training_step.py --baseline torch                   beside PyTorch, which must be installed
 
-What is measured is the trainer's own, in calls of so many steps: `step` takes images as they are, `epoch` changes them
-at random as well; both draw the order of the images and gather each batch from the whole set, which lies on the device
-as uint8. Time is that of one step. The network is untrained and the pictures are generated Shapes, on which only the
-rounds of matching depend.
+The trainer's own calls of several steps are measured: `step` without augmentation, `epoch` with it. Both draw the order
+of the images, and gather each batch from the whole data set on the device (uint8). Times are those of one step. The
+network is untrained and the pictures are generated Shapes; only the rounds of matching depend on the pictures.
 
-FLOPs and bytes of a step are those that the compiler counts in its own result, and the ceilings are measured in the
-same run. A ratio is how many times as long as ours another takes:
+The compiler counts FLOPs and bytes of a step in the compiled program; the peaks are measured in the same run. Ratios
+are the time of a baseline divided by ours:
 
     torch            PyTorch: channels last, torch.compile, fused AdamW, the loss for the whole padded batch
-    loop of torch    the same with the lesson's loss, one image after the other
+    loop of torch    PyTorch with the lesson's loss, image by image
 """
 
 import sys
@@ -25,87 +24,87 @@ from typing import Literal
 import jax
 import numpy as np
 import tyro
-from baselines.torch_process import PeerName, PeerOutOfMemory, TorchPeer, open_peer
+from baselines.torch_process import BaselineName, BaselineOutOfMemory, TorchBaseline, open_baseline
 from ceiling import measure_ceiling, shares
 from timing import Call, Row, Timing, measure, ratios, report
 from workloads import (
     DETECTORS,
     Precision,
     Workload,
+    baseline_training,
     call_steps,
     is_out_of_memory,
     make_workload,
-    peer_training,
     training_call,
     training_cost,
 )
 
-PEERS = {"torch": False, "loop of torch": True}
+TORCH_LOOPS = {"torch": False, "loop of torch": True}
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line says."""
+    """Command-line options."""
 
     preset: tuple[Literal[DETECTORS], ...] = ()
-    """Networks and settings. Default: quick on a CPU; focal and ssd300 on an accelerator."""
+    """Presets of the networks. Default: quick on a CPU; focal and ssd300 on a GPU or TPU."""
     batch: tuple[int, ...] = ()
-    """Images in a batch, one or more sizes. Default: 32 on a CPU; 64, 256 and 512 on an accelerator."""
+    """Batch sizes. Default: 32 on a CPU; 64, 256 and 512 on a GPU or TPU."""
     precision: tuple[Precision, ...] = ()
-    """What the network computes in. Default: float32 on a CPU, and bfloat16 as well on an accelerator."""
+    """Precisions of the network. Default: float32 on a CPU; bfloat16 and float32 on a GPU or TPU."""
     seconds: float = 2.0
-    """How long to repeat each measurement; at least five repeats are taken."""
-    peer: PeerName | None = None
-    """Whom to measure as well."""
+    """Seconds to repeat each measurement; at least five repeats are taken."""
+    baseline: BaselineName | None = None
+    """Baseline to measure in the same run: `torch` is PyTorch."""
 
 
 def main(arguments: list[str]) -> None:
-    """Parse, measure, report."""
+    """Parse the options, measure, report."""
     command = tyro.cli(Command, prog="benchmarks/training_step.py", description=__doc__, args=arguments)
-    with open_peer(command.peer) as peer:
+    with open_baseline(command.baseline) as baseline:
         title = f"training, time of one step, {call_steps()} steps a call"
-        report("training-step", title, measured_rows(command, peer), peer.about if peer else None)
+        report("training-step", title, measured_rows(command, baseline), baseline.about if baseline else None)
 
 
-def measured_rows(command: Command, peer: TorchPeer | None) -> Iterator[Row]:
-    """A row for each network, precision, batch size and work, once it is measured."""
+def measured_rows(command: Command, baseline: TorchBaseline | None) -> Iterator[Row]:
+    """Yield a row for each network, precision, batch size and workload, once it is measured."""
     on_cpu = jax.default_backend() == "cpu"
     batch_sizes = command.batch or ((32,) if on_cpu else (64, 256, 512))
     for preset in command.preset or (("quick",) if on_cpu else ("focal", "ssd300")):
         for precision in command.precision or (("float32",) if on_cpu else ("bfloat16", "float32")):
             workload = make_workload(preset, precision, max(batch_sizes))
-            if peer:
-                require_same_size(workload, peer)
+            if baseline:
+                require_same_size(workload, baseline)
             for batch in batch_sizes:
-                for work, augment in {"step": "none", "epoch": workload.config.augmentation.augment}.items():
-                    about: Row = {"preset": preset, "precision": precision, "batch": str(batch), "work": work}
-                    yield about | compare(workload, batch, augment, command.seconds, peer)
+                for name, augment in {"step": "none", "epoch": workload.config.augmentation.augment}.items():
+                    about: Row = {"preset": preset, "precision": precision, "batch": str(batch), "workload": name}
+                    yield about | compare(workload, batch, augment, command.seconds, baseline)
 
 
-def require_same_size(workload: Workload, peer: TorchPeer) -> None:
-    """The peer's network must be the same, as far as the number of its parameters tells.
+def require_same_size(workload: Workload, baseline: TorchBaseline) -> None:
+    """Check that the baseline's network has as many parameters as ours.
 
     Raises:
-        ValueError: if it has another one.
+        ValueError: if the numbers differ.
     """
-    theirs = peer.prepare("size", network=workload.peer_network())()
+    theirs = baseline.prepare("size", network=workload.baseline_network())()
     if theirs != workload.num_parameters:
-        raise ValueError(f"the peer's network has {theirs} parameters, ours {workload.num_parameters}")
+        raise ValueError(f"the baseline's network has {theirs} parameters, ours {workload.num_parameters}")
 
 
-def compare(workload: Workload, batch: int, augment: str, seconds: float, peer: TorchPeer | None) -> Row:
-    """Time of a step of each, None where its memory does not suffice or it has no such augmentation."""
+def compare(workload: Workload, batch: int, augment: str, seconds: float, baseline: TorchBaseline | None) -> Row:
+    """Row with the times of a step; None where the memory is too small or a baseline lacks the augmentation."""
     steps = call_steps()
     how = {"batch": batch, "steps": steps, "augment": augment}
     calls = {"jaxssd": usable("jaxssd", partial(training_call, workload, **how))}
-    if peer:
-        for name, loop in PEERS.items():
-            arguments = peer_training(workload, **how, loop=loop)
-            calls[name] = usable(name, partial(peer.prepare, "training", **arguments)) if arguments else None
+    if baseline:
+        for name, loop in TORCH_LOOPS.items():
+            arguments = baseline_training(workload, **how, loop=loop)
+            calls[name] = usable(name, partial(baseline.prepare, "training", **arguments)) if arguments else None
     possible = {name: call for name, call in calls.items() if call}
     times: dict[str, Timing | None] = dict.fromkeys(calls) | measure(possible, seconds=seconds, units=steps)
-    if peer:
-        peer.forget()
+    if baseline:
+        baseline.forget()
 
     ours = times["jaxssd"]
     cost = training_cost(workload, batch=batch, augment=augment)
@@ -115,11 +114,11 @@ def compare(workload: Workload, batch: int, augment: str, seconds: float, peer: 
 
 
 def usable(name: str, make: Callable[[], Call]) -> Call | None:
-    """What `make` returns, once it has been called and has given numbers; None if there is too little memory for it."""
+    """Call that `make` returns, after one run with finite results; None if the memory is too small."""
     try:
         call = make()
         results = jax.tree.leaves(jax.device_get(call()))
-    except PeerOutOfMemory:
+    except BaselineOutOfMemory:
         return None
     except jax.errors.JaxRuntimeError as error:
         if is_out_of_memory(error):

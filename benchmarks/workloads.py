@@ -1,6 +1,6 @@
-"""The trainer's own step, epoch and inference, ready to be called; and what a peer is told to do the same.
+"""Workloads: the trainer's step, epoch and inference as calls, and the arguments that make a baseline do the same.
 
-All that the benchmarks know of `jaxssd.training` is here.
+Other benchmarks use `jaxssd.training` only through this module.
 """
 
 from collections.abc import Mapping
@@ -29,8 +29,8 @@ from jaxssd.training.phases import make_phase
 from jaxssd.training.schedules import make_schedule
 from jaxssd.training.step import TrainBlock, TrainState, Variables, init_state
 
-SCHEDULE_STEPS = 10_000  # the optimizer wants to know; the work of a step does not depend on it
-PEER_AUGMENTS = ("crop", "none")
+SCHEDULE_STEPS = 10_000  # length of the schedule; it does not change the time of a step
+BASELINE_AUGMENTS = ("crop", "none")
 DETECTORS = tuple(name for name, preset in PRESETS.items() if preset().task == "detection")
 
 Precision = Literal["float32", "bfloat16"]
@@ -38,7 +38,7 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Workload:
-    """A network of random weights, and generated pictures that lie on the device."""
+    """Network with random weights, and generated pictures on the device."""
 
     config: Config
     task: Task
@@ -47,11 +47,11 @@ class Workload:
 
     @property
     def num_parameters(self) -> int:
-        """Of the network."""
+        """Number of parameters of the network."""
         return sum(leaf.size for leaf in jax.tree.leaves(self.variables.params))
 
-    def peer_network(self) -> dict[str, Any]:
-        """Arguments that all of a peer's works about networks take."""
+    def baseline_network(self) -> dict[str, Any]:
+        """Settings of the network for a baseline."""
         c = SimpleNamespace(**self.config.settings())
         fields = (
             "backbone",
@@ -66,28 +66,28 @@ class Workload:
         counts = {"boxes_per_cell": len(c.zooms) * len(c.ratios), "num_classes": len(c.classes)}
         return {name: getattr(c, name) for name in fields} | counts
 
-    def peer_settings(self) -> dict[str, Any]:
-        """Of a peer's loss."""
+    def baseline_settings(self) -> dict[str, Any]:
+        """Settings of the loss for a baseline."""
         c = SimpleNamespace(**self.config.settings())
         fields = ("class_loss", "alpha", "gamma", "box_coder", "negative_ratio", "normalizer")
         settings = {name: getattr(c, name) for name in fields}
         return settings | {"rule": c.match_rule, "threshold": c.match_threshold}
 
-    def peer_common(self) -> dict[str, Any]:
-        """What training and inference of a peer have in common."""
+    def baseline_common(self) -> dict[str, Any]:
+        """Arguments of a baseline's training and inference."""
         c = SimpleNamespace(**self.config.settings())
         about = {"mean": c.mean, "std": c.std, "bfloat16": c.precision == "bfloat16"}
-        return about | {"network": self.peer_network(), "anchors": tuple(map(np.asarray, self.task.anchors))}
+        return about | {"network": self.baseline_network(), "anchors": tuple(map(np.asarray, self.task.anchors))}
 
 
 def make_workload(preset: str, precision: Precision | None, num_images: int, **changes: Any) -> Workload:
-    """A preset with generated pictures.
+    """Workload of a preset, with generated pictures.
 
     Args:
-        preset: of `jaxssd.presets`.
-        precision: what the network computes in; default, the preset's.
-        num_images: to draw.
-        changes: other settings.
+        preset: name in `jaxssd.presets`.
+        precision: precision of the network. None: the preset's.
+        num_images: number of pictures.
+        changes: settings to change, by option name.
     """
     config = PRESETS[preset]()
     config = config.replace(data="shapes", precision=precision or config.model.precision, **changes)
@@ -99,23 +99,23 @@ def make_workload(preset: str, precision: Precision | None, num_images: int, **c
 
 @cache
 def shapes(num_images: int, image_size: int) -> Examples:
-    """Generated pictures, drawn once in a process."""
+    """Generated pictures, drawn once per process."""
     return make_shapes(num_images, image_size=image_size).examples
 
 
 def call_steps() -> int:
-    """Steps in a call, as the trainer takes them: XLA is slow at loops on a CPU."""
+    """Number of steps per call in the trainer: one on a CPU, where XLA is slow at loops."""
     return CPU_CALL_STEPS if jax.default_backend() == "cpu" else CHUNK_STEPS
 
 
 def training_call(workload: Workload, *, batch: int, steps: int, augment: str) -> Call:
-    """Train for some steps more at each call, on images in a new order: an epoch of so many steps, but one call.
+    """Call that trains for some more steps, on images in a new order.
 
     Args:
-        workload: its pictures are gone through as often as it takes.
-        batch: images in a step.
-        steps: in a call.
-        augment: of `jaxssd.config.Config`.
+        workload: network and pictures; pictures are repeated as often as needed.
+        batch: images per step.
+        steps: steps per call.
+        augment: option `augment` of `jaxssd.config.Config`.
     """
     optimizer, train_block = _phase(workload, augment)
     state = _fresh(workload, optimizer)
@@ -136,7 +136,7 @@ def training_call(workload: Workload, *, batch: int, steps: int, augment: str) -
 
 
 def training_cost(workload: Workload, *, batch: int, augment: str) -> Cost:
-    """Of one step, which the compiler makes without a loop."""
+    """Cost of one step, compiled without a loop."""
     optimizer, train_block = _phase(workload, augment)
     order = jax.ShapeDtypeStruct((1, batch), jnp.int32)
     arguments = _fresh(workload, optimizer), workload.examples, order, jax.random.key(2)
@@ -144,7 +144,7 @@ def training_cost(workload: Workload, *, batch: int, augment: str) -> Cost:
 
 
 def inference_calls(workload: Workload, batch: int) -> dict[str, Call]:
-    """The network alone, detection, and detection of images in the host's memory with results there."""
+    """Calls of the network alone, of detection on the device, and of detection from host memory to host memory."""
     images, variables = workload.examples.images[:batch], workload.variables
     on_host = np.asarray(images)
     network, predict = jax.jit(workload.task.predict), make_predict(workload.task.apply, workload.task.postprocess)
@@ -156,20 +156,20 @@ def inference_calls(workload: Workload, batch: int) -> dict[str, Call]:
 
 
 def inference_costs(workload: Workload, batch: int) -> dict[str, Cost]:
-    """Of the same calls."""
+    """Costs of the calls of `inference_calls`."""
     arguments = workload.variables, workload.examples.images[:batch]
     network = cost(jax.jit(workload.task.predict).lower(*arguments).compile())
     detections = cost(make_predict(workload.task.apply, workload.task.postprocess).lower(*arguments).compile())  # type: ignore[attr-defined]
     return {"network": network, "detections": detections, "host to host": detections}
 
 
-def peer_training(workload: Workload, *, batch: int, steps: int, augment: str, loop: bool) -> dict[str, Any] | None:
-    """Arguments of a peer's work `training`; None if it has no such augmentation."""
-    if augment not in PEER_AUGMENTS:
+def baseline_training(workload: Workload, *, batch: int, steps: int, augment: str, loop: bool) -> dict[str, Any] | None:
+    """Arguments of a baseline's workload `training`; None if it lacks the augmentation."""
+    if augment not in BASELINE_AUGMENTS:
         return None
     images, boxes, labels, valid, difficult = map(np.asarray, workload.examples)
-    return workload.peer_common() | {
-        "settings": workload.peer_settings(),
+    return workload.baseline_common() | {
+        "settings": workload.baseline_settings(),
         "examples": (images, boxes, labels, valid & ~difficult),
         "weight_decay": workload.config.optimizer.weight_decay,
         "steps": steps,
@@ -179,10 +179,10 @@ def peer_training(workload: Workload, *, batch: int, steps: int, augment: str, l
     }
 
 
-def peer_inference(workload: Workload, batch: int) -> Mapping[str, dict[str, Any]]:
-    """Arguments of a peer's work `inference`, for each of `inference_calls`."""
+def baseline_inference(workload: Workload, batch: int) -> Mapping[str, dict[str, Any]]:
+    """Arguments of a baseline's workload `inference`, for each of `inference_calls`."""
     images = np.asarray(workload.examples.images[:batch])
-    common = workload.peer_common() | {"images": images, "box_coder": workload.config.loss.box_coder}
+    common = workload.baseline_common() | {"images": images, "box_coder": workload.config.loss.box_coder}
     return {
         "network": common | {"suppressed": False, "from_host": False},
         "detections": common | {"suppressed": True, "from_host": False},
@@ -191,7 +191,7 @@ def peer_inference(workload: Workload, batch: int) -> Mapping[str, dict[str, Any
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether JAX says so."""
+    """True if JAX ran out of memory."""
     return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
 
 
@@ -202,5 +202,5 @@ def _phase(workload: Workload, augment: str) -> tuple[optax.GradientTransformati
 
 
 def _fresh(workload: Workload, optimizer: optax.GradientTransformation) -> TrainState:
-    """With variables of its own, for a block takes over its state's memory."""
+    """Initial state with copies of the variables, since a call takes over the memory of its state."""
     return init_state(*jax.jit(partial(jax.tree.map, jnp.copy))(workload.variables), optimizer)

@@ -1,7 +1,7 @@
-"""Random crop, zoom, mirror and lighting in PyTorch, for a batch at once on the device: as `jaxssd` draws them.
+"""Random crop, zoom, flip and lighting in PyTorch, for a batch on the device, with jaxssd's distributions.
 
-Boxes move as in `jaxssd.augment_boxes`. Images are sampled by `grid_sample`, which does not average the pixels where an
-image shrinks, as ours does.
+Boxes move as in `jaxssd.augment_boxes`. Images are sampled by `grid_sample`, which unlike ours does not average pixels
+where an image shrinks.
 """
 
 import math
@@ -16,15 +16,15 @@ Boxes = tuple[Tensor, Tensor]
 
 
 def augment(images: Tensor, boxes: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Each image its own random change.
+    """Augment each image of a batch with its own random parameters.
 
     Args:
-        images: uint8 `[B, S, S, 3]`.
-        boxes: `[B, G, 4]`.
-        valid: `[B, G]`.
+        images: images, uint8 `[B, S, S, 3]`.
+        boxes: boxes `[B, G, 4]`.
+        valid: mask of the boxes `[B, G]`.
 
     Returns:
-        Images in `[0, 1]`, boxes, and which are left.
+        Images in `[0, 1]`, boxes, mask of the boxes that are kept.
     """
     count, device = len(images), images.device
     zoom = _log_uniform(count, SCALE, device)
@@ -37,7 +37,7 @@ def augment(images: Tensor, boxes: Tensor, valid: Tensor) -> tuple[Tensor, Tenso
 
 
 def _light(images: Tensor) -> Tensor:
-    """About the mean of all pixels and channels."""
+    """Change brightness, and contrast about the mean of all pixels and channels."""
     brightness, contrast = (2 * torch.rand(2, len(images), 1, 1, 1, device=images.device) - 1) * LIGHTING
     factor = torch.where(contrast >= 0, 1 + contrast, 1 / (1 + contrast.abs()))
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
@@ -45,7 +45,7 @@ def _light(images: Tensor) -> Tensor:
 
 
 def move_images(images: Tensor, scale: Tensor, shift: Tensor, flip: Tensor) -> Tensor:
-    """`point * scale + shift`, then the mirror; `affine_grid` wants the way back, in coordinates from -1 to 1."""
+    """Images after `point * scale + shift` and a flip; `affine_grid` takes the inverse, in coordinates from -1 to 1."""
     back = 1 / scale
     offset = (1 - 2 * shift) * back - 1
     sign = torch.where(flip, -1.0, 1.0)
@@ -58,6 +58,7 @@ def move_images(images: Tensor, scale: Tensor, shift: Tensor, flip: Tensor) -> T
 
 
 def move_boxes(boxes: Tensor, valid: Tensor, scale: Tensor, shift: Tensor, flip: Tensor) -> Boxes:
+    """Boxes after `point * scale + shift` and a flip, clipped, and the mask of those that are kept."""
     moved = boxes * scale.repeat(1, 2)[:, None] + shift.repeat(1, 2)[:, None]
     y1, x1, y2, x2 = moved.unbind(dim=-1)
     mirrored = torch.stack([y1, 1 - x2, y2, 1 - x1], dim=-1)

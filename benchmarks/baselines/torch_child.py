@@ -1,4 +1,4 @@
-"""The process of PyTorch: prepares works and runs them when it is asked. Started by `torch_process`, without JAX."""
+"""PyTorch's process, without JAX: prepares workloads and runs them on request. Started by `torch_process`."""
 
 import gc
 import os
@@ -18,33 +18,32 @@ from .torch_inference import prepare_inference
 from .torch_training import prepare_size, prepare_training
 from .torch_workloads import prepare_loss, prepare_nms
 
-Work = Callable[[], Any]
-Prepare = Callable[..., Work]
+Workload = Callable[[], Any]
+Prepare = Callable[..., Workload]
 
-WORKS: dict[str, Prepare] = {
+WORKLOADS: dict[str, Prepare] = {
     "loss": prepare_loss,
     "nms": prepare_nms,
     "training": prepare_training,
     "inference": prepare_inference,
     "size": prepare_size,
 }
-"""What can be prepared: functions of a `Compiler` and of arrays, which return a function that leaves its results on the
-device."""
+"""Functions of a `Compiler` and of arrays; each returns a function that leaves its results on the device."""
 
 
 class Child:
-    """Its methods are the requests."""
+    """State of the process. Its methods are the requests."""
 
     compiler: Compiler
 
     def __init__(self) -> None:
-        self.works: list[Work] = []
+        self.workloads: list[Workload] = []
 
     def open(self, device: str) -> dict[str, str]:
-        """Set the device up, and say what it is."""
+        """Set up the device; return versions and device."""
         if device == "cuda" and not torch.cuda.is_available():
-            raise RuntimeError("JAX sees a GPU, but this build of PyTorch sees none")
-        torch.set_float32_matmul_precision("high")  # TF32, as JAX computes float32 by default on a GPU that has it
+            raise RuntimeError("JAX finds a GPU, but this build of PyTorch finds none")
+        torch.set_float32_matmul_precision("high")  # TF32: JAX's default for float32 on GPUs that have it
         torch.backends.cudnn.benchmark = True
         self.compiler = make_compiler(torch.device(device))
         return {
@@ -54,30 +53,30 @@ class Child:
             "torch's compiler": self.compiler.description,
         }
 
-    def prepare(self, work: str, arguments: dict[str, Any]) -> int:
-        """Make a work, and give it a number."""
-        self.works.append(WORKS[work](self.compiler, **arguments))
-        return len(self.works) - 1
+    def prepare(self, workload: str, arguments: dict[str, Any]) -> int:
+        """Prepare a workload; return its number."""
+        self.workloads.append(WORKLOADS[workload](self.compiler, **arguments))
+        return len(self.workloads) - 1
 
     def results(self, number: int) -> Any:
-        """Run once."""
+        """Run a workload once; return its results."""
         torch.compiler.cudagraph_mark_step_begin()
-        return to_numpy(self.works[number]())
+        return to_numpy(self.workloads[number]())
 
     def clock(self, number: int, queued: int) -> float:
-        """Seconds a call."""
-        work = self.works[number]
+        """Seconds per call of a workload."""
+        run = self.workloads[number]
         self.compiler.synchronize()
         start = time.perf_counter()
         for _ in range(queued):
-            torch.compiler.cudagraph_mark_step_begin()  # what the call before has left may be overwritten
-            work()
+            torch.compiler.cudagraph_mark_step_begin()  # results of the call before may be overwritten
+            run()
         self.compiler.synchronize()
         return (time.perf_counter() - start) / queued
 
     def forget(self) -> None:
-        """Free what the works hold, compiled code included."""
-        self.works.clear()
+        """Free the memory of all workloads, compiled code included."""
+        self.workloads.clear()
         torch.compiler.reset()
         gc.collect()
         if self.compiler.device.type == "cuda":
@@ -85,16 +84,16 @@ class Child:
 
 
 def to_numpy(results: Any) -> Any:
-    """The same tree with NumPy arrays."""
+    """Tree with NumPy arrays instead of tensors."""
     if isinstance(results, torch.Tensor):
         return results.detach().cpu().numpy()
     return [to_numpy(result) for result in results] if isinstance(results, list | tuple) else results
 
 
 def main() -> None:
-    """Answer until nothing more is asked."""
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whoever prints must not print into the answers
+    """Serve requests until standard input is closed."""
+    requests, replies = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # printed text must not mix with the replies
     child = Child()
     while True:
         try:
@@ -102,13 +101,13 @@ def main() -> None:
         except EOFError:
             return
         try:
-            answer = "done", getattr(child, request)(**arguments)
+            reply = "done", getattr(child, request)(**arguments)
         except torch.OutOfMemoryError as error:
-            answer = "out of memory", str(error)
+            reply = "out of memory", str(error)
         except Exception:
-            answer = "failed", traceback.format_exc()
-        pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
-        answers.flush()
+            reply = "failed", traceback.format_exc()
+        pickle.dump(reply, replies, pickle.HIGHEST_PROTOCOL)
+        replies.flush()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""torch.compile where it works, and the functions as they are where it does not."""
+"""Compilation by torch.compile where it works; elsewhere functions run eagerly."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ Mode = Literal["default", "reduce-overhead"]
 
 @dataclass(frozen=True)
 class Compiler:
-    """Compiles for one device.
+    """Compiler for one device.
 
     Attributes:
-        device: where tensors are made.
-        works: whether torch.compile does, which on a processor needs a C++ compiler.
+        device: device of the tensors.
+        works: if True, torch.compile works; on a CPU it needs a C++ compiler.
     """
 
     device: torch.device
@@ -23,16 +23,16 @@ class Compiler:
 
     @property
     def description(self) -> str:
-        """For the line that says where a benchmark ran."""
+        """Description for the results."""
         return "inductor" if self.works else "none works here: eager"
 
     def __call__(self, function: Callable, *, many_small: bool = False) -> Callable:
-        """Compile as a whole, or fail: a part left to Python, or shapes left open, would not be noticed.
+        """Compile a function as one graph with static shapes; fail where that is not possible.
 
         Args:
-            function: or module.
-            many_small: whether launching its kernels takes longer than they do, so that a GPU should replay them all
-                as one CUDA graph.
+            function: function or module.
+            many_small: if True, a GPU replays all kernels as one CUDA graph, since they take less time than their
+                launches.
         """
         if not self.works:
             return function
@@ -40,23 +40,23 @@ class Compiler:
         return torch.compile(function, fullgraph=True, dynamic=False, mode=mode)
 
     def tensor(self, array: Any) -> torch.Tensor:
-        """A NumPy array on the device."""
+        """Tensor on the device, from a NumPy array."""
         return torch.tensor(array, device=self.device)
 
     def still(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The tensor, which stays where it is: a CUDA graph then reads it there, and does not copy it for each call."""
+        """Tensor marked as static, so a CUDA graph reads it in place and does not copy it for each call."""
         if self.works:
             torch._dynamo.mark_static_address(tensor)
         return tensor
 
     def synchronize(self) -> None:
-        """Wait for the device."""
+        """Wait until the device has finished."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
 
 def make_compiler(device: torch.device) -> Compiler:
-    """Try it on something small."""
+    """Compiler for a device, after a trial on a small function."""
     try:
         torch.compile(lambda x: (x * x).sum() + 1, fullgraph=True)(torch.ones(64, device=device))
         works = True

@@ -1,4 +1,4 @@
-"""Inference in PyTorch, as a work of `torch_child`: uint8 images in, detections out."""
+"""Inference in PyTorch, a workload of `torch_child`: uint8 images in, detections out."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,19 +27,19 @@ def prepare_inference(
     suppressed: bool,
     from_host: bool,
 ) -> Callable[[], Any]:
-    """Detect objects in a batch at each call.
+    """Prepare a function that detects objects in a batch.
 
     Args:
-        compiler: of the device.
-        network: of `Network`.
-        anchors: as `jaxssd.Anchors`.
-        images: uint8 `[B, S, S, 3]`.
-        mean: of the channels.
-        std: likewise.
-        bfloat16: whether the network computes in it.
-        box_coder: of `torch_loss.DECODE`.
-        suppressed: whether outputs are decoded and suppressed; else they are returned as they are.
-        from_host: whether the images come from the host's memory, and the results go there.
+        compiler: compiler for the device.
+        network: fields of `Network`.
+        anchors: columns of `jaxssd.Anchors`.
+        images: images, uint8 `[B, S, S, 3]`.
+        mean: mean of each channel.
+        std: standard deviation of each channel.
+        bfloat16: if True, the network computes in bfloat16.
+        box_coder: key of `torch_loss.DECODE`.
+        suppressed: if True, outputs are decoded and go through NMS; if False, they are returned unchanged.
+        from_host: if True, images come from host memory, and results go there.
     """
     device = compiler.device
     on_device = Anchors(*map(compiler.tensor, anchors))
@@ -57,10 +57,10 @@ def prepare_inference(
 
     predict, propose = (compiler(function, many_small=True) for function in (predict, propose))
 
-    def work() -> Any:
+    def run() -> Any:
         with torch.no_grad():
             images = on_host.to(device) if from_host else resident
             results = suppress(*propose(images)) if suppressed else predict(images)
             return [[tensor.cpu() for tensor in image] for image in results] if from_host else results
 
-    return work
+    return run

@@ -1,6 +1,6 @@
-"""The lesson's way in PyTorch: one image after the other, its padding removed, its objects in a loop.
+"""The lesson's loss in PyTorch: image by image, without padding, with a loop over the objects.
 
-fast.ai 2018, lesson 9, `ssd_loss`, `ssd_1_loss` and `map_to_ground_truth`.
+Source: fast.ai 2018, lesson 9, `ssd_loss`, `ssd_1_loss` and `map_to_ground_truth`.
 """
 
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .torch_loss import Anchors, Settings, box_loss, class_loss, iou, negative_ratio
+from .torch_loss import Anchors, Settings, box_loss, class_loss, hard_negative_mask, iou
 
 
 def batch_loss(
     logits: Tensor, activations: Tensor, boxes: Tensor, labels: Tensor, valid: Tensor, anchors: Anchors, s: Settings
 ) -> Tensor:
-    """The loss of each image, `[B]`."""
+    """Loss of each image, `[B]`."""
     images = zip(logits, activations, boxes, labels, valid, strict=True)
     return torch.stack([_image_loss(*image, anchors, s) for image in images])
 
@@ -25,7 +25,7 @@ def _image_loss(
 ) -> Tensor:
     boxes, labels = boxes[valid], labels[valid]
     num_classes = logits.shape[1]
-    if len(boxes) == 0:  # where the lesson's code fails
+    if len(boxes) == 0:  # the lesson's code fails here
         background = class_loss(logits, torch.zeros_like(logits), s).sum()
         return 0 * background if s.negative_ratio else background / (num_classes if s.normalizer == "classes" else 1)
     gt_index, positive = _match(anchors.corners, boxes, s)
@@ -36,7 +36,7 @@ def _image_loss(
     targets = F.one_hot(target_labels, num_classes + 1)[:, :num_classes].to(logits.dtype)
     losses = class_loss(logits, targets, s)
     if s.negative_ratio:
-        losses = losses[positive | negative_ratio(losses.sum(dim=1)[None], positive[None], s.negative_ratio)[0]]
+        losses = losses[positive | hard_negative_mask(losses.sum(dim=1)[None], positive[None], s.negative_ratio)[0]]
     return localization + losses.sum() / (num_classes if s.normalizer == "classes" else len(rows))
 
 
@@ -50,7 +50,7 @@ def _match(corners: Tensor, boxes: Tensor, s: Settings) -> tuple[Tensor, Tensor]
 
 
 def _free_pairs(overlaps: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The highest overlap of an object and an anchor that are both still free, until no object is."""
+    """Pairs of object and anchor by falling overlap, each of them in one pair at most."""
     free = overlaps.clone()
     for _ in range(min(free.shape)):
         pair = free.argmax()

@@ -1,6 +1,6 @@
-"""The detector's loss in PyTorch, for a whole padded batch at once: the formulas of `jaxssd.ssd_loss`.
+"""Loss of the detector in PyTorch, for a padded batch without loops: the formulas of `jaxssd.ssd_loss`.
 
-B images, A anchors, C classes, G places for objects.
+Shapes: B images, A anchors, C classes, G padded objects.
 """
 
 import math
@@ -15,7 +15,7 @@ LARGEST_LOG_RATIO = math.log(1000 / 16)
 
 
 class Anchors(NamedTuple):
-    """As `jaxssd.Anchors`."""
+    """Anchors with the columns of `jaxssd.Anchors`."""
 
     center_size: Tensor
     corners: Tensor
@@ -23,7 +23,7 @@ class Anchors(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """Of the loss."""
+    """Settings of the loss."""
 
     rule: str = "best_iou"
     threshold: float = 0.4
@@ -38,7 +38,7 @@ class Settings(NamedTuple):
 def batch_loss(
     logits: Tensor, activations: Tensor, boxes: Tensor, labels: Tensor, valid: Tensor, anchors: Anchors, s: Settings
 ) -> Tensor:
-    """The loss of each image, `[B]`."""
+    """Loss of each image, `[B]`."""
     num_classes = logits.shape[2]
     gt_index, positive = match(anchors.corners, boxes, valid, s)
     num_positive = positive.sum(dim=1)
@@ -50,14 +50,14 @@ def batch_loss(
     targets = F.one_hot(target_labels, num_classes + 1)[..., :num_classes].to(logits.dtype)
     losses = class_loss(logits, targets, s)
     if s.negative_ratio:
-        hard = negative_ratio(losses.sum(dim=2), positive, s.negative_ratio)
+        hard = hard_negative_mask(losses.sum(dim=2), positive, s.negative_ratio)
         losses = torch.where((positive | hard)[..., None], losses, 0)
     divisor = num_classes if s.normalizer == "classes" else num_positive.clamp(min=1)
     return localization + losses.sum(dim=(1, 2)) / divisor
 
 
 def match(corners: Tensor, boxes: Tensor, valid: Tensor, s: Settings) -> tuple[Tensor, Tensor]:
-    """`gt_index [B, A], positive [B, A]`."""
+    """Matches of the anchors: `gt_index [B, A], positive [B, A]`."""
     with torch.no_grad():
         overlap = torch.where(valid[..., None], iou(boxes, corners), -1)  # [B, G, A]
         best, gt_index = overlap.max(dim=1)
@@ -66,16 +66,16 @@ def match(corners: Tensor, boxes: Tensor, valid: Tensor, s: Settings) -> tuple[T
 
 
 def last_best(overlap: Tensor, valid: Tensor) -> Tensor:
-    """`[B, A]`, the last object whose best anchor this is, or -1."""
+    """Last object whose best anchor this is, or -1: `[B, A]`."""
     gt = torch.arange(overlap.shape[1], device=overlap.device)
-    return _given(overlap, overlap.argmax(dim=2), torch.where(valid, gt, -1))
+    return _owners(overlap, overlap.argmax(dim=2), torch.where(valid, gt, -1))
 
 
 def greedy(overlap: Tensor, valid: Tensor) -> Tensor:
-    """`[B, A]`, the object that owns each anchor, or -1: highest overlap first, each object and each anchor once.
+    """Object that owns each anchor, or -1: `[B, A]`. Highest overlap first, each object and each anchor once.
 
     An object gets one of the G anchors that it overlaps most, since the other objects take G - 1 at most. So only those
-    are looked at.
+    are searched.
     """
     _, num_gt, num_anchors = overlap.shape
     rounds = min(num_gt, num_anchors)
@@ -88,21 +88,21 @@ def greedy(overlap: Tensor, valid: Tensor) -> Tensor:
         gts.append(torch.where(best >= 0, gt, -1))
         anchors.append(taken)
         value = torch.where((rows == gt[..., None]) | (anchor == taken[..., None]), -1, value)
-    return _given(overlap, torch.cat(anchors, dim=1), torch.cat(gts, dim=1))
+    return _owners(overlap, torch.cat(anchors, dim=1), torch.cat(gts, dim=1))
 
 
 FORCED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"lesson": last_best, "best_iou": greedy}
 
 
-def _given(overlap: Tensor, anchors: Tensor, gts: Tensor) -> Tensor:
-    """Of pairs of anchor and object, the highest object of each anchor."""
+def _owners(overlap: Tensor, anchors: Tensor, gts: Tensor) -> Tensor:
+    """Highest object of each anchor, from pairs of anchor and object."""
     images, _, num_anchors = overlap.shape
     nobody = torch.full((images, num_anchors), -1, device=overlap.device)
     return nobody.scatter_reduce(1, anchors, gts, "amax")
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of `a [..., G, 4]` and `b [A, 4]`, `[..., G, A]`."""
+    """IoU `[..., G, A]` of boxes `a [..., G, 4]` and `b [A, 4]`."""
     near = torch.maximum(a[..., :, None, :2], b[:, :2])
     far = torch.minimum(a[..., :, None, 2:], b[:, 2:])
     intersection = (far - near).clamp(min=0).prod(dim=-1)
@@ -112,7 +112,7 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def decode_tanh(activations: Tensor, anchors: Anchors) -> Tensor:
-    """Corners: centres move by half a cell at most, sizes go from half to one and a half."""
+    """Corners: centres move by half a cell at most; sizes are 0.5 to 1.5 of the anchor's."""
     move, grow = (activations.tanh() / 2).chunk(2, dim=-1)
     center, size = anchors.center_size.chunk(2, dim=-1)
     center, size = center + move * anchors.cell_size, (1 + grow) * size
@@ -120,7 +120,7 @@ def decode_tanh(activations: Tensor, anchors: Anchors) -> Tensor:
 
 
 def encode_offsets(boxes: Tensor, anchors: Anchors) -> Tensor:
-    """Faster R-CNN's, with SSD's scales."""
+    """Offsets of Faster R-CNN, with the scales of SSD."""
     near, far = boxes.chunk(2, dim=-1)
     center, size = anchors.center_size.chunk(2, dim=-1)
     move, grow = ((near + far) / 2 - center) / size, torch.log((far - near).clamp(min=1e-6) / size)
@@ -128,7 +128,7 @@ def encode_offsets(boxes: Tensor, anchors: Anchors) -> Tensor:
 
 
 def decode_offsets(offsets: Tensor, anchors: Anchors) -> Tensor:
-    """The inverse, sizes bounded as in torchvision."""
+    """Inverse of `encode_offsets`, with sizes bounded as in torchvision."""
     move, grow = offsets.chunk(2, dim=-1)
     center, size = anchors.center_size.chunk(2, dim=-1)
     center, size = center + move / 10 * size, torch.exp((grow / 5).clamp(max=LARGEST_LOG_RATIO)) * size
@@ -139,21 +139,21 @@ DECODE: dict[str, Callable[[Tensor, Anchors], Tensor]] = {"tanh": decode_tanh, "
 
 
 def box_loss(activations: Tensor, truth: Tensor, anchors: Anchors, s: Settings) -> Tensor:
-    """`[..., 4]`, which add up to the loss of an anchor: L1 of the corners, or smooth L1 of the offsets."""
+    """Loss of each coordinate, `[..., 4]`: L1 of the corners, or smooth L1 of the offsets; anchors have the sum."""
     if s.box_coder == "tanh":
         return (decode_tanh(activations, anchors) - truth).abs() / 4
     return F.smooth_l1_loss(activations, encode_offsets(truth, anchors), reduction="none")
 
 
-def negative_ratio(loss: Tensor, positive: Tensor, ratio: int) -> Tensor:
-    """Of losses `[B, A]` the highest of anchors without an object, `ratio` for each with one."""
+def hard_negative_mask(loss: Tensor, positive: Tensor, ratio: int) -> Tensor:
+    """Mask of the negatives with the highest losses `[B, A]`, `ratio` per positive anchor."""
     loss = loss.detach().masked_fill(positive, -1)
     rank = loss.argsort(dim=1, descending=True).argsort(dim=1)
     return (rank < ratio * positive.sum(dim=1, keepdim=True)) & ~positive
 
 
 def class_loss(logits: Tensor, targets: Tensor, s: Settings) -> Tensor:
-    """Binary cross entropy of each logit; or focal, arXiv:1708.02002, eq. 5, with a gradient through its weight."""
+    """Binary cross entropy of each logit, or focal loss (arXiv:1708.02002, eq. 5) with gradient through the weight."""
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     if s.class_loss == "bce":
         return cross_entropy

@@ -1,4 +1,4 @@
-"""The detector in PyTorch: torchvision's residual blocks, and the lesson's head on any grids."""
+"""Detector in PyTorch: torchvision's residual blocks, and the lesson's or SSD300's head."""
 
 import math
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ BACKBONES: dict[str, tuple[Block, tuple[int, ...], tuple[int, ...], int]] = {
 """Block, blocks and stride of each stage, channels of the first."""
 
 EXTRA_LAYERS = ((256, 512, 2, 1), (256, 512, 2, 1), (128, 256, 2, 1), (128, 256, 1, 0), (128, 256, 1, 0))
-"""Of SSD300: channels of the 1x1 and of the 3x3 convolution, and the latter's stride and padding."""
+"""Extra layers of SSD300: channels of the 1x1 and the 3x3 convolution, stride and padding of the latter."""
 
 EXTRA_BOXES = (4, 6, 6, 6, 4, 4)
-"""Of SSD300: boxes in a cell of each map."""
+"""Boxes per cell of each map of SSD300."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """What the detector is made of: the fields of `jaxssd.config.Config` of the same names."""
+    """Settings of the detector, named like the options of `jaxssd.config.Config`."""
 
     backbone: str
     head: str
@@ -45,7 +45,7 @@ class Network:
 
 
 class Detector(nn.Module):
-    """Normalised images `[B, 3, S, S]` to logits `[B, A, C]` and box activations `[B, A, 4]`."""
+    """Detector: normalised images `[B, 3, S, S]` to logits `[B, A, C]` and box activations `[B, A, 4]`."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Detector(nn.Module):
 
 
 def resnet(block: Block, stage_sizes: tuple[int, ...], strides: tuple[int, ...], width: int) -> nn.Sequential:
-    """A ResNet without its classifier, of any number of stages."""
+    """ResNet with any number of stages, without the classifier."""
     layers = [nn.Conv2d(3, width, 7, 2, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
     channels = width
     for stage, count in enumerate(stage_sizes):
@@ -107,9 +107,9 @@ class OutConv(nn.Module):
 
 
 class PyramidHead(nn.Module):
-    """A chain of convolutions that halves the grid, with an output on each of the grids asked for.
+    """Chain of convolutions that halve the grid, with an output on each of the chosen grids.
 
-    Outputs are computed in float32, whatever the rest is computed in, as ours are: they are small.
+    Outputs are always computed in float32, as ours are; they are small.
     """
 
     def __init__(self, network: Network, channels: int, grid: int) -> None:
@@ -137,7 +137,7 @@ class PyramidHead(nn.Module):
 
 
 class SSD300Head(nn.Module):
-    """The backbone's map and five smaller ones, with an output on each."""
+    """Head of SSD300: the backbone's map and five smaller ones, with an output on each."""
 
     def __init__(self, network: Network, channels: int) -> None:
         super().__init__()
@@ -159,11 +159,11 @@ class SSD300Head(nn.Module):
 
 
 def normalize(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Images `[B, S, S, 3]`, uint8 or in `[0, 1]`, as a network wants them: `[B, 3, S, S]`, channels last in memory."""
+    """Normalised images `[B, 3, S, S]`, channels last in memory, from `[B, S, S, 3]`, uint8 or in `[0, 1]`."""
     x = images / 255 if images.dtype == torch.uint8 else images
     return ((x - mean) / std).permute(0, 3, 1, 2)
 
 
 def _rows(outputs: Tensor, columns: int) -> Tensor:
-    """`[B, k * columns, h, w]` to float32 `[B, h * w * k, columns]`."""
+    """Outputs `[B, k * columns, h, w]` as float32 rows `[B, h * w * k, columns]`."""
     return outputs.permute(0, 2, 3, 1).reshape(len(outputs), -1, columns).float()

@@ -1,4 +1,4 @@
-"""Suppression as torchvision has it: candidates for the whole batch, then `batched_nms` for each image."""
+"""NMS by torchvision: candidates for the whole batch, then `batched_nms` image by image."""
 
 from torch import Tensor
 from torchvision.ops import batched_nms
@@ -8,7 +8,7 @@ Detected = tuple[Tensor, Tensor, Tensor]
 
 
 def candidates(boxes: Tensor, scores: Tensor, count: int) -> Detected:
-    """The best pairs of anchor and class of boxes `[B, A, 4]`, scores `[B, A, C]`: boxes, scores, labels `[B, K]`."""
+    """Best pairs of anchor and class of boxes `[B, A, 4]`, scores `[B, A, C]`: boxes, scores, labels `[B, K]`."""
     num_classes = scores.shape[2]
     best, pair = scores.flatten(1).topk(min(count, scores[0].numel()))
     anchor, label = pair // num_classes, pair % num_classes
@@ -16,7 +16,7 @@ def candidates(boxes: Tensor, scores: Tensor, count: int) -> Detected:
 
 
 def suppress(boxes: Tensor, scores: Tensor, labels: Tensor) -> list[Detected]:
-    """What is left of each image's candidates, best first."""
+    """Detections of each image after NMS of its candidates, best first."""
     return [_suppress_image(*image) for image in zip(boxes, scores, labels, strict=True)]
 
 

@@ -1,7 +1,7 @@
-"""PyTorch in a process of its own, which takes turns with ours: two libraries in one would fight over the GPU's memory.
+"""PyTorch in its own process, which takes turns with ours.
 
-Works are prepared in that process, and run there when they are asked for. Requests and answers are pickled, one after
-the other, on its standard input and output.
+Two libraries in one process would compete for the GPU's memory. Workloads are prepared and run in that process, on
+request. Requests and replies are pickled on its standard input and output.
 """
 
 import importlib.util
@@ -15,89 +15,90 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
-PeerName = Literal["torch"]
+BaselineName = Literal["torch"]
 
 
-class PeerError(Exception):
-    """What went wrong there, with its traceback."""
+class BaselineError(Exception):
+    """Error in PyTorch's process, with its traceback."""
 
 
-class PeerOutOfMemory(PeerError):
-    """Its device has too little memory for what it was asked."""
+class BaselineOutOfMemory(BaselineError):
+    """Too little memory on PyTorch's device."""
 
 
 @dataclass(frozen=True)
 class RemoteCall:
-    """A work that is prepared there. A call does it once, and brings its results here as NumPy arrays."""
+    """Workload prepared in PyTorch's process. A call runs it once and returns its results as NumPy arrays."""
 
-    peer: "TorchPeer"
+    baseline: "TorchBaseline"
     number: int
 
     def __call__(self) -> Any:
-        """The results."""
-        return self.peer.ask("results", number=self.number)
+        """Run once and return the results."""
+        return self.baseline.ask("results", number=self.number)
 
     def clock(self, queued: int) -> float:
-        """Seconds a call, measured there: what goes through the pipe is not in it."""
-        return self.peer.ask("clock", number=self.number, queued=queued)
+        """Seconds per call, measured in PyTorch's process, without the transfer of results."""
+        return self.baseline.ask("clock", number=self.number, queued=queued)
 
 
-class TorchPeer:
-    """The other process. `about` has its versions and its device."""
+class TorchBaseline:
+    """PyTorch's process. `about` has its versions and its device."""
 
     def __init__(self, device: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "baselines.torch_child"],
             cwd=Path(__file__).parents[1],
-            env={"OMP_WAIT_POLICY": "passive"} | os.environ,  # threads that wait by spinning would slow our turns down
+            env={"OMP_WAIT_POLICY": "passive"} | os.environ,  # threads that wait actively would slow our turns
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        self._requests, self._answers = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
+        self._requests, self._replies = cast(IO[bytes], self._process.stdin), cast(IO[bytes], self._process.stdout)
         self.about: dict[str, str] = self.ask("open", device=device)
 
-    def prepare(self, work: str, **arguments: Any) -> RemoteCall:
-        """Get something ready to be run.
+    def prepare(self, workload: str, **arguments: Any) -> RemoteCall:
+        """Prepare a workload.
 
         Args:
-            work: its name in `torch_child.WORKS`.
-            arguments: what its function takes; arrays are NumPy's.
+            workload: name in `torch_child.WORKLOADS`.
+            arguments: keyword arguments of its function; arrays are NumPy arrays.
         """
-        return RemoteCall(self, self.ask("prepare", work=work, arguments=arguments))
+        return RemoteCall(self, self.ask("prepare", workload=workload, arguments=arguments))
 
     def forget(self) -> None:
-        """Free the memory of all that was prepared."""
+        """Free the memory of all workloads."""
         self.ask("forget")
 
     def ask(self, request: str, **arguments: Any) -> Any:
-        """Send a request, and wait for what comes back.
+        """Send a request and wait for the reply.
 
         Raises:
-            PeerOutOfMemory, PeerError: if it failed.
+            BaselineOutOfMemory, BaselineError: if the request failed.
         """
         try:
             pickle.dump((request, arguments), self._requests, pickle.HIGHEST_PROTOCOL)
             self._requests.flush()
-            outcome, value = pickle.load(self._answers)
+            outcome, value = pickle.load(self._replies)
         except (BrokenPipeError, EOFError) as error:
-            raise PeerError(f"the process of PyTorch has ended, by {self._process.wait()}") from error
+            raise BaselineError(f"PyTorch's process has ended with status {self._process.wait()}") from error
         if outcome == "done":
             return value
-        raise PeerOutOfMemory(value) if outcome == "out of memory" else PeerError(value)
+        raise BaselineOutOfMemory(value) if outcome == "out of memory" else BaselineError(value)
 
     def close(self) -> None:
         """End the process."""
         self._requests.close()
         self._process.wait()
-        self._answers.close()
+        self._replies.close()
 
 
 @contextmanager
-def open_peer(name: PeerName | None) -> Iterator[TorchPeer | None]:
-    """The peer that the command line names, None for none. To be called before JAX takes the GPU's memory.
+def open_baseline(name: BaselineName | None) -> Iterator[TorchBaseline | None]:
+    """Start the baseline named on the command line; None for none. Call this before JAX takes the GPU's memory.
 
     Raises:
-        SystemExit: with 2 if PyTorch is not there, or does not see the GPU that JAX sees.
+        SystemExit: with status 2 if PyTorch is not installed.
+        BaselineError: if PyTorch does not find the GPU that JAX finds.
     """
     if name is None:
         yield None
@@ -106,10 +107,10 @@ def open_peer(name: PeerName | None) -> Iterator[TorchPeer | None]:
         print(f"PyTorch is not installed: {sys.executable} -m pip install torch torchvision", file=sys.stderr)
         sys.exit(2)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    import jax  # the variable is read when the first device is asked for, in the next line
+    import jax  # here, since JAX reads the variable when it starts its backend, in the next line
 
-    peer = TorchPeer({"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend()))
+    baseline = TorchBaseline({"gpu": "cuda"}.get(jax.default_backend(), jax.default_backend()))
     try:
-        yield peer
+        yield baseline
     finally:
-        peer.close()
+        baseline.close()

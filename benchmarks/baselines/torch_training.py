@@ -1,4 +1,4 @@
-"""Training in PyTorch, as a work of `torch_child`: the data set on the device, a compiled step, a fused optimizer."""
+"""Training in PyTorch, a workload of `torch_child`: data set on the device, compiled step, fused optimizer."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,25 +31,25 @@ def prepare_training(
     augmented: bool,
     loop: bool,
 ) -> Callable[[], Tensor]:
-    """Train for some steps more at each call.
+    """Prepare a function that trains for some more steps at each call.
 
     Args:
-        compiler: of the device.
-        network: of `Network`.
-        settings: of `Settings`.
-        anchors: as `jaxssd.Anchors`.
-        examples: images uint8 `[N, S, S, 3]`, boxes, labels, and which are trained on.
-        mean: of the channels.
-        std: likewise.
-        bfloat16: whether the network computes in it.
-        weight_decay: of the kernels.
-        steps: in a call.
-        batch: images in a step.
-        augmented: whether each step changes its images at random.
-        loop: whether the loss takes images one by one, as in the lesson.
+        compiler: compiler for the device.
+        network: fields of `Network`.
+        settings: fields of `Settings`.
+        anchors: columns of `jaxssd.Anchors`.
+        examples: images uint8 `[N, S, S, 3]`, boxes, labels, mask of the boxes to train on.
+        mean: mean of each channel.
+        std: standard deviation of each channel.
+        bfloat16: if True, the network computes in bfloat16.
+        weight_decay: weight decay of the kernels.
+        steps: steps per call.
+        batch: images per step.
+        augmented: if True, each step augments its images.
+        loop: if True, the loss is computed image by image, as in the lesson.
 
     Returns:
-        A function that returns the loss of each step.
+        Function that returns the loss of each step.
     """
     device = compiler.device
     on_device, data = Anchors(*map(compiler.tensor, anchors)), [compiler.tensor(array) for array in examples]
@@ -85,15 +85,15 @@ def prepare_training(
         optimizer.zero_grad(set_to_none=True)
         return loss.detach()
 
-    def work() -> Tensor:
+    def run() -> Tensor:
         order = torch.randperm(steps * batch, device=device) % len(data[0])
         return torch.stack([step(rows) for rows in order.reshape(steps, batch)])
 
-    return work
+    return run
 
 
 def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.Optimizer:
-    """AdamW; biases and BatchNorm's scales are not decayed."""
+    """AdamW, without weight decay of biases and BatchNorm's scales."""
     kernels = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
     groups = [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -101,6 +101,6 @@ def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.Optimiz
 
 
 def prepare_size(compiler: Compiler, *, network: dict[str, Any]) -> Callable[[], int]:
-    """How many parameters the network has."""
+    """Prepare a function that returns the number of parameters."""
     model = Detector(Network(**network))
     return lambda: sum(parameter.numel() for parameter in model.parameters())

@@ -29,7 +29,7 @@ child = subprocess.Popen(["sleep", "600"])
 (pathlib.Path(os.environ["BENCHMARKS_OUT"]) / "pid").write_text(str(child.pid))
 child.wait()
 """
-FAILS_WITH_THE_PEER = "import sys\nif '--peer' in sys.argv: sys.exit(3)\n"
+FAILS_WITH_THE_BASELINE = "import sys\nif '--baseline' in sys.argv: sys.exit(3)\n"
 
 
 @pytest.fixture
@@ -77,12 +77,12 @@ def test_a_part_for_which_no_time_is_left_is_said(run):
     assert "a table" not in text
 
 
-def test_a_part_that_fails_with_the_peer_runs_without(run):
-    text = run({"x.py": FAILS_WITH_THE_PEER + WRITES_A_ROW}, [Part("torch", "x.py", (), 30, True)])
-    assert "| none |" in text  # no `--peer` the second time
+def test_a_part_that_fails_with_the_baseline_runs_without(run):
+    text = run({"x.py": FAILS_WITH_THE_BASELINE + WRITES_A_ROW}, [Part("torch", "x.py", (), 30, True)])
+    assert "| none |" in text  # no `--baseline` the second time
     assert "`x.py`: with PyTorch it failed with exit status 3; see torch/log.txt." in text
     text = run({"x.py": WRITES_A_ROW}, [Part("torch", "x.py", (), 30, True)])
-    assert "| --peer torch |" in text
+    assert "| --baseline torch |" in text
 
 
 @pytest.mark.parametrize("parts", [gpu_parts, small_parts], ids=["gpu", "small"])

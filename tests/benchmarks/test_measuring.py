@@ -1,4 +1,4 @@
-"""Clock, ceilings, tables, curves, and the peer that is not there."""
+"""Clock, peaks, tables, curves, and a baseline that is not installed."""
 
 import importlib.util
 import json
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import timing
-from baselines.torch_process import open_peer
+from baselines.torch_process import open_baseline
 from ceiling import Ceiling, Cost, cost, shares
 from startup import has_line
 from timing import Timing, measure, ratios, report
@@ -74,8 +74,8 @@ def test_the_cost_of_a_product_is_counted():
 def test_shares_of_the_ceiling():
     row = shares(Cost(2e12, 1e9), Timing(2.0, 1.0, 3.0, 5), Ceiling(4e12, 1e9))
     assert row["TFLOP/s"] == 1.0
-    assert (row["of the product"], row["of the copy"]) == ("25%", "50%")
-    assert shares(Cost(1.0, 1.0), None, Ceiling(1.0, 1.0))["of the product"] is None
+    assert (row["of peak FLOP/s"], row["of peak GB/s"]) == ("25%", "50%")
+    assert shares(Cost(1.0, 1.0), None, Ceiling(1.0, 1.0))["of peak FLOP/s"] is None
 
 
 def test_grids_have_the_anchors_asked_for():
@@ -104,15 +104,15 @@ def test_curves_show_every_way_that_was_measured():
 
 def test_without_pytorch_it_is_said_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(SystemExit) as error, open_peer("torch"):
+    with pytest.raises(SystemExit) as error, open_baseline("torch"):
         pass
     assert error.value.code == 2
     assert capsys.readouterr().err == f"PyTorch is not installed: {sys.executable} -m pip install torch torchvision\n"
 
 
-def test_no_peer_is_none():
-    with open_peer(None) as peer:
-        assert peer is None
+def test_no_baseline_is_none():
+    with open_baseline(None) as baseline:
+        assert baseline is None
 
 
 def test_a_line_is_whole(tmp_path):

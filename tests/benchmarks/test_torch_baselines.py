@@ -1,4 +1,4 @@
-"""What the benchmarks compare with is the same in PyTorch: losses, suppression, networks, augmentation.
+"""Parity of PyTorch's baselines with ours: losses, NMS, networks, augmentation.
 
 Run by `make parity`.
 """
@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from baselines.torch_process import PeerError, open_peer
+from baselines.torch_process import BaselineError, open_baseline
 from inputs import apart, boxes_and_scores, random_predictions, require_agreement
 from loss import LOSSES, loss_calls
 from nms import in_one_order, padded
-from workloads import call_steps, make_workload, peer_training
+from workloads import baseline_training, call_steps, make_workload
 
 from jaxssd import (
     augment_boxes,
@@ -51,9 +51,9 @@ def eager(torch):
 
 
 @pytest.fixture(scope="module")
-def peer():
-    with open_peer("torch") as peer:
-        yield peer
+def baseline():
+    with open_baseline("torch") as baseline:
+        yield baseline
 
 
 @cache
@@ -74,18 +74,18 @@ def test_losses_and_gradients_are_ours(eager, name, loop):
     valid[3] = True
     boxes[4, ~valid[4]] = 7.0  # what lies in the padding has no effect
     batch = logits, activations, boxes, labels, valid
-    work = prepare_loss(eager, anchors=tuple(ANCHORS), batch=batch, settings=LOSSES[name].theirs, loop=loop)
-    theirs = [tensor.numpy() for tensor in work()]
+    run = prepare_loss(eager, anchors=tuple(ANCHORS), batch=batch, settings=LOSSES[name].theirs, loop=loop)
+    theirs = [tensor.numpy() for tensor in run()]
     for ours, other in zip(jax.tree.leaves(our_loss(name)(*batch)), theirs, strict=True):
         np.testing.assert_allclose(other, ours, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_compiled_losses_are_ours(peer, name):
-    calls = loss_calls(ANCHORS, LOSSES[name], random_predictions(ANCHORS, 3, num_objects=5), peer)
+def test_compiled_losses_are_ours(baseline, name):
+    calls = loss_calls(ANCHORS, LOSSES[name], random_predictions(ANCHORS, 3, num_objects=5), baseline)
     assert list(calls)[-2:] == ["torch", "loop of torch"]
     assert calls["torch"].clock(2) > 0
-    peer.forget()
+    baseline.forget()
 
 
 def test_every_object_owns_an_anchor_however_few_there_are(torch):
@@ -101,8 +101,8 @@ def test_suppression_is_ours(eager):
     from baselines.torch_workloads import prepare_nms
 
     batch = boxes_and_scores(ANCHORS, *random_predictions(ANCHORS, 6, num_classes=5))
-    work = prepare_nms(eager, batch=batch, max_candidates=200)
-    theirs = padded([[tensor.numpy() for tensor in image] for image in work()])
+    run = prepare_nms(eager, batch=batch, max_candidates=200)
+    theirs = padded([[tensor.numpy() for tensor in image] for image in run()])
     ours = jax.device_get(jax.vmap(multiclass_nms)(*batch))
     require_agreement("torchvision", in_one_order(*ours), in_one_order(*theirs))
 
@@ -140,7 +140,7 @@ def torch_name(path, blocks):
 
 
 def torch_weights(torch, variables):
-    """Our variables as a state dict of the peer's network."""
+    """Our variables as a state dict of the baseline's network."""
     blocks = sorted(
         {name for name in variables.params["backbone"] if name.startswith("layer")},
         key=lambda name: tuple(map(int, name[5:].split("_"))),
@@ -168,7 +168,7 @@ def test_networks_are_ours(torch, preset, images):
 
     workload = make_workload(preset, "float32", images)
     variables = randomised(workload.variables, np.random.default_rng(0))
-    model = Detector(Network(**workload.peer_network())).eval()
+    model = Detector(Network(**workload.baseline_network())).eval()
     assert sum(p.numel() for p in model.parameters()) == workload.num_parameters
     missing, unexpected = model.load_state_dict(torch_weights(torch, variables), strict=False)
     assert not unexpected
@@ -213,25 +213,25 @@ def test_training_learns(eager, augment, loop):
 
     workload = make_workload("quick", "float32", 4)
     workload = replace(workload, config=workload.config.replace(dropout=0.0, input_dropout=0.0))
-    arguments = peer_training(workload, batch=4, steps=10, augment=augment, loop=loop)
-    work = prepare_training(eager, **arguments)
-    losses = np.concatenate([work().numpy() for _ in range(3)])
+    arguments = baseline_training(workload, batch=4, steps=10, augment=augment, loop=loop)
+    run = prepare_training(eager, **arguments)
+    losses = np.concatenate([run().numpy() for _ in range(3)])
     assert losses.shape == (30,)
     assert losses[-5:].mean() < 0.8 * losses[:5].mean()
     assert call_steps() == 1
 
 
-def test_an_augmentation_that_the_peer_has_not_is_none():
+def test_an_augmentation_that_the_baseline_has_not_is_none():
     workload = make_workload("quick", "float32", 4)
-    assert peer_training(workload, batch=4, steps=1, augment="lesson", loop=False) is None
+    assert baseline_training(workload, batch=4, steps=1, augment="lesson", loop=False) is None
 
 
 @pytest.mark.parametrize("suppressed", [False, True])
 def test_inference_is_the_same_from_the_host(torch, eager, suppressed):
     from baselines.torch_inference import prepare_inference
-    from workloads import peer_inference
+    from workloads import baseline_inference
 
-    arguments = peer_inference(make_workload("quick", "bfloat16", 2), 2)["detections" if suppressed else "network"]
+    arguments = baseline_inference(make_workload("quick", "bfloat16", 2), 2)["detections" if suppressed else "network"]
     results = []
     for from_host in (False, True):
         torch.manual_seed(0)
@@ -242,10 +242,10 @@ def test_inference_is_the_same_from_the_host(torch, eager, suppressed):
             np.testing.assert_array_equal(a, b)
 
 
-def test_the_process_says_what_fails_and_goes_on(peer):
-    with pytest.raises(PeerError, match="KeyError: 'nothing'"):
-        peer.prepare("nothing")
-    size = peer.prepare("size", network=make_workload("quick", "float32", 1).peer_network())
+def test_the_process_says_what_fails_and_goes_on(baseline):
+    with pytest.raises(BaselineError, match="KeyError: 'nothing'"):
+        baseline.prepare("nothing")
+    size = baseline.prepare("size", network=make_workload("quick", "float32", 1).baseline_network())
     assert size() > 1e5
-    assert {"torch", "torchvision", "torch's device", "torch's compiler"} == set(peer.about)
-    peer.forget()
+    assert {"torch", "torchvision", "torch's device", "torch's compiler"} == set(baseline.about)
+    baseline.forget()

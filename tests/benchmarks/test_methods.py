@@ -1,4 +1,4 @@
-"""What is timed does the same: NumPy's loops give our numbers, and whatever does not is refused."""
+"""Methods that are timed give the same results: NumPy's loops give our numbers, and other results are refused."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ ANCHORS = apart(make_anchors(grids=(4, 2)))
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_all_ways_of_the_loss_agree(loss):
-    calls = loss_calls(ANCHORS, loss, random_predictions(ANCHORS, 5, num_objects=7, num_classes=3), peer=None)
+    calls = loss_calls(ANCHORS, loss, random_predictions(ANCHORS, 5, num_objects=7, num_classes=3), baseline=None)
     assert list(calls)[:2] == ["vmap + jit", "loop of jit"]
     assert ("loop of NumPy" in calls) == ("class_loss" not in loss.ours)
 
@@ -22,7 +22,7 @@ def test_all_ways_of_the_loss_agree(loss):
 @pytest.mark.parametrize("max_candidates", [3, 60, 10_000])
 def test_all_ways_of_suppression_agree(max_candidates):
     batch = boxes_and_scores(ANCHORS, *random_predictions(ANCHORS, 5, num_classes=3))
-    assert len(nms_calls(batch, peer=None, max_candidates=max_candidates)) == 3
+    assert len(nms_calls(batch, baseline=None, max_candidates=max_candidates)) == 3
 
 
 def test_another_result_is_refused():
