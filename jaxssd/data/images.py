@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import BinaryIO, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,6 +19,7 @@ from PIL import ExifTags, Image, ImageOps
 from tqdm import tqdm
 
 from jaxssd.data import image_formats
+from jaxssd.data.formats.base import ImageFile
 from jaxssd.data.placement import Aspect, from_canvas, place_images
 
 MAX_PIXELS = 64_000_000
@@ -63,14 +64,6 @@ _INVERSE = {6: 8, 8: 6}
 
 MARGIN = (124, 116, 104)
 """Colour of a letterbox's margins: ImageNet's mean, about zero after normalisation."""
-
-
-@runtime_checkable
-class ImageFile(Protocol):
-    """Path, or another object that opens as a file of bytes."""
-
-    def open(self, mode: Literal["rb"]) -> BinaryIO:
-        """Open the encoded image at its start."""
 
 
 class Decoded(NamedTuple):

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -226,3 +228,32 @@ def test_evaluation_says_what_was_held_out(folder, capsys, options, first):
     run = SimpleNamespace(require_same_data=lambda fingerprints: None)
     evaluate.load(evaluate.Command(run="run", **options), Config(dataset=config), run)
     assert capsys.readouterr().out.startswith(first)
+
+
+IMPORTS = """
+import sys
+from dataclasses import replace
+from jaxssd.config import DatasetConfig
+from jaxssd.data import load
+load.SHAPES_IMAGES = dict.fromkeys(load.SHAPES_IMAGES, 1)
+for data in ("shapes", sys.argv[1]):
+    for split in ("train", "val"):
+        load.load_split(load.with_classes(DatasetConfig(data=data, image_size=8)), split)
+    load.notes_on_splits(DatasetConfig(data=data), "--val-split")
+    rooms = ("jaxssd.data.", "jaxssd.viz", "jaxssd.tools", "PIL.")
+    print(*sorted(name for name in sys.modules if name.startswith(rooms)))
+"""
+
+
+def test_only_what_the_data_needs_is_imported(folder, tmp_path):
+    """A run on Shapes imports no format and no decoder, one on a VOC folder no other format's reader."""
+    environment = {**os.environ, "JAXSSD_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", IMPORTS, str(folder)]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    on_shapes, on_voc = (set(line.split()) for line in ran.stdout.splitlines()[-2:])
+    of_shapes = {"dataset", "formats", "formats.tfds", "formats.tfds.detect", "load", "report", "shapes"}
+    assert on_shapes == {f"jaxssd.data.{name}" for name in of_shapes}
+    assert all(name.startswith(("jaxssd.data.", "PIL.")) for name in on_voc)
+    others = {name for name in on_voc if name.startswith("jaxssd.data.formats.") and name.count(".") == 4}
+    others = {name for name in others if not name.startswith("jaxssd.data.formats.voc.")}
+    assert others == {f"jaxssd.data.formats.{name}.detect" for name in ("coco", "tfds", "yolo")}

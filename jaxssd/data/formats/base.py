@@ -3,13 +3,20 @@
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int32
 
-from jaxssd.data.images import ImageFile
 from jaxssd.data.report import Problem
+
+
+@runtime_checkable
+class ImageFile(Protocol):
+    """Path, or another object that opens as a file of bytes."""
+
+    def open(self, mode: Literal["rb"]) -> BinaryIO:
+        """Open the encoded image at its start."""
 
 
 class Record(NamedTuple):

@@ -1,6 +1,9 @@
 """Names of the data sets of TensorFlow Datasets."""
 
-from jaxssd.data.formats.base import Source
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxssd.data.formats.base import Source
 
 ARCHIVES = {
     "voc/2007": ("VOCtrainval_06-Nov-2007.tar", "VOCtest_06-Nov-2007.tar"),
@@ -12,7 +15,7 @@ NAMES = tuple(ARCHIVES)
 """Names of the data sets for `--data`."""
 
 
-def open_data(data: str, images: str | None = None) -> Source | None:
+def open_data(data: str, images: str | None = None) -> "Source | None":
     """Open one of `NAMES`; None for anything else."""
     if data not in NAMES:
         return None

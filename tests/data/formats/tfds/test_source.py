@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 
 from jaxssd.data.build import build_dataset
+from jaxssd.data.formats.base import ImageFile
 from jaxssd.data.formats.tfds import prepare as tfds_prepare
 from jaxssd.data.formats.tfds import reader as tfds_reader
 from jaxssd.data.formats.tfds.reader import undo_rounding
 from jaxssd.data.formats.tfds.source import TFDSVoc
 from jaxssd.data.formats.voc.folder import VOCFolder
-from jaxssd.data.images import ImageFile
 from jaxssd.data.splits import train_val_ids
 from tests.data.formats.tfds.voc_archives import IMAGES, SPLITS, unpack, unpack_stored, write_archives
 
