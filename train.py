@@ -41,9 +41,9 @@ from jaxssd.training import (
     signals_watched,
     start,
 )
+from jaxssd.training.compilation import out_of_memory_hint
 from jaxssd.training.distribution import broadcast, distributed, is_main_process
 from jaxssd.training.interruption import say
-from jaxssd.training.memory import out_of_memory_hint
 from jaxssd.training.run_folder import new_folder
 
 

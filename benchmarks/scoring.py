@@ -30,7 +30,7 @@ from jaxssd.metrics.coco_records import coco_instances, coco_results
 from jaxssd.presets import PRESETS
 from jaxssd.tasks.task import make_task
 from jaxssd.training import make_predict
-from jaxssd.training.backbone import first_variables
+from jaxssd.training.variables import first_variables
 
 MAX_OBJECTS, MEAN_OBJECTS = 40, 5
 BASELINE_IMAGES = 500  # pycocotools takes seconds for these; its time is proportional to their number

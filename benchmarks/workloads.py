@@ -23,11 +23,11 @@ from jaxssd.data.shapes import make_shapes
 from jaxssd.presets import PRESETS
 from jaxssd.tasks.task import Task, make_task
 from jaxssd.training import make_predict
-from jaxssd.training.backbone import first_variables
 from jaxssd.training.epochs import CHUNK_STEPS, CPU_CALL_STEPS
-from jaxssd.training.phases import make_phase
-from jaxssd.training.schedules import make_schedule
+from jaxssd.training.loop import make_phase
+from jaxssd.training.optimizer import make_schedule
 from jaxssd.training.step import TrainBlock, TrainState, Variables, init_state
+from jaxssd.training.variables import first_variables
 
 SCHEDULE_STEPS = 10_000  # length of the schedule; it does not change the time of a step
 BASELINE_AUGMENTS = ("crop", "none")

@@ -26,9 +26,9 @@ from jaxssd.ops import OFFSET_CODER, bce_loss, decode_offsets, make_anchors, ssd
 from jaxssd.presets import PRESETS
 from jaxssd.tasks.task import make_task
 from jaxssd.tools import explain, export
-from jaxssd.training import RunFolder, backbone, epochs, loop, phases
+from jaxssd.training import RunFolder, loop, variables
 from jaxssd.training.loader import is_streamed
-from jaxssd.training.schedules import make_schedule
+from jaxssd.training.optimizer import make_schedule, places
 from tests.training.toy import SIDE, ToyTask, flat, toy_set
 
 ROOT = Path(__file__).parents[1]
@@ -107,9 +107,9 @@ def chunk_gets(name):
         with pytest.MonkeyPatch.context() as patch:
             made = {}
             patch.setattr(
-                phases, "make_train_step", lambda apply, *_, **settings: made.update(settings | apply.keywords) or print
+                loop, "make_train_step", lambda apply, *_, **settings: made.update(settings | apply.keywords) or print
             )
-            phases.make_phase(config, ToyTask(), config.optimizer.phases[0], lambda step: 0.1)
+            loop.make_phase(config, ToyTask(), config.optimizer.phases[0], lambda step: 0.1)
         return made[name]
 
     return look
@@ -117,7 +117,7 @@ def chunk_gets(name):
 
 def moves(config, steps=1):
     """By how much steps of the optimizer move a kernel of ones of each group, in units of the rate."""
-    optimizer, _ = phases.make_phase(config, ToyTask(), config.optimizer.phases[0], lambda step: 1e-2)
+    optimizer, _ = loop.make_phase(config, ToyTask(), config.optimizer.phases[0], lambda step: 1e-2)
     ones = {"kernel": jnp.ones((2, 3))}
     params = {"backbone": {"layer1_0": ones, "layer2_0": ones}, "head": ones}
     state, moved = optimizer.init(params), 0.0
@@ -130,7 +130,9 @@ def moves(config, steps=1):
 def toy_rows(kind, name, config, place):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "make_task", lambda config: ToyTask())
-        run = RunFolder(place / f"{kind}-{config.runtime.eval_every}-{config.runtime.seed}")
+        run = RunFolder(
+            place / f"{kind}-{config.runtime.eval_every}-{config.runtime.seed}-{config.optimizer.batch_size}"
+        )
         run.create(config)
         loop.train(config, toy_set(12), toy_set(4, seed=1), run)
     return [row[name] for row in run.rows(kind)]
@@ -151,9 +153,9 @@ def saved_steps(config, place):
 
 def backbone_starts_at_zero(config, place):
     with pytest.MonkeyPatch.context() as patch:
-        zeros = jax.tree.map(jnp.zeros_like, backbone.first_variables(config.replace(pretrained=None), ToyTask()))
-        patch.setattr(backbone, "pretrained_backbone", lambda *_: jax.device_get(backbone._backbone(zeros)))
-        params = backbone.first_variables(config, ToyTask()).params
+        zeros = jax.tree.map(jnp.zeros_like, variables.first_variables(config.replace(pretrained=None), ToyTask()))
+        patch.setattr(variables, "pretrained_backbone", lambda *_: jax.device_get(variables.backbone_of(zeros)))
+        params = variables.first_variables(config, ToyTask()).params
     return [bool(np.any(part["kernel"])) for part in (params["backbone"]["conv1"], params["head"])]
 
 
@@ -206,13 +208,13 @@ ROWS = {
     "normalizer": Row("positives", loss("normalizer"), "positives"),
     "match_rule": Row("lesson", loss("rule"), "lesson"),
     "match_threshold": Row(0.7, loss("threshold"), 0.7),
-    "epochs": Row((2, 3), lambda config: [list(place.epochs) for place in phases.places(config)], [[0, 1], [2, 3, 4]]),
+    "epochs": Row((2, 3), lambda config: [list(place.epochs) for place in places(config.optimizer)], [[0, 1], [2, 3, 4]]),
     "learning_rate": Row((0.5,), rates, [0.5] * 4, {"schedule": ("constant",)}),
     "trainable": Row(("head",), moves, [0.0, 0.0, 1.0], {"weight_decay": 0.0}),
     "schedule": Row(("constant",), rates, [1e-3] * 4),
     "clr": Row(((10.0, 2.0),), rates, [1e-4, 2.8e-4, 1e-3, 2.8e-4], CLR),
     "lr_multipliers": Row((0.25, 0.5, 2.0), moves, [0.25, 0.5, 2.0], {"weight_decay": 0.0}),
-    "batch_size": Row(8, lambda config: epochs.whole_batch(config, 100), 8),
+    "batch_size": Row(6, partial(toy_rows, "train", "epoch"), [0, 0, 1, 1], TOY),
     "grad_accum_steps": Row(4, chunk_gets("grad_accum_steps"), 4),
     "remat": Row(True, network("remat"), True),
     "fast_layers": Row(("pool", "stem"), network("fast_layers"), ("pool", "stem")),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, ge
 
 import tyro
 
+from jaxssd.data import AUGMENTATIONS
 from jaxssd.models import BACKBONES, HEADS
 from jaxssd.registry import Registry
 
@@ -270,8 +271,12 @@ class OptimizerConfig(Topic):
 class AugmentationConfig(Topic):
     """Augmentation."""
 
-    augment: Literal["crop", "lesson", "none"] = "crop"
+    augment: Annotated[str, one_of(AUGMENTATIONS)] = "crop"
     """Augmentation: flip and lighting with random zoom and shift (`crop`) or small rotations (`lesson`)."""
+
+    def check(self) -> None:
+        """Check the name."""
+        self.require("augment", self.augment in AUGMENTATIONS, f"one of {', '.join(AUGMENTATIONS)}")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The learning-rate range test (Smith 2015, arXiv:1506.01186): let the rate grow every step, and watch the loss."""
+"""Learning-rate finder, Smith's range test (arXiv:1506.01186): the rate grows every step until the loss explodes."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,28 +16,28 @@ from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.load import load_split, notes_on_splits
 from jaxssd.data.quality import notes_on_quality
 from jaxssd.tasks.task import make_task
-from jaxssd.training.backbone import first_variables
 from jaxssd.training.distribution import data_mesh, fetch, is_main_process, replicated, send
 from jaxssd.training.epochs import whole_batch
 from jaxssd.training.job import require_objects, settle
-from jaxssd.training.phases import make_phase
+from jaxssd.training.loop import make_phase
 from jaxssd.training.step import TrainBlock, TrainState, init_state
+from jaxssd.training.variables import first_variables
 
 FIRST_RATE, LAST_RATE, STEPS = 1e-6, 10.0, 100
 SMOOTHING = 0.8  # share of the past in the running mean; the lesson's 0.98 lags by half a sweep
-EXPLODED = 4.0  # the sweep ends where the running mean is so many times the least one,
-IGNORED_STEPS = 10  # which is looked for after so many steps
-SAFETY = 10.0  # the suggestion lies so many times below the rate of the least loss, where the fall is steady
+EXPLODED = 4.0  # ratio of the running mean to the lowest one at which the sweep ends
+IGNORED_STEPS = 10  # first steps, among which the lowest is not looked for
+SAFETY = 10.0  # ratio of the rate of the lowest loss to the suggestion, where the fall is steady
 
 
 class Sweep(NamedTuple):
-    """What a sweep saw until the loss exploded.
+    """Losses of a sweep up to the explosion.
 
     Attributes:
-        learning_rate: `[n]`, of the head; those of the other groups grew in proportion.
-        loss: `[n]`, of each batch.
-        smoothed: `[n]`, its running mean.
-        suggestion: a rate to train with.
+        learning_rate: rate `[n]` of the head; those of the other groups grew in proportion.
+        loss: loss `[n]` of each batch.
+        smoothed: running mean `[n]` of the loss.
+        suggestion: learning rate to train with.
     """
 
     learning_rate: Float[np.ndarray, " n"]
@@ -50,8 +50,8 @@ def find_rate(config: Config, folder: Path) -> None:
     """Sweep the learning rate of the first phase, and suggest one.
 
     Args:
-        config: as the user gave it; of its learning rate nothing is used.
-        folder: for `learning-rate.png` and `learning-rate.json`; made if need be.
+        config: settings, as the user gave them; the learning rate is not used.
+        folder: folder for `learning-rate.png` and `learning-rate.json`; made if need be.
 
     Raises:
         ValueError, FileNotFoundError: for data or settings that do not work, naming them.
@@ -75,9 +75,9 @@ def find_learning_rate(config: Config, train_set: Dataset, mesh: Mesh | None = N
     """Sweep the rates in the first phase of a run that is never saved.
 
     Args:
-        config: settings, classes filled in; its learning rates are not used.
-        train_set: as much of it as the sweep takes goes to the device.
-        mesh: devices that share the work; default, all of them.
+        config: settings, with the classes filled in; the learning rates are not used.
+        train_set: training set; the images that the sweep takes go to the device.
+        mesh: devices that share the work; default, all.
 
     Returns:
         The sweep.
@@ -92,7 +92,7 @@ def find_learning_rate(config: Config, train_set: Dataset, mesh: Mesh | None = N
         config, task, config.optimizer.phases[0], sweep_schedule(STEPS), mesh=mesh, donate=False
     )
     state = init_state(*first_variables(config, task, mesh), optimizer)
-    batch_size = whole_batch(config, len(train_set.ids))
+    batch_size = whole_batch(config.optimizer.batch_size, config.optimizer.grad_accum_steps, len(train_set.ids))
     chosen = np.random.default_rng(config.runtime.seed).permutation(len(train_set.ids))[: STEPS * batch_size]
     examples = send(jax.tree.map(lambda array: array[chosen], train_set.examples), everywhere)
     order = np.resize(np.arange(len(chosen), dtype=np.int32), (STEPS, batch_size))
@@ -101,26 +101,24 @@ def find_learning_rate(config: Config, train_set: Dataset, mesh: Mesh | None = N
 
 
 def sweep_schedule(steps: int) -> optax.Schedule:
-    """Geometric growth from the first to the last rate."""
+    """Geometric growth from `FIRST_RATE` to `LAST_RATE`."""
     return lambda step: FIRST_RATE * (LAST_RATE / FIRST_RATE) ** (step / (steps - 1))
 
 
 def sweep_losses(
     train_block: TrainBlock, state: TrainState, examples: Examples, order: Int[Array, "steps B"], seed: int
 ) -> Float[np.ndarray, " n"]:
-    """The loss of each step of a sweep.
-
-    One scan on an accelerator. A CPU, which is slow at convolutions in a scan, takes it a step at a time.
+    """Run a sweep: one scan on an accelerator; a step at a time on a CPU, which is slow at convolutions in a scan.
 
     Args:
-        train_block: does not donate its state, and has an optimizer that follows `sweep_schedule`.
-        state: where the sweep starts; it stays as it is.
-        examples: on the device.
-        order: rows of `examples`.
-        seed: of augmentation and dropout.
+        train_block: function of `make_train_block` that does not donate its state and follows `sweep_schedule`.
+        state: state at the start; it stays as it is.
+        examples: images and objects on the device.
+        order: rows of `examples` for each step.
+        seed: seed of augmentation and dropout.
 
     Returns:
-        Losses of all steps; on a CPU, of those up to the explosion.
+        Losses of all steps; on a CPU only up to the explosion.
     """
     key = jax.random.key(seed)
     if jax.default_backend() != "cpu":
@@ -140,18 +138,18 @@ def read_sweep(learning_rate: Float[np.ndarray, " steps"], loss: Float[np.ndarra
     """Cut a sweep at its explosion, and suggest a rate.
 
     Args:
-        learning_rate: of each step.
-        loss: of each step; may become NaN or infinite.
+        learning_rate: rate of each step.
+        loss: loss of each step; may become NaN or infinite.
 
     Returns:
-        The sweep: the suggestion is a tenth of the rate at which the running mean of the loss was least.
+        The sweep: the suggestion is a tenth of the rate at which the running mean of the loss was lowest.
 
     Raises:
         ValueError: if the loss was not finite from the start.
 
     Example:
         >>> rates = np.geomspace(1e-6, 10, 100)
-        >>> sweep = read_sweep(rates, 1 + np.log10(rates / 0.1) ** 2)  # least at 0.1
+        >>> sweep = read_sweep(rates, 1 + np.log10(rates / 0.1) ** 2)  # lowest at 0.1
         >>> round(sweep.suggestion, 3)  # a tenth of 0.2: the running mean lags a little
         0.02
     """
@@ -182,9 +180,9 @@ def smooth(loss: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 
 def explosion(smoothed: Float[np.ndarray, " n"]) -> int:
-    """The first step at which the running mean is not finite, or four times the least one; n if there is none."""
-    least = np.minimum.accumulate(np.where(np.arange(len(smoothed)) < IGNORED_STEPS, np.inf, smoothed))
-    gone = ~np.isfinite(smoothed) | (smoothed > EXPLODED * least)
+    """First step at which the running mean is not finite, or four times the lowest one; n if there is none."""
+    lowest = np.minimum.accumulate(np.where(np.arange(len(smoothed)) < IGNORED_STEPS, np.inf, smoothed))
+    gone = ~np.isfinite(smoothed) | (smoothed > EXPLODED * lowest)
     return int(np.argmax(gone)) if gone.any() else len(smoothed)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import hashlib
 import json
 import logging
 import math
@@ -22,7 +23,6 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from jaxssd.atomic import is_full, write_json
 from jaxssd.sealed import read_sealed, sealed
-from jaxssd.training.digests import array_digests, array_forms
 from jaxssd.training.distribution import barrier, is_main_process, one_device, replicated, send
 from jaxssd.training.step import TrainState, Variables
 
@@ -268,6 +268,39 @@ class Checkpoints:
             raise DamagedCheckpointError(f"{path} is damaged: it has no {error}") from error
         except ValueError as error:  # it names the file
             raise DamagedCheckpointError(str(error)) from error
+
+
+def array_digests(tree: Any) -> dict[str, str]:
+    """Take the digest of each array of a tree.
+
+    Args:
+        tree: of arrays of which this process has all, as of a replicated state.
+
+    Returns:
+        The place in the tree -> dtype, shape and 64 bits of SHA-256 of the content.
+
+    Example:
+        >>> array_digests({"bias": np.zeros(3, np.float32)})
+        {"['bias']": 'float32[3] 15ec7bf0b50732b4'}
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): f"{_form(leaf)} {_digest(leaf)}" for path, leaf in leaves}
+
+
+def array_forms(tree: Any) -> dict[str, str]:
+    """Place -> dtype and shape of each array, or of each shape of `jax.eval_shape`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): _form(leaf) for path, leaf in leaves}
+
+
+def _form(leaf: Any) -> str:
+    return f"{leaf.dtype}{list(leaf.shape)}".replace(" ", "")
+
+
+def _digest(leaf: Any) -> str:
+    here = leaf.addressable_data(0) if isinstance(leaf, jax.Array) and leaf.is_fully_replicated else leaf
+    content = np.ascontiguousarray(here).reshape(-1).view(np.uint8)
+    return hashlib.sha256(content.data).hexdigest()[:16]
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Compile before the run starts, so that it is known what it takes; and keep what was compiled for the next run."""
+"""Compilation before a run starts, the memory that it will need, and the cache of compiled programs."""
 
 import contextlib
 import os
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 
 CACHE_FOLDER = ".compiled"
+
 _ABOUT_KEPT = re.compile(r"Error (read|writ)ing persistent compilation cache entry for '(.+?)': (.*)")
 
 
@@ -20,8 +21,8 @@ class Program(NamedTuple):
     """A compiled function.
 
     Attributes:
-        call: takes arrays of exactly the shapes and devices that it was compiled for, and never compiles.
-        seconds: that tracing and compiling took.
+        call: function of arrays of exactly the shapes and devices that it was compiled for; it never compiles.
+        seconds: time of tracing and compiling.
         temporary: bytes on each device that it needs while it runs, besides arguments and results; 0 if unknown.
     """
 
@@ -34,7 +35,7 @@ def compile_program(function: Callable[..., Any], *arguments: Any) -> Program:
     """Compile a jitted function without calling it.
 
     Args:
-        function: what `jax.jit` made.
+        function: function of `jax.jit`.
         arguments: arrays, or `jax.ShapeDtypeStruct`s with a sharding.
 
     Returns:
@@ -46,14 +47,76 @@ def compile_program(function: Callable[..., Any], *arguments: Any) -> Program:
     return Program(compiled, time.perf_counter() - start, getattr(plan, "temp_size_in_bytes", 0))
 
 
-def keep_compiled(folder: Path) -> None:
-    """Let JAX keep what takes it more than a second to compile, and read it from there in later processes.
+class MemoryNeed(NamedTuple):
+    """Bytes on each device.
 
-    If the environment names a folder (`JAX_COMPILATION_CACHE_DIR`) it stays that one. What was compiled before this is
-    called is not kept.
+    Attributes:
+        images: the training images, or as many blocks of a stream as are there at once.
+        state: parameters, BatchNorm's statistics, and the optimizer's.
+        step: what a step computes and throws away, activations above all; as the compiler has planned it.
+    """
+
+    images: int
+    state: int
+    step: int
+
+    @property
+    def total(self) -> int:
+        """Sum of the three."""
+        return sum(self)
+
+    def describe(self, available: int) -> str:
+        """Describe the need in one line, with a way out if it exceeds the bytes that are available.
+
+        Example:
+            >>> MemoryNeed(750_000_000, 262_000_000, 9_900_000_000).describe(80_000_000_000)
+            "memory: 10.91 GB of the device's 80.00 GB (images 0.75, state 0.26, step 9.90)"
+        """
+        parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in self._asdict().items())
+        text = f"memory: {self.total / 1e9:.2f} GB of the device's {available / 1e9:.2f} GB ({parts})"
+        return text if self.total <= available else f"{text}: more than there is;\n{out_of_memory_hint()}"
+
+
+def out_of_memory_hint() -> str:
+    """Settings that take less memory. On a CPU micro-batches and --remat do not."""
+    ways = "--memory stream or a smaller --batch-size"
+    return (
+        f"{ways} takes less" if jax.default_backend() == "cpu" else f"--grad-accum-steps 2, --remat, {ways} takes less"
+    )
+
+
+def nbytes(tree: Any) -> int:
+    """Count the bytes of all arrays of a tree, or of `ShapeDtypeStruct`s.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> nbytes({"a": jnp.zeros((2, 3)), "b": jax.ShapeDtypeStruct((5,), jnp.uint8)})
+        29
+    """
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def memory_bytes() -> int:
+    """Memory of the first local device; for a CPU the host's, or the limit of the container."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    if not hasattr(os, "sysconf"):  # Windows
+        return sys.maxsize
+    host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    allowed = limit.read_text().strip() if limit.is_file() else "max"
+    return min(host, int(allowed)) if allowed.isdecimal() else host
+
+
+def keep_compiled(folder: Path) -> None:
+    """Turn on JAX's cache of compiled programs, for those that take more than a second.
+
+    A folder named by the environment (`JAX_COMPILATION_CACHE_DIR`) stays. Programs compiled before the call are not
+    kept.
 
     Args:
-        folder: that runs share; the programs go into its folder `.compiled`, which can be deleted at any time.
+        folder: folder of runs; the programs go into its folder `.compiled`, which can be deleted at any time.
     """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(folder.resolve() / CACHE_FOLDER))
@@ -62,10 +125,10 @@ def keep_compiled(folder: Path) -> None:
 
 
 class _Mender:
-    """Shows warnings, but for those of JAX about what it keeps: a line, and the program is written anew.
+    """Show warnings; for JAX's about its cache, print a line, and delete a damaged program so that it is written again.
 
-    JAX writes in place, compiles anew what it cannot read, and never overwrites it; what a killed process has left of a
-    program would stay for ever. It looks for the file again when it has compiled.
+    JAX writes in place, compiles anew what it cannot read, and never overwrites it; half a program that a killed
+    process has left would stay for ever. JAX looks for the file again when it has compiled.
     """
 
     def __init__(self, show: Callable[..., None]) -> None:

@@ -1,4 +1,4 @@
-"""An epoch: the order of its images, and how it is cut into what the device takes at once."""
+"""Order of the images in an epoch, cut into the blocks of steps that the device takes at once."""
 
 import math
 from functools import partial
@@ -8,7 +8,6 @@ import jax
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
-from jaxssd.config import Config
 from jaxssd.training.distribution import replicated
 
 CHUNK_STEPS = 50  # long enough to hide the cost of a call, short enough for a progress bar that moves
@@ -16,7 +15,7 @@ CPU_CALL_STEPS = 1  # XLA's CPU backend is slow at convolutions in a loop, see `
 
 
 class Sizes(NamedTuple):
-    """How an epoch is cut up."""
+    """Numbers of images and steps of an epoch: it has blocks, which have calls, which have steps."""
 
     num_images: int
     batch_size: int
@@ -26,38 +25,37 @@ class Sizes(NamedTuple):
 
     @property
     def block_rows(self) -> int:
-        """Images that the device has at once when they are streamed."""
+        """Number of images in a block, which are on the device at once when they are streamed."""
         return self.block_steps * self.batch_size
 
 
-def whole_batch(config: Config, num_images: int) -> int:
-    """The batch size, if there are fewer images all of them, in as many equal parts as it is computed in.
+def whole_batch(batch_size: int, grad_accum_steps: int, num_images: int) -> int:
+    """Limit the batch size to the number of images, in whole micro-batches.
 
     Args:
-        config: of the run.
-        num_images: in the training set.
+        batch_size: images per step that are wanted.
+        grad_accum_steps: number of micro-batches per step.
+        num_images: images in the training set.
 
     Raises:
-        ValueError: if there are fewer images than parts.
+        ValueError: if there are fewer images than micro-batches.
     """
-    parts = config.optimizer.grad_accum_steps
-    batch_size = min(config.optimizer.batch_size, num_images) // parts * parts
-    if batch_size == 0:
-        raise ValueError(f"--grad-accum-steps is {parts}, but there are only {num_images} images to train on")
-    return batch_size
+    whole = min(batch_size, num_images) // grad_accum_steps * grad_accum_steps
+    if whole == 0:
+        raise ValueError(
+            f"--grad-accum-steps is {grad_accum_steps}, but there are only {num_images} images to train on"
+        )
+    return whole
 
 
 def cut_epoch(num_images: int, batch_size: int, at_once: int, step: int = 0) -> Sizes:
-    """How the device is going to take an epoch.
+    """Cut an epoch into equal blocks of whole batches, and those into equal calls. The order does not depend on it.
 
     Args:
-        num_images: in the training set.
-        batch_size: of `whole_batch`.
-        at_once: images that may be on the device at once; a batch is in any case.
-        step: of the run, where it begins or goes on; a call begins there.
-
-    Returns:
-        Equal blocks of whole batches, and in them equal calls; how the epoch is cut decides nothing about its order.
+        num_images: images in the training set.
+        batch_size: result of `whole_batch`.
+        at_once: most images on the device at once; a batch always is.
+        step: number of steps before the run begins or continues; a call begins there.
     """
     chunks, chunk_steps = epoch_shape(num_images, batch_size, CHUNK_STEPS)
     divisors = [steps for steps in range(1, chunk_steps + 1) if chunk_steps % steps == 0]
@@ -71,12 +69,12 @@ def cut_epoch(num_images: int, batch_size: int, at_once: int, step: int = 0) -> 
 
 @partial(jax.jit, static_argnames="sizes")
 def epoch_order(key: Key[Array, ""], epoch: Int[Array, ""], sizes: Sizes) -> Int[Array, "blocks steps B"]:
-    """A fresh order of the images, cut into equal blocks of whole batches, so that one compilation serves them all.
+    """Draw a new order of the images, in blocks of one shape, so that one compilation serves them all.
 
     Args:
-        key: the run's.
-        epoch: from 0; each has its own order.
-        sizes: of `cut_epoch`.
+        key: first key of `run_keys`.
+        epoch: number of the epoch, from 0; each has its own order.
+        sizes: result of `cut_epoch`.
 
     Returns:
         Rows of the data set. Each appears at most once; the few that fill no batch or chunk sit out this epoch.
@@ -86,15 +84,7 @@ def epoch_order(key: Key[Array, ""], epoch: Int[Array, ""], sizes: Sizes) -> Int
 
 
 def epoch_shape(num_images: int, batch_size: int, chunk_steps: int) -> tuple[int, int]:
-    """How many chunks an epoch has, and how many steps each of them.
-
-    Args:
-        num_images: N.
-        batch_size: B, at most N.
-        chunk_steps: the most steps a chunk may have.
-
-    Returns:
-        `(chunks, steps)`.
+    """Number of chunks in an epoch, and of steps in each of them, which is at most `chunk_steps`.
 
     Example:
         >>> epoch_shape(5011, 64, 50)  # 78 whole batches
@@ -106,12 +96,7 @@ def epoch_shape(num_images: int, batch_size: int, chunk_steps: int) -> tuple[int
 
 
 def run_keys(seed: int, mesh: Mesh | None = None) -> tuple[Key[Array, ""], Key[Array, ""]]:
-    """The key of the order of the images, and that of everything random in a step.
-
-    Args:
-        seed: of the run.
-        mesh: devices that get both; default, the first one.
-    """
+    """Make the key of the order of the images, and that of everything random in a step, on every device of the mesh."""
 
     def split() -> tuple[Array, Array]:
         order_key, step_key = jax.random.split(jax.random.key(seed))

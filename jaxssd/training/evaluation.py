@@ -1,4 +1,4 @@
-"""Run a trained network over a whole data set in batches of one fixed shape, and score it."""
+"""Evaluation: run any model over a data set in batches of one shape, and score the results."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -7,10 +7,10 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from jaxssd.data.augmentation import unit_images
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.ops.arrays import ArrayLike
 from jaxssd.tasks.task import Scores
-from jaxssd.training.augmentation import unit_images
 from jaxssd.training.distribution import batch_sharding, fetch, send, shares
 from jaxssd.training.interruption import Interrupted, requested
 from jaxssd.training.step import Apply, LossFunction, Variables
@@ -88,7 +88,7 @@ def map_batches(
         inputs: a tree of NumPy arrays with the same number of rows; sent a batch at a time.
         batch_size: rows a call, rounded up to a multiple of the devices. The last batch is filled up with the last row,
             whose copies are cut off again.
-        progress: whether to show a bar, if there is a terminal.
+        progress: if True, show a progress bar in a terminal.
 
     Returns:
         The outputs of all rows as NumPy arrays.

@@ -1,4 +1,4 @@
-"""The whole job of `train.py`: read the data, train, score the best checkpoint, draw."""
+"""Job of `train.py`: read the data, train, score the best checkpoint, draw."""
 
 import shlex
 import sys
@@ -13,24 +13,22 @@ from jaxssd.data.dataset import Dataset
 from jaxssd.data.load import NAMES, load_split, notes_on_splits, with_classes
 from jaxssd.data.quality import notes_on_quality, why_untrainable
 from jaxssd.tasks.task import Task, make_task
-from jaxssd.training.backbone import pretrained_backbone
 from jaxssd.training.distribution import barrier, broadcast, data_mesh, describe, is_main_process
-from jaxssd.training.divergence import DivergedError, compare_ends
 from jaxssd.training.epochs import whole_batch
 from jaxssd.training.evaluation import evaluate
-from jaxssd.training.lock import locked
 from jaxssd.training.loop import train
 from jaxssd.training.report import report_scores, report_training
-from jaxssd.training.restore import restore
-from jaxssd.training.run_folder import RunFolder
+from jaxssd.training.rows import DivergedError, compare_ends
+from jaxssd.training.run_folder import RunFolder, locked
+from jaxssd.training.variables import pretrained_backbone, restore
 
 
 def start(config: Config, run: RunFolder) -> None:
     """Do a new run, from its data to its scores and figures.
 
     Args:
-        config: as the user gave it.
-        run: a folder that holds no run yet; made if need be.
+        config: settings, as the user gave them.
+        run: folder that holds no run yet; made if need be.
 
     Raises:
         FileExistsError: if there is a run already.
@@ -51,7 +49,7 @@ def start(config: Config, run: RunFolder) -> None:
 
 
 def resume(run: RunFolder) -> None:
-    """Go on with a run from its last checkpoint; raises like `start`, and if the data is no longer what it was."""
+    """Continue a run from its last checkpoint; raises like `start`, and if the data is no longer what it was."""
     config = run.open()
     with locked(run.path):
         train_set, val_set = _load(config.dataset)
@@ -59,7 +57,7 @@ def resume(run: RunFolder) -> None:
 
 
 def settle(config: Config) -> Config:
-    """Fill in classes and absolute paths, and tell what cannot work before time is spent on the data."""
+    """Fill in classes and absolute paths, and refuse what cannot work before time is spent on the data."""
     if config.dataset.data not in NAMES:
         config = config.replace(data=_absolute(config.dataset.data))
     if config.dataset.images is not None:
@@ -74,7 +72,7 @@ def settle(config: Config) -> Config:
 
 
 def _absolute(path: str) -> str:
-    """So that the run can be resumed from anywhere."""
+    """Resolve a path, so that the run can be resumed from anywhere."""
     return str(Path(path).resolve())
 
 
@@ -104,14 +102,14 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
     start_from = config.model.pretrained or "random weights"
     print(f"{config.task}: {config.model.backbone} from {start_from}, {config.model.precision}")
     print(f"on {describe(mesh)}, run folder {run}")
-    batch_size = whole_batch(config, len(train_set.ids))
+    batch_size = whole_batch(config.optimizer.batch_size, config.optimizer.grad_accum_steps, len(train_set.ids))
     if batch_size < config.optimizer.batch_size:
         wanted, images = config.optimizer.batch_size, len(train_set.ids)
         print(f"--batch-size is {wanted}, but with {images} images a batch has {batch_size}")
     task = make_task(config)
     try:
         validate = train(config, train_set, val_set, run, mesh)
-    except BaseException:  # also of a run that was stopped
+    except BaseException:  # a run that was stopped, too
         with suppress(OSError):  # the disk may be full; what was stopped by it says so
             _draw_training(run, task)
         raise
@@ -131,7 +129,7 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
 
 
 def _compare_ends(run: RunFolder) -> str | None:
-    """What the leading process reads decides for all: they go on together, or fail together."""
+    """Compare the ends of the run in the main process, which decides for all, and return the warning."""
     warning, hopeless = None, ""
     if is_main_process():
         try:
@@ -144,7 +142,7 @@ def _compare_ends(run: RunFolder) -> str | None:
 
 
 def _evaluate_command(run: RunFolder) -> str:
-    """What scores a run, ready to be pasted into a shell."""
+    """Command that scores a run, ready to be pasted into a shell."""
     return shlex.join([sys.executable, str(Path(sys.argv[0]).with_name("evaluate.py")), str(run.path)])
 
 

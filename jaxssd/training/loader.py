@@ -19,8 +19,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int, UInt8
 
 from jaxssd.data.dataset import Dataset, Examples
+from jaxssd.training.compilation import memory_bytes, nbytes
 from jaxssd.training.distribution import one_device, replicated, send
-from jaxssd.training.memory import memory_bytes, nbytes
 
 Memory = Literal["auto", "device", "stream"]
 

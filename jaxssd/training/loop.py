@@ -1,54 +1,52 @@
-"""A whole training run: from a configuration and data to checkpoints and metrics in a folder."""
+"""Training loop: phases of epochs of compiled steps, with validations and checkpoints between them."""
 
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
+import optax
 from jax import Array
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from jaxssd.config import Config
+from jaxssd.config import Config, Phase
+from jaxssd.data import AUGMENTATIONS
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.tasks.task import Task, make_task
-from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints
-from jaxssd.training.compilation import Program, compile_program
+from jaxssd.training.compilation import MemoryNeed, Program, compile_program, memory_bytes, nbytes
 from jaxssd.training.distribution import all_max, all_min, data_mesh, fetch, is_main_process, replicated
-from jaxssd.training.divergence import require_finite_losses, require_finite_state
 from jaxssd.training.epochs import Sizes, cut_epoch, epoch_order, run_keys, whole_batch
 from jaxssd.training.evaluation import Validate, evaluate, make_validate
 from jaxssd.training.interruption import Interrupted, deferred, requested
 from jaxssd.training.loader import Loader, images_at_once, is_streamed, open_loader
-from jaxssd.training.memory import MemoryNeed, memory_bytes, nbytes
-from jaxssd.training.phases import Place, make_phase, places
-from jaxssd.training.restore import newest_sound
-from jaxssd.training.rows import train_rows, val_row
+from jaxssd.training.optimizer import Place, frozen_stages, make_schedule, phase_optimizer, places
+from jaxssd.training.rows import require_finite_losses, require_finite_state, train_rows, val_row
 from jaxssd.training.run_folder import Row, RunFolder
-from jaxssd.training.schedules import make_schedule
-from jaxssd.training.step import TrainBlock, TrainState, Variables, init_state
+from jaxssd.training.step import TrainBlock, TrainState, Variables, init_state, make_train_block, make_train_step
+from jaxssd.training.variables import first_variables, newest_sound
 
 
 def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, mesh: Mesh | None = None) -> Validate:
     """Train phase by phase, validate and checkpoint, until the last epoch.
 
-    A run that was stopped goes on from its last checkpoint, and ends as it would have without the stop. Under
-    `signals_watched`, a signal that asks for the end is answered between two calls, with a checkpoint of there.
+    A run that was stopped continues from its last checkpoint, and ends as it would have without the stop. Under
+    `signals_watched`, a signal is answered between two calls, with a checkpoint of that step.
 
     Args:
-        config: settings, classes filled in.
-        train_set: goes to the device whole, as uint8, or is streamed to it; see `loader`.
-        val_set: goes to the device a batch at a time.
-        run: the run's folder, made by `RunFolder.create`.
-        mesh: devices that share the work; default, all there are. How many there are changes nothing but the speed, and
-            rounding.
+        config: settings, with the classes filled in.
+        train_set: training set. It goes to the devices whole, or is streamed; see `loader`.
+        val_set: validation set. It goes to the devices a batch at a time.
+        run: folder of the run, made by `RunFolder.create`.
+        mesh: devices that share the work; default, all. Their number changes only speed and rounding.
 
     Returns:
-        The compiled validation, for more of it.
+        The compiled validation, to be used again.
 
     Raises:
         Interrupted: after a signal.
@@ -63,10 +61,11 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
     task = make_task(config)
     validate = make_validate(task.apply, task.loss, task.postprocess)
     num_images = len(train_set.ids)
-    batch_size = whole_batch(config, num_images)
+    batch_size = whole_batch(config.optimizer.batch_size, config.optimizer.grad_accum_steps, num_images)
     resident = all_min(not is_streamed(train_set, config.runtime.memory))  # hosts may differ, what they compile may not
     at_once = num_images if resident else all_min(images_at_once(train_set))
     with ExitStack() as stack:
+        # Find where the run continues.
         checkpoints = stack.enter_context(Checkpoints(run.checkpoints, mesh=mesh))
         resumed = newest_sound(config, task, run, checkpoints, cut_epoch(num_images, batch_size, at_once).epoch_steps)
         step, opt_state = (int(resumed.step), resumed.opt_state) if resumed else (0, None)
@@ -78,7 +77,8 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
             print(_going_on(config, sizes, step))
         else:
             variables = first_variables(config, task, mesh)
-        bar = stack.enter_context(_progress(_total_steps(config, sizes), step, sizes.batch_size))
+        # Train its phases.
+        bar = stack.enter_context(_progress(_total_epochs(config) * sizes.epoch_steps, step, sizes.batch_size))
         loader = stack.enter_context(open_loader(train_set, None if resident else sizes.block_rows, bar.write, mesh))
         clock = _Clock(config.runtime.checkpoint_every)
         trainer = _Trainer(
@@ -86,41 +86,69 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
         )
         if not validated:
             checkpoints.add_score(step, trainer.validate_at(step, variables)["objective"])
-        for place in places(config):
+        for place in places(config.optimizer):
             if step < place.epochs.stop * sizes.epoch_steps:
                 variables = trainer.train_phase(place, variables, step, opt_state)
                 step = place.epochs.stop * sizes.epoch_steps
     return validate
 
 
-def _total_steps(config: Config, sizes: Sizes) -> int:
-    return sum(phase.epochs for phase in config.optimizer.phases) * sizes.epoch_steps
+def make_phase(
+    config: Config, task: Task, phase: Phase, schedule: optax.Schedule, *, mesh: Mesh | None = None, donate: bool = True
+) -> tuple[optax.GradientTransformation, TrainBlock]:
+    """Build the optimizer of a phase and its compiled training.
+
+    Args:
+        config: settings of the run.
+        task: task of the run.
+        phase: phase, which names what is trained.
+        schedule: function from the phase's step to the learning rate.
+        mesh: devices that share the work.
+        donate: if True, a state that is trained is used up.
+
+    Returns:
+        The optimizer, for `init_state`, and the function of `make_train_block`.
+    """
+    optimizer = phase_optimizer(config.optimizer, phase, schedule, task.num_stages)
+    train_step = make_train_step(
+        partial(task.apply, frozen_stages=frozen_stages(phase.trainable, task.num_stages)),
+        task.loss,
+        optimizer,
+        augment=AUGMENTATIONS[config.augmentation.augment],
+        grad_accum_steps=config.optimizer.grad_accum_steps,
+        mesh=mesh,
+    )
+    return optimizer, make_train_block(train_step, mesh=mesh, donate=donate)
+
+
+def _total_epochs(config: Config) -> int:
+    return sum(phase.epochs for phase in config.optimizer.phases)
 
 
 def _is_validated(config: Config, sizes: Sizes, step: int) -> bool:
-    """Whether the run is validated after this many steps: every so many epochs, and at the end of each phase."""
+    """Decide whether to validate after this many steps: every `eval_every` epochs, and at the end of each phase."""
     epoch, rest = divmod(step, sizes.epoch_steps)
-    return rest == 0 and (
-        epoch % config.runtime.eval_every == 0 or any(epoch == place.epochs.stop for place in places(config))
-    )
+    ends = [place.epochs.stop for place in places(config.optimizer)]
+    return rest == 0 and (epoch % config.runtime.eval_every == 0 or epoch in ends)
 
 
 def _going_on(config: Config, sizes: Sizes, step: int) -> str:
-    (done, rest), epochs = divmod(step, sizes.epoch_steps), sum(phase.epochs for phase in config.optimizer.phases)
-    if step == _total_steps(config, sizes):
+    (done, rest), epochs = divmod(step, sizes.epoch_steps), _total_epochs(config)
+    if done == epochs:
         return f"all {epochs} epochs are done"
     within = f" and {rest} of {sizes.epoch_steps} steps" if rest else ""
     return f"going on after epoch {done} of {epochs}{within}"
 
 
-def _stop_together(signal: int) -> None:
-    """Stop if there was a signal, on which the processes have agreed."""
-    if signal:
-        raise Interrupted(signal)
+def _progress(total_steps: int, step: int, batch_size: int) -> tqdm:
+    total, initial = total_steps * batch_size, step * batch_size
+    return tqdm(
+        desc="training", disable=None if is_main_process() else True, total=total, initial=initial, unit=" images"
+    )
 
 
 class _Clock:
-    """When the next checkpoint is due that no validation asks for."""
+    """Time of the next checkpoint between validations."""
 
     def __init__(self, minutes: float) -> None:
         self._seconds, self._since = 60 * minutes, time.monotonic()
@@ -134,7 +162,7 @@ class _Clock:
 
 @dataclass(frozen=True)
 class _Trainer:
-    """What stays the same through all phases."""
+    """Everything that stays the same through all phases."""
 
     config: Config
     task: Task
@@ -148,13 +176,10 @@ class _Trainer:
     bar: tqdm
     begin: float
     first_step: int
-    clock: "_Clock"
+    clock: _Clock
 
     def train_phase(self, place: Place, variables: Variables, step: int, opt_state: Any = None) -> Variables:
-        """From the variables at `step`, which lies before the phase's end, to those at its end.
-
-        The optimizer's state is that of `step`; at the phase's start it is made anew.
-        """
+        """Train from `step` to the end of the phase; `opt_state` is used unless the phase begins there."""
         config, phase, sizes = self.config, place.phase, self.sizes
         first_step, phase_steps = place.first_epoch * sizes.epoch_steps, phase.epochs * sizes.epoch_steps
         schedule = make_schedule(phase, phase_steps)
@@ -182,11 +207,21 @@ class _Trainer:
                     self._advance(rows)
                     self._save_or_stop(state, step, rows)
             self.checkpoints.wait()
-            _stop_together(all_max([requested()])[0])
+            if signal := all_max([requested()])[0]:
+                raise Interrupted(signal)
         return state.variables
 
+    def _compile(self, train_block: TrainBlock, state: TrainState, step_key: Array) -> Program:
+        """Compile the training; all that is left to compile is the first validation."""
+        shape = self.sizes.call_steps, self.sizes.batch_size
+        rows = jax.ShapeDtypeStruct(shape, np.int32, sharding=replicated(self.mesh))
+        program = compile_program(train_block, state, self.loader.shapes, rows, step_key)
+        need = MemoryNeed(self.loader.nbytes, nbytes(state), program.temporary)
+        self.bar.write(f"compiled in {program.seconds:.1f} s; {need.describe(memory_bytes())}")
+        return program
+
     def _calls(self, order: Array, done: int) -> Iterator[tuple[Examples, Array]]:
-        """Images and rows of each call of an epoch of which some steps are done."""
+        """Images and rows of each call of an epoch that has some steps done."""
         sizes = self.sizes
         blocks_done, steps_done = divmod(done, sizes.block_steps)
         for examples, rows_of_block in self.loader.blocks(order[blocks_done:] if blocks_done else order):
@@ -196,7 +231,7 @@ class _Trainer:
             steps_done = 0
 
     def _save_or_stop(self, state: TrainState, step: int, rows: list[Row]) -> None:
-        """Between two calls: validate and save if it is time, and stop if a signal has come, all processes together."""
+        """Validate and save if it is time, and stop after a signal; all processes together."""
         validated = _is_validated(self.config, self.sizes, step)
         signal, late = all_max([requested(), self.clock.is_due()])
         if not (signal or late or validated):
@@ -206,29 +241,20 @@ class _Trainer:
         if validated and not stop:
             try:
                 score = self.validate_at(step, state.variables)["objective"]
-            except Interrupted as interrupted:  # the run validates here when it goes on
+            except Interrupted as interrupted:  # the run validates here when it continues
                 stop = interrupted
         self.checkpoints.save(step, state, score=score)
         self.clock.restart()
         if not stop and (signal := all_max([requested()])[0]):  # one may have come while scores were computed
             stop = Interrupted(signal)
         if stop:
-            self.checkpoints.wait()  # what cannot be saved is an error, and no stop
+            self.checkpoints.wait()  # if it cannot be saved that is an error, and no stop
             raise stop
 
-    def _compile(self, train_block: TrainBlock, state: TrainState, step_key: Array) -> Program:
-        """Nothing is compiled after this but the first validation; says what it took, and what the run will take."""
-        shape = self.sizes.call_steps, self.sizes.batch_size
-        rows = jax.ShapeDtypeStruct(shape, np.int32, sharding=replicated(self.mesh))
-        program = compile_program(train_block, state, self.loader.shapes, rows, step_key)
-        need = MemoryNeed(self.loader.nbytes, nbytes(state), program.temporary)
-        self.bar.write(f"compiled in {program.seconds:.1f} s; {need.describe(memory_bytes())}")
-        return program
-
     def validate_at(self, step: int, variables: Variables) -> Row:
-        """Score the variables at the end of an epoch, which a row says."""
+        """Score the variables at the end of an epoch, and append the row."""
         epoch = step // self.sizes.epoch_steps - 1
-        (phase,) = (place.number for place in places(self.config) if epoch in place.epochs)
+        (phase,) = (place.number for place in places(self.config.optimizer) if epoch in place.epochs)
         batch_size = self.sizes.batch_size
         result = evaluate(self.validate, variables, self.val_set, self.task.score, batch_size=batch_size)
         row = val_row(result, step=step, epoch=epoch, phase=phase)
@@ -238,19 +264,9 @@ class _Trainer:
         return row
 
     def _advance(self, rows: list[Row]) -> None:
-        of_phases = (
-            f"phase {rows[-1]['phase'] + 1}/{len(self.config.optimizer.phases)}, "
-            if len(self.config.optimizer.phases) > 1
-            else ""
-        )
-        epochs = sum(phase.epochs for phase in self.config.optimizer.phases)
-        text = f"{of_phases}epoch {rows[-1]['epoch'] + 1}/{epochs}, loss {rows[-1]['loss']:.3f}"
+        """Move the progress bar."""
+        last, phases = rows[-1], len(self.config.optimizer.phases)
+        in_phase = f"phase {last['phase'] + 1}/{phases}, " if phases > 1 else ""
+        text = f"{in_phase}epoch {last['epoch'] + 1}/{_total_epochs(self.config)}, loss {last['loss']:.3f}"
         self.bar.set_postfix_str(text, refresh=False)
         self.bar.update(len(rows) * self.sizes.batch_size)
-
-
-def _progress(total_steps: int, step: int, batch_size: int) -> tqdm:
-    total, initial = total_steps * batch_size, step * batch_size
-    return tqdm(
-        desc="training", disable=None if is_main_process() else True, total=total, initial=initial, unit=" images"
-    )

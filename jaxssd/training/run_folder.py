@@ -1,12 +1,14 @@
-"""Where a run keeps what it makes."""
+"""Folder of a run: its files, what they must not lose, and the lock on it."""
 
 import contextlib
+import errno
 import itertools
 import json
 import math
 import os
 import shlex
-from collections.abc import Iterable, Set
+import socket
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +18,33 @@ from jaxssd.config import Config
 from jaxssd.sealed import read_sealed, sealed
 from jaxssd.training.distribution import barrier, is_main_process
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 Row = dict[str, Any]
 
 FREE = {"data", "images", "memory", "checkpoint_every"}
 """Settings that may be changed in the config.json of a run, since no number depends on them; data has fingerprints."""
 
+LOCK = ".lock"
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+class RunInUseError(RuntimeError):
+    """Another process trains in the folder."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
-    """`config.json`, `metrics.jsonl`, `loading-*.json`, `scores-*.json`, `checkpoints/` and `figures/` of one run.
+    """Files of one run: `config.json`, `metrics.jsonl`, `loading-*.json`, `scores-*.json`, `checkpoints/`, `figures/`.
 
-    Where several processes train one network, all of them read here and only the one that leads writes.
+    If several processes train one network, all of them read here and only the main process writes.
+
+    Attributes:
+        path: the folder.
     """
 
     path: Path
@@ -38,7 +56,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line: `kind` is `train` for a step, `val` for a validation."""
+        """Rows, one JSON object a line: `kind` is `train` for a step, `val` for a validation."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -48,12 +66,12 @@ class RunFolder:
 
     @property
     def figures(self) -> Path:
-        """Pictures."""
+        """Folder of figures."""
         return self.path / "figures"
 
     @property
     def fingerprints(self) -> Path:
-        """Of the data sets, and a copy of the settings, so that a resumed run is not continued on others."""
+        """Fingerprints of the data sets and a copy of the settings, so that a run continues on no others."""
         return self.path / "data.json"
 
     def require_new(self) -> None:
@@ -74,19 +92,19 @@ class RunFolder:
             )
 
     def create(self, config: Config) -> None:
-        """Make the folder for a new run, in the process that leads; raises like `require_new`."""
+        """Make the folder for a new run, in the main process; raises like `require_new`."""
         if is_main_process():
             self.require_new()
             self.path.mkdir(parents=True, exist_ok=True)
-            self.fingerprints.unlink(missing_ok=True)  # of a run that was stopped before its first step
+            self.fingerprints.unlink(missing_ok=True)  # from a run that was stopped before its first step
             config.save(self.config)
 
     def open(self) -> Config:
-        """The settings of the run that is here; if they are damaged, those of the copy in `data.json`.
+        """Read the settings of the run; if they are damaged, the copy in `data.json`.
 
         Raises:
-            FileNotFoundError: if there is none.
-            ValueError: if they are damaged, and the copy as well.
+            FileNotFoundError: if there is no run.
+            ValueError: if the settings are damaged, and the copy as well.
         """
         try:
             if not self.config.exists():
@@ -105,11 +123,11 @@ class RunFolder:
             return config
 
     def pin(self, config: Config, fingerprints: dict[str, str]) -> None:
-        """Remember settings and data sets of a new run, or refuse those that a run was not started with.
+        """Record settings and data sets of a new run, or refuse others than those the run was started with.
 
         Args:
-            config: as `config.json` has it.
-            fingerprints: of the data sets; see `require_same_data`.
+            config: settings, as in `config.json`.
+            fingerprints: fingerprint of each split; see `require_same_data`.
 
         Raises:
             ValueError: naming the setting that was changed, or the split.
@@ -121,7 +139,7 @@ class RunFolder:
         self.require_same_data(fingerprints)
 
     def _is_pinned(self) -> bool:
-        """Whether there is a sound record; without a checkpoint, which it protects, a damaged one is written anew."""
+        """Look for a sound record; a damaged one is written anew, unless there is a checkpoint, which it protects."""
         has_checkpoint = self.checkpoints.is_dir() and any(p.name.isdecimal() for p in self.checkpoints.iterdir())
         try:
             self._pinned()
@@ -139,7 +157,7 @@ class RunFolder:
         return True
 
     def _pinned(self) -> dict[str, Any]:
-        """Settings and fingerprints of the start; raises FileNotFoundError, and ValueError with the way out."""
+        """Read the record of the start; raises FileNotFoundError, and ValueError with the way out."""
         try:
             return read_sealed(self.fingerprints)
         except FileNotFoundError as error:
@@ -151,11 +169,11 @@ class RunFolder:
             ) from error
 
     def require_same_settings(self, config: Config, *, free: Set[str] = FREE) -> None:
-        """Refuse settings that are not those the run was started with.
+        """Refuse other settings than those the run was started with.
 
         Args:
-            config: as `config.json` has it.
-            free: names of those that may differ.
+            config: settings, as in `config.json`.
+            free: names of settings that may differ.
 
         Raises:
             ValueError: naming the settings, with the values of then and now.
@@ -174,10 +192,10 @@ class RunFolder:
             )
 
     def require_same_data(self, fingerprints: dict[str, str]) -> None:
-        """Refuse data sets that are not those the run was started on.
+        """Refuse other data sets than those the run was started on.
 
         Args:
-            fingerprints: of splits by name; those that the run did not use are not compared.
+            fingerprints: fingerprint of each split; splits that the run did not use are not compared.
 
         Raises:
             ValueError: naming the split that has changed.
@@ -199,15 +217,15 @@ class RunFolder:
                 file.write(lines)
 
     def rows(self, kind: str) -> list[Row]:
-        """The lines of one kind, in the order they were written."""
+        """Read the rows of one kind, `train` or `val`, in order."""
         return [row for row in self._read_rows()[0] if row["kind"] == kind]
 
     def drop_rows_after(self, step: int, *, validated: bool = True) -> None:
-        """Forget what a resumed run will do again: the lines beyond the checkpoint it starts from.
+        """Delete the rows beyond the checkpoint that a run continues from, which will be written again.
 
         Args:
-            step: of the checkpoint.
-            validated: whether it has a score; otherwise that validation is done again as well.
+            step: step of the checkpoint.
+            validated: if False, that checkpoint has no score, and its validation is done again as well.
         """
         if not is_main_process():
             return
@@ -224,7 +242,7 @@ class RunFolder:
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
 
     def _read_rows(self) -> tuple[list[Row], list[int]]:
-        """All rows, and the numbers of the lines that are none.
+        """Read all rows, and the numbers of the lines that are none.
 
         The last line of a killed run may be cut short; it belongs to no checkpoint, and is not counted.
         """
@@ -239,7 +257,7 @@ class RunFolder:
         return rows, damaged
 
     def __str__(self) -> str:
-        """The path as a shell wants it."""
+        """Path, quoted for a shell."""
         return shlex.quote(str(self.path))
 
 
@@ -254,7 +272,7 @@ def new_folder(path: Path) -> Path:
 
 
 def _checked_row(row: Row) -> Row:
-    """With what every row has; the losses that JSON does not have are None."""
+    """Require what every row has; losses that JSON does not have are None."""
     if row["kind"] not in ("train", "val") or type(row["step"]) is not int or not isinstance(row["loss"], float | None):
         raise ValueError("not a row")
     return row
@@ -262,3 +280,44 @@ def _checked_row(row: Row) -> Row:
 
 def _finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder until the end of the block; only the main process does.
+
+    The lock is the operating system's, on a file that stays: whatever ends the process, SIGKILL included, frees it.
+    Reading is never locked out.
+
+    Args:
+        folder: folder of the run; made if it is not there.
+
+    Raises:
+        RunInUseError: naming the process that holds it.
+    """
+    if not is_main_process():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+") as file:
+        _take(folder, file.fileno())
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def _take(folder: Path, descriptor: int) -> None:
+    try:
+        if fcntl is None:
+            raise OSError(errno.ENOSYS, "no fcntl")
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = (folder / LOCK).read_text() or "another process"
+        raise RunInUseError(
+            f"{folder} is in use: {holder} trains there. Wait, or stop it (it saves first) or choose another --out"
+        ) from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        print(f"{folder} lies on a file system without locks: take care not to start a second training there")

@@ -15,8 +15,8 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, Key
 
+from jaxssd.data.augmentation import AugmentStep, augment_batch
 from jaxssd.data.dataset import Examples
-from jaxssd.training.augmentation import AugmentStep, augment_batch
 from jaxssd.training.distribution import divided, replicated, send
 
 Apply = Callable[..., tuple[Any, Any]]

@@ -2,19 +2,18 @@
 
 from tests.mutants.planted import Mutant
 
-ATOMIC, SEALED, DIGESTS = "jaxssd/atomic.py", "jaxssd/sealed.py", "jaxssd/training/digests.py"
+ATOMIC, SEALED = "jaxssd/atomic.py", "jaxssd/sealed.py"
 LOCK, SIGNALS, CHECKPOINT = (
-    "jaxssd/training/lock.py",
+    "jaxssd/training/run_folder.py",
     "jaxssd/training/interruption.py",
     "jaxssd/training/checkpoint.py",
 )
 RESTORE, LOOP, LOADER = (
-    "jaxssd/training/restore.py",
+    "jaxssd/training/variables.py",
     "jaxssd/training/loop.py",
     "jaxssd/training/loader.py",
 )
-MEMORY, DEVICES, COMPILATION = (
-    "jaxssd/training/memory.py",
+DEVICES, COMPILATION = (
     "jaxssd/training/distribution.py",
     "jaxssd/training/compilation.py",
 )
@@ -31,8 +30,10 @@ PLANTED = (
         "digests are not compared",
         "tests/test_sealed.py",
     ),
-    Mutant(DIGESTS, "hashlib.sha256(content.data)", "hashlib.sha256(content[:64].data)", "of the start", CHECKPOINTS),
-    Mutant(DIGESTS, 'f"{leaf.dtype}{list(leaf.shape)}"', 'f"{leaf.dtype}"', "shapes are not told", CHECKPOINTS),
+    Mutant(
+        CHECKPOINT, "hashlib.sha256(content.data)", "hashlib.sha256(content[:64].data)", "of the start", CHECKPOINTS
+    ),
+    Mutant(CHECKPOINT, 'f"{leaf.dtype}{list(leaf.shape)}"', 'f"{leaf.dtype}"', "shapes are not told", CHECKPOINTS),
     Mutant(LOCK, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", "two may train in a folder"),
     Mutant(LOCK, "        file.truncate(0)\n", "", "an earlier holder is named"),
     Mutant(SIGNALS, "if handler is not signal.SIG_IGN}", "}", "nohup has no effect"),
@@ -47,8 +48,8 @@ PLANTED = (
     ),
     Mutant(
         LOOP,
-        "            self.checkpoints.wait()  # what",
-        "            pass  # what",
+        "            self.checkpoints.wait()  # if it",
+        "            pass  # if it",
         "a stop does not wait for its checkpoint",
         STOPS,
     ),
@@ -81,7 +82,7 @@ PLANTED = (
         "set(self.steps) - {self.last_step, self.best_step}",
         "set(self.steps) - {self.last_step}",
         "the best is tidied away",
-        "tests/training/test_restore.py",
+        "tests/training/test_variables.py",
     ),
     Mutant(RESTORE, "if checkpoints.steps == [step]:", "if False:", "it starts again and drops the rows"),
     Mutant(RESTORE, "    checkpoints.tidy()\n", "", "half-deleted steps stay"),
@@ -97,14 +98,14 @@ PLANTED = (
     Mutant(LOADER, "prefetch.submit(load, following)", "prefetch.submit(load, rows[0])", "one block all the time"),
     Mutant(LOADER, "> MEMORY_SHARE * memory_bytes()\n    return", "> memory_bytes()\n    return", "streams too late"),
     Mutant(
-        MEMORY,
+        COMPILATION,
         "leaf.size * leaf.dtype.itemsize",
         "leaf.size",
         "elements for bytes",
         "tests/training/test_compilation.py",
     ),
     Mutant(
-        MEMORY,
+        COMPILATION,
         "self.total <= available",
         "self.total >= available",
         "the way out where there is room",

@@ -2,6 +2,7 @@
 
 from tests.mutants.planted import Mutant
 
+OPTIMIZER = "jaxssd/training/optimizer.py"
 STEPS = "tests/training/test_toy_steps.py"
 RUNS = "tests/training/test_toy_runs.py"
 JOB = "tests/training/test_toy_job.py"
@@ -32,7 +33,7 @@ PLANTED = (
         STEPS,
     ),
     Mutant(
-        "jaxssd/training/augmentation.py",
+        "jaxssd/data/augmentation.py",
         "image_keys = jax.random.split(step_key, len(batch.images))",
         "image_keys = jax.numpy.stack([step_key] * len(batch.images))",
         "all images of a batch are augmented alike",
@@ -70,51 +71,61 @@ PLANTED = (
         RUNS,
     ),
     Mutant(
-        "jaxssd/training/augmentation.py",
+        "jaxssd/data/augmentation.py",
         "images.astype(jnp.float32) / 255",
         "images.astype(jnp.float32) / 256",
         "white is not 1",
         f"{STEPS}::test_an_augmentation_that_does_nothing_leaves_the_pixels",
     ),
     Mutant(
-        "jaxssd/training/augmentation.py",
+        "jaxssd/data/augmentation.py",
         "batch._replace(images=images, boxes=boxes, valid=valid)",
         "batch._replace(images=images, boxes=boxes)",
         "boxes that left the image stay valid",
         f"{STEPS}::test_objects_that_leave_the_image_are_no_targets",
     ),
     # optimizer and groups
-    Mutant("jaxssd/training/optimizer.py", "p.ndim > 1", "p.ndim > 0", "biases and scales decay", STEPS),
+    Mutant(OPTIMIZER, "p.ndim > 1", "p.ndim > 0", "biases and scales decay", STEPS),
     Mutant(
-        "jaxssd/training/optimizer.py",
+        OPTIMIZER,
         "optax.adamw(scaled, weight_decay=weight_decay, mask=kernels_only)",
         "optax.adamw(scaled, weight_decay=weight_decay)",
         "everything decays",
         STEPS,
     ),
-    Mutant("jaxssd/training/optimizer.py", "weight_decay=weight_decay,", "weight_decay=1e-4,", "decay ignored", STEPS),
-    Mutant("jaxssd/training/optimizer.py", "rate * schedule(step)", "schedule(step)", "groups share a rate", STEPS),
-    Mutant("jaxssd/training/optimizer.py", "optax.set_to_zero()", "optax.identity()", "frozen groups climb", STEPS),
-    Mutant("jaxssd/training/optimizer.py", "rate * schedule(step)", "rate * schedule(step + 1)", "a step ahead", STEPS),
     Mutant(
-        "jaxssd/training/groups.py", '("upper", "head"),  # freeze', '("lower", "head"),  # freeze', "wrong half", STEPS
+        OPTIMIZER,
+        "scaled, weight_decay=weight_decay,",
+        "scaled, weight_decay=1e-4,",
+        "decay ignored",
+        STEPS,
+    ),
+    Mutant(OPTIMIZER, "rate * schedule(step)", "schedule(step)", "groups share a rate", STEPS),
+    Mutant(OPTIMIZER, "optax.set_to_zero()", "optax.identity()", "frozen groups climb", STEPS),
+    Mutant(OPTIMIZER, "rate * schedule(step)", "rate * schedule(step + 1)", "a step ahead", STEPS),
+    Mutant(
+        OPTIMIZER,
+        '("upper", "head"),  # freeze',
+        '("lower", "head"),  # freeze',
+        "wrong half",
+        STEPS,
     ),
     Mutant(
-        "jaxssd/training/groups.py",
+        OPTIMIZER,
         "<= lower_stages(num_stages) else",
         "< lower_stages(num_stages) else",
         "the lower half is a stage short",
-        "tests/training/test_groups.py::test_the_lessons_groups",
+        "tests/training/test_optimizer.py::test_the_lessons_groups",
     ),
     Mutant(
-        "jaxssd/training/groups.py",
+        OPTIMIZER,
         '"upper": lower_stages(num_stages), "all": 0',
         '"upper": 0, "all": 0',
         "the lower half keeps learning statistics",
         RUNS,
     ),
     Mutant(
-        "jaxssd/training/groups.py",
+        OPTIMIZER,
         '"upper": lower_stages(num_stages), "all": 0',
         '"upper": lower_stages(num_stages), "all": 1',
         "the stem never learns",
@@ -122,31 +133,31 @@ PLANTED = (
     ),
     # schedules
     Mutant(
-        "jaxssd/training/schedules.py",
+        OPTIMIZER,
         "optax.cosine_onecycle_schedule(steps,",
         "optax.cosine_onecycle_schedule(max(steps - 1, 1),",
         "the one-cycle ends a step short",
     ),
     Mutant(
-        "jaxssd/training/schedules.py",
+        OPTIMIZER,
         "optax.cosine_onecycle_schedule(steps,",
         "optax.cosine_onecycle_schedule(steps + 1,",
         "the one-cycle ends a step late",
     ),
     Mutant(
-        "jaxssd/training/schedules.py",
+        OPTIMIZER,
         "cosine_decay_schedule(phase.learning_rate, steps)",
         "cosine_decay_schedule(phase.learning_rate, steps, 0.1)",
         "the cosine ends at a tenth",
     ),
-    Mutant("jaxssd/training/schedules.py", "step <= cut, step / cut", "step < cut, (step + 1) / cut", "a step early"),
+    Mutant(OPTIMIZER, "step <= cut, step / cut", "step < cut, (step + 1) / cut", "a step early"),
     Mutant(
-        "jaxssd/training/schedules.py",
+        OPTIMIZER,
         "div=phase.clr[0], cut_div=phase.clr[1]",
         "div=phase.clr[1], cut_div=phase.clr[0]",
         "div and cut_div swapped",
     ),
-    Mutant("jaxssd/training/schedules.py", "jnp.maximum(share, 0)", "share", "the rate falls below its lowest"),
+    Mutant(OPTIMIZER, "jnp.maximum(share, 0)", "share", "the rate falls below its lowest"),
     # phases and the loop
     Mutant(
         "jaxssd/training/loop.py",
@@ -177,30 +188,30 @@ PLANTED = (
         RUNS,
     ),
     Mutant(
-        "jaxssd/training/phases.py",
+        OPTIMIZER,
         "first_epoch += phase.epochs",
         "first_epoch += 1",
         "phases lie over one another",
         RUNS,
     ),
     Mutant(
-        "jaxssd/training/phases.py",
-        "lr_multipliers=config.optimizer.lr_multipliers",
+        OPTIMIZER,
+        "lr_multipliers=config.lr_multipliers",
         "lr_multipliers=(1.0, 1.0, 1.0)",
         "the group rates are ignored",
         RUNS,
     ),
     Mutant(
-        "jaxssd/training/phases.py",
-        "weight_decay=config.optimizer.weight_decay",
+        OPTIMIZER,
+        "weight_decay=config.weight_decay",
         "weight_decay=1e-4",
         "the weight decay is ignored",
         RUNS,
     ),
     Mutant(
-        "jaxssd/training/phases.py",
-        "frozen = frozen_stages(phase.trainable, task.num_stages)",
-        "frozen = 0",
+        "jaxssd/training/loop.py",
+        "frozen_stages=frozen_stages(phase.trainable, task.num_stages)",
+        "frozen_stages=0",
         "statistics of frozen stages move",
         RUNS,
     ),
@@ -291,7 +302,7 @@ PLANTED = (
         "tests/training/test_run.py::test_rows_that_are_there_twice_count_once",
     ),
     Mutant(
-        "jaxssd/training/divergence.py",
+        "jaxssd/training/rows.py",
         "first = min(losses[0], statistics.median(losses[:3]))",
         "first = start",
         "a start that has diverged hides the end",
@@ -299,7 +310,7 @@ PLANTED = (
     ),
     # checkpoints
     Mutant(
-        "jaxssd/training/restore.py",
+        "jaxssd/training/variables.py",
         'checkpoints.best_step if which == "best" else None',
         "None",
         "the best checkpoint is the last",
@@ -345,7 +356,7 @@ PLANTED = (
         'return {"score": score, "negated": -score}',
         'return {"score": score}',
         "a score is written without its check",
-        "tests/training/test_restore.py::test_a_lost_score_is_that_of_the_row",
+        "tests/training/test_variables.py::test_a_lost_score_is_that_of_the_row",
     ),
     Mutant(
         "jaxssd/training/checkpoint.py",
@@ -369,25 +380,25 @@ PLANTED = (
         "tests/training/test_checkpoint.py::test_a_folder_may_have_any_name",
     ),
     Mutant(
-        "jaxssd/training/restore.py",
+        "jaxssd/training/variables.py",
         "place.epochs.start * epoch_steps < step <",
         "place.epochs.start * epoch_steps <= step <",
         "the optimizer of the phase before is asked for between phases",
         RUNS,
     ),
     Mutant(
-        "jaxssd/training/restore.py",
+        "jaxssd/training/variables.py",
         "while (best := checkpoints.best_step) not in (None, step):",
         "while (best := None) not in (None, step):",
         "a damaged best checkpoint is found at the end of the training",
-        "tests/training/test_restore.py::test_a_damaged_best_one_is_set_aside_before_the_training",
+        "tests/training/test_variables.py::test_a_damaged_best_one_is_set_aside_before_the_training",
     ),
     Mutant(
         "jaxssd/training/loop.py",
         "state = state._replace(opt_state=opt_state)",
         "pass",
         "a resumed run begins with a new optimizer",
-        "tests/training/test_restore.py::test_a_run_goes_on_from_the_checkpoint_before_and_ends_as_it_did",
+        "tests/training/test_variables.py::test_a_run_goes_on_from_the_checkpoint_before_and_ends_as_it_did",
     ),
     Mutant(
         "jaxssd/training/compilation.py",
@@ -430,7 +441,7 @@ PLANTED = (
         JOB,
     ),
     Mutant(
-        "jaxssd/training/backbone.py",
+        "jaxssd/training/variables.py",
         "jax.random.key(config.runtime.seed,",
         "jax.random.key(0,",
         "the seed decides no parameter",

@@ -15,9 +15,9 @@ from jaxssd.tools.lr_finder import (
     sweep_losses,
     sweep_schedule,
 )
-from jaxssd.training.backbone import first_variables
 from jaxssd.training.optimizer import make_optimizer
 from jaxssd.training.step import init_state
+from jaxssd.training.variables import first_variables
 from tests.training.blocks import block_of
 
 

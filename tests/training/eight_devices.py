@@ -9,13 +9,13 @@ import pytest
 
 from jaxssd.tasks.task import make_task
 from jaxssd.training import RunFolder, evaluate, loop, make_predict, make_validate, map_batches, restore, train
-from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.distribution import data_mesh, describe, divided, replicated, send
 from jaxssd.training.epochs import run_keys
-from jaxssd.training.phases import make_phase
-from jaxssd.training.schedules import make_schedule
+from jaxssd.training.loop import make_phase
+from jaxssd.training.optimizer import make_schedule
 from jaxssd.training.step import init_state
+from jaxssd.training.variables import first_variables
 
 COUNTS = {8: (1, 2), 6: (1, 8)}
 """Devices, for a batch that they divide evenly, and for one that leaves two of eight without an image."""

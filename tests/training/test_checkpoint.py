@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError
-from jaxssd.training.digests import array_digests
+from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError, array_digests
 from jaxssd.training.step import TrainState, Variables
 
 

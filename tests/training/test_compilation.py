@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-from jaxssd.training.compilation import CACHE_FOLDER, compile_program, keep_compiled
-from jaxssd.training.memory import MemoryNeed, memory_bytes, nbytes
+from jaxssd.training.compilation import CACHE_FOLDER, MemoryNeed, compile_program, keep_compiled, memory_bytes, nbytes
 
 ROOT = Path(__file__).parents[2]
 

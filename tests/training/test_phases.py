@@ -6,9 +6,9 @@ import pytest
 
 from jaxssd.tasks.task import make_task
 from jaxssd.training import RunFolder, loop, restore, train
-from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints
-from jaxssd.training.phases import places
+from jaxssd.training.optimizer import places
+from jaxssd.training.variables import first_variables
 from tests.models.torch_writers import torch_zip
 from tests.models.torchvision_names import random_weights, resnet_shapes
 from tests.training.blocks import collections
@@ -46,7 +46,7 @@ def leaves(run, part):
 
 
 def test_phases_follow_one_another(config):
-    assert [(place.number, list(place.epochs)) for place in places(config)] == [(0, [0]), (1, [1, 2])]
+    assert [(place.number, list(place.epochs)) for place in places(config.optimizer)] == [(0, [0]), (1, [1, 2])]
 
 
 def test_what_a_run_of_phases_leaves(phased_run):

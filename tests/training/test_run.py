@@ -23,7 +23,6 @@ from jaxssd.training import (
     epochs,
     evaluate,
     job,
-    lock,
     loop,
     make_predict,
     make_validate,
@@ -33,12 +32,11 @@ from jaxssd.training import (
     start,
     train,
 )
-from jaxssd.training.backbone import first_variables
 from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError
-from jaxssd.training.divergence import compare_ends
-from jaxssd.training.lock import locked
 from jaxssd.training.report import report_scores, report_training
-from jaxssd.training.run_folder import new_folder
+from jaxssd.training.rows import compare_ends
+from jaxssd.training.run_folder import LOCK, locked, new_folder
+from jaxssd.training.variables import first_variables
 
 
 def validate_of(task):
@@ -170,7 +168,7 @@ def test_nobody_trains_where_another_does(finished_run, tiny_config, tiny_sets, 
     monkeypatch.setattr(job, "_load", lambda config: tiny_sets)
     with locked(tmp_path), pytest.raises(RunInUseError, match="in use"):
         start(tiny_config.replace(classes=()), RunFolder(tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == [lock.NAME]
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
 def test_a_checkpoint_that_a_training_replaces_is_read_anew(finished_run, tmp_path, monkeypatch):

@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxssd.data import AUGMENTATIONS
+from jaxssd.data.augmentation import augment_batch, augment_example
 from jaxssd.data.dataset import Examples
 from jaxssd.ops import sample_augmentation
 from jaxssd.tasks.task import make_task
-from jaxssd.training.augmentation import AUGMENTATIONS, augment_batch, augment_example
-from jaxssd.training.backbone import first_variables
 from jaxssd.training.compilation import compile_program
 from jaxssd.training.epochs import Sizes, epoch_order, epoch_shape
 from jaxssd.training.optimizer import make_optimizer
 from jaxssd.training.step import init_state
+from jaxssd.training.variables import first_variables
 from tests.training.blocks import batch_stats, block_of
 
 

@@ -12,7 +12,8 @@ import pytest
 from jaxssd.config import Config
 from jaxssd.data.shapes import CLASS_NAMES
 from jaxssd.tools import lr_finder
-from jaxssd.training import RunFolder, backbone, job, loop, restore
+from jaxssd.training import RunFolder, job, loop, restore
+from jaxssd.training.variables import first_variables
 from tests.training.blocks import batch_stats
 from tests.training.toy import SIDE, ToyTask, brightness, toy_set
 
@@ -77,7 +78,7 @@ def test_a_run_remembers_what_it_was_started_with(done):
 
 def test_another_seed_starts_from_other_parameters():
     kernels = [
-        np.asarray(backbone.first_variables(Config.of(image_size=SIDE, seed=seed), ToyTask()).params["head"]["kernel"])
+        np.asarray(first_variables(Config.of(image_size=SIDE, seed=seed), ToyTask()).params["head"]["kernel"])
         for seed in (0, 0, 1)
     ]
     np.testing.assert_array_equal(kernels[0], kernels[1])

@@ -11,10 +11,10 @@ import optax
 import pytest
 
 from jaxssd.config import Config
-from jaxssd.training import RunFolder, backbone, loop, restore
+from jaxssd.training import RunFolder, loop, restore
 from jaxssd.training.checkpoint import Checkpoints
-from jaxssd.training.restore import variable_shapes
 from jaxssd.training.step import init_state
+from jaxssd.training.variables import first_variables, variable_shapes
 from tests.training.blocks import batch_stats
 from tests.training.toy import LEARNS, SIDE, NumpyAdamW, ToyTask, flat, reference_rates, toy_gradients, toy_set
 
@@ -79,7 +79,7 @@ def best_and_last(run):
 def test_a_run_of_four_phases_is_four_fresh_runs_of_adamw(phased):
     """The parameters at the end, from what each step saw: each phase has a new optimizer, its schedule, its groups."""
     rows = phased.rows("train")
-    params = flat(backbone.first_variables(PHASED, ToyTask()).params)
+    params = flat(first_variables(PHASED, ToyTask()).params)
     position = 0
     for phase in PHASED.optimizer.phases:
         rates = reference_rates(phase, 3 * phase.epochs)
@@ -175,7 +175,7 @@ def test_validations_come_after_so_many_epochs_and_at_the_end(tmp_path):
 
 @pytest.fixture(scope="module")
 def state():
-    variables = backbone.first_variables(PHASED, ToyTask())
+    variables = first_variables(PHASED, ToyTask())
     return init_state(*variables, optax.sgd(0.1))
 
 

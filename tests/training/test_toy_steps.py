@@ -9,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 
+from jaxssd.data.augmentation import augment_batch, augment_example
 from jaxssd.data.dataset import Examples
 from jaxssd.ops import identity_augmentation
-from jaxssd.training.augmentation import augment_batch, augment_example
 from jaxssd.training.epochs import cut_epoch, epoch_order, run_keys
 from jaxssd.training.optimizer import make_optimizer
 from jaxssd.training.step import init_state

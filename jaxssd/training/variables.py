@@ -1,5 +1,7 @@
-"""From a run's folder back to a network, or to the state from which training goes on."""
+"""Variables of a run: random at first, from pretrained weights, or from a checkpoint."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -9,25 +11,90 @@ from jax.sharding import Mesh
 from jaxssd.config import Config
 from jaxssd.tasks.task import Task, make_task
 from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError
-from jaxssd.training.distribution import all_max
-from jaxssd.training.phases import phase_optimizer, places
+from jaxssd.training.distribution import all_max, one_device, replicated, send
+from jaxssd.training.optimizer import make_schedule, phase_optimizer, places
 from jaxssd.training.run_folder import FREE, RunFolder
-from jaxssd.training.schedules import make_schedule
 from jaxssd.training.step import TrainState, Variables
+
+
+def variable_shapes(task: Task, image_size: int) -> Variables:
+    """Shapes and dtypes of a task's variables; nothing is computed."""
+    return jax.eval_shape(lambda: Variables(*task.init(jax.random.key(0), image_size)))
+
+
+def first_variables(config: Config, task: Task, mesh: Mesh | None = None) -> Variables:
+    """Make the variables at step 0: random, or with a pretrained backbone.
+
+    Args:
+        config: settings of the run.
+        task: task of the run.
+        mesh: devices that each get all variables; default, the first one of this process.
+
+    Returns:
+        Parameters and model state; the head is always random.
+
+    Raises:
+        ValueError, FileNotFoundError: as `pretrained_backbone` does.
+    """
+    everywhere = replicated(mesh or one_device())
+    # "rbg" compiles three times as quickly as the default, once a layer.
+    key = jax.random.key(config.runtime.seed, impl="rbg")
+    init = jax.jit(partial(task.init, image_size=config.dataset.image_size), out_shardings=everywhere)
+    variables = Variables(*init(key))
+    if config.model.pretrained is None:
+        return variables
+    backbone = send(pretrained_backbone(config, task), everywhere)
+    statistics = variables.model_state["batch_stats"]
+    return Variables(
+        {**variables.params, "backbone": backbone["params"]},
+        {"batch_stats": {**statistics, "backbone": backbone["batch_stats"]}},
+    )
+
+
+def pretrained_backbone(config: Config, task: Task) -> dict[str, Any]:
+    """Read the backbone's weights from a file or from another run.
+
+    Args:
+        config: settings of the run, with the file or folder.
+        task: task of the run.
+
+    Returns:
+        Flax collections `params` and `batch_stats` as NumPy arrays.
+
+    Raises:
+        ValueError: if the weights are of another network, or of images normalised in another way, naming the setting.
+        FileNotFoundError: if there is no such file or run.
+    """
+    path = Path(str(config.model.pretrained))
+    if not path.is_dir():
+        from jaxssd.models.pretrained import load_pretrained  # only here are foreign files read
+
+        return load_pretrained(path, backbone_of(variable_shapes(task, config.dataset.image_size)))
+    other, _, variables = restore(RunFolder(path))
+    theirs, ours = other.settings(), config.settings()
+    for name in ("backbone", "mean", "std"):
+        if theirs[name] != ours[name]:
+            raise ValueError(f"--pretrained {path} was trained with --{name} {theirs[name]}, not {ours[name]}")
+    return jax.device_get(backbone_of(variables))
+
+
+def backbone_of(variables: Variables) -> dict[str, Any]:
+    """Flax collections of the backbone."""
+    return {"params": variables.params["backbone"], "batch_stats": variables.model_state["batch_stats"]["backbone"]}
 
 
 def restore(
     run: RunFolder, which: Literal["best", "last"] = "best", mesh: Mesh | None = None
 ) -> tuple[Config, Task, Variables]:
-    """Load a checkpoint of a run, whatever devices it was trained on.
+    """Load a trained network from the folder of a run, whatever devices it was trained on.
 
     Args:
-        run: its folder.
-        which: the checkpoint with the best validation score, or the last one. A run in training may be read as well.
-        mesh: devices that get the variables, each all of them; default, the first one of this process.
+        run: folder of the run, which may still be training.
+        which: checkpoint with the best validation score, or the last one.
+        mesh: devices that each get all variables; default, the first one of this process.
 
     Returns:
-        The run's settings, its task, and the variables to call the task's model with.
+        Settings, task, and variables, for `make_predict(task.apply, task.postprocess)` for example.
 
     Raises:
         FileNotFoundError: if there is no run, or no checkpoint in it yet.
@@ -46,7 +113,7 @@ def restore(
                 step = checkpoints.best_step if which == "best" else None
                 step = checkpoints.last_step if step is None else step  # stopped before a validation: the best there is
                 return config, task, checkpoints.restore_variables(step, like)
-            except Exception as error:  # of what is deleted at this moment, orbax raises nearly anything
+            except Exception as error:  # orbax raises nearly anything for a step that is deleted at this moment
                 seen = step, checkpoints.steps
                 if seen == tried and isinstance(error, DamagedCheckpointError):
                     raise DamagedCheckpointError(f"{error}. {_way_out(which, step, checkpoints.steps)}") from error
@@ -66,26 +133,21 @@ def _way_out(which: str, step: int | None, steps: list[int]) -> str:
     )
 
 
-def variable_shapes(task: Task, image_size: int) -> Variables:
-    """Shapes and dtypes of a task's variables; nothing is computed."""
-    return jax.eval_shape(lambda: Variables(*task.init(jax.random.key(0), image_size)))
-
-
 def newest_sound(
     config: Config, task: Task, run: RunFolder, checkpoints: Checkpoints, epoch_steps: int
 ) -> TrainState | None:
-    """Read the state from which a run goes on. Checkpoints that are damaged are said, and set aside.
+    """Read the state from which a run continues. Damaged checkpoints are named and set aside.
 
     Args:
-        config: of the run.
-        task: likewise.
-        run: its folder; lost scores are taken from its rows.
-        checkpoints: its checkpoints, from which those that training no longer needs are deleted.
-        epoch_steps: steps of an epoch.
+        config: settings of the run.
+        task: task of the run.
+        run: folder of the run; lost scores are taken from its rows.
+        checkpoints: checkpoints of the run; those that training no longer needs are deleted.
+        epoch_steps: number of steps per epoch.
 
     Returns:
-        The state of the newest checkpoint that is what was saved; None if there is none. Between phases the optimizer's
-        state is left out: the next one begins with its own.
+        The state of the newest sound checkpoint; None if there is none. Between phases the optimizer's state is left
+        out: the next phase begins with its own.
 
     Raises:
         ValueError: if a checkpoint holds another network.
@@ -103,7 +165,7 @@ def newest_sound(
 
 
 def _read(checkpoints: Checkpoints, step: int, like: TrainState) -> TrainState | None:
-    """The state; None if it is damaged, for any of the processes."""
+    """Read a state; None if it is damaged for any of the processes."""
     state, words = None, "another process cannot read it"
     try:
         state = checkpoints.restore(step, like)
@@ -122,19 +184,19 @@ def _read(checkpoints: Checkpoints, step: int, like: TrainState) -> TrainState |
 
 
 def _state_shapes(config: Config, task: Task, variables: Variables, step: int, epoch_steps: int) -> TrainState:
-    """What a checkpoint holds of which the run goes on."""
+    """Shapes of what a checkpoint at this step holds; with an optimizer state within a phase only."""
     opt_state: Any = None
-    for place in places(config):
+    for place in places(config.optimizer):
         if place.epochs.start * epoch_steps < step < place.epochs.stop * epoch_steps:
             schedule = make_schedule(place.phase, place.phase.epochs * epoch_steps)
-            optimizer = phase_optimizer(config, task, place.phase, schedule)
+            optimizer = phase_optimizer(config.optimizer, place.phase, schedule, task.num_stages)
             opt_state = jax.eval_shape(optimizer.init, variables.params)
     counted = jax.ShapeDtypeStruct((), np.int32)
     return TrainState(counted, *variables, opt_state)  # type: ignore[arg-type]
 
 
 def _mend_scores(run: RunFolder, checkpoints: Checkpoints) -> None:
-    """Scores that cannot be read, or are gone, are those of the run's rows."""
+    """Take scores that are lost or cannot be read from the run's rows."""
     objectives = {row["step"]: row["objective"] for row in run.rows("val")}
     for step in checkpoints.steps:
         objective = objectives.get(step)

@@ -11,9 +11,8 @@ import pytest
 from jaxssd.config import Config
 from jaxssd.tasks.task import make_task
 from jaxssd.training import RunFolder, job, restore, train
-from jaxssd.training.backbone import pretrained_backbone
 from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError
-from jaxssd.training.restore import newest_sound
+from jaxssd.training.variables import newest_sound, pretrained_backbone
 
 
 @pytest.fixture

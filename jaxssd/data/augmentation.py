@@ -17,10 +17,10 @@ AugmentImage = Callable[[Array, Array, Array, Array], tuple[Array, Array, Array]
 
 @dataclass(frozen=True)
 class BatchAugmentation:
-    """Marks an augmentation that takes a whole batch, such as mosaic.
+    """Augmentation of a whole batch, such as mosaic.
 
     Attributes:
-        function: from a key and `Examples [B]` with float images in `[0, 1]` to such examples; pure.
+        function: pure function `(key, examples) -> examples`; images are float `[B, S, S, 3]` in `[0, 1]`.
     """
 
     function: Callable[[Array, Examples], Examples]
@@ -53,16 +53,16 @@ def augment_example(
     return augment_image(image, augmentation), *augment_boxes(boxes, valid, augmentation, image_size=(height, width))
 
 
-AUGMENTATIONS: dict[str, tuple[AugmentStep, ...]] = {
-    "crop": (augment_example,),
-    "lesson": (
-        partial(
-            augment_example, sample=partial(sample_augmentation, rotation=3.0, scale=(1.0, 1.0), aspect=(1.0, 1.0))
-        ),
-    ),
-    "none": (),
-}
-"""The choices of `--augment`."""
+CROP = (augment_example,)
+"""Random zoom, shift, flip and lighting."""
+
+LESSON = (
+    partial(augment_example, sample=partial(sample_augmentation, rotation=3.0, scale=(1.0, 1.0), aspect=(1.0, 1.0))),
+)
+"""The lesson's random rotation by 3 degrees at most, flip and lighting."""
+
+NONE: tuple[AugmentStep, ...] = ()
+"""No augmentation."""
 
 
 def augment_batch(key: Key[Array, ""], batch: Examples, steps: tuple[AugmentStep, ...]) -> Examples:
