@@ -115,6 +115,10 @@ def chunk_gets(name):
     return look
 
 
+def epochs_of_phases(config):
+    return [list(place.epochs) for place in places(config.optimizer)]
+
+
 def moves(config, steps=1):
     """By how much steps of the optimizer move a kernel of ones of each group, in units of the rate."""
     optimizer, _ = loop.make_phase(config, ToyTask(), config.optimizer.phases[0], lambda step: 1e-2)
@@ -208,7 +212,7 @@ ROWS = {
     "normalizer": Row("positives", loss("normalizer"), "positives"),
     "match_rule": Row("lesson", loss("rule"), "lesson"),
     "match_threshold": Row(0.7, loss("threshold"), 0.7),
-    "epochs": Row((2, 3), lambda config: [list(place.epochs) for place in places(config.optimizer)], [[0, 1], [2, 3, 4]]),
+    "epochs": Row((2, 3), epochs_of_phases, [[0, 1], [2, 3, 4]]),
     "learning_rate": Row((0.5,), rates, [0.5] * 4, {"schedule": ("constant",)}),
     "trainable": Row(("head",), moves, [0.0, 0.0, 1.0], {"weight_decay": 0.0}),
     "schedule": Row(("constant",), rates, [1e-3] * 4),
