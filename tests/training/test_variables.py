@@ -238,4 +238,4 @@ def test_a_place_where_nothing_can_be_written_is_refused_at_once(tmp_path, monke
 
 def test_settings_of_json_are_checked_like_others():
     with pytest.raises(ValueError, match="colour"):
-        Config.of({"colour": 1})
+        Config.from_json({"version": 1, "colour": 1})
