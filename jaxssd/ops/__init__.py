@@ -1,13 +1,7 @@
-"""Pure functions on boxes, anchors, losses and images: arrays in, arrays out, unbatched; the caller vmaps."""
+"""Pure functions of boxes, anchors, losses and images: arrays in, arrays out, unbatched; the caller vmaps."""
 
 from jaxssd.ops.anchors import Anchors, make_anchors, ssd300_anchors
-from jaxssd.ops.augment import (
-    Augmentation,
-    augment_boxes,
-    augment_image,
-    identity_augmentation,
-    sample_augmentation,
-)
+from jaxssd.ops.augment import augment_boxes, augment_image
 from jaxssd.ops.box_coder import (
     BOX_CODERS,
     OFFSET_CODER,
@@ -21,6 +15,7 @@ from jaxssd.ops.boxes import box_area, box_iou, clip_boxes, generalized_box_iou,
 from jaxssd.ops.losses import bce_loss, focal_loss, hard_negative_mask
 from jaxssd.ops.matching import Match, match_anchors
 from jaxssd.ops.nms import Detections, NMSResult, multiclass_nms, nms
+from jaxssd.ops.sampling import Augmentation, identity_augmentation, sample_augmentation
 from jaxssd.ops.ssd_loss import SSDLoss, detection_loss, ssd_loss
 from jaxssd.ops.targets import Targets, assign_targets
 

@@ -1,4 +1,4 @@
-"""Anchors (prior or default boxes): boxes in every cell of a few grids, in the order of the head's outputs."""
+"""Anchors (default or prior boxes): boxes in every cell of a few grids, in the order of the head's outputs."""
 
 from collections.abc import Sequence
 from types import ModuleType
@@ -18,11 +18,11 @@ SSD300_RATIOS = ((2,), (2, 3), (2, 3), (2, 3), (2,), (2,))
 
 @exportable
 class Anchors(NamedTuple):
-    """Anchors in both forms, and the cell that each one sits in.
+    """Anchors of one image in two forms, and the size of their cells.
 
     Attributes:
         center_size: `[A, 4]`, `[cy, cx, height, width]`.
-        corners: `[A, 4]`, `[y1, x1, y2, x2]`; not clipped, some stick out of the image.
+        corners: `[A, 4]`, `[y1, x1, y2, x2]`; not clipped to the image.
         cell_size: `[A, 1]`, distance between the centres of neighbouring cells.
     """
 
@@ -32,7 +32,7 @@ class Anchors(NamedTuple):
 
 
 def with_anchors(function: str, anchors: Any, **arguments: tuple[Any, str]) -> tuple[Anchors, list[Array]]:
-    """Check anchors and the arrays that go with them, as `as_arrays` does, and bring all to one float dtype."""
+    """Check anchors, and arrays that belong to them, by `as_arrays`; return all in one float dtype."""
     if not all(hasattr(anchors, field) for field in Anchors._fields):
         found = type(anchors).__name__
         raise TypeError(f"{function}: `anchors` is a {found}, expected `Anchors` as `make_anchors` returns them")
@@ -54,15 +54,15 @@ def make_anchors(
     zooms: Sequence[Number] | ArrayLike = (0.75, 1.0, 1.3),
     ratios: Sequence[Sequence[Number]] | ArrayLike = ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0)),
 ) -> Anchors:
-    """The lesson's anchors: every zoom of every ratio, in each cell of each square grid.
+    """Anchors of the lesson: every zoom of every ratio, in each cell of each square grid.
 
     The order is grid, row, column, zoom, ratio, the last one fastest: the order of a head's output `[rows, columns, k]`
     reshaped to `[rows * columns * k]`.
 
     Args:
-        grids: cells along one side of each grid; they decide the shape and cannot be traced.
+        grids: number of cells along one side of each grid; cannot be traced, since it decides the shape.
         zooms: sizes in units of a cell; may be traced.
-        ratios: `(height, width)` factors of that size; may be traced.
+        ratios: `(height, width)` factors of each size; may be traced.
 
     Returns:
         `Anchors` with `A = sum(g * g for g in grids) * len(zooms) * len(ratios)`; the defaults give the lesson's 189.
@@ -90,12 +90,12 @@ def make_anchors(
 
 
 def ssd300_anchors(sizes: Sequence[Number] | ArrayLike = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)) -> Anchors:
-    """The 8,732 default boxes of SSD300 (Liu et al. 2016, arXiv:1512.02325, section 2.2).
+    """Default boxes of SSD300, 8,732 of them (Liu et al. 2016, arXiv:1512.02325, section 2.2).
 
     Six feature maps of 38, 19, 10, 5, 3 and 1 cells a side, 8, 16, 32, 64, 100 and 300 pixels apart in a 300-pixel
     image. Map k holds in each cell a square of size s_k, one of size sqrt(s_k s_k+1), and for each aspect ratio alpha
     (2, on maps 2 to 4 also 3) a wide box, `(height, width) = (s_k / sqrt(alpha), s_k sqrt(alpha))`, and the tall one.
-    The order is map, row, column, box. Unlike some implementations we do not clip boxes to the image.
+    The order is map, row, column, box. Boxes are not clipped to the image, which some implementations do.
 
     Args:
         sizes: s_1 .. s_7 in pixels of 300; may be traced. The default is the paper's for VOC; MLPerf's for COCO is
@@ -125,18 +125,18 @@ def ssd300_anchors(sizes: Sequence[Number] | ArrayLike = (30.0, 60.0, 111.0, 162
 
 
 def _one_grid(cells: int, step: float, sizes: Any) -> Any:
-    """`[cells * cells * k, 5]`: centre, size and cell size of `k` sizes `[k, 2]` in every cell, row by row."""
+    """Centre, size and cell size `[cells * cells * k, 5]` of sizes `[k, 2]` in every cell, row by row."""
     xp = _numpy_of(sizes)
     centers = (np.arange(cells) + 0.5) * step
     cy, cx, _ = np.meshgrid(centers, centers, np.arange(len(sizes)), indexing="ij")
     nothing = np.zeros_like(cy)
     fixed = np.stack([cy, cx, nothing, nothing, np.full_like(cy, step)], axis=-1).reshape(-1, 5)
-    # A sum, since a mesh with Explicit axes stacks nothing fixed with what is mapped.
+    # A sum, since a mesh with Explicit axes cannot stack fixed columns with mapped ones.
     return xp.asarray(fixed, sizes.dtype) + xp.pad(xp.tile(sizes, (cells * cells, 1)), ((0, 0), (2, 1)))
 
 
 def _anchors(grids: list) -> Anchors:
-    """Float64 until here unless a size is traced, so that each number is the float32 nearest to the exact one."""
+    """Anchors in float32, rounded here once from float64 unless a size is traced."""
     xp = _numpy_of(grids[0])
     center, size, cell = xp.split(xp.concatenate(grids), [2, 4], axis=1)
     columns = [center, size], [center - size / 2, center + size / 2], [cell]
@@ -144,7 +144,7 @@ def _anchors(grids: list) -> Anchors:
 
 
 def _positive(function: str, name: str, values: Any, columns: tuple[int, ...] = ()) -> Any:
-    """NumPy's array of the values in float64; JAX's in float32 where a value is traced."""
+    """Positive values as a NumPy array in float64; as JAX's in float32 where one is traced."""
     if is_traced(values):
         return as_floats(*as_arrays(function, **{name: (values, " ".join(["n", *map(str, columns)]))}))[0]
     try:

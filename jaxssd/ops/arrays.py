@@ -1,4 +1,4 @@
-"""What every pure function does first: arrays of what was given, names for what is wrong, float32 or wider."""
+"""Arguments of the pure functions: conversion to arrays of float32 or wider, and checks that name what is wrong."""
 
 import contextlib
 from collections.abc import Callable
@@ -10,33 +10,33 @@ import jax.numpy as jnp
 import numpy as np
 
 if TYPE_CHECKING:
-    ArrayLike = Any  # to a type checker the two libraries' arrays have nothing in common
+    ArrayLike = Any  # a type checker sees nothing in common in the two libraries' arrays
     Number = Any
 else:
     ArrayLike = jax.Array | np.ndarray
-    Number = int | float | np.number | jax.Array | np.ndarray  # a setting: one number, which may be a tracer
+    Number = int | float | np.number | jax.Array | np.ndarray  # one number, which may be a tracer
 
 
 Record = TypeVar("Record", bound=type)
 
 
 def exportable(record: Record) -> Record:
-    """Let `jax.export` write functions that take or return this `NamedTuple`: a decorator of the class."""
-    with contextlib.suppress(ValueError):  # an earlier version of the class has the name, where a module is reloaded
+    """Class decorator: let `jax.export` write functions that take or return this `NamedTuple`."""
+    with contextlib.suppress(ValueError):  # the name is taken where a module is reloaded
         jax.export.register_namedtuple_serialization(record, serialized_name=f"jaxssd.{record.__name__}")
     return record
 
 
 def as_arrays(function: str, **arguments: tuple[Any, str]) -> list[jax.Array]:
-    """Arrays of real numbers, of the documented shape: JAX's as they are, NumPy's and nested lists converted.
+    """Arguments as JAX arrays of real numbers with the documented shapes; NumPy's and nested lists are converted.
 
     Args:
         function: name of the public function, for the message.
-        arguments: name of each argument -> (value, shape), as for `check_shapes`. A list without elements stands for no
-            row where the shape says what a row is: `[]` for `"G 4"`.
+        arguments: name of each argument -> (value, shape), see `check_shapes`. An empty list is no rows where the shape
+            says what a row is: `[]` for `"G 4"`.
 
     Returns:
-        One array for each argument, in their order; dtypes remain.
+        An array for each argument, in their order, of its own dtype.
 
     Raises:
         TypeError: if a value is no array of real numbers, naming the function and the argument.
@@ -52,56 +52,49 @@ def as_arrays(function: str, **arguments: tuple[Any, str]) -> list[jax.Array]:
 
 
 def as_float(x: ArrayLike) -> jax.Array:
-    """Float32, or float64 where the caller already has it: boxes and losses lose too much in half precision.
-
-    Args:
-        x: an array of any shape and any real dtype.
-
-    Returns:
-        The same values; bfloat16, float16 and integers become float32.
-    """
+    """Float64 array as it is, any other real dtype as float32: half precision loses too much of boxes and losses."""
     return as_floats(x)[0]
 
 
 def as_floats(*arrays: ArrayLike) -> list[jax.Array]:
-    """The same arrays in one dtype, float64 if one of them is and float32 otherwise, under any promotion rules."""
-    converted = [jnp.asarray(x) for x in arrays]  # first, so that NumPy's float64 becomes what JAX makes of it
+    """Arrays in one dtype under any promotion rules: float64 if one of them is, float32 otherwise."""
+    converted = [jnp.asarray(x) for x in arrays]  # NumPy's float64 is float32 outside of x64
     wide = any(x.dtype == jnp.float64 for x in converted)
     return [x.astype(jnp.float64 if wide else jnp.float32) for x in converted]
 
 
 def as_mask(x: ArrayLike) -> jax.Array:
-    """A boolean mask: True where the given one, of any dtype, is not zero."""
+    """Boolean mask: True where the given one, of any dtype, is not zero."""
     return jnp.asarray(x).astype(bool)
 
 
 def take_rows(rows: ArrayLike, index: ArrayLike) -> jax.Array:
-    """`rows[index]`, where `vmap` may map the index alone: on a mesh with Explicit axes rows must be mapped with it."""
-    never = jnp.any(index < 0) & False  # free: XLA sees through it
+    """`rows[index]` for an index that `vmap` maps alone; a mesh with Explicit axes wants the rows mapped with it."""
+    never = jnp.any(index < 0) & False  # ties the rows to the index; XLA removes it
     return jnp.where(never, jnp.zeros_like(rows), rows)[index]
 
 
 def is_traced(value: Any) -> bool:
-    """Whether Python cannot look at a value, or at one in a nested list: a tracer, or spread over other processes."""
+    """Return True if Python cannot read a value, or one in a nested list: a tracer, or spread over processes."""
     if isinstance(value, (list, tuple)):
         return any(map(is_traced, value))
     return isinstance(value, jax.core.Tracer) or (isinstance(value, jax.Array) and not value.is_fully_addressable)
 
 
 def concrete(value: Any) -> np.ndarray | None:
-    """A value for Python to look at; None for one that is traced."""
+    """Value as a NumPy array, or None if it is traced."""
     return None if is_traced(value) else np.asarray(jax.device_get(value))
 
 
 def check_setting(function: str, name: str, value: Any, holds: Callable[[np.ndarray], Any], expected: str) -> None:
-    """Check a numeric setting, which is a single number: its value only where it is concrete.
+    """Check that a setting is a single number, and its value where it is concrete.
 
     Args:
         function: name of the public function, for the message.
         name: name of the setting.
-        value: a number, an array without axes, or a tracer of one.
-        holds: whether a value is good.
-        expected: in words.
+        value: number, array without axes, or tracer of one.
+        holds: function of the value, true where it is allowed.
+        expected: allowed values in words, for the message.
 
     Raises:
         ValueError: naming the function, the setting, its value and what was expected.
@@ -123,7 +116,7 @@ def check_setting(function: str, name: str, value: Any, holds: Callable[[np.ndar
 
 
 def check_count(function: str, name: str, value: Any) -> int:
-    """A setting that decides a shape: a positive whole number, known while tracing.
+    """Check a setting that decides a shape: a positive whole number, known while tracing.
 
     Raises:
         ValueError: naming the function, the setting and its value.
@@ -139,12 +132,12 @@ def check_count(function: str, name: str, value: Any) -> int:
 
 
 def check_shapes(function: str, **arguments: tuple[ArrayLike, str]) -> None:
-    """Compare static shapes with their documented form; free under `jit`, where shapes are known while tracing.
+    """Check shapes against their documented form, while tracing.
 
     Args:
         function: name of the public function, for the message.
-        arguments: name of each argument -> (array, shape), with shape such as `"A 4"`, or `"... 4"` for any leading
-            axes. A letter stands for one size in all arguments of the call.
+        arguments: name of each argument -> (array, shape), with a shape such as `"A 4"`, or `"... 4"` for any leading
+            axes. A letter is one size in all arguments of the call.
 
     Raises:
         ValueError: naming the function, the argument, its shape and the expected one.
@@ -177,7 +170,7 @@ def check_shapes(function: str, **arguments: tuple[ArrayLike, str]) -> None:
 def _as_array(function: str, name: str, value: Any, form: str) -> jax.Array:
     found = type(value).__name__
     try:
-        with jax.debug_nans(False):  # to convert is not to compute: padding may hold NaN
+        with jax.debug_nans(False):  # padding may hold NaN, and conversion is no arithmetic
             array = jnp.asarray(value)
     except OverflowError as error:
         raise ValueError(f"{function}: `{name}` holds a number that is too large for int32") from error

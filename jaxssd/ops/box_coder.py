@@ -12,18 +12,18 @@ from jaxssd.ops.anchors import Anchors, with_anchors
 from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, concrete
 from jaxssd.ops.boxes import to_center_size, to_corners
 
-SMALLEST_SIZE = 1e-6  # what a box without height or width is encoded as: its logarithm stays finite
+SMALLEST_SIZE = 1e-6  # encoded size of a box without height or width: its logarithm stays finite
 LARGEST_LOG_RATIO = math.log(1000 / 16)  # torchvision's bound on a decoded size: its exponential stays finite
 
 
 def decode_tanh(activations: Float[ArrayLike, "A 4"], anchors: Anchors) -> Float[Array, "A 4"]:
-    """The lesson's bounded decoding: centres move by up to half a cell, sizes go from half to one and a half.
+    """Boxes by the lesson's bounded decoding: centres move by at most half a cell, sizes by half of the anchor's.
 
     With t = tanh(activations): centre = anchor centre + t_yx / 2 x cell size, size = (1 + t_hw / 2) x anchor size.
 
     Args:
         activations: `[A, 4]`, the head's `(y, x, height, width)`.
-        anchors: of `make_anchors` or `ssd300_anchors`.
+        anchors: from `make_anchors` or `ssd300_anchors`.
 
     Returns:
         Corners `[A, 4]`, not clipped; zero activations give the anchors themselves.
@@ -49,16 +49,16 @@ def decode_tanh(activations: Float[ArrayLike, "A 4"], anchors: Anchors) -> Float
 def encode_offsets(
     boxes: Float[ArrayLike, "A 4"], anchors: Anchors, *, scales: Sequence[Number] | ArrayLike = (10.0, 10.0, 5.0, 5.0)
 ) -> Float[Array, "A 4"]:
-    """Offsets of each box from its anchor a: `[dy / h_a, dx / w_a, log(h / h_a), log(w / w_a)] x scales`.
+    """Offsets of boxes from their anchors a: `[dy / h_a, dx / w_a, log(h / h_a), log(w / w_a)] x scales`.
 
     Args:
         boxes: corners `[A, 4]`, one for each anchor.
-        anchors: of `make_anchors` or `ssd300_anchors`.
-        scales: factors that bring the four offsets to about unit variance, one over SSD's "prior variances"; may be
-            traced.
+        anchors: from `make_anchors` or `ssd300_anchors`.
+        scales: factors that bring the four offsets to about unit variance, the inverse of SSD's "prior variances"; may
+            be traced.
 
     Returns:
-        `[A, 4]`; finite also for boxes without area, whose sides count as 1e-6.
+        `[A, 4]`, finite: a side shorter than 1e-6 counts as 1e-6.
 
     Raises:
         ValueError: if `boxes` is not `[A, 4]` or `scales` are not four numbers above 0.
@@ -86,13 +86,13 @@ def decode_offsets(
 ) -> Float[Array, "A 4"]:
     """Boxes from their offsets, the inverse of `encode_offsets`.
 
-    Sizes are bounded by 1000 / 16 = 62.5 times the anchor's, as in torchvision, so that a large activation overflows
-    neither the box nor its gradient.
+    Sizes are at most 1000 / 16 = 62.5 times the anchor's, as in torchvision, so that neither the box nor its gradient
+    overflows.
 
     Args:
         offsets: `[A, 4]`, the head's activations.
-        anchors: of `make_anchors` or `ssd300_anchors`.
-        scales: those of the encoding.
+        anchors: from `make_anchors` or `ssd300_anchors`.
+        scales: factors of the encoding; may be traced.
 
     Returns:
         Corners `[A, 4]`, not clipped; zero offsets give the anchors themselves.

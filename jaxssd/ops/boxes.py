@@ -1,4 +1,4 @@
-"""Boxes are corners `[y1, x1, y2, x2]`, normalised to the image's height and width."""
+"""Geometry of boxes: corners `[y1, x1, y2, x2]`, normalised to the image's height and width."""
 
 import jax
 import jax.numpy as jnp
@@ -37,8 +37,8 @@ def box_iou(a: Float[ArrayLike, "N 4"], b: Float[ArrayLike, "M 4"]) -> Float[Arr
         b: corners `[M, 4]`.
 
     Returns:
-        `[N, M]` in `[0, 1]`; 0 where both boxes have no area, NaN where a coordinate is. Sides may be as short as
-        1e-20, though their product is no float32; gradients are finite for such boxes and for those without area.
+        `[N, M]` in `[0, 1]`; 0 where both boxes have no area, NaN where a coordinate is NaN. Sides may be as short as
+        1e-20; gradients are finite for such boxes and for boxes without area.
 
     Raises:
         ValueError: if either argument is not `[boxes, 4]`.
@@ -52,19 +52,23 @@ def box_iou(a: Float[ArrayLike, "N 4"], b: Float[ArrayLike, "M 4"]) -> Float[Arr
 
 
 def generalized_box_iou(a: Float[ArrayLike, "N 4"], b: Float[ArrayLike, "M 4"]) -> Float[Array, "N M"]:
-    """IoU less the share of the common hull that neither covers (Rezatofighi et al. 2019, arXiv:1902.09630, alg. 1).
+    """Generalized IoU: IoU less the share of the common hull that neither box covers.
 
-    Unlike IoU it still tells apart boxes that do not touch, which makes it usable as a loss.
+    It still distinguishes boxes that do not touch, so that it can serve as a loss.
 
     Args:
         a: corners `[N, 4]`.
         b: corners `[M, 4]`.
 
     Returns:
-        `[N, M]` in `[-1, 1]`; 0 where even the hull has no area, NaN where a coordinate is. Gradients as of `box_iou`.
+        `[N, M]` in `[-1, 1]`; 0 where even the hull has no area, NaN where a coordinate is NaN. Gradients are as finite
+        as those of `box_iou`.
 
     Raises:
         ValueError: if either argument is not `[boxes, 4]`.
+
+    Source:
+        Rezatofighi et al. 2019, arXiv:1902.09630, algorithm 1.
 
     Example:
         >>> generalized_box_iou(jnp.array([[0.0, 0.0, 1.0, 0.25]]), jnp.array([[0.0, 0.75, 1.0, 1.0]]))
@@ -81,7 +85,7 @@ def generalized_box_iou(a: Float[ArrayLike, "N 4"], b: Float[ArrayLike, "M 4"]) 
 
 
 def to_corners(center_size: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
-    """`[cy, cx, height, width]` to corners `[y1, x1, y2, x2]` (the lesson's `hw2corners`).
+    """Corners `[y1, x1, y2, x2]` from `[cy, cx, height, width]` (the lesson's `hw2corners`).
 
     Args:
         center_size: `[..., 4]`.
@@ -102,10 +106,10 @@ def to_corners(center_size: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batc
 
 
 def to_center_size(corners: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
-    """Corners `[y1, x1, y2, x2]` to `[cy, cx, height, width]`, the inverse of `to_corners`.
+    """Centre and size `[cy, cx, height, width]` from corners, the inverse of `to_corners`.
 
     Args:
-        corners: `[..., 4]`.
+        corners: `[y1, x1, y2, x2]`, `[..., 4]`.
 
     Returns:
         `[..., 4]`; sizes are negative where the corners are swapped.
@@ -123,7 +127,7 @@ def to_center_size(corners: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batc
 
 
 def clip_boxes(boxes: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
-    """The part of each box that lies inside the image.
+    """Boxes clipped to the image.
 
     Args:
         boxes: corners `[..., 4]`.
@@ -143,16 +147,13 @@ def clip_boxes(boxes: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
 
 
 def raw_iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
-    """IoU for comparisons, not for gradients: one product an area, and 0 for what no comparison can rank, such as NaN.
-
-    In single coordinates: XLA computes these inside a reduction that follows, and would store a `[N, M, 4]`.
-    """
+    """IoU `[N, M]` for comparisons: no gradient, 0 where it is NaN; XLA fuses it into a reduction that follows."""
     intersection, union = _intersection_and_union(a, b)
     return jnp.where(union > 0, intersection / jnp.where(union > 0, union, 1), 0)
 
 
 def _iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
-    """In units of the longer side of each pair, in height and in width: areas neither vanish nor overflow."""
+    """IoU in units of the longer side of each pair, so that areas neither vanish nor overflow."""
     y_unit, x_unit = (
         jnp.minimum(of_a[:, None], of_b[None, :])
         for of_a, of_b in zip(map(_unit, _sides(a)), map(_unit, _sides(b)), strict=True)
@@ -163,7 +164,7 @@ def _iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
 def _intersection_and_union(
     a: Float[Array, "N 4"], b: Float[Array, "M 4"], y_unit: Array | float = 1.0, x_unit: Array | float = 1.0
 ) -> tuple[Float[Array, "N M"], Float[Array, "N M"]]:
-    """Areas of each pair, its heights times `y_unit` and its widths times `x_unit`."""
+    """Areas of intersection and union of each pair, heights times `y_unit` and widths times `x_unit`."""
     a_y1, a_x1, a_y2, a_x2 = a.T[:, :, None]
     b_y1, b_x1, b_y2, b_x2 = b.T[:, None, :]
 
@@ -183,7 +184,7 @@ def _sides(boxes: Float[Array, "*batch 4"]) -> tuple[Float[Array, "*batch"], Flo
 
 
 def _unit(side: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """The power of two that brings a length to between 1/2 and 1, so that no product with it is rounded."""
+    """Power of two that scales a length to between 1/2 and 1 without rounding."""
     side = lax.stop_gradient(side)  # a ratio of areas does not depend on the unit
     exponent = jnp.where(side > 0, jnp.frexp(side)[1], -125)
     return jnp.ldexp(jnp.ones_like(side), -jnp.clip(exponent, -125, 125))
@@ -191,13 +192,13 @@ def _unit(side: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
 
 @jax.custom_jvp
 def _ratio(numerator: Array, denominator: Array) -> Array:
-    """0 where the denominator is 0, and NaN where it is NaN."""
+    """Ratio, 0 where the denominator is 0 and NaN where it is NaN."""
     zero = denominator == 0
     return jnp.where(zero, 0, numerator / jnp.where(zero, 1, denominator))
 
 
 @_ratio.defjvp
 def _ratio_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-    """Without the square of the denominator, which vanishes long before the denominator does."""
+    """Derivative without the square of the denominator, which vanishes long before the denominator does."""
     ratio = _ratio(*primals)
     return ratio, _ratio(tangents[0] - ratio * tangents[1], primals[1])

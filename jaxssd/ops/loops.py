@@ -1,4 +1,4 @@
-"""A loop that a batch goes through together."""
+"""While loop that a batch goes through together."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,20 +14,19 @@ State = TypeVar("State")
 def repeat_until_settled(
     unsettled: Callable[[State], Array], step: Callable[..., State], state: State, *inputs: Any
 ) -> State:
-    """`while unsettled(state): state = step(state, *inputs)`, under `vmap` for a whole batch at once.
+    """Loop `while unsettled(state): state = step(state, *inputs)`, under `vmap` for a whole batch at once.
 
-    `vmap` of `lax.while_loop` keeps the state of each image from the turn in which that image is done, a copy of all
-    states in each turn, and `checkify` refuses it. Here the batch goes on while any image is unsettled, so a step has
-    to leave a settled state as it is.
+    `vmap` of `lax.while_loop` copies all states in each turn, to keep those that are done, and `checkify` refuses it.
+    Here the batch goes on while any image is unsettled, so a step must leave a settled state unchanged.
 
     Args:
-        unsettled: whether to go on, a boolean.
-        step: changes nothing where the state is settled.
-        state: a pytree of arrays; where it starts.
+        unsettled: function of the state, True while the loop goes on.
+        step: function of state and inputs that returns the next state; it changes no settled state.
+        state: initial state, a pytree of arrays.
         inputs: pytrees of arrays that `step` needs; it may close over no array that `vmap` maps.
 
     Returns:
-        The state that is settled.
+        Settled state.
 
     Example:
         >>> halve = lambda x: jnp.where(x >= 1, x / 2, x)

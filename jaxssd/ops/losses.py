@@ -1,4 +1,4 @@
-"""Classification losses, elementwise and unreduced, and the choice of the hardest negatives."""
+"""Classification losses, elementwise and not reduced, and hard negative mining."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, as_floats, as_mask, 
 
 
 def bce_loss(logits: Float[ArrayLike, "*shape"], targets: Shaped[ArrayLike, "*shape"]) -> Float[Array, "*shape"]:
-    """Binary cross entropy of each logit: -t log p - (1 - t) log(1 - p), p = sigmoid(logit).
+    """Binary cross entropy of each logit: -t log p - (1 - t) log(1 - p) with p = sigmoid(logit).
 
     Args:
         logits: `[...]`.
-        targets: `[...]`, 0 or 1 or between; bool, integer or float.
+        targets: `[...]` in `[0, 1]`; bool, integer or float.
 
     Returns:
         `[...]`; value and gradient are finite for any finite logit.
@@ -24,7 +24,7 @@ def bce_loss(logits: Float[ArrayLike, "*shape"], targets: Shaped[ArrayLike, "*sh
         ValueError: if the shapes differ.
 
     Source:
-        The formula of `optax.sigmoid_binary_cross_entropy`, with one logarithm a logit in place of two.
+        `optax.sigmoid_binary_cross_entropy`, here with one logarithm for each logit in place of two.
 
     Example:
         >>> bce_loss(jnp.array([0.0, 1000.0]), jnp.array([True, True]))
@@ -40,17 +40,16 @@ def focal_loss(
     alpha: Number | None = 0.25,
     gamma: Number = 2.0,
 ) -> Float[Array, "*shape"]:
-    """Focal loss of each logit: alpha_t (1 - p_t)^gamma x binary cross entropy; what is already right weighs little.
+    """Focal loss of each logit: alpha_t (1 - p_t)^gamma x binary cross entropy, small for an easy example.
 
-    p_t is the probability given to the target, alpha_t is `alpha` for target 1 and `1 - alpha` for target 0. The
-    gradient flows through the weight as well, as in the paper and the lesson. The lesson's released notebook has
-    `gamma=1.0`.
+    p_t is the probability of the target, alpha_t is `alpha` for target 1 and `1 - alpha` for target 0. The gradient
+    flows through the weight as well, as in the paper and the lesson. The lesson's released notebook has `gamma=1.0`.
 
     Args:
         logits: `[...]`.
-        targets: `[...]`, 0 or 1 or between; bool, integer or float.
+        targets: `[...]` in `[0, 1]`; bool, integer or float.
         alpha: weight of target 1, in `[0, 1]`; None weighs both targets with 1. May be traced.
-        gamma: how fast the weight falls, 0 or more; 0 leaves the cross entropy, weighted by alpha_t. May be traced.
+        gamma: exponent of the weight, 0 or more; 0 is the cross entropy times alpha_t. May be traced.
 
     Returns:
         `[...]`; value and gradient are finite for any logit up to 1e30 and any `gamma`.
@@ -59,7 +58,7 @@ def focal_loss(
         ValueError: if the shapes differ, `alpha` lies outside `[0, 1]` or `gamma` is negative or not finite.
 
     Source:
-        Lin et al. 2017, arXiv:1708.02002, eq. 5; the numbers of `optax.sigmoid_focal_loss`.
+        Lin et al. 2017, arXiv:1708.02002, eq. 5; `optax.sigmoid_focal_loss`.
 
     Example:
         >>> focal_loss(jnp.array([0.0, 1000.0]), jnp.array([True, True]))
@@ -80,16 +79,16 @@ def focal_loss(
 def hard_negative_mask(
     loss: Float[ArrayLike, " A"], positive: Shaped[ArrayLike, " A"], *, ratio: Number = 3
 ) -> Bool[Array, " A"]:
-    """The negatives with the highest loss, `ratio` for each positive; the other negatives are left out of the loss.
+    """Hard negatives: the anchors without an object that have the highest loss, `ratio` for each positive one.
 
     Args:
         loss: `[A]`, classification loss of each anchor.
-        positive: `[A]`, which anchors have an object; bool, or not zero for True.
-        ratio: negatives for each positive, 0 or more; may be traced.
+        positive: `[A]` mask of the anchors with an object, bool or nonzero for True.
+        ratio: number of negatives for each positive, 0 or more; may be traced.
 
     Returns:
-        `[A]`, exactly `ratio x positives` negatives, rounded down, or all of them if there are fewer; ties go to the
-        lowest index, a NaN counts as the lowest loss. Without a positive none are selected.
+        `[A]` bool, True for exactly `ratio x positives` negatives, rounded down, or for all if there are fewer; none
+        without a positive. Ties go to the lowest index, and a NaN counts as the lowest loss.
 
     Raises:
         ValueError: if a shape does not fit or `ratio` is negative.
@@ -107,7 +106,7 @@ def hard_negative_mask(
     if loss.shape[0] == 0:
         return positive
     rank = _hardest_first(loss, positive)
-    # In float32, where a product of two counts cannot overflow; up to 2^24 it is exact, and beyond, all are meant.
+    # In float32 a product of two counts cannot overflow; it is exact up to 2^24, and beyond that it means all.
     positives, negatives = (jnp.sum(mask, dtype=jnp.int32).astype(jnp.float32) for mask in (positive, ~positive))
     count = jnp.minimum(jnp.asarray(ratio, jnp.float32) * positives, negatives).astype(jnp.int32)
     last = jnp.sort(rank)[jnp.maximum(count - 1, 0)]
@@ -116,20 +115,19 @@ def hard_negative_mask(
 
 
 def _hardest_first(loss: Float[Array, " A"], positive: Bool[Array, " A"]) -> Int[Array, " A"]:
-    """Integers that rise where the loss falls, then come NaN and positives: one sort of integers is many times as fast.
+    """Integers that rise where the loss falls, NaN and positives last: they sort many times as fast as pairs.
 
-    The bits of a float that is not negative, read as an integer, are in the order of the floats. Those of a negative
-    float run backwards, but for the sign.
+    The bits of a float that is not negative, read as an integer, have the order of the floats; below zero the reverse.
     """
     integer = jnp.int32 if loss.dtype == jnp.float32 else jnp.int64
     last = jnp.iinfo(integer).max
-    bits = lax.bitcast_convert_type(jnp.where(loss == 0, 0, -loss), integer)  # one zero, for there are two
+    bits = lax.bitcast_convert_type(jnp.where(loss == 0, 0, -loss), integer)  # one zero in place of two
     rank = jnp.where(bits < 0, bits ^ last, bits)
     return jnp.where(positive, last, jnp.where(jnp.isnan(loss), last - 1, rank))
 
 
 def _same_shape(function: str, logits: Any, targets: Any) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """Both as floats; broadcasting would hide a transposed or forgotten axis."""
+    """Logits and targets as floats of one shape; broadcasting would hide a transposed or forgotten axis."""
     logits, targets = as_arrays(function, logits=(logits, "..."), targets=(targets, "..."))
     if logits.shape != targets.shape:
         raise ValueError(f"{function}: `targets` has shape {targets.shape}, expected {logits.shape} as `logits`")
@@ -140,25 +138,25 @@ def _same_shape(function: str, logits: Any, targets: Any) -> tuple[Float[Array, 
 def _wrong_logits(
     logits: Float[Array, "*shape"], targets: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """The logit z of what is not the target, and the distance of the target from 0 or 1, whichever is nearer.
+    """Logit z of the wrong answer, and the distance of the target from 0 or 1, whichever is nearer.
 
-    z = -x for target 1 and z = x for target 0. For such targets the cross entropy is log(1 + e^z) and 1 - p_t is
-    sigmoid(z): smooth, and nothing cancels.
+    z = -x for target 1 and z = x for target 0. There the cross entropy is log(1 + e^z) and 1 - p_t is sigmoid(z): both
+    smooth, without cancellation.
     """
     near_one = targets > 0.5
     return jnp.where(near_one, -logits, logits), jnp.where(near_one, 1 - targets, targets)
 
 
 def _cross_entropy(wrong: Float[Array, "*shape"], soft: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """-t log p - (1 - t) log(1 - p) = log(1 + e^z) - soft z."""
+    """Cross entropy -t log p - (1 - t) log(1 - p) = log(1 + e^z) - soft z."""
     return jax.nn.softplus(wrong) - soft * wrong
 
 
 def _focal_weight(wrong: Float[Array, "*shape"], soft: Float[Array, "*shape"], gamma: Number) -> Float[Array, "*shape"]:
-    """(1 - p_t)^gamma with 1 - p_t = sigmoid(z) (1 - 2 soft) + soft.
+    """Weight (1 - p_t)^gamma with 1 - p_t = sigmoid(z) (1 - 2 soft) + soft.
 
-    As a product where `gamma` is a small whole number, otherwise by the logarithm. That is z - log(1 + e^z) where the
-    first vanishes: the gradient of the power itself would be 0 x inf there for gamma < 1.
+    A product where `gamma` is a small whole number, else the exponential of a logarithm. That is z - log(1 + e^z) where
+    1 - p_t vanishes, since the gradient of the power would be 0 x inf there for gamma < 1.
     """
     miss = jax.nn.sigmoid(wrong) * (1 - 2 * soft) + soft
     known = concrete(gamma)

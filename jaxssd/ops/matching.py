@@ -1,4 +1,4 @@
-"""Which anchor answers for which ground truth."""
+"""Matching of anchors with ground truths, by two rules."""
 
 from typing import NamedTuple
 
@@ -21,19 +21,19 @@ from jaxssd.ops.boxes import raw_iou
 from jaxssd.ops.loops import repeat_until_settled
 
 RULES = ("best_iou", "lesson")
-FORCED_OVERLAP = 1.99  # the lesson's mark of a forced match: above any threshold
-NO_OVERLAP = -1.0  # below what any real ground truth has
-ROUNDS = 8  # in which all propose at once; few objects that want the same anchors need more
+FORCED_OVERLAP = 1.99  # overlap of a forced match in the lesson, above any threshold
+NO_OVERLAP = -1.0  # below the overlap of any valid ground truth
+ROUNDS = 8  # rounds in which all propose at once; more are rarely needed
 
 
 @exportable
 class Match(NamedTuple):
-    """The ground truth of each anchor.
+    """Ground truth matched with each anchor.
 
     Attributes:
-        gt_index: `[A]` int32, row of the ground truth; meaningful where `positive`.
-        overlap: `[A]`, IoU with that ground truth (1.99 where the lesson's rule forces the match).
-        positive: `[A]` bool, the anchor learns that object; elsewhere it learns background.
+        gt_index: `[A]` int32 row of the ground truth; meaningful where `positive`.
+        overlap: `[A]` IoU with that ground truth (1.99 where the lesson's rule forces the match).
+        positive: `[A]` bool, True for an anchor that learns that object, False for background.
     """
 
     gt_index: Int[Array, " A"]
@@ -42,7 +42,7 @@ class Match(NamedTuple):
 
 
 class _Standing(NamedTuple):
-    """Where each ground truth stands in deferred acceptance: with the anchor it holds, or that last refused it."""
+    """State of each ground truth in deferred acceptance: the anchor it holds, or that refused it last."""
 
     anchor: Int[Array, " G"]
     overlap: Float[Array, " G"]
@@ -58,31 +58,28 @@ def match_anchors(
     threshold: Number = 0.4,
     rule: str = "best_iou",
 ) -> Match:
-    """Match anchors to ground truths: those that overlap enough, and at least one for every ground truth.
+    """Match anchors with ground truths: each anchor that overlaps one enough, and one for every ground truth.
 
-    Both rules make an anchor positive when its IoU with some ground truth exceeds `threshold`, and give it the one it
-    overlaps most. They differ in the anchors they force, so that no object goes unlearned:
+    An anchor is positive if its IoU with some ground truth exceeds `threshold`; it is matched with the one it overlaps
+    most. Further anchors are forced, so that every object is learned. The rules differ in these:
 
-    - `"best_iou"`: every valid ground truth owns an anchor while there are anchors left. Pairs are taken greedily,
-      highest IoU first, each with a ground truth and an anchor that are still free; ties go to the lowest anchor, then
-      to the ground truth whose coordinates come first in lexicographic order. So the order of the rows does not matter,
-      and identical boxes are interchangeable.
-    - `"lesson"`: the anchor that a ground truth overlaps most is its own. If several share a best anchor the last
-      one has it, and the others own none. Ties go to the lowest anchor.
+    - `"best_iou"`: every valid ground truth owns an anchor while there are anchors left. Pairs of a free ground truth
+      and a free anchor are taken greedily, highest IoU first. Ties go to the lowest anchor, then to the ground truth
+      whose coordinates come first in lexicographic order: the order of the rows does not matter.
+    - `"lesson"`: a ground truth owns the anchor that it overlaps most, the lowest one on ties. If several share a best
+      anchor, the last one owns it and the others own none.
 
-    Memory grows with `A + G`, not with their product: the IoUs of all pairs are never stored. Time grows with their
-    product, a few times over where many objects want the same anchors; identical ones are served together, and so are
-    those that overlap no anchor.
+    Memory grows with `A + G`: the IoUs of all pairs are never stored. Time grows with `A x G`, a few times over where
+    many different objects want the same anchors.
 
     Rows that are not valid take no part, whatever their coordinates. With no valid row every `gt_index` is 0, every
-    `overlap` 0 and nothing is positive. A valid box with a NaN coordinate overlaps nothing. No gradient flows through a
-    match.
+    `overlap` 0 and nothing is positive. A valid box with a NaN coordinate overlaps nothing. A match has no gradient.
 
     Args:
         anchor_corners: corners `[A, 4]`.
         gt_boxes: corners `[G, 4]`, padded; `G` may be 0.
-        gt_valid: `[G]`, which rows are real; bool, or not zero for True.
-        threshold: IoU that makes an anchor positive when exceeded; may be traced.
+        gt_valid: `[G]` mask of the rows that are real, bool or nonzero for True.
+        threshold: IoU above which an anchor is positive; may be traced.
         rule: `"best_iou"` or `"lesson"`.
 
     Returns:
@@ -133,8 +130,8 @@ def match_anchors(
 def _last_best(
     boxes: Float[Array, "G 4"], valid: Bool[Array, " G"], anchors: Float[Array, "A 4"]
 ) -> tuple[Int[Array, " A"], float]:
-    """The last ground truth whose best anchor this is, or -1."""
-    boxes = lax.optimization_barrier(boxes)  # else XLA stores the IoUs, to use them again where it reduces over rows
+    """Last ground truth whose best anchor this is, or -1, for each anchor."""
+    boxes = lax.optimization_barrier(boxes)  # else XLA stores the IoUs for the other reduction
     _, best = _highest(raw_iou(boxes, anchors), axis=1)
     return _owner_of(jnp.where(valid, best, anchors.shape[0]), anchors), FORCED_OVERLAP
 
@@ -142,21 +139,19 @@ def _last_best(
 def _owners(
     boxes: Float[Array, "G 4"], valid: Bool[Array, " G"], anchors: Float[Array, "A 4"]
 ) -> tuple[Int[Array, " A"], Float[Array, " A"]]:
-    """The ground truth that owns each anchor, or -1, and their IoU: greedy by IoU, then anchor, then row.
+    """Ground truth that owns each anchor, or -1, and their IoU: greedy by IoU, then anchor, then row.
 
-    Deferred acceptance, among pairs that overlap: every ground truth without an anchor proposes to the best one that
-    would take it, and each anchor keeps the best that it has been offered. An anchor only ever changes to a better
-    ground truth, so this ends, and who proposes when makes no difference. First come rounds in which all propose at
-    once, but of identical boxes, which are neighbours here, only the first; typically a handful, where greedy choice
-    takes one for each ground truth. Who is left then proposes one by one, the best offer first, since a round for one
-    costs a share of a round for all; identical boxes together, each to another anchor.
+    Deferred acceptance among pairs that overlap: every ground truth without an anchor proposes to the best anchor that
+    would take it, and each anchor keeps its best proposal. An anchor only ever changes to a better ground truth, so
+    this ends, and the order of the proposals makes no difference. First come a few rounds in which all propose at once,
+    one for identical boxes, which are neighbours here. Then the rest propose one by one, best offer first, since a
+    round for one is cheaper; identical boxes together, each to another anchor. Ground truths left after that overlap no
+    free anchor, and take free anchors in order.
 
-    Whoever is left overlaps no free anchor. Such pairs are all equal, so that they are taken in the order of both.
-
-    IoUs are computed anew in each round, inside the reduction that looks for the best offer, and compared with those
-    that such a reduction found before. Elsewhere they may differ in the last bit.
+    IoUs are computed in each round, inside the reduction that finds the best offer. Only IoUs from such reductions are
+    compared with each other: elsewhere they may differ in the last bit.
     """
-    # The first round starts from the boxes and not from constants, so that the loops carry what varies as these do.
+    # The first round starts from the boxes, not from constants, so that the loop state varies as they do.
     apart = lax.optimization_barrier(boxes)
     offer, anchor = _highest(raw_iou(jnp.where(valid[:, None], apart, 0), anchors), axis=1)
     overlapping = valid & (offer > 0)
@@ -166,7 +161,7 @@ def _owners(
 
     def play_round(standing: _Standing, boxes: Array, anchors: Array) -> _Standing:
         owner, owned = _held(standing, anchors)
-        # Boxes that do not seek are hidden: so the IoUs change in each round, and XLA cannot store them for the loop.
+        # Boxes that do not seek are zeroed: the IoUs then change in each round, and XLA cannot hoist and store them.
         iou = raw_iou(jnp.where(standing.seeking[:, None], boxes, 0), anchors)
         accepted = (iou > owned[None, :]) | ((iou == owned[None, :]) & (_rows(boxes)[:, None] < owner[None, :]))
         offer, target = _highest(jnp.where(accepted, iou, NO_OVERLAP), axis=1)
@@ -203,7 +198,7 @@ def _owners(
 def _settle(
     standing: _Standing, proposing: Bool[Array, " G"], target: Int[Array, " G"], offer: Float[Array, " G"]
 ) -> _Standing:
-    """Each anchor keeps the best of who holds it and who proposes to it; the others seek on, but without an offer."""
+    """Next state: each anchor keeps the best of its holder and its proposals, and the others go on seeking."""
     rows = _rows(offer)
     anchor = jnp.where(proposing, target, standing.anchor)
     overlap = jnp.where(proposing, offer, standing.overlap)
@@ -217,7 +212,7 @@ def _settle(
 
 
 def _held(standing: _Standing, anchors: Float[Array, "A 4"]) -> tuple[Int[Array, " A"], Float[Array, " A"]]:
-    """Who holds each anchor, or -1, and with which IoU, or 0."""
+    """Ground truth that holds each anchor, or -1, and their IoU, or 0."""
     owner = _owner_of(jnp.where(standing.holds, standing.anchor, anchors.shape[0]), anchors)
     return owner, jnp.where(owner >= 0, standing.overlap[jnp.maximum(owner, 0)], 0)
 
@@ -225,7 +220,7 @@ def _held(standing: _Standing, anchors: Float[Array, "A 4"]) -> tuple[Int[Array,
 def _with_the_rest(
     standing: _Standing, valid: Bool[Array, " G"], anchors: Float[Array, "A 4"]
 ) -> tuple[Int[Array, " A"], Float[Array, " A"]]:
-    """The same, once the ground truths that are left have taken the anchors that are free, both in their order."""
+    """Owner and IoU of each anchor after the ground truths left have taken free anchors, both in their order."""
     owner, owned = _held(standing, anchors)
     left, free = valid & ~standing.holds, owner < 0
     first_left_first = jnp.argsort(~left, stable=True).astype(jnp.int32)
@@ -235,10 +230,7 @@ def _with_the_rest(
 
 
 def _owner_of(anchor: Int[Array, " G"], anchors: Float[Array, "A 4"]) -> Int[Array, " A"]:
-    """The last row that has each anchor, or -1; a maximum, since a scatter's last write is undefined.
-
-    A row without an anchor has the number behind the last one.
-    """
+    """Last row that has each anchor, or -1; a maximum, since a scatter's last write is undefined."""
     return jnp.full(anchors.shape[0] + 1, -1, jnp.int32).at[anchor].max(_rows(anchor))[:-1]
 
 
@@ -247,7 +239,7 @@ def _rows(of: Array) -> Int[Array, " G"]:
 
 
 def _highest(values: Float[Array, "G A"], axis: int) -> tuple[Float[Array, " n"], Int[Array, " n"]]:
-    """Maximum along an axis and its lowest index, as one reduction: XLA computes the values in it and stores none."""
+    """Maximum along an axis and its lowest index, in one reduction, so that XLA stores none of the values."""
 
     def better(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
         first = (a[0] > b[0]) | ((a[0] == b[0]) & (a[1] < b[1]))

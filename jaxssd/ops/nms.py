@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression as a fixed point: a few sweeps over one matrix instead of a step for each box."""
+"""Non-maximum suppression (NMS), greedy, as a fixed point: a few sweeps over a matrix, not a step for each box."""
 
 from typing import NamedTuple, TypeVar
 
@@ -24,7 +24,7 @@ from jaxssd.ops.loops import repeat_until_settled
 
 @exportable
 class NMSResult(NamedTuple):
-    """Which of the given boxes are kept, in falling score; padding rows come last and are 0 / False."""
+    """Indices of the boxes kept, by falling score; padding rows come last and are 0 / False."""
 
     indices: Int[Array, "D"]
     valid: Bool[Array, "D"]
@@ -32,7 +32,7 @@ class NMSResult(NamedTuple):
 
 @exportable
 class Detections(NamedTuple):
-    """What a detector reports for one image, in falling score; padding rows come last and are zeros / False."""
+    """Detections of one image, by falling score; padding rows come last and are zeros / False."""
 
     boxes: Float[Array, "D 4"]
     scores: Float[Array, "D"]
@@ -51,20 +51,20 @@ def nms(
     iou_threshold: Number = 0.45,
     max_outputs: int = 100,
 ) -> NMSResult:
-    """Exactly greedy non-maximum suppression: a box is dropped if a kept box of higher rank overlaps it too much.
+    """Non-maximum suppression, greedy: drop a box if a kept box of higher rank has an IoU > `iou_threshold` with it.
 
-    Rank is falling score, ties to the lowest index. "Too much" is strict, IoU > `iou_threshold`, as in the lesson and
-    in torchvision. Memory is `[K, K]`: choose the candidates first where there are many thousands of boxes.
+    Rank is falling score, ties to the lowest index. The comparison is strict, as in the lesson and in torchvision.
+    Memory is `[K, K]`: choose the candidates first where there are many thousands of boxes.
 
     Args:
         boxes: corners `[K, 4]`; a valid box with a NaN coordinate overlaps nothing.
-        scores: `[K]`, any real scale; a row whose score is NaN takes no part.
-        valid: `[K]`, the rows that take part, default all; bool, or not zero for True.
-        iou_threshold: in `[0, 1]`; 1 suppresses nothing. May be traced.
-        max_outputs: `D`, the number of rows returned, whatever K is.
+        scores: `[K]` on any real scale; a row whose score is NaN takes no part.
+        valid: `[K]` mask of the rows that take part, bool or nonzero for True; None takes all.
+        iou_threshold: IoU in `[0, 1]` above which a box is suppressed; 1 suppresses nothing. May be traced.
+        max_outputs: number `D` of rows returned, whatever K is.
 
     Returns:
-        `NMSResult(indices[D], valid[D])`: the kept rows of `boxes`, best first.
+        `NMSResult(indices[D], valid[D])`, the kept rows of `boxes`, best first.
 
     Raises:
         ValueError: if shapes disagree, `iou_threshold` lies outside `[0, 1]` or `max_outputs` is no positive int.
@@ -80,7 +80,7 @@ def nms(
         _, valid = as_arrays("nms", scores=(scores, "K"), valid=(valid, "K"))
         known &= as_mask(valid)
     _check_limits("nms", iou_threshold, max_outputs=max_outputs)
-    # Masked first: what the other rows hold, NaN for example, reaches no arithmetic.
+    # Masked first: other rows, NaN for example, reach no arithmetic.
     scores = _or_lowest(scores, known)
     (boxes,) = as_floats(jnp.where(known[:, None], boxes, 0))
     order = jnp.argsort(scores, stable=True, descending=True).astype(jnp.int32)
@@ -99,21 +99,20 @@ def multiclass_nms(
 ) -> Detections:
     """Detections of one image: the best (anchor, class) pairs, then greedy suppression within each class.
 
-    The candidate cap is over **all classes together**, so a crowded class can use it up; with `max_candidates` at
-    least A x C it never binds. Ties of score go to the lowest anchor, then to the lowest class. Classes are kept apart
-    by comparing labels, not by moving the boxes of each class aside, which would cost the coordinates precision.
+    The limit on candidates is over **all classes together**, so a crowded class can use it up. Ties of score go to the
+    lowest anchor, then to the lowest class. Classes are kept apart by their labels, not by moved boxes, which would
+    lose precision.
 
     Args:
-        boxes: decoded corners `[A, 4]`, shared by all classes; returned as they are, not clipped. One with a NaN
-            coordinate overlaps nothing.
-        scores: `[A, C]`, for example the sigmoid of the class logits; a NaN is no candidate.
-        iou_threshold: in `[0, 1]`; boxes of one class with a greater IoU suppress each other. May be traced.
-        score_threshold: a pair is a candidate if its score is greater. May be traced.
-        max_candidates: `K`, the number of best pairs that are compared; the cost grows with its square.
-        max_outputs: `D`, the number of detections returned.
+        boxes: decoded corners `[A, 4]`, shared by all classes; not clipped. One with a NaN coordinate overlaps nothing.
+        scores: `[A, C]`, such as the sigmoid of the class logits; a NaN is no candidate.
+        iou_threshold: IoU in `[0, 1]` above which boxes of one class suppress each other; may be traced.
+        score_threshold: score above which a pair is a candidate; may be traced.
+        max_candidates: number `K` of best pairs that are compared; the cost grows with its square.
+        max_outputs: number `D` of detections returned.
 
     Returns:
-        `Detections(boxes[D, 4], scores[D], labels[D], valid[D])`, in falling score.
+        `Detections(boxes[D, 4], scores[D], labels[D], valid[D])`, by falling score.
 
     Raises:
         ValueError: if shapes disagree, `iou_threshold` lies outside `[0, 1]`, `score_threshold` is NaN, or
@@ -130,7 +129,7 @@ def multiclass_nms(
     check_setting("multiclass_nms", "score_threshold", score_threshold, lambda x: x == x, "a number")
     scores = _or_lowest(scores, ~jnp.isnan(scores))
     score_threshold = jnp.asarray(score_threshold, scores.dtype)
-    # Masked first: what an anchor without a candidate holds, NaN for example, reaches no arithmetic.
+    # Masked first: anchors without a candidate, NaN for example, reach no arithmetic.
     (boxes,) = as_floats(jnp.where(jnp.any(scores > score_threshold, axis=1, keepdims=True), boxes, 0))
     best, anchors, labels = _best_pairs(scores, max_candidates)
     candidates = take_rows(boxes, anchors)
@@ -140,20 +139,19 @@ def multiclass_nms(
 
 
 def _or_lowest(scores: Array, known: Bool[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Scores as floats, the lowest one where they are not known."""
+    """Scores as floats, -inf where they are not known."""
     (floats,) = as_floats(jnp.where(known, scores, 0))
     return jnp.where(known, floats, -jnp.inf)
 
 
 def _best_pairs(scores: Float[Array, "A C"], count: int) -> tuple[Float[Array, "K"], Int[Array, "K"], Int[Array, "K"]]:
-    """The best pairs, `count` of them if there are as many: their scores, anchors and labels.
+    """Scores, anchors and labels of the best pairs, `count` of them if there are as many.
 
-    They are looked for among the `count` anchors with the best score in any class, ties to the lowest anchor. The best
-    pair of each of these ranks before every pair of any other anchor, by a higher score or else by a lower anchor. So a
-    pair of another anchor has `count` pairs before it. In rising order of the anchors, ties remain as they were.
+    Only the `count` anchors with the best score in any class are searched, ties to the lowest anchor: the best pair of
+    each ranks before every pair of any other anchor. In rising order of the anchors, ties stay in place.
     """
     num_anchors = scores.shape[0]
-    if not isinstance(num_anchors, int):  # a symbol of `jax.export`: as many rows more as `top_k` may need
+    if not isinstance(num_anchors, int):  # symbolic in `jax.export`: pad by what `top_k` may need
         scores = jnp.pad(scores, ((0, count), (0, 0)), constant_values=-jnp.inf)
         num_anchors += count
     if num_anchors <= count:
@@ -174,17 +172,16 @@ def _overlaps(boxes: Float[Array, "K 4"], iou_threshold: Number) -> Bool[Array, 
 
 
 def _sweep(overlap: Bool[Array, "K K"], valid: Bool[Array, "K"]) -> Bool[Array, "K"]:
-    """The rows that greedy suppression keeps, for rows that are already ranked best first.
+    """Rows that greedy suppression keeps, for rows that are already ranked best first.
 
     Greedy suppression is the recursion `kept[j] = valid[j] and no kept i < j overlaps j`. It fixes row 0, then row 1,
-    and so on, so exactly one vector satisfies it for all rows at once: the fixed point of the sweep below is unique and
-    it is the greedy answer. Call the depth of a row the longest chain of overlapping, ever better rows above it. A
-    sweep gets every row right whose better neighbours are right already, so after n sweeps all rows down to depth n
-    are final, whatever the start; one more sweep notices that nothing changes. That is K sweeps at the very worst and
-    a handful for real boxes, each of them one pass over `[K, K]`.
+    and so on, so exactly one vector satisfies it: the fixed point of the sweep below is unique and it is the greedy
+    result. Call the depth of a row the longest chain of overlapping, ever better rows above it. After n sweeps all rows
+    down to depth n are final, whatever the start; one more sweep changes nothing and ends the loop. That is K sweeps at
+    worst and a handful for real boxes, each of them one pass over `[K, K]`.
     """
     suppresses = jnp.triu(overlap, k=1)  # [better, worse]
-    valid |= jnp.any(suppresses, axis=0) & False  # nothing, but the loop carries what varies as the boxes do
+    valid |= jnp.any(suppresses, axis=0) & False  # changes nothing, but the loop state then varies as the boxes do
 
     def changed(state):
         kept, previous = state
@@ -198,7 +195,7 @@ def _sweep(overlap: Bool[Array, "K K"], valid: Bool[Array, "K"]) -> Bool[Array, 
 
 
 def _kept_first(rows: Rows, count: int) -> Rows:
-    """The rows marked valid, in their order, cut or padded with zeros to `count`."""
+    """Valid rows in their order, cut or padded with zeros to `count`."""
     row_of_zeros = rows.valid.size
     source = jnp.nonzero(rows.valid, size=count, fill_value=row_of_zeros)[0]
 

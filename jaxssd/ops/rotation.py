@@ -1,6 +1,6 @@
-"""Points and boxes turned about the centre of an image, and what of a turned box lies in the image.
+"""Rotation of points and boxes about the centre of an image, and the part of a rotated box inside the image.
 
-All in pixels, (y, x) with y pointing down; an angle is counter-clockwise as one sees it.
+Coordinates are (y, x) in pixels with y pointing down; angles are in radians, counter-clockwise as one sees it.
 """
 
 import jax.numpy as jnp
@@ -10,17 +10,7 @@ from jaxtyping import Array, Float
 def rotate_points(
     y: Float[Array, "*points"], x: Float[Array, "*points"], angle: Float[Array, ""], image_size: Float[Array, "2"]
 ) -> tuple[Float[Array, "*points"], Float[Array, "*points"]]:
-    """Turn points about the centre of the image.
-
-    Args:
-        y: any shape.
-        x: the same shape.
-        angle: in radians.
-        image_size: height and width.
-
-    Returns:
-        `(y, x)`.
-    """
+    """Rotate points `(y, x)` of any shape by `angle` about the centre of an image of `image_size` (height, width)."""
     center_y, center_x = image_size / 2
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     y, x = y - center_y, x - center_x
@@ -30,19 +20,19 @@ def rotate_points(
 def rotated_boxes(
     center_size: Float[Array, "G 4"], angle: Float[Array, ""], image_size: Float[Array, "2"]
 ) -> tuple[Float[Array, "G 4"], Float[Array, "G"]]:
-    """Turn boxes about the centre of the image, clip the turned boxes to it, and take the hull of what remains.
+    """Rotate boxes about the centre of the image, clip them to it, and take the upright hull of the rest.
 
     Args:
         center_size: `[cy, cx, height, width]` before the rotation, sizes not negative.
-        angle: in radians.
+        angle: angle in radians.
         image_size: height and width.
 
     Returns:
-        `(corners[G, 4], area[G])`: the upright hull of the part of each turned box in the image, and that part's area.
-        Where the area is 0 the hull is any box.
+        `(corners[G, 4], area[G])`: upright hull of the part of each rotated box inside the image, and area of that
+        part. Where the area is 0 the hull is any box.
 
     Example:
-        >>> box = jnp.array([[50.0, 50.0, 100.0, 100.0]])  # a whole image; what is cut off are four triangles
+        >>> box = jnp.array([[50.0, 50.0, 100.0, 100.0]])  # a whole image; four triangles are cut off
         >>> _, area = rotated_boxes(box, jnp.float32(jnp.pi / 4), jnp.array([100.0, 100.0]))
         >>> area.round(1)
         Array([8284.3], dtype=float32)
@@ -51,7 +41,7 @@ def rotated_boxes(
     y, x = rotate_points(y, x, angle, image_size)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     rows, columns = image_size
-    # Two pairs of sides: (dy, dx) from the centre lies between the two of a pair if |a dy + b dx| <= half the extent.
+    # Two pairs of sides (a, b, half): a point (dy, dx) from the centre lies inside if |a dy + b dx| <= half.
     down, across = (cos, sin, height / 2), (-sin, cos, width / 2)
     y1, y2 = _span(y, x, columns, down, across)
     x1, x2 = _span(x, y, rows, _swapped(down), _swapped(across))
@@ -61,7 +51,7 @@ def rotated_boxes(
     return jnp.stack(hull, axis=-1), _clipped_area(corner_y, corner_x, image_size)
 
 
-_CORNERS = ((-1, -1), (-1, 1), (1, 1), (1, -1))  # one after the other along the outline
+_CORNERS = ((-1, -1), (-1, 1), (1, 1), (1, -1))  # in order along the outline
 _Sides = tuple[Array, Array, Array]
 
 
@@ -71,53 +61,53 @@ def _swapped(sides: _Sides) -> _Sides:
 
 
 def _span(v: Array, u: Array, limit: Array, one: _Sides, other: _Sides) -> tuple[Array, Array]:
-    """From where to where a turned box reaches along v, as far as u lies in `[0, limit]`.
+    """Extent of a rotated box along v, for the part of it with u in `[0, limit]`.
 
-    The reach is a concave function of u with its highest point in a corner: where that lies outside, it is greatest at
-    the end of the interval next to it. The box is symmetric about its centre, and so are the two ends.
+    The upper end is a concave function of u with its maximum in a corner. If that corner lies outside of the interval,
+    the maximum is at the end of the interval next to it. The lower end is the mirror image about the centre.
     """
     (a, b, half), (c, d, other_half) = one, other
     corner_v = jnp.abs(a) * half + jnp.abs(c) * other_half
     corner_u = jnp.sign(a) * b * half + jnp.sign(c) * d * other_half
 
-    def reach(side: int) -> Array:
+    def end(side: int) -> Array:
         nearest = side * (jnp.clip(u + side * corner_u, 0, limit) - u)
         at_the_end = jnp.minimum(_bound(a, b, half, nearest), _bound(c, d, other_half, nearest))
         inside = (u + side * corner_u >= 0) & (u + side * corner_u <= limit)
         return v + side * jnp.where(inside, corner_v, jnp.minimum(at_the_end, corner_v))
 
-    low, high = reach(-1), reach(1)
+    low, high = end(-1), end(1)
     return jnp.minimum(low, high), high
 
 
 def _bound(a: Array, b: Array, half: Array, du: Array) -> Array:
-    """Greatest dv with |a dv + b du| <= half; no bound where a is 0."""
+    """Greatest dv with |a dv + b du| <= half; infinite where a is 0."""
     bounds = jnp.abs(a) > 0
     return jnp.where(bounds, (half - jnp.sign(a) * b * du) / jnp.where(bounds, jnp.abs(a), 1), jnp.inf)
 
 
 def _clipped_area(y: Float[Array, "4 G"], x: Float[Array, "4 G"], image_size: Float[Array, "2"]) -> Float[Array, "G"]:
-    """Area of polygons in the image, by the shoelace formula along their outlines with every point moved into it.
+    """Area of the part of polygons inside the image, by the shoelace formula along outlines clipped to the image.
 
-    Outside the image that motion flattens a polygon onto the border, where it has no area; inside it does nothing. On
-    the pieces of an edge between the lines that bound the image it is linear, so that their ends are all one needs.
+    Clipping flattens the part outside onto the border, where it has no area. It is linear on each section of an edge
+    between the lines that bound the image, so the ends of these sections suffice.
     """
     rows, columns = image_size
     to_y, to_x = _next(y) - y, _next(x) - x
     cuts = [_crossing(y, to_y, 0 * rows), _crossing(y, to_y, rows), _crossing(x, to_x, 0 * columns)]
-    pieces = jnp.sort(jnp.stack([0 * y, *cuts, _crossing(x, to_x, columns)], axis=1), axis=1)  # [4 edges, 5 ends, G]
-    path_y = jnp.clip(y[:, None] + pieces * to_y[:, None], 0, rows).reshape(20, y.shape[1])
-    path_x = jnp.clip(x[:, None] + pieces * to_x[:, None], 0, columns).reshape(20, x.shape[1])
+    ends = jnp.sort(jnp.stack([0 * y, *cuts, _crossing(x, to_x, columns)], axis=1), axis=1)  # [4 edges, 5 ends, G]
+    path_y = jnp.clip(y[:, None] + ends * to_y[:, None], 0, rows).reshape(20, y.shape[1])
+    path_x = jnp.clip(x[:, None] + ends * to_x[:, None], 0, columns).reshape(20, x.shape[1])
     path_y, path_x = path_y - path_y[:1], path_x - path_x[:1]  # near 0, for the sake of rounding
     return jnp.maximum((path_x * _next(path_y) - _next(path_x) * path_y).sum(axis=0) / 2, 0)
 
 
 def _next(points: Array) -> Array:
-    """Each point's successor along a closed outline."""
+    """Next point of each along a closed outline."""
     return jnp.concatenate([points[1:], points[:1]])
 
 
 def _crossing(start: Array, step: Array, line: Array) -> Array:
-    """Share of an edge before it crosses a line, 0 or 1 where it does not."""
+    """Fraction of an edge at which it crosses a line; 0 or 1 where it does not."""
     moves = step != 0
     return jnp.clip(jnp.where(moves, (line - start) / jnp.where(moves, step, 1), 0), 0, 1)

@@ -66,10 +66,10 @@ def ssd_loss(
             Explicit axes).
         gt_valid: `[G]` mask of the rows that are real, bool or nonzero for True; other rows may hold anything.
         anchors: from `make_anchors` or `ssd300_anchors`.
-        class_loss: as in `detection_loss`.
-        box_coder: as in `detection_loss`.
-        negative_ratio: as in `detection_loss`.
-        normalizer: as in `detection_loss`.
+        class_loss: elementwise loss, not reduced, see `detection_loss`.
+        box_coder: pair of functions between boxes and activations, see `detection_loss`.
+        negative_ratio: number of negatives kept for each positive anchor, see `detection_loss`. None keeps all.
+        normalizer: divisor of the classification loss, see `detection_loss`.
         threshold: IoU above which an anchor is positive, see `match_anchors`; may be traced.
         rule: `"best_iou"` or `"lesson"`, see `match_anchors`.
 

@@ -11,6 +11,7 @@ LOSSES, SSD, NMS, CODING = (
 )
 TARGETS = "jaxssd/ops/targets.py"
 AUGMENT, ROTATION = "jaxssd/ops/augment.py", "jaxssd/ops/rotation.py"
+SAMPLING = "jaxssd/ops/sampling.py"
 ABOUT = "tests/ops/test_augment.py tests/ops/test_augment_transforms.py"
 
 PLANTED = (
@@ -64,28 +65,32 @@ PLANTED = (
         "boxes flip when images do not",
     ),
     Mutant(
-        "jaxssd/ops/augment.py",
+        SAMPLING,
         "translation=random.uniform(shift_key, (2,), jnp.float32) * (1 - axis_scale)",
         "translation=random.uniform(shift_key, ()) * (1 - axis_scale)",
         "both axes shift alike",
+        ABOUT,
     ),
     Mutant(
-        "jaxssd/ops/augment.py",
+        SAMPLING,
         "jnp.stack([zoom * stretch, zoom / stretch])",
         "jnp.stack([zoom / stretch, zoom * stretch])",
         "the aspect is turned",
+        ABOUT,
     ),
     Mutant(
-        "jaxssd/ops/augment.py",
+        SAMPLING,
         "contrast=_up_or_down(contrast_key, contrast)",
         "contrast=_up_or_down(brightness_key, contrast)",
         "contrast and brightness in step",
+        ABOUT,
     ),
     Mutant(
-        "jaxssd/ops/augment.py",
+        SAMPLING,
         "known_rotation is not None and known_rotation == 0",
         "known_rotation is not None and known_rotation <= 3",
         "the lesson's rotation is none",
+        ABOUT,
     ),
     Mutant(
         "jaxssd/ops/augment.py",
@@ -137,7 +142,7 @@ PLANTED = (
         "pixels up to 255 pass",
         "tests/ops/test_augment_transforms.py",
     ),
-    Mutant("jaxssd/ops/augment.py", "(math.pi / 180)", "(math.pi / 90)", "angles of twice the size"),
+    Mutant(SAMPLING, "(math.pi / 180)", "(math.pi / 90)", "angles of twice the size", ABOUT),
     Mutant(
         TARGETS,
         "known = jnp.all(~valid | (",

@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
-from jaxssd.ops.augment import Augmentation, augment_boxes, augment_image, identity_augmentation, sample_augmentation
+from jaxssd.ops.augment import augment_boxes, augment_image
+from jaxssd.ops.sampling import Augmentation, identity_augmentation, sample_augmentation
 
 SIZE, G = 32, 6
 SQUARE = (SIZE, SIZE)
