@@ -19,13 +19,13 @@ import pytest
 from PIL import Image
 
 from jaxssd.config import TOPIC_OF, Config
-from jaxssd.data import __main__ as inspect_command
 from jaxssd.data import load
 from jaxssd.data.shapes import make_shapes
 from jaxssd.ops import OFFSET_CODER, bce_loss, decode_offsets, make_anchors, ssd300_anchors
 from jaxssd.presets import PRESETS
 from jaxssd.tasks.task import make_task
 from jaxssd.tools import explain, export
+from jaxssd.tools.inspection import command as inspect_command
 from jaxssd.training import RunFolder, loop, variables
 from jaxssd.training.loader import is_streamed
 from jaxssd.training.optimizer import make_schedule, places
@@ -500,17 +500,17 @@ def test_what_else_the_inspection_is_asked(monkeypatch, tmp_path):
     """Path, preset, number of shapes, and folder."""
     seen, look = {}, inspect_command.advise
 
-    def advise(*arguments, count, **settings):
-        seen["count"] = count
-        return look(*arguments, count=count, **settings)
+    def advise(*arguments, boxes_per_cell, **settings):
+        seen["boxes_per_cell"] = boxes_per_cell
+        return look(*arguments, boxes_per_cell=boxes_per_cell, **settings)
 
     dataset = make_shapes(6, image_size=64)
     monkeypatch.setattr(inspect_command, "advise", advise)
     monkeypatch.setattr(inspect_command, "load_split", lambda config, split: seen.update(config=config) or dataset)
-    monkeypatch.setattr(inspect_command, "dataset_figure", lambda *_, **__: None)
-    monkeypatch.setattr(inspect_command.viz, "save", lambda figure, path: seen.update(figure=path))
+    monkeypatch.setattr("jaxssd.viz.dataset.dataset_figure", lambda *_, **__: None)
+    monkeypatch.setattr("jaxssd.viz.save", lambda figure, path: seen.update(figure=path))
     inspect_command.main(["shapes", "--preset", "quick", "--anchors", "2", "--out", str(tmp_path / "there")])
-    assert (seen["config"].image_size, seen["config"].data, seen["count"]) == (64, "shapes", 2)
+    assert (seen["config"].image_size, seen["config"].data, seen["boxes_per_cell"]) == (64, "shapes", 2)
     assert seen["figure"].parent == tmp_path / "there"
     named = {"path", "preset", "anchors", "out", *inspect_command.OF_A_RUN}
     assert named == {field.name for field in dataclasses.fields(inspect_command.Command)}

@@ -1,4 +1,4 @@
-"""What is in a data set, in one figure."""
+"""Inspection of a data set in one figure."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from jaxssd.tools.inspection.anchor_fit import Advice
-from jaxssd.tools.inspection.inspection import ELONGATED, TINY_PIXELS, TINY_SHARE, Coverage, Inspection, count_classes
-from jaxssd.tools.inspection.text import ReachCounts, count_reached, name_candidates
+from jaxssd.tools.inspection.coverage import Coverage, MatchCounts, count_matches
+from jaxssd.tools.inspection.inspection import ELONGATED, TINY_PIXELS, TINY_SHARE, Inspection, count_classes
+from jaxssd.tools.inspection.text import name_candidates
 from jaxssd.viz.fonts import drawable, legible, one_line
 from jaxssd.viz.panels import write_labels
 from jaxssd.viz.style import BLUE, DPI, GREEN, ORANGE, VERMILION
@@ -29,13 +30,13 @@ FONT_SIZE, TITLE_PAD = 8.5, 36.0  # points
 def dataset_figure(
     inspection: Inspection, coverage: Coverage, advice: Advice, threshold: float, *, title: str = ""
 ) -> Figure:
-    """Counts, sizes, reach of the anchors, and what deserves a look.
+    """Counts, sizes, coverage by the anchors, and suspicious boxes and images of a data set.
 
     Args:
         inspection: of a data set.
         coverage: of its objects by the given anchors.
         advice: about other anchors.
-        threshold: IoU above which an anchor reaches an object.
+        threshold: IoU above which an anchor matches an object.
         title: above all panels.
 
     Returns:
@@ -43,7 +44,7 @@ def dataset_figure(
     """
     totals = count_classes(inspection).objects.sum(axis=0)
     shown = np.argsort(-totals, kind="stable")[:MOST_CLASSES].tolist()
-    counts = count_reached(inspection, coverage, threshold)
+    counts = count_matches(inspection, coverage, threshold)
     figure, panels = _panels(max(2.8, CLASS_BAR * len(shown)))
     _draw_classes(panels[0, 0], inspection, shown)
     _draw_objects_an_image(panels[0, 1], inspection)
@@ -51,7 +52,7 @@ def dataset_figure(
     _draw_box_sizes(panels[1, 0], inspection, advice)
     _draw_box_shapes(panels[1, 1], inspection, advice)
     _draw_best_anchors(panels[1, 2], coverage, counts[-1], threshold)
-    _draw_reach(panels[2, 0], inspection, counts, shown, threshold)
+    _draw_unmatched(panels[2, 0], inspection, counts, shown, threshold)
     _draw_candidates(panels[2, 1], inspection, advice, counts[-1].objects, threshold)
     _draw_findings(panels[2, 2], inspection)
     figure.suptitle(title, fontsize=12, y=1 - 0.12 / figure.get_figheight(), va="top", parse_math=False)
@@ -122,14 +123,11 @@ def _draw_box_sizes(ax: Axes, inspection: Inspection, advice: Advice) -> None:
     if not len(sides):
         return _say(ax, title, "no object")
     tiny = max(TINY_SHARE, TINY_PIXELS / size)
-    anchors, clusters = advice.given.settings.shapes, advice.clusters.sizes
+    anchors = advice.given.settings.shapes
     cloud = sides[np.linspace(0, len(sides) - 1, min(len(sides), MOST_POINTS)).astype(int)]
     alpha = float(np.clip(120 / len(cloud) ** 0.75, 0.15, 0.6))  # many points are seen by their density
     ax.plot(*cloud.T[::-1], ".", color="0.3", markersize=3, markeredgewidth=0, alpha=alpha)
     ax.plot(*anchors.T[::-1], "x", color=VERMILION, markersize=6, label=f"{len(anchors)} shapes of the anchors")
-    if len(clusters):
-        label = f"{len(clusters)} cluster{'s' * (len(clusters) > 1)}"
-        ax.plot(*clusters.T[::-1], "o", color=BLUE, markersize=7, markeredgecolor="white", label=label)
     least = 0.8 * min(float(sides.min()), float(anchors.min()), tiny)
     most = 1.15 * max(1.0, float(anchors.max()))
     ax.axhspan(least, tiny, color=ORANGE, alpha=0.15, linewidth=0)
@@ -165,14 +163,14 @@ def _draw_box_shapes(ax: Axes, inspection: Inspection, advice: Advice) -> None:
     _caption(ax, title, legend_columns=2)
 
 
-def _draw_best_anchors(ax: Axes, coverage: Coverage, total: ReachCounts, threshold: float) -> None:
+def _draw_best_anchors(ax: Axes, coverage: Coverage, total: MatchCounts, threshold: float) -> None:
     iou, title = coverage.iou[np.isfinite(coverage.iou)], "the best anchor of each object"
     if not len(iou):
         return _say(ax, title, "no object")
     number, edges = np.histogram(iou, np.linspace(0, 1, 51))
     ax.stairs(number, edges, fill=True, color=BLUE, alpha=0.65, label=f"IoU {total.mean_iou:.2f} on average")
-    share = total.out_of_reach / total.objects
-    words = f"out of reach: {total.out_of_reach:,} objects ({share:.1%})"
+    share = total.unmatched / total.objects
+    words = f"unmatched: {total.unmatched:,} objects ({share:.1%})"
     ax.axvspan(0, threshold, color=VERMILION, alpha=0.15, linewidth=0, label=words)
     ax.axvline(threshold, color=VERMILION, linewidth=1.2)
     ax.set(xlim=(0, 1), ylim=(0, None), xlabel="IoU", ylabel="objects")
@@ -180,12 +178,12 @@ def _draw_best_anchors(ax: Axes, coverage: Coverage, total: ReachCounts, thresho
     _caption(ax, title, legend_columns=1)
 
 
-def _draw_reach(
-    ax: Axes, inspection: Inspection, counts: Sequence[ReachCounts], shown: Sequence[int], threshold: float
+def _draw_unmatched(
+    ax: Axes, inspection: Inspection, counts: Sequence[MatchCounts], shown: Sequence[int], threshold: float
 ) -> None:
     lost, shared = (
         np.array([100 * getattr(counts[label], field) / max(1, counts[label].objects) for label in shown])
-        for field in ("out_of_reach", "lose_anchor")
+        for field in ("unmatched", "lose_anchor")
     )
     place = np.arange(len(shown))
     bars = (
@@ -197,7 +195,7 @@ def _draw_reach(
         _numbers(ax, place + offset, share, [f"{value:.1f} %" for value in share], color)
     _class_axis(ax, inspection, shown)
     ax.set(xlabel="objects, %", xlim=(0, 1.18 * max(5.0, lost.max(initial=0), shared.max(initial=0))))
-    _caption(ax, _with_rest("what the anchors miss", inspection, shown), legend_columns=1)
+    _caption(ax, _with_rest("objects that anchors miss", inspection, shown), legend_columns=1)
 
 
 def _draw_candidates(ax: Axes, inspection: Inspection, advice: Advice, objects: int, threshold: float) -> None:
@@ -206,10 +204,10 @@ def _draw_candidates(ax: Axes, inspection: Inspection, advice: Advice, objects: 
     rows = name_candidates(inspection, advice)
     place = np.arange(len(rows))
     iou = np.array([candidate.mean_iou for _, candidate in rows])
-    reached = np.array([1 - candidate.out_of_reach / objects for _, candidate in rows])
+    recall = np.array([1 - candidate.unmatched / objects for _, candidate in rows])
     bars = (
         (-0.2, iou, BLUE, "mean IoU of the best anchor"),
-        (0.2, reached, GREEN, f"share in reach, IoU above {threshold:g}"),
+        (0.2, recall, GREEN, f"best recall at IoU {threshold:g}"),
     )
     for offset, values, color, label in bars:
         ax.barh(place + offset, values, 0.38, color=color, alpha=0.8, label=label)

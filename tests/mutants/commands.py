@@ -2,7 +2,7 @@
 
 from tests.mutants.planted import Mutant
 
-TRAIN, EVALUATE, INSPECT = "train.py", "evaluate.py", "jaxssd/data/__main__.py"
+TRAIN, EVALUATE, INSPECT = "train.py", "evaluate.py", "jaxssd/tools/inspection/command.py"
 CONFIG, PRESETS = "jaxssd/config/topics.py", "jaxssd/presets.py"
 SETTINGS = "tests/test_config.py"
 OPTIONS = "tests/test_options.py"
@@ -71,7 +71,7 @@ PLANTED = (
     ),
     Mutant(EVALUATE, "folder = command.out or run.path\n", "folder = run.path\n", "--out ignored", OF_EVALUATE),
     Mutant(EVALUATE, "    if command.export:  #", "    if False:  #", "--export ignored", OF_EVALUATE),
-    Mutant(INSPECT, "count=command.anchors or given", "count=given", "--anchors ignored", INSPECTION),
+    Mutant(INSPECT, "boxes_per_cell=command.anchors or given", "boxes_per_cell=given", "--anchors ignored", INSPECTION),
     Mutant(INSPECT, "folder = command.out or Path", "folder = Path", "--out ignored", INSPECTION),
     Mutant(INSPECT, "PRESETS[command.preset]().rep", "PRESETS['small']().rep", "--preset ignored", INSPECTION),
     Mutant(

@@ -6,7 +6,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jaxssd.data.shapes import make_shapes
 from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise
-from jaxssd.tools.inspection.inspection import cover, inspect
+from jaxssd.tools.inspection.coverage import cover
+from jaxssd.tools.inspection.inspection import inspect
 from jaxssd.viz.dataset import dataset_figure
 from tests.viz.drawn import words
 
@@ -20,7 +21,7 @@ def with_boxes(dataset, change):
 def figure_of(datasets, given=GIVEN, title="a path"):
     inspection = inspect(datasets)
     coverage, boxes = cover(inspection, given.corners), inspection.objects.boxes[inspection.trained_on]
-    advice = advise(boxes, boxes, given, count=2, threshold=0.4, other_grids=[(8, 4, 2, 1)], finer=given)
+    advice = advise(boxes, boxes, given, boxes_per_cell=2, threshold=0.4, other_grids=[(8, 4, 2, 1)], finer=given)
     return dataset_figure(inspection, coverage, advice, 0.4, title=title), inspection, coverage, advice
 
 
@@ -63,10 +64,9 @@ def test_bars_are_the_counts(drawn):
 
 def test_points_are_the_boxes(drawn):
     figure, inspection, _, advice = drawn
-    boxes, anchors, clusters = panel(figure, "box sizes").lines
+    boxes, anchors = panel(figure, "box sizes").lines
     np.testing.assert_allclose(boxes.get_xydata(), inspection.objects.sides[:, ::-1])
     np.testing.assert_allclose(anchors.get_xydata(), advice.given.settings.shapes[:, ::-1])
-    np.testing.assert_allclose(clusters.get_xydata(), advice.clusters.sizes[:, ::-1])
 
 
 def test_the_best_anchors_are_counted(drawn):
@@ -74,7 +74,7 @@ def test_the_best_anchors_are_counted(drawn):
     ax = panel(figure, "the best anchor")
     iou = coverage.iou[np.isfinite(coverage.iou)]
     assert ax.patches[0].get_data().values.sum() == len(iou)
-    assert f"out of reach: {(iou <= 0.4).sum()} objects" in words(ax.get_legend().texts)[1]
+    assert f"unmatched: {(iou <= 0.4).sum()} objects" in words(ax.get_legend().texts)[1]
 
 
 def test_candidates_are_compared(drawn):

@@ -1,1 +1,1 @@
-"""What is in a data set, and which anchors fit it: `python -m jaxssd.data`."""
+"""Inspection of a data set before training: `python -m jaxssd.data`."""

@@ -1,4 +1,4 @@
-"""Anchors for a data set, in the terms that a run has for them: grids, zooms and ratios."""
+"""Anchors that fit a data set, as grids, zooms and ratios of a run."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -9,24 +9,23 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from jaxssd.ops import make_anchors
-from jaxssd.tools.inspection.clusters import Clusters, kmeans_anchors, shape_iou
-from jaxssd.tools.inspection.reach import reach
+from jaxssd.tools.inspection.coverage import best_anchors
 
 MOST_FITTED = 2_000
-"""Objects that anchors are fitted to; of more this many are taken, evenly spread."""
+"""Number of objects that anchors are fitted to, evenly spread over all objects."""
 
 WORTH_SAYING, WORTH_A_GRID = 0.01, 0.02
-"""Score that fitted anchors must gain to be suggested at all, and to be preferred if they need other grids."""
+"""Gain in score from which fitted anchors are suggested, and from which other grids are preferred."""
 
 WORTH_A_CHANGE = 0.0005
-"""Score that a change of one number must gain, so that numbers stay round where it does not matter."""
+"""Gain in score from which one number is changed, so that numbers stay round where they do not matter."""
 
 COARSE, FINE = (1.35, 1.15), (1.07, 1.03)
-"""Factors by which sizes and shapes are tried larger and smaller: of all starts, then of the best."""
+"""Factors by which zooms and ratios are changed: from all starts, then from the best."""
 
 
 class AnchorSettings(NamedTuple):
-    """The arguments of `make_anchors`, which are options of train.py too."""
+    """Arguments of `make_anchors`, which are options of train.py."""
 
     grids: tuple[int, ...]
     zooms: tuple[float, ...]
@@ -34,28 +33,28 @@ class AnchorSettings(NamedTuple):
 
     @property
     def boxes_per_cell(self) -> int:
-        """Anchors in each cell."""
+        """Number of anchors in each cell."""
         return len(self.zooms) * len(self.ratios)
 
     @property
     def num_anchors(self) -> int:
-        """Anchors in all."""
+        """Number of anchors."""
         return sum(grid * grid for grid in self.grids) * self.boxes_per_cell
 
     @property
     def corners(self) -> Float[np.ndarray, "A 4"]:
-        """Of each anchor."""
+        """Corners of the anchors."""
         return np.asarray(make_anchors(*self).corners)
 
     @property
     def shapes(self) -> Float64[np.ndarray, "s 2"]:
-        """Height and width of the anchors as shares of the image, each distinct shape once."""
+        """Distinct heights and widths of the anchors, as fractions of the image."""
         zooms, ratios = np.array(self.zooms, np.float64), np.array(self.ratios, np.float64)
         per_cell = (zooms[:, None, None] * ratios).reshape(-1, 2)
         return np.unique(np.concatenate([per_cell / grid for grid in self.grids]), axis=0)
 
     def options(self) -> str:
-        """What train.py must be told.
+        """Options of train.py.
 
         Example:
             >>> AnchorSettings((4, 2), (0.75, 1.0), ((1.0, 1.0), (1.41, 0.71))).options()
@@ -66,35 +65,33 @@ class AnchorSettings(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """Anchors, and what they do for the objects of a data set.
+    """Anchors and their overlap with the objects of a data set.
 
     Attributes:
-        settings: of the anchors.
-        mean_iou: mean over the objects of the IoU with their best anchor, in its place.
-        out_of_reach: objects whose best IoU is not above the matching threshold.
-        shape_iou: as `mean_iou`, but with every anchor on its object's centre.
-        score: the mean IoU less the share that is out of reach.
+        settings: settings of the anchors.
+        mean_iou: mean IoU of the objects with their best anchor.
+        unmatched: number of objects whose best IoU is not above the matching threshold.
+        shape_iou: mean IoU if every anchor had its center on the object's.
+        score: mean IoU minus the share of unmatched objects.
     """
 
     settings: AnchorSettings
     mean_iou: float
-    out_of_reach: int
+    unmatched: int
     shape_iou: float
     score: float
 
 
 class Advice(NamedTuple):
-    """Which anchors to take.
+    """Comparison of given and fitted anchors.
 
     Attributes:
-        clusters: shapes that are free of grids, zooms and ratios, with centres aligned.
-        given: the anchors that there are.
-        finer: the same zooms and ratios in a larger image, which has a finer grid besides; None if not asked for.
-        fitted: others, with zooms and ratios fitted to the objects.
-        suggestion: the one of `fitted` to take, or None if none is worth it.
+        given: anchors of the run.
+        finer: the given zooms and ratios on the grids of a larger image, or None.
+        fitted: anchors whose zooms and ratios are fitted to the objects.
+        suggestion: the one of `fitted` that is suggested, or None.
     """
 
-    clusters: Clusters
     given: Candidate
     finer: Candidate | None
     fitted: tuple[Candidate, ...]
@@ -106,44 +103,43 @@ def advise(
     boxes: Float[np.ndarray, "m 4"],
     given: AnchorSettings,
     *,
-    count: int,
+    boxes_per_cell: int,
     threshold: float,
     other_grids: Sequence[tuple[int, ...]] = (),
     finer: AnchorSettings | None = None,
 ) -> Advice:
-    """Compare given anchors with such as are fitted to the objects.
+    """Compare given anchors with anchors fitted to the objects.
 
-    Fitted anchors are suggested if on all objects their score is higher by `WORTH_SAYING`, and neither their mean IoU
-    is lower nor more objects are out of reach. Those on other grids must gain `WORTH_A_GRID` over those on the grids
-    there are, as they change the network too.
+    Fitted anchors are suggested if their score on all objects is higher by `WORTH_SAYING`, their mean IoU is not lower,
+    and they leave no more objects unmatched. Other grids change the network too: they must gain `WORTH_A_GRID` over
+    anchors fitted on the given grids.
 
     Args:
         fit_boxes: corners of the objects to fit to, those of the training images.
-        boxes: corners of the objects to judge by, all of them.
-        given: the anchors that there are.
-        count: clusters, and anchors a cell.
-        threshold: IoU above which an anchor reaches an object.
-        other_grids: grids that the network could have instead.
-        finer: anchors to judge as well, which are not suggested.
+        boxes: corners of all objects, which decide.
+        given: anchors of the run.
+        boxes_per_cell: number of fitted anchors in each cell.
+        threshold: IoU above which an anchor matches an object.
+        other_grids: other grids that the network could have.
+        finer: further anchors to compare, which are not suggested.
 
     Returns:
-        `Advice`; without objects to fit to there is nothing fitted.
+        The comparison. Without objects to fit to, nothing is fitted.
     """
-    clusters = kmeans_anchors(_sides(fit_boxes), count)
     before = judge(given, boxes, threshold)
     larger = None if finer is None else judge(finer, boxes, threshold)
     if len(fit_boxes) == 0:
-        return Advice(clusters, before, larger, (), None)
+        return Advice(before, larger, (), None)
 
     fitted = tuple(
-        judge(fit_anchors(fit_boxes, grids, count, threshold=threshold, start=given), boxes, threshold)
+        judge(fit_anchors(fit_boxes, grids, boxes_per_cell, threshold=threshold, start=given), boxes, threshold)
         for grids in dict.fromkeys([given.grids, *other_grids])
     )
-    worthy = [candidate for candidate in fitted if _improves(candidate, before)]
-    chosen = max(worthy, key=lambda candidate: candidate.score, default=None)
-    if chosen and fitted[0] in worthy and chosen.score < fitted[0].score + WORTH_A_GRID:
+    better = [candidate for candidate in fitted if _improves(candidate, before)]
+    chosen = max(better, key=lambda candidate: candidate.score, default=None)
+    if chosen and fitted[0] in better and chosen.score < fitted[0].score + WORTH_A_GRID:
         chosen = fitted[0]
-    return Advice(clusters, before, larger, fitted, chosen)
+    return Advice(before, larger, fitted, chosen)
 
 
 def fit_anchors(
@@ -154,27 +150,26 @@ def fit_anchors(
     threshold: float,
     start: AnchorSettings | None = None,
 ) -> AnchorSettings:
-    """Zooms and ratios for which the anchors, where they are, have the highest score on the objects.
+    """Fit zooms and ratios to objects by coordinate ascent on the score.
 
-    Free clusters cannot be had: an anchor is `zoom * ratio / grid`, all grids share zooms and ratios, and between the
-    centres of a coarse grid the right shape is in the wrong place. So the score itself is climbed: each zoom and each
-    ratio in turn is made larger and smaller by a factor, and what is better is kept, until nothing is; then with a
-    smaller factor. This starts from quantiles of the objects' sizes and shapes, once for each way to write
-    `boxes_per_cell` as zooms times ratios, and once from `start` if that has as many. Nothing is drawn by lot.
+    Anchors are `zoom * ratio / grid` at the centers of the grids' cells, so clusters of box shapes are not enough. The
+    score itself is climbed: each zoom and each ratio in turn is multiplied and divided by a factor, and the better
+    value is kept, until nothing improves; then with a smaller factor. The starts are quantiles of the objects' sizes
+    and shapes, for each way to write `boxes_per_cell` as zooms times ratios, and `start` if it has as many. The result
+    is deterministic, and need not be the optimum.
 
     Args:
-        boxes: corners of the objects, one at least, each with an area.
-        grids: cells along one side of each grid.
-        boxes_per_cell: zooms times ratios; fewer come back where some would be nobody's best anchor.
-        threshold: IoU above which an anchor reaches an object.
-        start: settings to begin with besides; its grids are not used.
+        boxes: corners of the objects, at least one, each with an area.
+        grids: number of cells along one side of each grid.
+        boxes_per_cell: number of zooms times number of ratios. Those that are no object's best anchor are dropped.
+        threshold: IoU above which an anchor matches an object.
+        start: further settings to start from; its grids are not used.
 
     Returns:
-        Settings in hundredths; a ratio's height times its width is about 1. The best found, which need not be the best
-        there is.
+        Settings rounded to hundredths. Height times width of each ratio is about 1.
 
     Raises:
-        ValueError: if there is no box, no grid, or `boxes_per_cell` is not positive.
+        ValueError: if there is no box or no grid, or `boxes_per_cell` is not positive.
 
     Example:
         >>> boxes = np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]], np.float32)
@@ -195,37 +190,55 @@ def fit_anchors(
 
     @cache
     def score(settings: AnchorSettings) -> float:
-        iou = reach(boxes, settings.corners).iou
+        iou = best_anchors(boxes, settings.corners).iou
         return float(iou.mean() - (iou <= threshold).mean())
 
     best = max((_climb(settings, COARSE, score) for settings in starts), key=score)
-    return _needed(_climb(best, FINE, score), boxes)
+    return _used(_climb(best, FINE, score), boxes)
 
 
 def judge(settings: AnchorSettings, boxes: Float[np.ndarray, "m 4"], threshold: float) -> Candidate:
-    """What anchors do for objects.
+    """Measure the overlap of anchors with objects.
 
     Args:
-        settings: of the anchors.
+        settings: settings of the anchors.
         boxes: corners of the objects.
-        threshold: IoU above which an anchor reaches an object.
+        threshold: IoU above which an anchor matches an object.
 
     Returns:
         A `Candidate`; its means are NaN without objects.
     """
     if len(boxes) == 0:
         return Candidate(settings, math.nan, 0, math.nan, math.nan)
-    iou = reach(boxes, settings.corners).iou
+    iou = best_anchors(boxes, settings.corners).iou
     parts = np.array_split(_sides(boxes), 1 + len(boxes) // 100_000)
     aligned = np.concatenate([shape_iou(part, settings.shapes).max(axis=1) for part in parts])
-    mean, out_of_reach = float(iou.mean()), int((iou <= threshold).sum())
-    return Candidate(settings, mean, out_of_reach, float(aligned.mean()), mean - out_of_reach / len(boxes))
+    mean, unmatched = float(iou.mean()), int((iou <= threshold).sum())
+    return Candidate(settings, mean, unmatched, float(aligned.mean()), mean - unmatched / len(boxes))
+
+
+def shape_iou(a: Float[np.ndarray, "n 2"], b: Float[np.ndarray, "k 2"]) -> Float[np.ndarray, "n k"]:
+    """IoU of boxes with a common center.
+
+    Args:
+        a: height and width of each box.
+        b: height and width of each box.
+
+    Returns:
+        `[n, k]`, in `(0, 1]` for boxes with an area.
+
+    Example:
+        >>> shape_iou(np.array([[1.0, 1.0]]), np.array([[1.0, 0.5], [2.0, 2.0]]))
+        array([[0.5 , 0.25]])
+    """
+    shared = np.minimum(a[:, None, 0], b[None, :, 0]) * np.minimum(a[:, None, 1], b[None, :, 1])
+    return shared / (a.prod(axis=1)[:, None] + b.prod(axis=1)[None, :] - shared)
 
 
 def _climb(
     settings: AnchorSettings, factors: Sequence[float], score: Callable[[AnchorSettings], float]
 ) -> AnchorSettings:
-    """Change one number at a time for as long as that is better."""
+    """Change one number at a time while the score improves."""
     for factor in factors:
         before = None
         while settings != before:
@@ -238,7 +251,7 @@ def _climb(
 
 
 def _neighbours(settings: AnchorSettings, place: int, factor: float) -> list[AnchorSettings]:
-    """One number, counted through zooms and then ratios, larger and smaller."""
+    """Settings with one zoom or, at places behind the zooms, one ratio made larger and smaller."""
     zooms, ratios = list(settings.zooms), list(settings.ratios)
     found = []
     for change in (factor, 1 / factor):
@@ -256,7 +269,7 @@ def _neighbours(settings: AnchorSettings, place: int, factor: float) -> list[Anc
 def _from_quantiles(
     boxes: Float[np.ndarray, "n 4"], grids: tuple[int, ...], num_zooms: int, num_ratios: int
 ) -> AnchorSettings:
-    """Medians of equal parts of the objects: of their sizes in cells of the grid that suits them best, and shapes."""
+    """Settings from quantiles of the objects' shapes, and of their sizes in cells of the nearest grid."""
     height, width = _sides(boxes).T
     zooms = np.sqrt(height * width)[:, None] * np.array(grids, np.float64)
     nearest = zooms[np.arange(len(boxes)), np.abs(np.log(zooms)).argmin(axis=1)]
@@ -271,21 +284,22 @@ def _from_quantiles(
     )
 
 
-def _needed(settings: AnchorSettings, boxes: Float[np.ndarray, "n 4"]) -> AnchorSettings:
-    """Zooms and ratios that some object's best anchor has, in rising order, each once."""
-    zoom, ratio = np.divmod(reach(boxes, settings.corners).anchor % settings.boxes_per_cell, len(settings.ratios))
+def _used(settings: AnchorSettings, boxes: Float[np.ndarray, "n 4"]) -> AnchorSettings:
+    """Settings with the zooms and ratios of the objects' best anchors only, in rising order."""
+    best = best_anchors(boxes, settings.corners).anchor
+    zoom, ratio = np.divmod(best % settings.boxes_per_cell, len(settings.ratios))
     zooms = {settings.zooms[index] for index in zoom.tolist()}
     ratios = {settings.ratios[index] for index in ratio.tolist()}
     return settings._replace(zooms=tuple(sorted(zooms)), ratios=tuple(sorted(ratios)))
 
 
 def _hundredths(value: float) -> float:
-    """Rounded, as it would be written on a command line."""
+    """Value rounded to hundredths, as on a command line, and at least 0.01."""
     return max(round(float(value), 2), 0.01)
 
 
 def _improves(candidate: Candidate, given: Candidate) -> bool:
-    no_worse = candidate.mean_iou >= given.mean_iou and candidate.out_of_reach <= given.out_of_reach
+    no_worse = candidate.mean_iou >= given.mean_iou and candidate.unmatched <= given.unmatched
     return no_worse and candidate.score >= given.score + WORTH_SAYING
 
 

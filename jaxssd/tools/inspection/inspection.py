@@ -1,18 +1,24 @@
-"""What is in a data set: counts, sizes, and whatever deserves a look before anything is trained on it."""
+"""Inspection of a data set: counts, sizes, and suspicious boxes and images."""
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Int32
+from jaxtyping import Array, Bool, Float, Float32, Int, Int32
 
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.quality import notes_on_quality
 from jaxssd.data.report import LoadReport
-from jaxssd.tools.inspection.reach import Reach, loses_anchor, reach, repeated_boxes
+from jaxssd.ops import box_iou
+
+PAIRS_AT_ONCE = 2**22
+"""Number of IoUs that are in memory at a time: 16 MB."""
 
 TINY_SHARE, TINY_PIXELS = 0.02, 4.0
 ELONGATED = 8.0
@@ -25,19 +31,19 @@ SUSPICIOUS = {
     "whole image": f"{WHOLE_IMAGE:.0%} of the image's height and width, or more",
     "repeated": f"an earlier box of the image has its class and an IoU above {SAME_BOX:g}",
 }
-"""What makes a box suspicious."""
+"""Kinds of suspicious boxes, with their meaning."""
 
 QUANTILES = {"least": 0.0, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "most": 1.0}
 
 
 class Images(NamedTuple):
-    """The images of all splits.
+    """Images of all splits.
 
     Attributes:
-        split: which split.
-        ids: their names.
+        split: index of each image's split.
+        ids: names of the images.
         sizes: height and width of the files in pixels.
-        objects: how many objects each has, difficult ones included.
+        objects: number of objects in each image, with difficult ones.
     """
 
     split: Int[np.ndarray, " N"]
@@ -47,13 +53,13 @@ class Images(NamedTuple):
 
 
 class Objects(NamedTuple):
-    """The objects of all splits.
+    """Objects of all splits.
 
     Attributes:
-        image: row of the image in `Images`.
+        image: row of each object's image in `Images`.
         boxes: corners on the square that the network sees.
-        labels: which class.
-        difficult: neither trained on nor scored.
+        labels: class of each object.
+        difficult: True for each object that is neither trained on nor scored.
     """
 
     image: Int[np.ndarray, " n"]
@@ -63,22 +69,22 @@ class Objects(NamedTuple):
 
     @property
     def sides(self) -> Float32[np.ndarray, "n 2"]:
-        """Height and width, in shares of the square."""
+        """Height and width, as fractions of the square."""
         return self.boxes[:, 2:] - self.boxes[:, :2]
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What was found.
+    """Result of `inspect`.
 
     Attributes:
-        splits: their names.
-        class_names: name of each label.
+        splits: names of the splits.
+        class_names: class names in the order of the labels.
         image_size: side of the square in pixels.
-        loading: each split's loading report.
-        doubts: the lines of `notes_on_quality` of all splits.
-        images: of all splits.
-        objects: likewise.
+        loading: loading report of each split.
+        doubts: lines of `notes_on_quality` of all splits.
+        images: images of all splits.
+        objects: objects of all splits.
         suspicious: rows of `objects` for each key of `SUSPICIOUS`, the most extreme first.
         same_ids: names that are in more than one split.
         same_pixels: groups of rows of `images` that are equal in every pixel of the square.
@@ -97,49 +103,34 @@ class Inspection:
 
     @property
     def trained_on(self) -> Bool[np.ndarray, " n"]:
-        """The objects that a network learns, or is scored by: those that are not difficult."""
+        """True for objects that are trained on and scored: those that are not difficult."""
         return ~self.objects.difficult
 
     def in_split(self, split: str) -> Bool[np.ndarray, " n"]:
-        """The objects of a split."""
+        """True for the objects of a split."""
         return self.images.split[self.objects.image] == self.splits.index(split)
 
 
 class ClassCounts(NamedTuple):
-    """For each split and class: objects, difficult ones among them, and images that have any."""
+    """Number of objects, of difficult objects and of images with the class, for each split and class."""
 
     objects: Int[np.ndarray, "S C"]
     difficult: Int[np.ndarray, "S C"]
     images: Int[np.ndarray, "S C"]
 
 
-class Coverage(NamedTuple):
-    """What anchors do for each object.
-
-    Attributes:
-        iou: `[n]`, of the best anchor; NaN for difficult objects, which are not trained on.
-        loses: `[n]`, whether the best anchor goes to another object; never of difficult ones.
-    """
-
-    iou: Float32[np.ndarray, " n"]
-    loses: Bool[np.ndarray, " n"]
-
-
 def inspect(datasets: Mapping[str, Dataset]) -> Inspection:
     """Look through the splits of a data set.
 
     Args:
-        datasets: by the split's name, one at least, with the same classes and size of images.
-
-    Returns:
-        What was found.
+        datasets: data sets by the name of the split, at least one, with the same classes and image size.
 
     Raises:
         ValueError: if there is no split, or they differ in classes or in size.
     """
     splits = list(datasets.values())
     if not splits:
-        raise ValueError("inspect: `datasets` is empty, expected one split at least")
+        raise ValueError("inspect: `datasets` is empty, expected at least one split")
     kinds = {(dataset.class_names, dataset.examples.images.shape[1:3]) for dataset in splits}
     if len(kinds) > 1:
         raise ValueError(f"inspect: the splits {', '.join(datasets)} differ in classes or in the size of their images")
@@ -180,10 +171,10 @@ def count_classes(inspection: Inspection) -> ClassCounts:
     """Count objects and images of each class.
 
     Args:
-        inspection: of a data set.
+        inspection: inspection of the data set.
 
     Returns:
-        `ClassCounts`, a row for each split.
+        Counts with a row for each split and a column for each class.
     """
     objects, images = inspection.objects, inspection.images
     shape = (len(inspection.splits), len(inspection.class_names))
@@ -196,25 +187,8 @@ def count_classes(inspection: Inspection) -> ClassCounts:
     return ClassCounts(found, difficult, with_class)
 
 
-def cover(inspection: Inspection, anchor_corners: Float[np.ndarray, "A 4"]) -> Coverage:
-    """Ask a set of anchors which objects it reaches.
-
-    Args:
-        inspection: of a data set.
-        anchor_corners: corners of the anchors.
-
-    Returns:
-        `Coverage` of all objects.
-    """
-    asked, objects = inspection.trained_on, inspection.objects
-    best: Reach = reach(objects.boxes[asked], anchor_corners)
-    iou, loses = np.full(len(asked), np.nan, np.float32), np.zeros(len(asked), bool)
-    iou[asked], loses[asked] = best.iou, loses_anchor(objects.image[asked], best)
-    return Coverage(iou, loses)
-
-
 def quantiles(values: Float[np.ndarray, " n"] | Int[np.ndarray, " n"]) -> dict[str, float]:
-    """The values at `QUANTILES`; of no values nothing.
+    """Values at `QUANTILES`; empty without values.
 
     Example:
         >>> quantiles(np.arange(11))
@@ -226,13 +200,13 @@ def quantiles(values: Float[np.ndarray, " n"] | Int[np.ndarray, " n"]) -> dict[s
 
 
 def distributions(inspection: Inspection) -> dict[str, dict[str, float]]:
-    """Quantiles of everything that has a size; boxes on the square, difficult ones included.
+    """Quantiles of objects per image, image sizes and box sizes, with difficult objects.
 
     Args:
-        inspection: of a data set.
+        inspection: inspection of the data set.
 
     Returns:
-        What is measured -> `quantiles`.
+        `quantiles` by the name of the measure. Boxes are measured on the square.
     """
     images, (height, width) = inspection.images, inspection.objects.sides.astype(np.float64).T
     size = inspection.image_size
@@ -244,8 +218,8 @@ def distributions(inspection: Inspection) -> dict[str, dict[str, float]]:
         "image height, px": images.sizes[:, 0],
         "image width, px": images.sizes[:, 1],
         "image height / width": images.sizes[:, 0] / images.sizes[:, 1],
-        "box height, share of the image": height,
-        "box width, share of the image": width,
+        "box height, fraction of the image": height,
+        "box width, fraction of the image": width,
         f"box height, px of {size}": height * size,
         f"box width, px of {size}": width * size,
         "box height / width": height / width,
@@ -253,13 +227,35 @@ def distributions(inspection: Inspection) -> dict[str, dict[str, float]]:
     return {name: quantiles(values) for name, values in rows.items()}
 
 
+def repeated_boxes(
+    boxes: Float32[np.ndarray, "N G 4"],
+    labels: Int32[np.ndarray, "N G"],
+    valid: Bool[np.ndarray, "N G"],
+    *,
+    threshold: float,
+) -> Bool[np.ndarray, "N G"]:
+    """Find objects that repeat an earlier one of the same image and class.
+
+    Args:
+        boxes: corners, padded as in `Examples`.
+        labels: class of each object.
+        valid: True for each place that holds an object.
+        threshold: IoU above which two boxes are equal.
+
+    Returns:
+        `[N, G]`; False for the first of several equal boxes.
+    """
+    images = max(1, PAIRS_AT_ONCE // boxes.shape[1] ** 2)
+    return np.asarray(_repeated(boxes, labels, valid, threshold, images))
+
+
 def _suspicious(
     objects: Objects, placements: Float[np.ndarray, "N 4"], repeated: Bool[np.ndarray, " n"], image_size: int
 ) -> dict[str, Int[np.ndarray, " _"]]:
-    """Rows for each key of `SUSPICIOUS`, the most extreme first, of equal ones in their order."""
+    """Rows of `objects` for each key of `SUSPICIOUS`, the most extreme first."""
     sides = objects.sides.astype(np.float64)
     shortest, longest = sides.min(axis=1), sides.max(axis=1)
-    # Of an image that is not the whole square, or reaches beyond it, a box can cover only what is on the square.
+    # A box can only cover the part of the image that is on the square.
     extent = np.minimum(placements[:, 2:] - placements[:, :2], 1)[objects.image]
     covered = (sides / extent).min(axis=1)
     found = {
@@ -279,7 +275,7 @@ def _same_ids(images: Images) -> tuple[str, ...]:
 
 
 def _same_pixels(datasets: list[Dataset]) -> tuple[tuple[int, ...], ...]:
-    """Rows, counted through all splits, of images that are equal; read once, one image at a time."""
+    """Rows of `Images` with equal pixels. The images are read once, one at a time."""
     rows: dict[bytes, list[int]] = defaultdict(list)
     row = 0
     for dataset in datasets:
@@ -287,3 +283,15 @@ def _same_pixels(datasets: list[Dataset]) -> tuple[tuple[int, ...], ...]:
             rows[hashlib.blake2b(np.ascontiguousarray(image).tobytes()).digest()].append(row)
             row += 1
     return tuple(tuple(group) for group in rows.values() if len(group) > 1)
+
+
+@partial(jax.jit, static_argnums=(3, 4))
+def _repeated(boxes: Array, labels: Array, valid: Array, threshold: float, batch_size: int) -> Bool[Array, "N G"]:
+    def of_image(image: tuple[Array, Array, Array]) -> Bool[Array, " G"]:
+        boxes, labels, valid = image
+        rows = jnp.arange(len(valid))
+        alike = (box_iou(boxes, boxes) > threshold) & (labels[:, None] == labels[None, :])
+        earlier = (rows[None, :] < rows[:, None]) & valid[None, :]
+        return valid & jnp.any(alike & earlier, axis=1)
+
+    return jax.lax.map(of_image, (boxes, labels, valid), batch_size=min(batch_size, max(1, len(boxes))))

@@ -1,35 +1,27 @@
-"""An inspection as a record for JSON."""
+"""Inspection as JSON."""
 
 import math
 from typing import Any
 
-import numpy as np
-
 from jaxssd.tools.inspection.anchor_fit import Advice, Candidate
-from jaxssd.tools.inspection.inspection import SUSPICIOUS, Coverage, Inspection, count_classes, distributions
-from jaxssd.tools.inspection.text import count_reached
+from jaxssd.tools.inspection.coverage import Coverage, MatchCounts, count_matches
+from jaxssd.tools.inspection.inspection import SUSPICIOUS, Inspection, count_classes, distributions
 
 Record = dict[str, Any]
 
 
 def inspection_record(inspection: Inspection, coverage: Coverage, advice: Advice, threshold: float) -> Record:
-    """All that an inspection found, every case of it; numbers that JSON does not have become None.
+    """Convert an inspection to JSON values, with every case. Numbers that JSON lacks become None.
 
     Args:
-        inspection: of a data set.
-        coverage: of its objects by the given anchors.
-        advice: about other anchors.
-        threshold: IoU above which an anchor reaches an object.
-
-    Returns:
-        Strings, numbers, lists and dictionaries only.
+        inspection: inspection of a data set.
+        coverage: coverage of its objects by the given anchors.
+        advice: comparison with other anchors.
+        threshold: IoU above which an anchor matches an object.
     """
     images, size = inspection.images, inspection.image_size
     counts = count_classes(inspection)
-    reached = [
-        {**line._asdict(), "mean_iou": _number(line.mean_iou)}
-        for line in count_reached(inspection, coverage, threshold)
-    ]
+    matches = [_matches(line) for line in count_matches(inspection, coverage, threshold)]
     splits = {
         name: {
             "loading": inspection.loading[name].as_dict(),
@@ -47,19 +39,17 @@ def inspection_record(inspection: Inspection, coverage: Coverage, advice: Advice
                 split: {field: int(array[index, label]) for field, array in counts._asdict().items()}
                 for index, split in enumerate(inspection.splits)
             },
-            "reach": reached[label],
+            "matches": matches[label],
         }
         for label, name in enumerate(inspection.class_names)
     ]
-    clusters = advice.clusters
-    members = np.bincount(clusters.label, minlength=len(clusters.sizes)).tolist()
     return {
         "image_size": size,
         "match_threshold": threshold,
         "doubts": list(inspection.doubts),
         "splits": splits,
         "classes": classes,
-        "reach": reached[-1],
+        "matches": matches[-1],
         "distributions": distributions(inspection),
         "suspicious": {
             kind: {"meaning": SUSPICIOUS[kind], "boxes": [_box(inspection, row) for row in rows.tolist()]}
@@ -72,13 +62,12 @@ def inspection_record(inspection: Inspection, coverage: Coverage, advice: Advice
             "given_at_twice_the_size": advice.finer and _candidate(advice.finer),
             "fitted": [_candidate(candidate) for candidate in advice.fitted],
             "suggestion": advice.suggestion and advice.suggestion.settings.options(),
-            "clusters": {
-                "sizes": clusters.sizes.tolist(),
-                "objects": members,
-                "mean_shape_iou": _number(clusters.mean_iou),
-            },
         },
     }
+
+
+def _matches(counts: MatchCounts) -> Record:
+    return {**counts._asdict(), "mean_iou": _number(counts.mean_iou), "best_recall": _number(counts.best_recall)}
 
 
 def _candidate(candidate: Candidate) -> Record:
@@ -87,7 +76,7 @@ def _candidate(candidate: Candidate) -> Record:
         "anchors": candidate.settings.num_anchors,
         "mean_iou": _number(candidate.mean_iou),
         "mean_shape_iou": _number(candidate.shape_iou),
-        "out_of_reach": candidate.out_of_reach,
+        "unmatched": candidate.unmatched,
     }
 
 

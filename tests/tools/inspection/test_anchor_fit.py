@@ -1,12 +1,14 @@
+import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
 import tyro
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jaxssd.config import Config
 from jaxssd.ops import box_iou, make_anchors
 from jaxssd.tools.inspection import anchor_fit
-from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise, fit_anchors, judge
+from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise, fit_anchors, judge, shape_iou
 from tests.strategies import grid_boxes
 
 GIVEN = AnchorSettings((4, 2, 1), (1.0, 1.4), ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4)))
@@ -19,8 +21,15 @@ def scattered(count, height, width, seed=0):
     return np.concatenate([near, near + np.array([height, width])], axis=1).astype(np.float32)
 
 
+@given(*(hnp.arrays(np.int64, (count, 2), elements=st.integers(1, 64)) for count in (6, 4)))
+def test_iou_of_shapes_is_that_of_boxes_with_one_centre(a, b):
+    a, b = a / 64, b / 64
+    boxes = [np.concatenate([-side / 2, side / 2], axis=1).astype(np.float32) for side in (a, b)]
+    np.testing.assert_allclose(shape_iou(a, b), box_iou(*boxes), rtol=1e-5)
+
+
 def test_options_are_those_of_train():
-    config = tyro.cli(Config, args=GIVEN.options().split())
+    config = tyro.cli(Config, args=GIVEN.options().split(), config=(tyro.conf.OmitArgPrefixes,))
     assert AnchorSettings(config.anchors.grids, config.anchors.zooms, config.anchors.ratios) == GIVEN
 
 
@@ -39,8 +48,8 @@ def test_judgement(boxes):
     candidate = judge(GIVEN, boxes, 0.4)
     best = np.asarray(box_iou(boxes, GIVEN.corners)).max(axis=1)
     assert candidate.mean_iou == pytest.approx(best.mean(), abs=1e-5)
-    assert candidate.out_of_reach == (best <= 0.4).sum()
-    assert candidate.score == pytest.approx(candidate.mean_iou - candidate.out_of_reach / 8)
+    assert candidate.unmatched == (best <= 0.4).sum()
+    assert candidate.score == pytest.approx(candidate.mean_iou - candidate.unmatched / 8)
     height, width = (boxes[:, 2:] - boxes[:, :2]).T[..., None]
     sides = np.array([z * np.array(r) / g for g in GIVEN.grids for z in GIVEN.zooms for r in GIVEN.ratios])
     shared = np.minimum(height, sides[:, 0]) * np.minimum(width, sides[:, 1])
@@ -89,16 +98,16 @@ def test_mistakes_are_named(arguments, word):
 def test_better_anchors_are_suggested():
     """All objects are a fifth as high as wide, which none of the given anchors is."""
     boxes = scattered(40, 0.06, 0.3)
-    advice = advise(boxes, boxes, GIVEN, count=6, threshold=0.4)
+    advice = advise(boxes, boxes, GIVEN, boxes_per_cell=6, threshold=0.4)
     assert advice.suggestion in advice.fitted
     assert advice.suggestion.score > advice.given.score + 0.1
     assert advice.suggestion.settings.grids == GIVEN.grids
-    assert len(advice.clusters.sizes) <= 6
+    assert advice.suggestion.settings.boxes_per_cell <= 6
 
 
 def test_anchors_that_suit_are_left_alone():
     boxes = np.asarray(make_anchors((2,), (1.0,), ((1.0, 1.0),)).corners)
-    advice = advise(boxes, boxes, GIVEN, count=6, threshold=0.4)
+    advice = advise(boxes, boxes, GIVEN, boxes_per_cell=6, threshold=0.4)
     assert advice.given.mean_iou == pytest.approx(1)
     assert advice.suggestion is None
 
@@ -108,7 +117,7 @@ def test_what_does_not_hold_for_all_objects_is_not_suggested():
         scattered(40, 0.06, 0.3),
         np.asarray(make_anchors((2,), (1.0,), ((1.0, 1.0),)).corners),
         GIVEN,
-        count=6,
+        boxes_per_cell=6,
         threshold=0.4,
     )
     assert advice.suggestion is None
@@ -117,20 +126,19 @@ def test_what_does_not_hold_for_all_objects_is_not_suggested():
 def test_other_grids_are_suggested_if_they_are_worth_it():
     small, large = (np.asarray(make_anchors((grid,), (1.0,), ((1.0, 1.0),)).corners) for grid in (8, 2))
     given = AnchorSettings((2,), (1.0,), ((1.0, 1.0),))
-    advice = advise(small, small, given, count=1, threshold=0.4, other_grids=[(8, 4, 2, 1)], finer=given)
+    advice = advise(small, small, given, boxes_per_cell=1, threshold=0.4, other_grids=[(8, 4, 2, 1)], finer=given)
     assert [candidate.settings.grids for candidate in advice.fitted] == [(2,), (8, 4, 2, 1)]
     assert advice.suggestion == advice.fitted[1]
     assert advice.finer == advice.given
-    advice = advise(large, large, given, count=1, threshold=0.4, other_grids=[(8, 4, 2, 1)])
+    advice = advise(large, large, given, boxes_per_cell=1, threshold=0.4, other_grids=[(8, 4, 2, 1)])
     assert advice.suggestion is None
 
 
 def test_without_objects_there_is_nothing_to_fit():
     nothing = np.empty((0, 4), np.float32)
-    advice = advise(nothing, nothing, GIVEN, count=6, threshold=0.4, finer=GIVEN)
+    advice = advise(nothing, nothing, GIVEN, boxes_per_cell=6, threshold=0.4, finer=GIVEN)
     assert advice.fitted == ()
     assert advice.suggestion is None
-    assert len(advice.clusters.sizes) == 0
     assert np.isnan(advice.given.mean_iou)
 
 

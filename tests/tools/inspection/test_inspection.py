@@ -8,15 +8,16 @@ import pytest
 from PIL import Image
 
 from jaxssd.config import Config
-from jaxssd.data import __main__ as command
 from jaxssd.data.dataset import Dataset, Examples, pad_objects
 from jaxssd.data.placement import place_images
 from jaxssd.data.report import LoadReport, Problem
 from jaxssd.tasks.task import make_task
+from jaxssd.tools.inspection import command
 from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise
-from jaxssd.tools.inspection.inspection import count_classes, cover, distributions, inspect, quantiles
+from jaxssd.tools.inspection.coverage import count_matches, cover
+from jaxssd.tools.inspection.inspection import count_classes, distributions, inspect, quantiles
 from jaxssd.tools.inspection.record import inspection_record
-from jaxssd.tools.inspection.text import count_reached, report_text
+from jaxssd.tools.inspection.text import report_text
 
 NAMES = ("cat", "dog", "emu")
 GIVEN = AnchorSettings((4, 2, 1), (1.0,), ((1.0, 1.0),))
@@ -63,7 +64,7 @@ def found():
 def told(datasets, given=GIVEN, finer=None):
     inspection = inspect(datasets)
     coverage, boxes = cover(inspection, given.corners), inspection.objects.boxes[inspection.trained_on]
-    advice = advise(boxes, boxes, given, count=3, threshold=0.4, finer=finer or given)
+    advice = advise(boxes, boxes, given, boxes_per_cell=3, threshold=0.4, finer=finer or given)
     record = inspection_record(inspection, coverage, advice, 0.4)
     return report_text(inspection, coverage, advice, 0.4), json.loads(json.dumps(record, allow_nan=False))
 
@@ -78,8 +79,8 @@ def test_doubts_of_all_splits_are_told():
     assert told({"val": VAL})[1]["doubts"] == []
 
 
-def test_a_larger_input_is_pointed_to_where_it_reaches_more():
-    """Anchors of the whole image reach none of these small objects, those of a fine grid do."""
+def test_a_larger_input_is_pointed_to_where_it_matches_more():
+    """Anchors of the whole image match none of these small objects, those of a fine grid do."""
     small = make_set([((0.25, 0.25, 0.375, 0.375), 1), ((0.5, 0.75, 0.625, 0.875), 0)])
     coarse, fine = (AnchorSettings(grids, (1.0,), ((1.0, 1.0),)) for grids in ((1,), (8, 1)))
     assert "--image-size 400 --grids 8 1," in told({"train": small}, coarse, fine)[0]
@@ -143,13 +144,13 @@ def test_the_same_twice(found):
     assert inspect({"train": TRAIN}).same_ids == ()
 
 
-def test_reach(found):
+def test_matches(found):
     coverage = cover(found, GIVEN.corners)
     np.testing.assert_allclose(coverage.iou[[0, 1, 2, 5, 6]], [1, 1, 1, 0.98, 1], rtol=1e-5)
     assert np.isnan(coverage.iou).tolist() == [False, False, False, True, False, False, False]
     assert coverage.iou[4] <= 0.4
     assert coverage.loses.tolist() == [False, True, True, False, False, False, False]
-    cat, dog, emu, total = count_reached(found, coverage, 0.4)
+    cat, dog, emu, total = count_matches(found, coverage, 0.4)
     assert cat[:3] == (3, 1, 1)
     assert dog[:3] == (3, 0, 1)
     assert emu[:3] == (0, 0, 0)
@@ -165,7 +166,7 @@ def test_the_text_names_what_was_found():
         "train a: dog, 2.0 x 20.0 px",
         "train a = train c = val c",
         "names that are in more than one split",
-        "free shapes",
+        "best possible recall",
     ):
         assert words in text
     assert all(line == line.rstrip() for line in text.splitlines())
@@ -189,12 +190,13 @@ def test_the_record_has_every_number():
         "difficult": 1,
     }
     assert record["classes"][1]["train"] == {"objects": 3, "difficult": 1, "images": 2}
-    assert record["classes"][2]["reach"]["mean_iou"] is None
-    assert record["reach"]["out_of_reach"] == 1
+    assert record["classes"][2]["matches"]["mean_iou"] is None
+    assert record["classes"][2]["matches"]["best_recall"] is None
+    assert record["matches"]["unmatched"] == 1
+    assert record["matches"]["best_recall"] == pytest.approx(5 / 6)
     assert record["same_ids"] == ["c"]
     assert record["same_pixels"] == [[{"split": s, "id": i} for s, i in (("train", "a"), ("train", "c"), ("val", "c"))]]
     assert record["anchors"]["given"]["grids"] == [4, 2, 1]
-    assert sum(record["anchors"]["clusters"]["objects"]) == 6
 
 
 @pytest.mark.parametrize(
@@ -266,7 +268,7 @@ def test_options_replace_the_presets_settings(folder, capsys, tmp_path):
     assert record["anchors"]["given"]["grids"] == [2, 1]
     assert record["anchors"]["given"]["ratios"] == [[1, 1], [0.5, 2]]
     assert (record["image_size"], record["aspect"]) == (32, "letterbox")
-    assert len(record["anchors"]["clusters"]["sizes"]) <= 2
+    assert all(len(fit["zooms"]) * len(fit["ratios"]) <= 2 for fit in record["anchors"]["fitted"])
     out = capsys.readouterr().out
     if record["anchors"]["suggestion"]:
         assert "--image-size 32 --aspect letterbox" in out

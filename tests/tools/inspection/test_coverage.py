@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxssd.tools.inspection import reach as module
-from jaxssd.tools.inspection.reach import Reach, loses_anchor, reach, repeated_boxes
+from jaxssd.tools.inspection import coverage, inspection
+from jaxssd.tools.inspection.coverage import BestAnchors, best_anchors, loses_anchor
+from jaxssd.tools.inspection.inspection import repeated_boxes
 from tests.strategies import grid_boxes, masks
 
 
@@ -16,7 +17,7 @@ def slow_iou(a, b):
 
 @given(st.integers(0, 20).flatmap(grid_boxes), grid_boxes(7))
 def test_the_best_anchor_of_each_box(boxes, anchors):
-    found = reach(boxes, anchors)
+    found = best_anchors(boxes, anchors)
     iou = np.array([[slow_iou(box, anchor) for anchor in anchors] for box in boxes]).reshape(len(boxes), 7)
     np.testing.assert_array_equal(found.iou, iou.max(axis=1, initial=0))
     np.testing.assert_array_equal(found.anchor, iou.argmax(axis=1))
@@ -25,9 +26,9 @@ def test_the_best_anchor_of_each_box(boxes, anchors):
 def test_parts_make_no_difference(monkeypatch):
     rng = np.random.default_rng(0)
     boxes, anchors = (np.sort(rng.random((n, 2, 2), np.float32), axis=1).reshape(n, 4) for n in (50, 9))
-    whole = reach(boxes, anchors)
-    monkeypatch.setattr(module, "PAIRS_AT_ONCE", 9 * 7)
-    for one, other in zip(whole, reach(boxes, anchors), strict=True):
+    whole = best_anchors(boxes, anchors)
+    monkeypatch.setattr(coverage, "PAIRS_AT_ONCE", 9 * 7)
+    for one, other in zip(whole, best_anchors(boxes, anchors), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -36,7 +37,7 @@ def test_parts_make_no_difference(monkeypatch):
 )
 def test_of_objects_that_share_an_anchor_all_but_the_best_lose_it(rows):
     image, anchor, iou = np.array(rows).reshape(-1, 3).T.astype(int)
-    best = Reach((iou / 4).astype(np.float32), anchor.astype(np.int32))
+    best = BestAnchors((iou / 4).astype(np.float32), anchor.astype(np.int32))
     expected = [
         best.iou[i] > 0
         and any(
@@ -61,7 +62,7 @@ def test_a_box_is_repeated_if_an_earlier_one_of_its_class_covers_it(boxes, label
 
 @pytest.mark.parametrize("images", [0, 1, 5])
 def test_images_are_taken_in_parts(images, monkeypatch):
-    monkeypatch.setattr(module, "PAIRS_AT_ONCE", 2 * 3 * 3)
+    monkeypatch.setattr(inspection, "PAIRS_AT_ONCE", 2 * 3 * 3)
     boxes = np.tile(np.array([0, 0, 0.5, 0.5], np.float32), (images, 3, 1))
     found = repeated_boxes(boxes, np.zeros((images, 3), np.int32), np.ones((images, 3), bool), threshold=0.95)
     np.testing.assert_array_equal(found, np.tile([False, True, True], (images, 1)))

@@ -1,0 +1,169 @@
+"""Inspect a data set before anything is trained on it.
+
+    python -m jaxssd.data PATH                   a PASCAL VOC folder, or anything else that train.py takes as --data
+    python -m jaxssd.data shapes --preset quick  the generated pictures, with the settings of another preset
+    python -m jaxssd.data PATH --ratios 1 1 2 .5 with other anchors
+
+Prints counts, sizes, the best possible recall with the preset's anchors, suspicious boxes, duplicate pictures, and
+anchors that fit the objects better. Writes `inspection.png`, and `inspection.json` with every case.
+"""
+
+import json
+import re
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from jaxssd.atomic import write_text
+from jaxssd.config import Config
+from jaxssd.data.load import load_split, notes_on_splits, with_classes
+from jaxssd.models import BACKBONES, HEADS
+from jaxssd.presets import PRESETS
+from jaxssd.tasks import TASKS
+from jaxssd.tasks.task import make_task
+from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise
+from jaxssd.tools.inspection.coverage import cover
+from jaxssd.tools.inspection.inspection import inspect
+from jaxssd.tools.inspection.record import inspection_record
+from jaxssd.tools.inspection.text import report_text
+
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Command:
+    """Options of the command line."""
+
+    path: tyro.conf.Positional[str]
+    """Folder or file, or `shapes`, as for --data of train.py."""
+    preset: str = "small"
+    """Preset whose image size, anchors and matching threshold are used."""
+    out: Path | None = None
+    """Folder for inspection.json and inspection.png. Default: runs/inspect-NAME."""
+    anchors: int | None = None
+    """Number of fitted anchors in each cell. Default: as many as the preset has."""
+    images: str | None = None
+    """Folder of the images of a COCO file. Default of this and all below: the preset's."""
+    train_split: str | None = None
+    """Split to train on."""
+    val_split: str | None = None
+    """Split to validate on."""
+    classes: tuple[str, ...] | None = None
+    """Class names; objects of other classes are left out."""
+    image_size: int | None = None
+    """Side of the network's input in pixels."""
+    aspect: Literal["squash", "letterbox", "crop"] | None = None
+    """Way to make an image square."""
+    exif: Literal["auto", "apply", "ignore"] | None = None
+    """EXIF orientation of photographs: apply, ignore, or auto: as the boxes were drawn."""
+    grids: tuple[int, ...] | None = None
+    """Side lengths of the anchor grids in cells."""
+    zooms: tuple[float, ...] | None = None
+    """Sizes of the anchors relative to their cell."""
+    ratios: tuple[tuple[float, float], ...] | None = None
+    """Shapes of the anchors, (height, width) relative to their zoom."""
+
+
+OF_A_RUN = ("images", "train_split", "val_split", "classes", "image_size", "aspect", "exif", "grids", "zooms", "ratios")
+"""Options that are settings of a run."""
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command, and exit with a message if it fails."""
+    command = tyro.cli(Command, prog="python -m jaxssd.data", description=__doc__, args=arguments)
+    try:
+        run(command)
+    except (OSError, ValueError) as error:
+        sys.exit(f"jaxssd.data: {error}")
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def run(command: Command) -> None:
+    """Print the inspection as text, and write it as JSON and as a figure."""
+    if command.anchors is not None and command.anchors < 1:
+        raise ValueError(f"--anchors is {command.anchors}, expected 1 or more")
+    config = configure(command)
+    config = replace(config, dataset=with_classes(config.dataset))
+    make_task(config)  # an error if the network has no such grids
+    datasets = {split: load_split(config.dataset, split) for split in SPLITS}
+
+    size, anchors = config.dataset.image_size, config.anchors
+    given = AnchorSettings(anchors.grids, anchors.zooms, anchors.ratios)
+    inspection = inspect(datasets)
+    coverage = cover(inspection, given.corners)
+    of_train = inspection.trained_on & inspection.in_split("train")
+    advice = advise(
+        inspection.objects.boxes[of_train],
+        inspection.objects.boxes[inspection.trained_on],
+        given,
+        boxes_per_cell=command.anchors or given.boxes_per_cell,
+        threshold=config.anchors.match_threshold,
+        other_grids=[network_grids(config)],
+        finer=given._replace(grids=network_grids(config.replace(image_size=2 * size))) if size <= 2048 else None,
+    )
+    print(f"{config.dataset.data}, for the preset {command.preset}: {size} x {size} pixels ({config.dataset.aspect})\n")
+    for line in notes_on_splits(config.dataset, "--val-split"):
+        print(f"  {line}\n")
+    print(report_text(inspection, coverage, advice, config.anchors.match_threshold))
+    if advice.suggestion:
+        print(f"  {train_command(command, advice.suggestion.settings)}")
+
+    folder = command.out or Path("runs") / f"inspect-{name_of(command.path)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"data": config.dataset.data, "preset": command.preset, "aspect": config.dataset.aspect}
+    record = about | inspection_record(inspection, coverage, advice, config.anchors.match_threshold)
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    write_text(folder / "inspection.json", text, errors="backslashreplace")
+    from jaxssd import viz  # not before there is something to draw: matplotlib is slow to import
+    from jaxssd.viz.dataset import dataset_figure
+
+    figure = dataset_figure(inspection, coverage, advice, config.anchors.match_threshold, title=config.dataset.data)
+    viz.save(figure, folder / "inspection.png")
+    print(f"\nfigure   {folder / 'inspection.png'}\nnumbers  {folder / 'inspection.json'}")
+
+
+def configure(command: Command) -> Config:
+    """Settings of the run that the command inspects for.
+
+    Raises:
+        ValueError: if the preset does not exist or has no anchors, or a value is out of range.
+    """
+    with_anchors = [
+        name
+        for name, preset in PRESETS.items()
+        if TASKS[preset().task].has_anchors and not HEADS[preset().model.head].fixed_anchors
+    ]
+    if command.preset not in with_anchors:
+        why = "has no anchors to choose" if command.preset in PRESETS else "does not exist"
+        raise ValueError(f"the preset {command.preset!r} {why}; choose one of {', '.join(with_anchors)}")
+    given = {name: getattr(command, name) for name in OF_A_RUN if getattr(command, name) is not None}
+    return PRESETS[command.preset]().replace(data=command.path, **given)
+
+
+def network_grids(config: Config) -> tuple[int, ...]:
+    """Grids that the network of a run can have, largest first."""
+    stride = BACKBONES[config.model.backbone]().output_stride
+    return HEADS[config.model.head].available_grids(-(-config.dataset.image_size // stride))
+
+
+def train_command(command: Command, anchors: AnchorSettings) -> str:
+    """Command that trains with other anchors."""
+    words = ["python", "train.py", command.preset, "--data", command.path]
+    for name in OF_A_RUN:
+        value = getattr(command, name)
+        if value is not None and name not in AnchorSettings._fields:
+            words += [f"--{name.replace('_', '-')}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    return f"{shlex.join(words)} {anchors.options()}"
+
+
+def name_of(path: str) -> str:
+    """Folder name for a path: its last part, with only characters that every file system allows."""
+    found = Path(path).resolve()
+    last = f"{found.parent.name}-{found.stem}" if found.is_file() else found.name if found.exists() else path
+    return re.sub(r"[^\w.-]+", "-", last).strip("-.") or "data"
