@@ -20,7 +20,6 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 
 UNFINISHED = (
-    "jaxssd/data/formats",
     "jaxssd/data",
     "jaxssd/metrics",
     "jaxssd/models",

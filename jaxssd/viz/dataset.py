@@ -18,9 +18,9 @@ from jaxssd.viz.style import BLUE, DPI, GREEN, ORANGE, VERMILION
 
 SPLIT_COLORS = (BLUE, ORANGE, GREEN, VERMILION)
 MOST_CLASSES, MOST_LETTERS = 24, 18
-"""Classes that have a bar, those with the most objects; and letters of a name."""
+"""Largest number of classes with a bar, the most frequent ones; and letters of a name."""
 MOST_POINTS = 5_000
-"""Of a cloud; of more objects this many are drawn, evenly spread."""
+"""Largest number of points in a cloud, evenly spread over all objects."""
 
 PANEL, LEFT, RIGHT, COLUMN_GAP = 3.6, 1.5, 0.35, 1.5  # inches
 TOP, BOTTOM, ROW_GAP, CLASS_BAR = 1.2, 0.55, 1.4, 0.2
@@ -33,11 +33,11 @@ def dataset_figure(
     """Counts, sizes, coverage by the anchors, and suspicious boxes and images of a data set.
 
     Args:
-        inspection: of a data set.
-        coverage: of its objects by the given anchors.
-        advice: about other anchors.
+        inspection: inspection of a data set.
+        coverage: coverage of its objects by the given anchors.
+        advice: comparison with other anchors.
         threshold: IoU above which an anchor matches an object.
-        title: above all panels.
+        title: title above all panels.
 
     Returns:
         A figure of nine panels. One that has nothing to show says so.
@@ -128,11 +128,11 @@ def _draw_box_sizes(ax: Axes, inspection: Inspection, advice: Advice) -> None:
     alpha = float(np.clip(120 / len(cloud) ** 0.75, 0.15, 0.6))  # many points are seen by their density
     ax.plot(*cloud.T[::-1], ".", color="0.3", markersize=3, markeredgewidth=0, alpha=alpha)
     ax.plot(*anchors.T[::-1], "x", color=VERMILION, markersize=6, label=f"{len(anchors)} shapes of the anchors")
-    least = 0.8 * min(float(sides.min()), float(anchors.min()), tiny)
+    smallest = 0.8 * min(float(sides.min()), float(anchors.min()), tiny)
     most = 1.15 * max(1.0, float(anchors.max()))
-    ax.axhspan(least, tiny, color=ORANGE, alpha=0.15, linewidth=0)
-    ax.axvspan(least, tiny, color=ORANGE, alpha=0.15, linewidth=0, label=f"tiny: below {tiny * size:.3g} px")
-    ax.set(xscale="log", yscale="log", xlim=(least, most), ylim=(least, most))
+    ax.axhspan(smallest, tiny, color=ORANGE, alpha=0.15, linewidth=0)
+    ax.axvspan(smallest, tiny, color=ORANGE, alpha=0.15, linewidth=0, label=f"tiny: below {tiny * size:.3g} px")
+    ax.set(xscale="log", yscale="log", xlim=(smallest, most), ylim=(smallest, most))
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_minor_locator(NullLocator())
         axis.set_major_locator(FixedLocator((2.0 ** np.arange(13) / size).tolist()))

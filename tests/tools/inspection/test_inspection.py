@@ -172,6 +172,14 @@ def test_the_text_names_what_was_found():
     assert all(line == line.rstrip() for line in text.splitlines())
 
 
+def test_names_are_no_markup():
+    """Brackets and colons in names are printed as they are, however long a name is."""
+    name = "[bold]a :smile: " + "long " * 60 + "end"
+    text, _ = told({"train": replace(TRAIN, class_names=(name, "b", "c"))})
+    lines = [line.split() for line in text.splitlines() if line.startswith(f"  {name} ")]
+    assert [" ".join(line[63:]) for line in lines] == ["3 0 2", "3 66.7 % 1 33.3 % 1 33.3 % 0.735"]
+
+
 def test_of_many_cases_the_text_has_the_first_and_the_record_has_all():
     text, record = told({"train": make_set([(QUARTER, 0)] * 9)})
     assert "and 5 more" in text
