@@ -1,8 +1,8 @@
-"""Do the walk of `docs/lesson.md`: run its small commands as they stand there, and make its pictures from the runs.
+"""Run the small commands of `docs/lesson.md`, and make its pictures from the runs.
 
     python docs/figures.py
 
-A command whose `--out` is complete is not run again, and a run that was stopped goes on; so after the walk only the
+A command whose `--out` is complete is not run again, and a stopped run is resumed. If all runs are complete, only the
 pictures are made.
 """
 
@@ -15,9 +15,9 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 LESSON = ROOT / "docs" / "lesson.md"
-PLACEHOLDER = "FOLDER"  # a command that names it needs photographs
+PLACEHOLDER = "FOLDER"  # commands with this word need photographs
 MOST_BYTES = 250_000
-DONE = ("scores-val.json", "learning-rate.png")  # what a command leaves last in its folder
+DONE = ("scores-val.json", "learning-rate.png")  # last file that a command writes into its folder
 
 PICTURES = {
     "largest_box": "largest_box/figures/val-detections.png",
@@ -36,27 +36,27 @@ PICTURES = {
     "suppression": "focal/figures/ideas/suppression.png",
     "precision-recall": "focal/figures/test-precision-recall.png",
 }
-"""What `lesson-NAME.png` is made from, in the folder `runs`."""
+"""Source of each `lesson-NAME.png`, in the folder `runs`."""
 
 
 def commands(markdown: str) -> list[list[str]]:
-    """The words of every command in the `bash` blocks of a document, in their order."""
+    """Commands of the `bash` blocks of a document, in order, each as a list of words."""
     blocks = [part.split("```", 1)[0] for part in markdown.split("```bash\n")[1:]]
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 def small_commands(markdown: str) -> list[list[str]]:
-    """Those of them that train or evaluate and need no photographs."""
+    """Commands of a document that train or evaluate and need no photographs."""
     return [words for words in commands(markdown) if words[0] == "python" and PLACEHOLDER not in words]
 
 
 def main() -> None:
-    """Run, and draw."""
+    """Run the commands that are not complete, then write the pictures."""
     for words in small_commands(LESSON.read_text()):
         out = ROOT / words[words.index("--out") + 1] if "--out" in words else None
         if out is not None and any((out / name).exists() for name in DONE):
-            print(f"{out} is there")
+            print(f"{out} is complete")
             continue
         if out is not None and (out / "config.json").exists():
             words = ["python", "train.py", "--resume", str(out)]
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def write_picture(source: Path, target: Path) -> None:
-    """As it is, or if it is large with 256 colours: at its own size, since blending pixels makes more of them."""
+    """Copy a picture; a large one is reduced to 256 colours, not in size, since blending pixels adds colours."""
     target.write_bytes(source.read_bytes())
     if target.stat().st_size > MOST_BYTES:
         with Image.open(source) as picture:

@@ -1,7 +1,7 @@
-"""Files that are whole or not there: written under another name, and renamed when they are on the disk.
+"""Atomic writing: files are written under a temporary name, synced, and renamed.
 
-A process that is killed, or a disk that is full, leaves the file as it was before. What may be left is a hidden
-`.HEX.part` file beside it, which nothing reads and which can be deleted.
+If the process is killed or the disk is full, the file stays as it was. A hidden `.HEX.part` file may remain beside it;
+nothing reads it, and it can be deleted.
 """
 
 import errno
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 UNFINISHED: set[Path] = set()
-"""Files and folders that this process is writing, for a process that ends without unwinding what it is in."""
+"""Files and folders being written, to delete if the process exits without leaving its `with` blocks."""
 
 
 def remove_unfinished() -> None:
-    """Delete what this process has begun to write; it ends now."""
+    """Delete the unfinished files and folders of this process, before it exits."""
     for path in list(UNFINISHED):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -30,16 +30,16 @@ def remove_unfinished() -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give another name to write to, and rename that to `path` once the block has ended without an error.
+    """Yield a temporary path to write to, and rename it to `path` if the block ends without an error.
 
     Args:
-        path: its folder exists; a file there is replaced.
+        path: path of the file, in an existing folder; an existing file is replaced.
 
     Yields:
-        A path in the same folder, with the same ending.
+        Temporary path in that folder, with the same suffix.
 
     Raises:
-        OSError: naming `path`, if the file cannot be written.
+        OSError: if the file cannot be written; it names `path`.
 
     Example:
         >>> import tempfile
@@ -58,40 +58,39 @@ def replacing(path: Path) -> Iterator[Path]:
                 os.fsync(file.fileno())
             unfinished.replace(path)
     finally:
-        with suppress(OSError):  # not there, or nowhere to be
+        with suppress(OSError):  # renamed already, or never created
             unfinished.unlink()
         UNFINISHED.discard(unfinished)
 
 
 def write_text(path: Path, text: str, *, errors: str = "surrogateescape") -> None:
-    """Write UTF-8.
+    """Write a text file in UTF-8, atomically.
 
     Args:
-        path: its folder exists; a file there is replaced.
-        text: the content.
-        errors: for what UTF-8 does not have. File names may hold bytes of no encoding: by default they come out as
-            they went in.
+        path: path of the file, in an existing folder; an existing file is replaced.
+        text: content.
+        errors: error handler of the encoding. The default writes undecodable bytes of file names unchanged.
 
     Raises:
-        OSError: naming the file, if it cannot be written.
+        OSError: if the file cannot be written; it names the file.
     """
     with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8", errors=errors)
 
 
 def write_json(path: Path, record: Any, *, indent: int | None = 2) -> None:
-    """Write JSON of ASCII; raises as `write_text`."""
+    """Write a JSON file in ASCII, atomically; errors are those of `write_text`."""
     write_text(path, json.dumps(record, indent=indent) + "\n")
 
 
 def is_full(error: BaseException | str) -> bool:
-    """Whether a write failed for want of room: on the disk, or in a quota or a limit."""
+    """True if a write failed because the disk, a quota or a size limit is full."""
     numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return getattr(error, "errno", None) in numbers or any(os.strerror(number) in str(error) for number in numbers)
 
 
 def free_space(path: Path) -> str:
-    """The room on the disk of a path, or of the folder that it will be in: `12.3 MB`."""
+    """Free space on the disk of a path, which need not exist yet, as text: `12.3 MB`."""
     while not path.exists() and path != path.parent:
         path = path.parent
     return f"{shutil.disk_usage(path).free / 1e6:,.1f} MB"
@@ -99,7 +98,7 @@ def free_space(path: Path) -> str:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an `OSError` of the block name the path: a full disk names none, others name the part."""
+    """Make an `OSError` of the block name this path; otherwise it names no file or the temporary one."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""JSON with a digest of itself: what was written is told from what a disk or an editor has made of it."""
+"""JSON files with a digest of their content, which detects damage and edits."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def sealed(record: dict[str, Any]) -> dict[str, Any]:
-    """The record with one more entry, `sha256`.
+    """Record with its digest as one more entry, `sha256`.
 
     Example:
         >>> sealed({"train": "ab"})
@@ -17,17 +17,23 @@ def sealed(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_sealed(path: Path) -> dict[str, Any]:
-    """Read the JSON of what `sealed` made, or, without its entry, of an older version.
+    """Read a JSON file of a `sealed` record; files of older versions have no digest.
+
+    Args:
+        path: path of the file.
+
+    Returns:
+        Record without its digest.
 
     Raises:
-        FileNotFoundError: if it is not there.
-        ValueError: naming the file, if it is not what was written.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if the file is damaged; it names the file.
     """
     try:
         record = json.loads(path.read_bytes())
         seal = record.pop("sha256", None)
         if seal is not None and seal != _seal(record):
-            raise ValueError("its digest is another")
+            raise ValueError("its digest does not match its content")
         return dict(record)
     except FileNotFoundError:
         raise
