@@ -507,7 +507,7 @@ def test_what_else_the_inspection_is_asked(monkeypatch, tmp_path):
     dataset = make_shapes(6, image_size=64)
     monkeypatch.setattr(inspect_command, "advise", advise)
     monkeypatch.setattr(inspect_command, "load_split", lambda config, split: seen.update(config=config) or dataset)
-    monkeypatch.setattr("jaxssd.viz.dataset.dataset_figure", lambda *_, **__: None)
+    monkeypatch.setattr("jaxssd.tools.inspection.figure.dataset_figure", lambda *_, **__: None)
     monkeypatch.setattr("jaxssd.viz.save", lambda figure, path: seen.update(figure=path))
     inspect_command.main(["shapes", "--preset", "quick", "--anchors", "2", "--out", str(tmp_path / "there")])
     assert (seen["config"].image_size, seen["config"].data, seen["boxes_per_cell"]) == (64, "shapes", 2)

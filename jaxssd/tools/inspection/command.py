@@ -121,7 +121,7 @@ def run(command: Command) -> None:
     text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
     write_text(folder / "inspection.json", text, errors="backslashreplace")
     from jaxssd import viz  # not before there is something to draw: matplotlib is slow to import
-    from jaxssd.viz.dataset import dataset_figure
+    from jaxssd.tools.inspection.figure import dataset_figure
 
     figure = dataset_figure(inspection, coverage, advice, config.anchors.match_threshold, title=config.dataset.data)
     viz.save(figure, folder / "inspection.png")

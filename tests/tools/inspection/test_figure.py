@@ -7,8 +7,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from jaxssd.data.shapes import make_shapes
 from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise
 from jaxssd.tools.inspection.coverage import cover
+from jaxssd.tools.inspection.figure import dataset_figure
 from jaxssd.tools.inspection.inspection import inspect
-from jaxssd.viz.dataset import dataset_figure
 from tests.viz.drawn import words
 
 GIVEN = AnchorSettings((4, 2, 1), (1.0, 1.5), ((1.0, 1.0), (0.5, 1.0)))
