@@ -78,7 +78,7 @@ def test_options_have_a_short_help_text(tmp_path):
         class Other:
             f: int
     """
-    texts = found(tmp_path, source, "jaxssd/config.py")
+    texts = found(tmp_path, source, "jaxssd/config/topics.py")
     assert [line for line, text in texts if "has no help text" in text] == [4, 14]
     assert [line for line, text in texts if "help text of c" in text] == [7]
 

@@ -28,10 +28,7 @@ UNFINISHED = (
     "jaxssd/tools",
     "jaxssd/training",
     "jaxssd/viz",
-    "jaxssd",
     "tests",
-    "benchmarks",
-    "docs",
     "evaluate.py",
     "train.py",
 )
@@ -70,7 +67,7 @@ RENAMED = {
 RENAMED_WHOLE = {"agree": "broadcast", "leads": "is_main_process", "least": "all_min", "meet": "barrier"}
 """Old names that are common words inside longer names."""
 
-COMMANDS = {"train.py", "evaluate.py", "jaxssd/config.py", "jaxssd/tools/inspection/command.py"}
+COMMANDS = {"train.py", "evaluate.py", "jaxssd/config/topics.py", "jaxssd/tools/inspection/command.py"}
 """Files whose dataclasses are options on a command line."""
 
 SECTIONS = ("Args:", "Arguments:", "Attributes:", "Returns:", "Yields:")

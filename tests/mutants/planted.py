@@ -11,7 +11,6 @@ MIRRORS = {
     "train.py": "tests/test_options.py",
     "evaluate.py": "tests/test_options.py",
     "jaxssd/presets.py": "tests/test_presets.py",
-    "jaxssd/config.py": "tests/test_config.py",
     "jaxssd/data/boxes.py": "tests/data/test_build.py",
     "jaxssd/data/orientation.py": "tests/data/test_build.py",
     "jaxssd/tools/explain.py": "tests/tools/test_explain.py",
