@@ -13,12 +13,12 @@ from jaxssd.ops.arrays import ArrayLike
 from jaxssd.tasks.task import Scores
 from jaxssd.training.distribution import batch_sharding, fetch, send, shares
 from jaxssd.training.interruption import Interrupted, requested
-from jaxssd.training.step import Apply, LossFunction, Variables
+from jaxssd.training.step import Apply, LossFunction, TrainState, Variables
 
 BATCHES_AHEAD = 3  # enough to keep the device busy, without filling it with batches that wait
 
-Predict = Callable[[Variables, ArrayLike], Any]
-Validate = Callable[[Variables, Examples], tuple[Any, Any]]
+Predict = Callable[[Any, ArrayLike], Any]
+Validate = Callable[[Any, Examples], tuple[Any, Any]]
 Inputs = TypeVar("Inputs")
 Outputs = TypeVar("Outputs")
 
@@ -44,7 +44,7 @@ def make_predict(apply: Apply, postprocess: Callable[[Any], Any]) -> Predict:
     """
 
     @jax.jit
-    def predict(variables: Variables, images: ArrayLike) -> Any:
+    def predict(variables: Variables | TrainState, images: ArrayLike) -> Any:
         outputs, _ = apply(variables.params, variables.model_state, unit_images(images), train=False, key=None)
         return postprocess(outputs)
 
@@ -64,7 +64,7 @@ def make_validate(apply: Apply, loss_fn: LossFunction, postprocess: Callable[[An
     """
 
     @jax.jit
-    def validate(variables: Variables, examples: Examples) -> tuple[Any, Any]:
+    def validate(variables: Variables | TrainState, examples: Examples) -> tuple[Any, Any]:
         examples = examples._replace(images=unit_images(examples.images))
         outputs, _ = apply(variables.params, variables.model_state, examples.images, train=False, key=None)
         return postprocess(outputs), loss_fn(outputs, examples)
@@ -73,8 +73,8 @@ def make_validate(apply: Apply, loss_fn: LossFunction, postprocess: Callable[[An
 
 
 def map_batches(
-    function: Callable[[Variables, Inputs], Outputs],
-    variables: Variables,
+    function: Callable[[Any, Inputs], Outputs],
+    variables: Variables | TrainState,
     inputs: Inputs,
     *,
     batch_size: int,
@@ -114,7 +114,7 @@ def map_batches(
 
 def evaluate(
     validate: Validate,
-    variables: Variables,
+    variables: Variables | TrainState,
     dataset: Dataset,
     score: Callable[[Any, Dataset], Scores],
     *,
