@@ -134,7 +134,7 @@ class AnchorConfig(Topic):
     ratios: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))
     """Anchor shapes as pairs of height and width, multiplied by the scale (`--head pyramid`)."""
     anchor_sizes: tuple[float, ...] = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
-    """Anchor sizes in pixels of 300 (`--head ssd300`). These are VOC's; COCO's are 21 45 99 153 207 261 315."""
+    """Anchor sizes in pixels of 300 (`--head ssd300`). VOC's by default; COCO's: 21 45 99 153 207 261 315."""
     match_rule: Literal["best_iou", "lesson"] = "best_iou"
     """Matching rule: `best_iou` gives every object an anchor; `lesson` lets a later object take it."""
     match_threshold: float = 0.4
@@ -222,7 +222,7 @@ class OptimizerConfig(Topic):
     batch_size: int = 64
     """Batch size, over all devices."""
     grad_accum_steps: int = 1
-    """Gradient accumulation: micro-batches per step. Less memory; BatchNorm sees one micro-batch at a time."""
+    """Gradient accumulation: micro-batches per step. Less memory; BatchNorm sees one micro-batch."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """Optimizer: AdamW, or SGD with momentum."""
     momentum: float = 0.9
@@ -284,7 +284,7 @@ class RuntimeConfig(Topic):
     """Memory, validation, checkpoints and seed."""
 
     memory: Literal["auto", "device", "stream"] = "auto"
-    """Training images: all on the `device`, or `stream` from disk; `auto` streams what needs over half the memory."""
+    """Training images: on the `device`, or `stream` from disk; `auto` streams above half the memory."""
     eval_every: int = 1
     """Number of epochs between validations. Each saves a checkpoint; the best score decides which is best."""
     checkpoint_every: float = 10.0
