@@ -5,7 +5,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from PIL import Image
 
 from jaxssd.data.build import build_dataset
@@ -661,8 +661,9 @@ def test_any_file_names_are_found_or_reported(tmp_path_factory, names):
 CORNERS = st.tuples(*[st.floats(0, 1)] * 4).filter(lambda c: abs(c[0] - c[2]) > 1e-3 and abs(c[1] - c[3]) > 1e-3)
 
 
+@settings(max_examples=25)  # each has several times as many objects as a hundred smaller ones would have
 @given(
-    st.lists(st.lists(st.tuples(CORNERS, st.sampled_from([2, 9]), st.booleans()), max_size=3), min_size=1, max_size=3)
+    st.lists(st.lists(st.tuples(CORNERS, st.sampled_from([2, 9]), st.booleans()), max_size=8), min_size=1, max_size=5)
 )
 def test_what_was_written_is_read(tmp_path_factory, images):
     folder = Folder(tmp_path_factory.mktemp("coco"))

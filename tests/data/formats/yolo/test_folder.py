@@ -4,7 +4,7 @@ import os
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from PIL import Image
 
 from jaxssd.data.build import build_dataset
@@ -712,7 +712,8 @@ def test_any_names_are_parsed_or_refused(content):
 CENTERS = st.tuples(st.floats(0.3, 0.7), st.floats(0.3, 0.7), st.floats(0.01, 0.6), st.floats(0.01, 0.6))
 
 
-@given(st.lists(st.lists(st.tuples(st.integers(0, 1), CENTERS), max_size=3), min_size=1, max_size=3))
+@settings(max_examples=25)  # each has several times as many objects as a hundred smaller ones would have
+@given(st.lists(st.lists(st.tuples(st.integers(0, 1), CENTERS), max_size=8), min_size=1, max_size=5))
 def test_what_was_written_is_read(tmp_path_factory, images):
     assume(all(len(set(objects)) == len(objects) for objects in images))  # the same object twice is counted once
     folder = Folder(tmp_path_factory.mktemp("data") / "yolo")
