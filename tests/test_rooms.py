@@ -50,7 +50,9 @@ def test_no_import_runs_back_up(file):
         return
     for module in imported(file):
         room = room_of(module)
-        names = module in REGISTRIES or module.rpartition(".")[0] in REGISTRIES and module.rpartition(".")[2].isupper()
+        names = module in REGISTRIES or (
+            module.rpartition(".")[0] in REGISTRIES and module.rpartition(".")[2].isupper()
+        )
         if room is not None and not names:
             assert ROOMS.index(room) <= ROOMS.index(own), f"{own} imports {module}"
 

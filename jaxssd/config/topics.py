@@ -1,6 +1,7 @@
 """Settings of a run by topic. Each field is an option of `train.py`, and its docstring the option's help."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -8,7 +9,7 @@ import tyro
 
 from jaxssd.data import AUGMENTATIONS
 from jaxssd.models import BACKBONES, HEADS
-from jaxssd.registry import Registry
+from jaxssd.ops import BOX_CODERS
 
 Trainable = Literal["head", "upper", "all"]
 Schedule = Literal["one_cycle", "clr", "cosine", "constant"]
@@ -17,7 +18,7 @@ LESSON_PRIOR = 1 / (1 + math.exp(4))
 """Probability whose logit is -4, the lesson's initial bias of the class outputs."""
 
 
-def one_of(registry: Registry) -> Any:
+def one_of(registry: Iterable[str]) -> Any:
     """Annotation of an option that takes a registered name."""
     return tyro.conf.arg(metavar="{" + ",".join(registry) + "}")
 
@@ -161,11 +162,12 @@ class LossConfig(Topic):
     """Number of negatives kept per positive anchor, hardest first."""
     normalizer: Literal["classes", "positives"] = "classes"
     """Divisor of the classification loss: number of classes (the lesson) or of positive anchors (SSD)."""
-    box_coder: Literal["tanh", "offsets"] = "tanh"
+    box_coder: Annotated[str, one_of(BOX_CODERS)] = "tanh"
     """Box coder: the lesson's bounded moves with L1 loss, or SSD's offsets with smooth L1 loss."""
 
     def check(self) -> None:
         """Ranges."""
+        self.require("box_coder", self.box_coder in BOX_CODERS, f"one of {', '.join(BOX_CODERS)}")
         self.require("alpha", 0 <= self.alpha <= 1, "a share between 0 and 1")
         self.require("gamma", 0 <= self.gamma < math.inf, "0 or more")
         self.require("negative_ratio", self.negative_ratio is None or self.negative_ratio >= 1, "1 or more, or None")
