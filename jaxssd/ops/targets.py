@@ -1,5 +1,6 @@
 """Training targets of the anchors: ground truths matched, then gathered a row for each anchor."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -31,10 +32,10 @@ class Targets(NamedTuple):
 def assign_targets(
     anchors: Anchors,
     gt_boxes: Float[ArrayLike, "G 4"],
-    gt_labels: Integer[ArrayLike, " G"],
-    gt_valid: Shaped[ArrayLike, " G"],
+    gt_labels: Integer[ArrayLike, " G"] | Sequence[Any],
+    gt_valid: Shaped[ArrayLike, " G"] | Sequence[Any],
     *,
-    num_classes: int,
+    num_classes: Any,
     threshold: Number = 0.4,
     rule: str = "best_iou",
 ) -> Targets:
@@ -47,7 +48,7 @@ def assign_targets(
             where it is traced, `classes` is NaN and `jax.experimental.checkify` reports it (not on a mesh with Explicit
             axes).
         gt_valid: `[G]` mask of the rows that are real, bool or nonzero for True; other rows may hold anything.
-        num_classes: C.
+        num_classes: C, an int or a symbolic size of `jax.export`.
         threshold: IoU above which an anchor is positive, see `match_anchors`; may be traced.
         rule: `"best_iou"` or `"lesson"`, see `match_anchors`.
 
