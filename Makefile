@@ -1,10 +1,9 @@
-# make train   a detector on generated pictures, from a fresh clone       make test    all tests
-# make bench   time all parts (BASELINE=torch: PyTorch too, installed)     make lint    style and types
-# make parity  the backbones against PyTorch, which it installs             make lesson  the walk of docs/lesson.md
-# make soak    kill 40 short runs, go on with each, compare; some ten minutes
-# make mutants  plant small bugs one at a time, and print those that no test notices
-# make tfds    TensorFlow Datasets' VOC, with TensorFlow, which it installs
-# make gpu     training, steps, losses, NMS and inference on a GPU, in at most eight minutes (DATA=FOLDER: on your boxes)
+# make train   a detector on generated pictures, from a fresh clone        make test    all tests
+# make bench   all benchmarks (BASELINE=torch installs and adds PyTorch)    make lint    style, types and words
+# make parity  comparison with PyTorch, which it installs                   make lesson  the walk of docs/lesson.md
+# make soak    kill 40 short runs, resume and compare them; ten minutes     make mutants  planted bugs that no test notices
+# make tfds    VOC by TensorFlow Datasets; installs TensorFlow              make clean   delete .venv and caches
+# make gpu     benchmarks of a GPU in at most eight minutes (DATA=FOLDER: training on your own boxes)
 
 PYTHON ?= python3
 VENV := .venv
