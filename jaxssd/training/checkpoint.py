@@ -1,4 +1,4 @@
-"""The last and the best state of a run, written by orbax in the background, and read with digests of all arrays."""
+"""Checkpoints: the last and the best state of a run, written by orbax in the background, read with digests."""
 
 import asyncio
 import contextlib
@@ -27,44 +27,56 @@ from jaxssd.training.distribution import barrier, is_main_process, one_device, r
 from jaxssd.training.step import TrainState, Variables
 
 _DAMAGE = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EINVAL)
-"""What the system says of a file that is not what was written; any other number is about the system itself."""
+"""Error numbers of files that are not what was written; other numbers are about the system itself."""
 
 _OF_THE_SYSTEM = re.compile(r"PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED")
 _SYSTEMS_NUMBER = re.compile(r"os_error_code='(\d+)'|OS error code: (\d+)")
-"""The same in the text of the library that reads arrays."""
+"""Errors of the system in the messages of the library that reads arrays."""
 
 
 class DamagedCheckpointError(ValueError):
-    """What is on the disk is not what was saved; the message names the step's folder."""
+    """A checkpoint on the disk is not what was saved; the message names the step's folder."""
 
 
 class Checkpoints:
-    """The checkpoints of one run: the last one, and the one with the highest score. A context manager.
+    """Checkpoints of one training, of any model: the last one, and the one with the highest score. A context manager.
 
-    A checkpoint is written beside its predecessor, which goes only when the new one is whole; a run that is killed
-    while writing still has the old one.
+    A checkpoint is written beside its predecessor, which is deleted only when the new one is whole; a run that is
+    killed while writing still has the old one.
+
+    Example:
+        >>> import optax
+        >>> from jaxssd.training import init_state
+        >>> state = init_state({"w": jax.numpy.ones(2)}, (), optax.sgd(0.1), step=20)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with Checkpoints(Path(folder, "checkpoints")) as checkpoints:
+        ...         checkpoints.save(20, state, score=0.5)
+        ...     with Checkpoints(Path(folder, "checkpoints"), read_only=True) as checkpoints:
+        ...         restored = checkpoints.restore(checkpoints.best_step, like=state)
+        >>> int(restored.step), restored.params["w"].tolist()
+        (20, [1.0, 1.0])
     """
 
     def __init__(self, folder: Path, *, mesh: Mesh | None = None, read_only: bool = False) -> None:
         """Open a folder.
 
         Args:
-            folder: made by the first `save`.
-            mesh: devices that get what is restored, however many wrote it; default, the first one of this process.
-            read_only: nothing will be saved: the run may be training, or lie where nobody can write.
+            folder: folder of checkpoints, made by the first `save`.
+            mesh: devices that get restored arrays, however many wrote them; default, the first one of this process.
+            read_only: if True, nothing is saved: the run may be training, or lie where nobody can write.
 
         Raises:
-            FileNotFoundError: if it is to be read only and is not there.
+            FileNotFoundError: if `read_only` and the folder is not there.
         """
         if read_only and not folder.is_dir():
             raise FileNotFoundError(f"{folder} is not there: the run ended before its first checkpoint")
         self.folder = folder
         self.last_step = max(self.steps, default=None)
-        """Step of the newest checkpoint, and be it still being written; None if there is none."""
+        """Step of the newest checkpoint, even if it is still being written; None if there is none."""
         self._sharding = replicated(mesh or one_device())
         self._without_digests: set[int] = set()
         self._stack = contextlib.ExitStack()
-        # Orbax logs pages of what it raises, from threads that outlive everything here, and that there is no score.
+        # Orbax logs pages about each error, from threads that outlive everything here, and each missing score.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self._stack.enter_context(_patient_event_loops())
         self._place = self._stack.enter_context(_plain(folder))
@@ -80,11 +92,11 @@ class Checkpoints:
 
     @cached_property
     def _manager(self) -> ocp.CheckpointManager:
-        """Orbax's, made when something is to be saved: it reads the scores of all steps, and damaged ones end it."""
+        """Orbax's manager, made at the first saving: it reads the scores of all steps, and fails if one is damaged."""
         return ocp.CheckpointManager(
             self._place,
             options=ocp.CheckpointManagerOptions(
-                cleanup_tmp_directories=True,  # of killed runs
+                cleanup_tmp_directories=True,  # left by killed runs
                 best_fn=_score,
                 preservation_policy=AnyPreservationPolicy(
                     [LatestN(1), BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False)]
@@ -94,7 +106,7 @@ class Checkpoints:
 
     @property
     def steps(self) -> list[int]:
-        """Steps with a checkpoint, in their order."""
+        """Steps with a checkpoint, in order."""
         names = (path.name for path in self.folder.iterdir()) if self.folder.is_dir() else ()
         return sorted(int(name) for name in names if name.isdecimal())
 
@@ -111,11 +123,11 @@ class Checkpoints:
         )[1]
 
     def folder_of(self, step: int) -> Path:
-        """Where the checkpoint of a step lies."""
+        """Folder of the checkpoint of a step."""
         return self.folder / str(step)
 
     def score(self, step: int) -> float | None:
-        """The score of the checkpoint of a step; None of one that was not validated, but only saved on the way.
+        """Score of the checkpoint of a step; None if it was saved between validations.
 
         Raises:
             DamagedCheckpointError: if it is there and cannot be read.
@@ -133,16 +145,16 @@ class Checkpoints:
             raise DamagedCheckpointError(f"{path} is damaged: {error}") from error
 
     def is_scored(self, step: int) -> bool:
-        """Whether the checkpoint of this step was validated; raises like `score`."""
+        """True if the checkpoint of this step was validated; raises like `score`."""
         return self.score(step) is not None
 
     def save(self, step: int, state: TrainState, *, score: float | None) -> None:
         """Copy the state to the host, and write it while training goes on; all processes call this, one writes.
 
         Args:
-            step: how many steps led to it.
-            state: on any devices.
-            score: higher is better; None of one that is only there to go on from, and that its successor replaces.
+            step: number of steps taken.
+            state: state on any devices, with parameters and model state of any tree.
+            score: validation score, higher is better; None between validations: the next checkpoint replaces it.
 
         Raises:
             OSError: naming the folder, if this one or the one before it cannot be written.
@@ -159,13 +171,13 @@ class Checkpoints:
         self.last_step = step
 
     def wait(self) -> None:
-        """Until what was saved is on the disk; raises like `save`."""
+        """Wait until everything is on the disk; raises like `save`."""
         if "_manager" in self.__dict__:
             with _named(self.folder, "not saved"):
                 self._manager.wait_until_finished()
 
     def add_score(self, step: int, score: float) -> None:
-        """Give the checkpoint of a step the score that it was saved without, or has lost, where orbax keeps it."""
+        """Write the score of a checkpoint that was saved without one, or has lost it, where orbax keeps it."""
         folder = self.folder_of(step) / "metrics"
         with self._changing():
             if is_main_process():
@@ -182,7 +194,7 @@ class Checkpoints:
         return aside
 
     def tidy(self) -> None:
-        """Delete what a run that was killed while it deleted has left of a checkpoint that is neither last nor best."""
+        """Delete checkpoints that are neither last nor best: a run was killed while it deleted them."""
         left = set(self.steps) - {self.last_step, self.best_step}
         with self._changing():
             for step in left if is_main_process() else ():
@@ -190,7 +202,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
-        """All processes have read what there was, and will read what there is."""
+        """Wait for all processes before and after the files change, and read them again."""
         barrier("before checkpoints change")
         yield
         barrier("after checkpoints changed")
@@ -199,28 +211,28 @@ class Checkpoints:
             self._manager.reload()
 
     def restore_variables(self, step: int | None, like: Variables) -> Variables:
-        """Read parameters and statistics, whatever devices they were written from.
+        """Read parameters and model state, whatever devices they were written from.
 
         Args:
-            step: `last_step` or `best_step`.
+            step: step of a checkpoint, such as `last_step` or `best_step`.
             like: variables of the same model, or their shapes (`jax.eval_shape`).
 
         Returns:
-            The variables, compared with the digests that were saved with them.
+            The variables, checked against the digests that were saved with them.
 
         Raises:
-            FileNotFoundError: if the run has no checkpoint yet.
+            FileNotFoundError: if there is no checkpoint yet.
             DamagedCheckpointError: if it cannot be read, or is not what was saved.
             ValueError: if it holds another network.
         """
         return Variables(**self._restore(step, "variables", like._asdict()))
 
     def restore(self, step: int, like: TrainState) -> TrainState:
-        """Read a whole state, to go on in the phase in which it was written; raises like `restore_variables`.
+        """Read a whole state, to continue the training; raises like `restore_variables`.
 
         Args:
-            step: `last_step` or `best_step`.
-            like: a state, or its shapes, of the same model and that phase's optimizer; `opt_state` None is left out.
+            step: step of a checkpoint, such as `last_step` or `best_step`.
+            like: state of the same model and optimizer, or its shapes; `opt_state` None is left out.
 
         Returns:
             The state.
@@ -253,7 +265,7 @@ class Checkpoints:
         return found
 
     def _digests(self, step: int, item: str) -> dict[str, str] | None:
-        """Those that were saved; none of a checkpoint of an older version, which is said once."""
+        """Read the digests of an item; None if an older version wrote the checkpoint, which is said once."""
         path = self.folder_of(step) / "digests"
         if self.folder_of(step).is_dir() and not path.exists():
             if step not in self._without_digests:
@@ -271,13 +283,13 @@ class Checkpoints:
 
 
 def array_digests(tree: Any) -> dict[str, str]:
-    """Take the digest of each array of a tree.
+    """Compute a digest of each array of a tree.
 
     Args:
-        tree: of arrays of which this process has all, as of a replicated state.
+        tree: tree of arrays, NumPy's or replicated ones.
 
     Returns:
-        The place in the tree -> dtype, shape and 64 bits of SHA-256 of the content.
+        Place in the tree -> dtype, shape and 64 bits of SHA-256 of the content.
 
     Example:
         >>> array_digests({"bias": np.zeros(3, np.float32)})
@@ -288,7 +300,7 @@ def array_digests(tree: Any) -> dict[str, str]:
 
 
 def array_forms(tree: Any) -> dict[str, str]:
-    """Place -> dtype and shape of each array, or of each shape of `jax.eval_shape`."""
+    """Place in the tree -> dtype and shape, of arrays or of `ShapeDtypeStruct`s."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path): _form(leaf) for path, leaf in leaves}
 
@@ -305,12 +317,12 @@ def _digest(leaf: Any) -> str:
 
 @contextlib.contextmanager
 def _named(folder: Path, what: str) -> Iterator[None]:
-    """Make one line of the pages that orbax raises, with the folder and the way out."""
+    """Turn the pages that orbax raises into one line with the folder."""
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError):
         raise  # the device's memory
-    except Exception as error:  # of what cannot be read or written, it raises nearly anything
+    except Exception as error:  # orbax raises nearly anything
         text = _cause(error)
         if is_full(error) or is_full(text):
             raise OSError(errno.ENOSPC, f"checkpoint {what}: no space is left", str(folder)) from error
@@ -320,7 +332,7 @@ def _named(folder: Path, what: str) -> Iterator[None]:
 
 
 def _is_of_the_system(error: BaseException | None) -> bool:
-    """Whether reading failed for a reason that says nothing about the file, in whatever it caused."""
+    """True if reading failed for a reason that says nothing about the file, anywhere in the chain of causes."""
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None and error.errno not in _DAMAGE:
             return True
@@ -332,7 +344,7 @@ def _is_of_the_system(error: BaseException | None) -> bool:
 
 
 def _cause(error: BaseException) -> str:
-    """The kind of the error and the innermost file, or its first line."""
+    """Kind of the error and innermost file, or its first line."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error)
@@ -343,7 +355,7 @@ def _cause(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _plain(folder: Path) -> Iterator[Path]:
-    """A path to the folder that orbax takes as it stands: it expands brackets like a shell, and refuses some bytes."""
+    """Give a path that orbax takes literally: it expands brackets like a shell, and refuses some bytes."""
     whole = folder.resolve()
     if not set(str(whole)) & set("[]*?\\:") and str(whole).isprintable():
         yield whole
@@ -357,9 +369,9 @@ def _plain(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _patient_event_loops() -> Iterator[None]:
-    """If one array cannot be read or written, wait for the others.
+    """Wait for the other arrays if one cannot be read or written.
 
-    Orbax closes its event loop at once; each of the others then prints a traceback of a loop that is closed.
+    Orbax closes its event loop at once; each of the others would then print a traceback about a closed loop.
     """
     make = asyncio.new_event_loop
 
@@ -384,10 +396,10 @@ def _patient_event_loops() -> Iterator[None]:
 
 
 def _metrics(score: float) -> dict[str, float]:
-    """Twice, so that a flipped bit is noticed."""
+    """Score, twice, so that a flipped bit is noticed."""
     return {"score": score, "negated": -score}
 
 
 def _score(metrics: dict[str, float]) -> float:
-    """A score that is not a number is no best one; to orbax it would be the highest."""
+    """Score for comparisons: NaN is the lowest; to orbax it would be the highest."""
     return -math.inf if math.isnan(metrics["score"]) else metrics["score"]

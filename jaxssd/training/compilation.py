@@ -53,7 +53,7 @@ class MemoryNeed(NamedTuple):
     Attributes:
         images: the training images, or as many blocks of a stream as are there at once.
         state: parameters, BatchNorm's statistics, and the optimizer's.
-        step: what a step computes and throws away, activations above all; as the compiler has planned it.
+        step: temporary arrays of a step, activations above all, as the compiler has planned them.
     """
 
     images: int

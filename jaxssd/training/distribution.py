@@ -1,7 +1,7 @@
 """Data parallelism: every device has the whole state, and computes its share of each batch.
 
-Nothing here talks to another device. Arrays are placed, and the compiler adds what has to be exchanged: the sums of the
-gradients, and those of BatchNorm's statistics, which are therefore of the whole batch.
+There are no collectives here. Arrays are placed, and the compiler adds the exchange of sums: those of the gradients and
+of BatchNorm's statistics, which are therefore of the whole batch.
 """
 
 import os
@@ -21,19 +21,19 @@ from jaxssd.training.interruption import say
 Tree = TypeVar("Tree")
 
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
-"""Address and port of the first process, how many there are, and the number of this one."""
+"""Address and port of the first process, number of processes, and index of this one."""
 
 CLUSTER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-"""Set by `srun` and `mpirun` to the number of processes; JAX finds out the rest by itself."""
+"""Number of processes, as `srun` and `mpirun` set it; JAX finds out the rest by itself."""
 
 
 def join_processes(environment: dict[str, str] | None = None) -> None:
-    """Make one computation of several processes, on one host or many, if the environment says that there are several.
+    """Join the processes that the environment names, on one host or many. A single process is left alone.
 
-    To be called before anything else touches a device. Alone, nothing is done.
+    Call it before anything touches a device.
 
     Args:
-        environment: default, the process's own. Either all of `VARIABLES`, or what `srun` and `mpirun` set.
+        environment: either all of `VARIABLES`, or those of `srun` and `mpirun`. Default: `os.environ`.
 
     Raises:
         ValueError: if only some of the variables are set, or if they are no numbers.
@@ -57,19 +57,19 @@ def join_processes(environment: dict[str, str] | None = None) -> None:
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that writes files and talks to people."""
+    """True for the process that writes files and prints."""
     return jax.process_index() == 0
 
 
 @contextmanager
 def distributed(program: str) -> Iterator[None]:
-    """Around all work of a command: join the other processes, let one of them talk, and do not hang if one fails.
+    """Join the other processes for the work of a command; only the main process prints.
 
-    One that fails goes at once, with its message: an orderly exit would wait for the others, while they wait for it.
-    They notice, and end as well.
+    A process that fails ends at once with its message: an orderly exit would wait for the others, while they wait for
+    it. They notice, and end as well.
 
     Args:
-        program: named in the message if the processes cannot be joined.
+        program: name of the command, for the message if the processes cannot be joined.
     """
     try:
         join_processes()
@@ -88,52 +88,49 @@ def distributed(program: str) -> Iterator[None]:
 
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Devices in one row, along the axis `data`.
+    """Make a mesh of devices along the axis `data`.
 
     Args:
-        devices: default, all devices of all processes.
-
-    Returns:
-        The mesh.
+        devices: devices of the mesh. Default: all devices of all processes.
     """
     row = np.array(jax.devices() if devices is None else devices)
     return Mesh(row, ("data",), axis_types=(AxisType.Auto,))
 
 
 def one_device() -> Mesh:
-    """The first device of this process, for work that is not worth sharing."""
+    """Mesh of the first device of this process, for work that is not worth sharing."""
     return data_mesh(jax.local_devices()[:1])
 
 
 def describe(mesh: Mesh) -> str:
-    """The devices in a few words, such as `8 x NVIDIA H100 (gpu) of 2 processes`."""
+    """Describe the devices in a few words, such as `8 x NVIDIA H100 (gpu) of 2 processes`."""
     device, count, processes = mesh.devices[0], mesh.size, jax.process_count()
     times = f"{count} x " if count > 1 else ""
     return f"{times}{device.device_kind} ({device.platform})" + (f" of {processes} processes" if processes > 1 else "")
 
 
 def barrier(place: str) -> None:
-    """Wait until all processes are here; alone, nothing is waited for."""
+    """Wait until all processes are here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(place)
 
 
 def all_min(number: int) -> int:
-    """The least of the numbers that the processes have, below 2 ** 31."""
+    """Smallest of the processes' numbers, which are below 2 ** 31."""
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.process_allgather(np.int32(number)).min())
 
 
 def all_max(numbers: Sequence[int]) -> tuple[int, ...]:
-    """Of each of some numbers, the greatest that a process has; below 2 ** 31."""
+    """Largest of the processes' numbers at each position; they are below 2 ** 31."""
     if jax.process_count() == 1:
         return tuple(map(int, numbers))
     return tuple(multihost_utils.process_allgather(np.array(numbers, np.int32)).max(axis=0).tolist())
 
 
 def broadcast(text: str) -> str:
-    """The text that the leading process has."""
+    """Text of the main process."""
     if jax.process_count() == 1:
         return text
     ours = text.encode()
@@ -143,35 +140,32 @@ def broadcast(text: str) -> str:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device has all of it."""
+    """Sharding that gives every device the whole array."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def divided(mesh: Mesh | AbstractMesh) -> NamedSharding:
-    """Every device has its share of the rows."""
+    """Sharding that gives every device its share of the rows."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
 def batch_sharding(variables: Any) -> Sharding | None:
-    """Where a batch goes that a network with these variables is to see: divided among the devices that have them."""
+    """Sharding of a batch for a network with these variables: divided among their devices."""
     sharding = getattr(jax.tree.leaves(variables)[0], "sharding", None)
     return divided(sharding.mesh) if isinstance(sharding, NamedSharding) else sharding
 
 
 def shares(sharding: Sharding | None) -> int:
-    """Among how many devices a batch is divided."""
+    """Number of devices among which a batch is divided."""
     return sharding.mesh.size if isinstance(sharding, NamedSharding) else 1
 
 
 def send(tree: Any, sharding: Sharding | None) -> Any:
-    """Host arrays to the devices, each process to its own; all processes have the same arrays.
+    """Copy host arrays to the devices, each process to its own; all processes have equal arrays.
 
     Args:
-        tree: of NumPy arrays.
-        sharding: where they go; rows must be divisible.
-
-    Returns:
-        The same tree of arrays on the devices.
+        tree: tree of NumPy arrays.
+        sharding: devices and parts; rows must be divisible.
     """
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
@@ -179,7 +173,7 @@ def send(tree: Any, sharding: Sharding | None) -> Any:
 
 
 def fetch(tree: Tree) -> Tree:
-    """Arrays of the devices to the host: all rows, also those that other processes' devices have."""
+    """Copy arrays to the host: all rows, also those on the devices of other processes."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)

@@ -10,7 +10,6 @@ from tqdm import tqdm
 from jaxssd.data.augmentation import unit_images
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.ops.arrays import ArrayLike
-from jaxssd.tasks.task import Scores
 from jaxssd.training.distribution import batch_sharding, fetch, send, shares
 from jaxssd.training.interruption import Interrupted, requested
 from jaxssd.training.step import Apply, LossFunction, TrainState, Variables
@@ -28,7 +27,7 @@ class Evaluation(NamedTuple):
 
     results: Any
     loss: Any
-    scores: Scores
+    scores: Any
 
 
 def make_predict(apply: Apply, postprocess: Callable[[Any], Any]) -> Predict:
@@ -41,6 +40,14 @@ def make_predict(apply: Apply, postprocess: Callable[[Any], Any]) -> Predict:
     Returns:
         A jitted `(variables, images [B, S, S, 3]) -> results`: `variables` is a `TrainState` or `Variables`, images are
         uint8 or float in `[0, 1]`.
+
+    Example:
+        >>> def apply(params, model_state, images, *, train, key):  # the brightness
+        ...     return images.mean(axis=(1, 2)) @ params, model_state
+        >>> predict = make_predict(apply, lambda outputs: outputs > 0.5)
+        >>> variables, white = Variables(jax.numpy.ones(3) / 3, ()), np.full((2, 4, 4, 3), 255, np.uint8)
+        >>> predict(variables, white).tolist()
+        [True, True]
     """
 
     @jax.jit
@@ -60,7 +67,7 @@ def make_validate(apply: Apply, loss_fn: LossFunction, postprocess: Callable[[An
         postprocess: function from outputs to results.
 
     Returns:
-        A jitted `(variables, examples [B]) -> (results, losses [B])`; `variables` as in `make_predict`.
+        A jitted `(variables, examples [B]) -> (results, losses [B])`; `variables` as in `make_predict`. See `evaluate`.
     """
 
     @jax.jit
@@ -83,11 +90,11 @@ def map_batches(
     """Apply a jitted function to all rows, once each, without compiling for a smaller last batch.
 
     Args:
-        function: `(variables, batch) -> outputs`, any tree of arrays with a leading batch axis.
-        variables: its first argument, on the devices: each batch is divided among those.
-        inputs: a tree of NumPy arrays with the same number of rows; sent a batch at a time.
-        batch_size: rows a call, rounded up to a multiple of the devices. The last batch is filled up with the last row,
-            whose copies are cut off again.
+        function: function `(variables, batch) -> outputs`, such as that of `make_predict`.
+        variables: `TrainState` or `Variables`, on the devices that share each batch.
+        inputs: tree of NumPy arrays with the same number of rows; sent a batch at a time.
+        batch_size: rows per call, rounded up to a multiple of the devices. The last batch is filled up with copies of
+            the last row, which are cut off again.
         progress: if True, show a progress bar in a terminal.
 
     Returns:
@@ -116,7 +123,7 @@ def evaluate(
     validate: Validate,
     variables: Variables | TrainState,
     dataset: Dataset,
-    score: Callable[[Any, Dataset], Scores],
+    score: Callable[[Any, Dataset], Any],
     *,
     batch_size: int,
     progress: bool = False,
@@ -133,6 +140,18 @@ def evaluate(
 
     Returns:
         Results, losses and scores.
+
+    Example:
+        >>> from jaxssd.data.shapes import make_shapes
+        >>> def apply(params, model_state, images, *, train, key):
+        ...     return images.mean(axis=(1, 2)) @ params, model_state
+        >>> validate = make_validate(apply, lambda outputs, examples: outputs**2, lambda outputs: outputs > 2)
+        >>> def score(results, dataset):
+        ...     return {"share": float(results.mean())}
+        >>> variables, dataset = Variables(jax.numpy.ones(3), ()), make_shapes(5, image_size=16)
+        >>> result = evaluate(validate, variables, dataset, score, batch_size=2)
+        >>> result.loss.shape, result.scores
+        ((5,), {'share': 0.0})
     """
     results, loss = map_batches(validate, variables, dataset.examples, batch_size=batch_size, progress=progress)
     return Evaluation(results, loss, score(results, dataset))

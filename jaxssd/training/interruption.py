@@ -1,8 +1,8 @@
-"""SIGTERM, SIGHUP and Ctrl-C: what is in flight is finished and saved, and the process ends with 128 + the signal.
+"""SIGTERM, SIGHUP and Ctrl-C: the steps in flight are finished and saved; the status is 128 + the signal.
 
 A thread waits for the signals, because Python runs a handler only once the main thread is back from what it calls: a
 compilation may take minutes. Nothing is ever raised at an arbitrary place. Inside `deferred` a signal is only noted;
-the training loop looks at it between two blocks of steps. Outside there is nothing to save: the process ends at once.
+the training loop looks at it between two calls. Outside there is nothing to save: the process ends at once.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ from jaxssd.atomic import remove_unfinished
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name))
 
 TWICE = 0.2
-"""Seconds within which a second Ctrl-C is the first one: `timeout` and some launchers pass a signal on twice."""
+"""Seconds within which a second Ctrl-C counts as the first: `timeout` and some launchers pass a signal on twice."""
 
 Farewell = Callable[[], str]
 
 
 class Interrupted(Exception):  # nothing went wrong
-    """The run was asked to stop, and has saved what it had; raised where the loop looks, never by a signal itself."""
+    """The run was asked to stop and has been saved; raised where the loop looks, never by a signal itself."""
 
     def __init__(self, number: int) -> None:
         """Keep the number of the signal."""
@@ -35,7 +35,7 @@ class Interrupted(Exception):  # nothing went wrong
 
 
 class _Watch:
-    """What the thread and the loop share."""
+    """State that the thread and the loop share."""
 
     def __init__(self) -> None:
         self.requested = 0  # number of the first signal
@@ -45,7 +45,7 @@ class _Watch:
         self.lock = threading.Lock()
 
     def notice(self, number: int) -> None:
-        """In the thread: a signal has come."""
+        """Note a signal, in the thread."""
         with self.lock:
             first, now = not self.requested, time.monotonic()
             if first:
@@ -58,7 +58,7 @@ class _Watch:
             _say_soon(f"\n{name}: finishing the steps in flight, then saving; another Ctrl-C ends it at once")
 
     def end(self, number: int) -> None:
-        """Leave nothing half written and go; `os._exit`, because the main thread may be anywhere."""
+        """Delete half-written files and end the process; by `os._exit`, because the main thread may be anywhere."""
         remove_unfinished()
         _say_soon(f"\nstopped by {signal.Signals(number).name}{self.farewell()}")
         os._exit(128 + number)
@@ -69,13 +69,13 @@ _watch = _Watch()
 
 @contextlib.contextmanager
 def signals_watched(farewell: Farewell = str) -> Iterator[None]:
-    """Around a command: from now on the signals end it in the way that is described above.
+    """Watch the signals during a command; see above.
 
-    What it prints is lost, and nothing else, if the terminal is closed or the reader of a pipe is gone. A signal that
-    was ignored when the process started stays ignored: `nohup` does that to SIGHUP.
+    If the terminal is closed or the reader of a pipe is gone, only the printed text is lost. A signal that was ignored
+    when the process started stays ignored: `nohup` does that to SIGHUP.
 
     Args:
-        farewell: makes the end of the message of a process that ends at once.
+        farewell: function that makes the end of the message of a process that ends at once.
     """
     global _watch
     _watch = watch = _Watch()
@@ -112,15 +112,15 @@ def signals_watched(farewell: Farewell = str) -> Iterator[None]:
 
 
 def _leave_it_to_the_thread(number: int, frame: object) -> None:
-    """The handler in Python does nothing; the one in C has written to the thread's socket."""
+    """Do nothing: the handler in C has written to the thread's socket."""
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Inside, there is something to save: a signal is noted, and the process goes on until it looks.
+    """Defer the end while there is something to save: a signal is only noted.
 
     Raises:
-        Interrupted: at the end, if a signal has come and nobody has looked since. All must be saved by then.
+        Interrupted: at the end of the block, if a signal has come and nobody has looked since. All is saved by then.
     """
     with _watch.lock:
         _watch.deferred += 1
@@ -136,14 +136,14 @@ def deferred() -> Iterator[None]:
 
 
 def requested() -> int:
-    """Number of the signal that was noted inside `deferred`; 0 if there was none."""
+    """Number of the signal that was noted inside `deferred`; 0 if there is none."""
     return _watch.requested if _watch.deferred else 0
 
 
 class _Undisturbed:
-    """A stream that nobody needs to listen to: once writing fails, what is written goes nowhere."""
+    """Stream that never fails: once writing fails, the text goes nowhere."""
 
-    def __init__(self, stream: Any) -> None:  # what is put in the place of sys.stdout has any type
+    def __init__(self, stream: Any) -> None:  # a replaced sys.stdout has any type
         self._stream = stream
 
     def write(self, text: str) -> int:
@@ -169,7 +169,7 @@ def _send_nowhere(stream: Any) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line to stderr, if any, and all that waits; a closed terminal or pipe is none to fail about."""
+    """Print a line to stderr, if any, and flush both streams; a closed terminal or pipe is no error."""
     for stream, words in ((sys.stdout, ""), (sys.stderr, text and text + "\n")):
         undisturbed = _Undisturbed(stream)
         undisturbed.write(words)
@@ -177,7 +177,7 @@ def say(text: str) -> None:
 
 
 def _say_soon(text: str) -> None:
-    """The same, but a terminal that stands still (Ctrl-S) does not hold up the end."""
+    """Print a line to stderr without waiting for a terminal that stands still (Ctrl-S)."""
     thread = threading.Thread(target=say, args=(text,), daemon=True)
     thread.start()
     thread.join(1.0)

@@ -1,4 +1,4 @@
-"""What is left of a run for people: a table, its numbers as JSON, and figures."""
+"""Report of a run: scores as JSON and CSV, and figures."""
 
 import csv
 import io
@@ -17,16 +17,7 @@ from jaxssd.training.run_folder import RunFolder
 def report_scores(
     folder: Path, task: Task, dataset: Dataset, result: Evaluation, name: str, about: dict[str, Any]
 ) -> None:
-    """Write what `write_scores` writes, and draw what `draw_scores` draws.
-
-    Args:
-        folder: where they go, the figures into its folder `figures`.
-        task: the run's.
-        dataset: what was scored.
-        result: its evaluation.
-        name: of the split; part of the files' names.
-        about: what else belongs to the scores: the checkpoint, the data.
-    """
+    """Write scores and draw figures: first `write_scores`, then `draw_scores`."""
     write_scores(folder, result, name, about)
     draw_scores(folder, task, dataset, result, name)
 
@@ -35,10 +26,10 @@ def write_scores(folder: Path, result: Evaluation, name: str, about: dict[str, A
     """Write `scores-NAME.json`, and, where classes have scores of their own, `scores-NAME.csv` with a line for each.
 
     Args:
-        folder: where they go.
-        result: the evaluation.
-        name: of the split; part of the files' names.
-        about: what else belongs to the scores: the checkpoint, the data.
+        folder: folder for the files; made if need be.
+        result: evaluation of a split.
+        name: name of the split, for the names of the files.
+        about: further entries of the JSON, such as the checkpoint and the data.
     """
     scores = result.scores.as_dict()
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,11 +42,11 @@ def draw_scores(folder: Path, task: Task, dataset: Dataset, result: Evaluation, 
     """Draw the task's figures into the folder `figures`.
 
     Args:
-        folder: of the scores.
-        task: the run's.
-        dataset: what was scored.
+        folder: folder of the scores.
+        task: task of the run.
+        dataset: data set that was scored.
         result: its evaluation.
-        name: of the split; part of the files' names.
+        name: name of the split, for the names of the files.
     """
     from jaxssd.viz.style import save  # matplotlib is imported with the first figure
     from jaxssd.viz.tasks import drawing_of
@@ -67,7 +58,7 @@ def draw_scores(folder: Path, task: Task, dataset: Dataset, result: Evaluation, 
 
 
 def _table_of_classes(scores: dict[str, Any]) -> str:
-    """A line for each class, COCO's columns behind VOC's; an empty cell where a score is undefined."""
+    """CSV with a line for each class, COCO's columns behind VOC's; cells of undefined scores are empty."""
     coco = scores.get("coco", {}).get("classes", {})
     rows = [
         {"class": name} | row | {f"coco_{column}": value for column, value in coco.get(name, {}).items()}
@@ -81,7 +72,7 @@ def _table_of_classes(scores: dict[str, Any]) -> str:
 
 
 def report_training(run: RunFolder, task: Task) -> None:
-    """Draw the curves of losses, learning rate and validation scores so far."""
+    """Draw the curves of losses, learning rate and validation scores."""
     from jaxssd.viz.curves import training_curves  # matplotlib is imported with the first figure
     from jaxssd.viz.style import save
     from jaxssd.viz.tasks import drawing_of
@@ -97,15 +88,15 @@ def report_photograph(
     """Draw the result on a photograph at its own size.
 
     Args:
-        picture: file to draw.
-        file: the photograph's file.
-        photograph: its pixels, uint8 `[H, W, 3]`.
-        task: the run's.
-        result: the task's, NumPy, of this image.
-        threshold: the lowest score that counts.
+        picture: file to write.
+        file: file of the photograph.
+        photograph: pixels, uint8 `[H, W, 3]`.
+        task: task of the run.
+        result: result of the task for this image, as NumPy arrays.
+        threshold: lowest score that counts.
 
     Returns:
-        What was found, for JSON: boxes `[y1, x1, y2, x2]` in the photograph's pixels.
+        Record for JSON, with boxes `[y1, x1, y2, x2]` in the photograph's pixels.
     """
     from jaxssd.viz.style import save  # matplotlib is imported with the first figure
     from jaxssd.viz.tasks import drawing_of

@@ -31,7 +31,7 @@ TrainBlock = Callable[[Any, Examples, Array, Array], tuple[Any, Any]]
 
 
 class Variables(NamedTuple):
-    """A model's arrays: parameters, and what it carries besides."""
+    """Arrays of a model: parameters, and model state."""
 
     params: Any
     model_state: Any
@@ -67,7 +67,7 @@ def init_state(params: Any, model_state: Any, optimizer: optax.GradientTransform
 
     Args:
         params: parameters, on the devices.
-        model_state: what else the model carries; `()` or `{}` if nothing.
+        model_state: everything else that the model carries; `()` or `{}` if nothing.
         optimizer: optax optimizer.
         step: number of steps taken so far.
 
