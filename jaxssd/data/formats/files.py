@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable
 from contextlib import suppress
 from heapq import heappop, heappush
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -212,6 +213,17 @@ def plain_path(name: str) -> str:
         ('images/a.jpg', 'data/b.jpg')
     """
     return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+
+
+def common_tail(one: str, other: str) -> int:
+    """Number of last parts that two paths have in common.
+
+    Example:
+        >>> common_tail("set/train/a", "train/a")
+        2
+    """
+    pairs = zip(reversed(one.split("/")), reversed(other.split("/")), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def is_file(entry: os.DirEntry[str]) -> bool:

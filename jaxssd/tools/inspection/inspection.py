@@ -82,7 +82,7 @@ class Inspection:
         class_names: class names in the order of the labels.
         image_size: side of the square in pixels.
         loading: loading report of each split.
-        doubts: lines of `notes_on_quality` of all splits.
+        warnings: lines of `notes_on_quality` of all splits.
         images: images of all splits.
         objects: objects of all splits.
         suspicious: rows of `objects` for each key of `SUSPICIOUS`, the most extreme first.
@@ -94,7 +94,7 @@ class Inspection:
     class_names: tuple[str, ...]
     image_size: int
     loading: dict[str, LoadReport]
-    doubts: tuple[str, ...]
+    warnings: tuple[str, ...]
     images: Images
     objects: Objects
     suspicious: dict[str, Int[np.ndarray, " _"]]
@@ -158,7 +158,7 @@ def inspect(datasets: Mapping[str, Dataset]) -> Inspection:
         class_names=class_names,
         image_size=image_size,
         loading={name: dataset.report for name, dataset in datasets.items()},
-        doubts=tuple(line for name, dataset in datasets.items() for line in notes_on_quality(name, dataset)),
+        warnings=tuple(line for name, dataset in datasets.items() for line in notes_on_quality(name, dataset)),
         images=images,
         objects=objects,
         suspicious=_suspicious(objects, placements, np.concatenate(repeated), image_size),

@@ -46,7 +46,7 @@ def inspection_record(inspection: Inspection, coverage: Coverage, advice: Advice
     return {
         "image_size": size,
         "match_threshold": threshold,
-        "doubts": list(inspection.doubts),
+        "warnings": list(inspection.warnings),
         "splits": splits,
         "classes": classes,
         "matches": matches[-1],

@@ -62,7 +62,7 @@ def _loading(inspection: Inspection) -> str:
         cases = [f"{problem.file} ({problem.kind})" for problem in problems]
         if cases:
             lines.append(f"  in {name}: {_some(cases, FIRST)}")
-    lines += [f"  {line}" for line in inspection.doubts]
+    lines += [f"  {line}" for line in inspection.warnings]
     return "\n".join(lines)
 
 

@@ -69,14 +69,14 @@ def told(datasets, given=GIVEN, finer=None):
     return report_text(inspection, coverage, advice, 0.4), json.loads(json.dumps(record, allow_nan=False))
 
 
-def test_doubts_of_all_splits_are_told():
+def test_warnings_of_all_splits_are_shown():
     text, record = told({"train": TRAIN, "val": VAL})
-    assert [line.partition(" (")[0] for line in record["doubts"]] == [
+    assert [line.partition(" (")[0] for line in record["warnings"]] == [
         "train: objects that are difficult, crowds or cut by the crop: 1 of 6",
         "train: images without objects: 1 of 3",
     ]
-    assert all(f"\n  {line}\n" in text for line in record["doubts"])
-    assert told({"val": VAL})[1]["doubts"] == []
+    assert all(f"\n  {line}\n" in text for line in record["warnings"])
+    assert told({"val": VAL})[1]["warnings"] == []
 
 
 def test_a_larger_input_is_pointed_to_where_it_matches_more():

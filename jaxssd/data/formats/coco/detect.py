@@ -1,6 +1,5 @@
 """Detection of COCO files in a folder, by their names and first bytes."""
 
-import os
 import re
 import zlib
 from collections.abc import Iterable
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxssd.data.formats.base import Source
+from jaxssd.data.formats.files import file_names, subfolders
 from jaxssd.data.formats.split_names import split_word
 from jaxssd.data.formats.voc.detect import has_annotations
 
@@ -120,29 +120,17 @@ def may_be_coco(path: Path) -> bool:
 
 def _searched_folders(root: Path) -> Iterable[tuple[Path, str | None]]:
     """Folders of annotations and of splits, folders of annotations in the latter, each with its split."""
-    for folder in _folders(root):
+    for folder in subfolders(root):
         split = split_word(folder.name)
         if split or folder.name.lower() in _ANNOTATION_FOLDERS:
             yield folder, split
         if split:
-            yield from ((inner, split) for inner in _folders(folder) if inner.name.lower() in _ANNOTATION_FOLDERS)
-
-
-def _folders(root: Path) -> list[Path]:
-    try:
-        with os.scandir(root) as entries:
-            return sorted(root / entry.name for entry in entries if entry.name[0] != "." and entry.is_dir())
-    except OSError:
-        return []
+            yield from ((inner, split) for inner in subfolders(folder) if inner.name.lower() in _ANNOTATION_FOLDERS)
 
 
 def _json_files(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if json_stem(entry.name) and entry.is_file()]
-    except OSError:
-        return []
-    return [folder / name for name in sorted(names) if name[0] != "."]
+    paths = [folder / name for name in file_names(folder) if json_stem(name)]
+    return [path for path in paths if path.is_file()]
 
 
 def _head(path: Path) -> bytes:

@@ -10,6 +10,7 @@ from jaxssd.data.formats.coco.detect import json_stem
 from jaxssd.data.formats.coco.images import ImageIndex
 from jaxssd.data.formats.coco.listing import Listing, read_listing
 from jaxssd.data.formats.coco.source import COCOSource
+from jaxssd.data.formats.files import subfolders
 from jaxssd.data.formats.split_names import split_word
 
 _IMAGES = re.compile(r"(?i)images?|imgs?|data|pictures|jpegimages")
@@ -66,11 +67,8 @@ class COCOJson(COCOSource):
         """Note on files of the same name in neighbouring folders named after other splits."""
         folder, name = self.annotations.absolute().parent, self.annotations.name
         here, root = split_word(folder.name), folder.parent
-        beside = [
-            other
-            for other in _folders(root)
-            if split_word(other) not in (here, None) and (root / other / name).is_file()
-        ]
+        others = [other for other in subfolders(root) if split_word(other.name) not in (here, None)]
+        beside = [other.name for other in others if (other / name).is_file()]
         if here is None or not beside:
             return ()
         return (
@@ -137,7 +135,11 @@ class COCOJson(COCOSource):
         folder, split = self.images.absolute(), split_word(stem)
         for inner in (folder, folder.parent):  # images/train, train/images
             here = split_word(inner.name) if inner is folder or _IMAGES.fullmatch(folder.name) else None
-            if here and split not in (here, None) and split in map(split_word, _folders(inner.parent)):
+            if (
+                here
+                and split not in (here, None)
+                and split in (split_word(path.name) for path in subfolders(inner.parent))
+            ):
                 return self._indices.setdefault(inner.parent, ImageIndex(inner.parent))
         return self._indices.setdefault(self.images, ImageIndex(self.images))
 
@@ -157,10 +159,3 @@ class COCOJson(COCOSource):
                 f"first {where}. A picture to train on must not be one to validate on: take it out of one of them, or "
                 "if each split has pictures of its own, keep them in folders named after the splits"
             )
-
-
-def _folders(root: Path) -> list[str]:
-    try:
-        return [path.name for path in root.iterdir() if path.is_dir()]
-    except OSError:
-        return []

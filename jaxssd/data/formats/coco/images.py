@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from jaxssd.data.formats.coco.values import Id
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, list_files, plain_path, without_suffix
+from jaxssd.data.formats.files import IMAGE_SUFFIXES, common_tail, list_files, plain_path, without_suffix
 from jaxssd.data.formats.split_lists import leads_out
 from jaxssd.data.formats.split_names import split_word, split_words
 from jaxssd.data.formats.voc.detect import IMAGE_FOLDERS
@@ -203,13 +203,7 @@ def _splits_of_folders(folder: str) -> frozenset[str]:
 
 def _common_tail(one: str, other: str) -> int:
     """Number of last parts that are equal in any case; at least one."""
-    pairs = zip(reversed(_folded(one).split("/")), reversed(_folded(other).split("/")), strict=False)
-    count = 0
-    for a, b in pairs:
-        if a != b:
-            break
-        count += 1
-    return max(count, 1)
+    return max(common_tail(_folded(one), _folded(other)), 1)
 
 
 def _split_rank(folders: list[str], source: str, split: str) -> int:

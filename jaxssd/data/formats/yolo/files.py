@@ -12,7 +12,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxssd.data.formats.files import IMAGE_SUFFIXES, fold, list_files, read_annotation, suffix_order, without_suffix
+from jaxssd.data.formats.files import (
+    IMAGE_SUFFIXES,
+    common_tail,
+    fold,
+    list_files,
+    read_annotation,
+    suffix_order,
+    without_suffix,
+)
 from jaxssd.data.formats.split_names import split_at_end, split_name
 from jaxssd.data.formats.yolo.detect import IMAGE_FOLDERS, LABEL_FOLDERS, NAMES_FILES
 
@@ -182,7 +190,7 @@ def _same_name_elsewhere(pairs: dict[str, Pair], unused: dict[str, str]) -> list
     found = []
     for last in images.keys() & texts.keys():
         tails = {
-            (name, stem): _common_tail(name, _without_last(stem, LABEL_FOLDERS))
+            (name, stem): common_tail(name, _without_last(stem, LABEL_FOLDERS))
             for name in images[last][:_MAX_ALIKE]
             for stem in texts[last][:_MAX_ALIKE]
             if not _in_different_splits(name, stem)
@@ -201,9 +209,3 @@ def _in_different_splits(one: str, other: str) -> bool:
 
 def _splits_of(path: str) -> set[str]:
     return {split for part in path.split("/")[:-1] if (split := split_at_end(part))}
-
-
-def _common_tail(one: str, other: str) -> int:
-    """Number of last parts that are equal."""
-    same = [a == b for a, b in zip(reversed(one.split("/")), reversed(other.split("/")), strict=False)]
-    return same.index(False) if False in same else len(same)
