@@ -54,13 +54,13 @@ def fit_boxes(
     boxes = (clipped / extent).astype(np.float32)
     kept = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
     overshoot = np.abs(pixels - clipped).max(axis=1, initial=0)
-    for corners, is_inside, excess in zip(pixels, kept, overshoot, strict=True):
-        numbers = [round(corner, 1) for corner in corners.tolist()]  # NumPy's own overflows at 1e308
+    for row in np.flatnonzero(~kept | (overshoot > TOLERANCE)):
+        numbers = [round(corner, 1) for corner in pixels[row].tolist()]  # NumPy's own overflows at 1e308
         where = f"[y1, x1, y2, x2] = {numbers} px in an image of {size[1]}x{size[0]}"
-        if not is_inside:
-            problems.append(Problem(file, "dropped", "outside the image", where))
-        elif excess > TOLERANCE:
+        if kept[row]:
             problems.append(Problem(file, "clipped", "beyond the image's edge", where))
+        else:
+            problems.append(Problem(file, "dropped", "outside the image", where))
 
     first = _first_rows([*zip(*pixels.T.tolist(), record.labels.tolist(), record.difficult.tolist(), strict=True)])
     if repeated := int((kept & ~first).sum()):
