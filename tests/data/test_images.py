@@ -178,8 +178,8 @@ def test_exif_orientation_is_applied_if_the_boxes_are_upright(tmp_path, upright,
     exif[0x0112] = 6  # "turn a quarter clockwise to show"
     (tmp_path / "a.jpg").write_bytes(encoded(corners(40 * scale, 20 * scale), image_format, exif=exif))
     if not isinstance(upright, bool):
-        stated, reach = (value and tuple(scale * side for side in value) for value in upright)
-        upright = Drawn(stated, reach)
+        stated, extent = (value and tuple(scale * side for side in value) for value in upright)
+        upright = Drawn(stated, extent)
     pixels, found = decode(tmp_path / "a.jpg", 8, upright=upright)
     assert found.size == tuple(scale * side for side in size)
     np.testing.assert_allclose(pixels[1, 6], top_right, atol=4)

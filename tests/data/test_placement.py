@@ -63,14 +63,14 @@ def test_a_painted_box_lies_where_the_placed_box_is(tmp_path, aspect, size, suff
     assert np.abs(square.astype(int) - canvas).mean() < 2
 
 
-def test_answers_about_the_square_become_answers_about_the_image():
+def test_boxes_on_the_square_become_boxes_in_the_image():
     """Of two images, one wide and one high, both in a letterbox: the whole image, and a box into the margin."""
     placements = place_images(np.array([[100, 200], [200, 100]]), 8, "letterbox")
     boxes = np.float32([[[0.25, 0, 0.75, 1], [0, 0, 0.5, 0.5]], [[0, 0.25, 1, 0.75], [0, 0, 0.5, 0.5]]])
     rest = np.zeros((2, 2), np.float32), np.zeros((2, 2), np.int32), np.ones((2, 2), bool)
-    answers = in_image(Detections(boxes, *rest), placements)
-    np.testing.assert_allclose(answers.boxes, [[[0, 0, 1, 1], [0, 0, 0.5, 0.5]]] * 2)
+    detections = in_image(Detections(boxes, *rest), placements)
+    np.testing.assert_allclose(detections.boxes, [[[0, 0, 1, 1], [0, 0, 0.5, 0.5]]] * 2)
     one = in_image(Detections(boxes[0], *(array[0] for array in rest)), placements[0])
-    np.testing.assert_array_equal(one.boxes, answers.boxes[0])
+    np.testing.assert_array_equal(one.boxes, detections.boxes[0])
     without_boxes = LabelResults(np.zeros((2, 3), np.float32))
     assert in_image(without_boxes, placements) is without_boxes
