@@ -49,6 +49,29 @@ def test_ops_import_only_arrays(file):
             assert name.split(".")[0] in allowed or name.startswith("jaxssd.ops"), f"{file.name} imports {name}"
 
 
+LEAVES = {"atomic", "config", "registry", "sealed"}
+BELOW = {
+    "metrics": {"ops"},
+    "models": {"ops"},
+    "data": {"ops"},
+    "tasks": {"ops", "metrics", "models", "data"},
+    "viz": {"ops", "metrics", "data", "tasks"},
+    "training": {"ops", "models", "data", "tasks", "viz"},
+}
+"""Rooms that each room may import; figures only inside functions, so that matplotlib comes with the first of them."""
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_no_import_runs_back_up(room):
+    for file in (PACKAGE / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not str(node.module).startswith("jaxssd."):
+                continue
+            other, where = str(node.module).split(".")[1], f"{file.relative_to(PACKAGE)}:{node.lineno}"
+            assert other in {room} | LEAVES | BELOW[room] or file.name == "__main__.py", f"{where} imports {other}"
+            assert other != "viz" or room == "viz" or node.col_offset, f"{where} imports figures at once"
+
+
 def test_public_names():
     promised = """box_area box_iou generalized_box_iou to_corners to_center_size clip_boxes make_anchors ssd300_anchors
         decode_tanh encode_offsets decode_offsets match_anchors bce_loss focal_loss ssd_loss hard_negative_mask nms

@@ -21,12 +21,9 @@ ROOT = Path(__file__).parents[1]
 
 UNFINISHED = (
     "jaxssd/metrics",
-    "jaxssd/models",
     "jaxssd/ops",
-    "jaxssd/tasks",
     "jaxssd/tools",
     "jaxssd/training",
-    "jaxssd/viz",
     "tests",
     "evaluate.py",
     "train.py",

@@ -34,7 +34,7 @@ Statistics are always float32.
 
 
 def batch_norm(fast_layers: tuple[FastLayer, ...]) -> Callable[..., nn.Module]:
-    """Choose the kind of BatchNorm.
+    """Choose between BatchNorm and its fast form.
 
     Args:
         fast_layers: the network's attribute.

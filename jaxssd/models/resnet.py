@@ -20,12 +20,12 @@ from jaxssd.ops.arrays import ArrayLike
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
-class BasicBlock(nn.Module):
-    """Basic block: two 3x3 convolutions added to a shortcut, which is a 1x1 convolution where the shape changes.
+class _Block(nn.Module):
+    """Base class of residual blocks.
 
     Attributes:
-        channels: channels of both convolutions.
-        stride: stride of the first one and of the shortcut.
+        channels: number of channels; a `Bottleneck` has four times as many outputs.
+        stride: stride of the first 3x3 convolution and of the shortcut.
         dtype: dtype of the computation; parameters and statistics are float32.
         fast_layers: layers in their fast form; a block has only `"norm"`.
     """
@@ -35,67 +35,46 @@ class BasicBlock(nn.Module):
     dtype: DTypeLike = jnp.float32
     fast_layers: tuple[FastLayer, ...] = ()
 
+    def _layer(
+        self, x: ArrayLike, index: int | str, channels: int, size: int, stride: int = 1, *, train: bool
+    ) -> Array:
+        """Convolution and BatchNorm."""
+        conv, norm = (f"conv{index}", f"bn{index}") if isinstance(index, int) else (f"{index}_conv", f"{index}_bn")
+        x = _conv(channels, size, stride, dtype=self.dtype, name=conv)(x)
+        return batch_norm(self.fast_layers)(use_running_average=not train, dtype=self.dtype, name=norm)(x)
+
+    def _shortcut(self, features: ArrayLike, channels: int, *, train: bool) -> Array:
+        """Features, through a 1x1 convolution where the shape changes."""
+        features = jnp.asarray(features, self.dtype)
+        if self.stride == 1 and features.shape[-1] == channels:
+            return features
+        return self._layer(features, "downsample", channels, 1, self.stride, train=train)
+
+
+class BasicBlock(_Block):
+    """Basic block: two 3x3 convolutions added to a shortcut."""
+
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Float[Array, "B h2 w2 c2"]:
-        """Transform a batch of feature maps.
-
-        Args:
-            features: `[B, h, w, c]`.
-            train: if True, normalise with the batch's statistics and update the running ones.
-
-        Returns:
-            `[B, ceil(h / stride), ceil(w / stride), channels]`.
-        """
-        conv = partial(_conv, self.channels, dtype=self.dtype)
-        norm = partial(batch_norm(self.fast_layers), use_running_average=not train, dtype=self.dtype)
-
-        x = nn.relu(norm(name="bn1")(conv(3, self.stride, name="conv1")(features)))
-        x = norm(name="bn2")(conv(3, name="conv2")(x))
-        shortcut = jnp.asarray(features, self.dtype)
-        if self.stride != 1 or features.shape[-1] != self.channels:
-            shortcut = norm(name="downsample_bn")(conv(1, self.stride, name="downsample_conv")(shortcut))
-        return nn.relu(x + shortcut)
+        """Transform feature maps `[B, h, w, c]` into `[B, ceil(h / stride), ceil(w / stride), channels]`."""
+        x = nn.relu(self._layer(features, 1, self.channels, 3, self.stride, train=train))
+        x = self._layer(x, 2, self.channels, 3, train=train)
+        return nn.relu(x + self._shortcut(features, self.channels, train=train))
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(_Block):
     """Bottleneck block: a 3x3 convolution between two 1x1, the last of which widens the map fourfold, and a shortcut.
 
     The stride is the 3x3 convolution's, as in torchvision ("v1.5"), not the first one's, as in the paper.
-
-    Attributes:
-        channels: channels of the first two convolutions.
-        stride: stride of the second one and of the shortcut.
-        dtype: dtype of the computation; parameters and statistics are float32.
-        fast_layers: layers in their fast form; a block has only `"norm"`.
     """
-
-    channels: int
-    stride: int = 1
-    dtype: DTypeLike = jnp.float32
-    fast_layers: tuple[FastLayer, ...] = ()
 
     @nn.compact
     def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Float[Array, "B h2 w2 c2"]:
-        """Transform a batch of feature maps.
-
-        Args:
-            features: `[B, h, w, c]`.
-            train: if True, normalise with the batch's statistics and update the running ones.
-
-        Returns:
-            `[B, ceil(h / stride), ceil(w / stride), 4 * channels]`.
-        """
-        conv = partial(_conv, dtype=self.dtype)
-        norm = partial(batch_norm(self.fast_layers), use_running_average=not train, dtype=self.dtype)
-        outputs = 4 * self.channels
-
-        x = nn.relu(norm(name="bn1")(conv(self.channels, 1, name="conv1")(features)))
-        x = nn.relu(norm(name="bn2")(conv(self.channels, 3, self.stride, name="conv2")(x)))
-        x = norm(name="bn3")(conv(outputs, 1, name="conv3")(x))
-        shortcut = jnp.asarray(features, self.dtype)
-        if self.stride != 1 or features.shape[-1] != outputs:
-            shortcut = norm(name="downsample_bn")(conv(outputs, 1, self.stride, name="downsample_conv")(shortcut))
-        return nn.relu(x + shortcut)
+        """Transform feature maps `[B, h, w, c]` into `[B, ceil(h / stride), ceil(w / stride), 4 * channels]`."""
+        x = nn.relu(self._layer(features, 1, self.channels, 1, train=train))
+        x = nn.relu(self._layer(x, 2, self.channels, 3, self.stride, train=train))
+        x = self._layer(x, 3, 4 * self.channels, 1, train=train)
+        return nn.relu(x + self._shortcut(features, 4 * self.channels, train=train))
 
 
 class ResNet(nn.Module):

@@ -37,12 +37,12 @@ NO_USE = "which a state dict has no use for"
 
 
 class UnsafePickle(ValueError):
-    """A pickle asks for something that weights do not need, and that may run code."""
+    """Pickle that asks for something that weights do not need, and that may run code."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A run of numbers that lies outside of the pickle.
+    """Array of numbers outside of the pickle.
 
     Attributes:
         key: name in the file.
@@ -62,7 +62,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A strided view of a storage; offset and strides count elements, not bytes."""
+    """Strided view of a storage; offset and strides count elements, not bytes."""
 
     storage: Storage
     offset: int
@@ -148,7 +148,7 @@ class _Dict(dict[Any, Any]):
 
 
 def _ordered_dict(pairs: Any = None) -> _Dict:
-    """Empty, or from Python 2's list of pairs."""
+    """Make a dict, empty or from Python 2's list of pairs."""
     made = _Dict()
     if pairs is not None:
         if not isinstance(pairs, list):
@@ -218,7 +218,7 @@ class _Unpickler(_PythonUnpickler):
         return GLOBALS[module, name]
 
     def persistent_load(self, pid: Any) -> Storage:
-        """Storage of an id; the fields after the key are the device, the count and a view, which PyTorch gave up."""
+        """Make the storage of an id: kind, dtype, key, device, count, and a view that PyTorch no longer uses."""
         match pid:
             case ("storage", np.dtype() as dtype, str(key), _, int(count), *rest) if count >= 0 and rest in (
                 [],
@@ -235,7 +235,7 @@ class _Unpickler(_PythonUnpickler):
         self.append(_Dict())
 
     def load_build(self) -> None:
-        """Leave out the state: a dict's version numbers, a parameter's hooks."""
+        """Ignore a state: a dict's version numbers, a parameter's hooks."""
         self.stack.pop()
         if not isinstance(self.stack[-1], _Dict | Tensor):
             raise TypeError("sets the state of something that is neither a dict nor a tensor")

@@ -1,4 +1,4 @@
-"""Files of weights: safetensors, and both of PyTorch's formats. Reading one never runs code from it."""
+"""Weight files: safetensors, and PyTorch's two formats. Reading one never runs code from it."""
 
 import io
 import struct

@@ -16,6 +16,7 @@ from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.placement import in_image
 from jaxssd.metrics import VOCScores, format_scores, most_frequent, voc_scores
 from jaxssd.models import HEADS
+from jaxssd.models.detector import make_detector
 from jaxssd.models.heads import Predictions
 from jaxssd.ops import (
     BOX_CODERS,
@@ -28,7 +29,7 @@ from jaxssd.ops import (
     multiclass_nms,
     ssd_loss,
 )
-from jaxssd.tasks.task import MOST_ROWS, Task, box_in_pixels, fast_layers, left_out, make_network
+from jaxssd.tasks.task import MOST_ROWS, Task, box_in_pixels, fast_layers, left_out
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,13 @@ class DetectionTask(Task):
         """Detection with the run's head, box coder and loss."""
         head = HEADS[config.model.head]
         anchors = jax.device_get(head.anchors(config))  # NumPy: device arrays would be copied back at compilation
-        network = head(
+        model = make_detector(
             num_classes=len(config.dataset.classes),
+            backbone=config.model.backbone,
+            head=config.model.head,
             dtype=jnp.dtype(config.model.precision),
             fast_layers=fast_layers(config),
+            remat=config.model.remat,
             **head.settings(config),
         )
         box_coder = BOX_CODERS[config.loss.box_coder]
@@ -118,7 +122,6 @@ class DetectionTask(Task):
             normalizer=config.loss.normalizer,
         )
         nms = partial(multiclass_nms, **asdict(config.postprocess))
-        model = make_network(config, network)
         return cls(
             model, config.dataset.classes, config.model.mean, config.model.std, anchors, box_coder.decode, loss, nms
         )

@@ -30,7 +30,7 @@ class LargestObject(NamedTuple):
 
 
 def largest_object(examples: Examples) -> LargestObject:
-    """Find the object with the largest area in each image, of equal ones the first. Difficult ones do not count.
+    """Find the object with the largest area in each image, the first of equal ones. Difficult ones do not count.
 
     Args:
         examples: a batch.

@@ -49,7 +49,7 @@ class Loss(Protocol):
 
     @property
     def total(self) -> Array:
-        """Sum of the parts."""
+        """Loss that is minimised."""
 
     def _asdict(self) -> dict[str, Array]:
         """All fields by name."""

@@ -59,7 +59,7 @@ def drawable(text: str, *, weight: str = "normal") -> str:
 
 
 def draw_with_installed_fonts(texts: Iterable[Text]) -> None:
-    """Give texts a font for each letter that their own lacks; a letter that none has becomes an empty box.
+    """Set fonts for letters that the texts' own font lacks; a letter that none has becomes an empty box.
 
     Args:
         texts: changed in place, before they are drawn or measured.
@@ -79,7 +79,7 @@ def draw_with_installed_fonts(texts: Iterable[Text]) -> None:
 
 
 def _find_families(letters: str, weight: str) -> None:
-    """Look up all letters at once: each font is opened once. An empty name stands for the usual font."""
+    """Find a family for each letter, opening each font once. An empty name stands for the default font."""
     unknown = {letter for letter in set(letters) if (weight, letter) not in _families and letter != "\n"}
     if not unknown:
         return
@@ -93,7 +93,7 @@ def _find_families(letters: str, weight: str) -> None:
 
 
 def _found(letters: set[str], weight: str, file: str, family: str) -> set[str]:
-    """The letters that a font has, noted as its family's."""
+    """Letters that a font has, stored with its family."""
     font = get_font(file)
     found = {letter for letter in letters if font.get_char_index(ord(letter))}
     _families.update({(weight, letter): family for letter in found})
@@ -101,7 +101,7 @@ def _found(letters: set[str], weight: str, file: str, family: str) -> set[str]:
 
 
 def _by_preference(weight: str) -> list[tuple[str, str]]:
-    """Installed families, each with the file of this weight; those that draw a letter's number as a box are none."""
+    """Installed families in preferred order, each with its file of this weight; without the font of last resort."""
     files: dict[str, list[FontEntry]] = {}
     for font in fontManager.ttflist:
         if "Last Resort" not in font.name:
@@ -121,7 +121,7 @@ def _by_preference(weight: str) -> list[tuple[str, str]]:
 
 
 def _is_not_about_weight(record: logging.LogRecord) -> bool:
-    """Many of these fonts have no bold, which Matplotlib says of each."""
+    """Filter of Matplotlib's warnings that a font has no bold."""
     return "Failed to find font weight" not in record.getMessage()
 
 

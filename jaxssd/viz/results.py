@@ -107,7 +107,7 @@ def label_grid(
     columns: int = 4,
     ids: Sequence[str] | None = None,
 ) -> Figure:
-    """Draw images with the classes from a probability on; wrong ones are in brackets, missed ones are marked.
+    """Draw images with their classes above a threshold; wrong ones are in brackets, missed ones are marked.
 
     Args:
         images: n images `[n, S, S, 3]`, at least one.
