@@ -58,31 +58,29 @@ def choose_splits(
         ValueError: if a named split does not exist, an image is in both splits, no split is one to train on, or no
             image is left to train on.
     """
-    notes: list[str] = []
     splits = source.split_names()
     trains_on_val = train_split is not None and find_split(train_split, splits) == "val"
     val_split = val_split or ("val" if "val" in splits and not trains_on_val else None)
-    candidates = [train_split] if train_split else TRAIN_SPLITS if val_split else TRAIN_SPLITS[::-1]
-    chosen = next((name for name in candidates if name == train_split or name in splits), None)
-    if chosen is None and len(only := _without_class_lists(splits)) == 1 and only[0] not in ("val", "test", val_split):
-        chosen = only[0]
+
+    # images to train on
+    chosen, notes = train_split or _default_train_split(splits, val_split), []
+    if chosen and chosen not in (train_split, *TRAIN_SPLITS):
         notes.append(f"train is the data set's only split, {chosen}")
-    if chosen:
-        ids = source.split_ids(chosen)
-    elif splits:
+    if splits and not chosen:
         raise ValueError(
             f"{source.path} has no split train or trainval, only {', '.join(splits)}: name one with --train-split"
         )
-    else:
-        ids = source.all_ids()
+    ids = source.split_ids(chosen) if chosen else source.all_ids()
     if not ids:
         raise ValueError(f"{source.path}: no annotated image was found")
+    name = chosen or "all images"
 
+    # images to validate on, which are left out of those to train on
     if val_split:
         val = source.split_ids(val_split)
         links = _links(source, ids, val)
         shared = sorted({*(set(ids) & set(val)), *links})
-        if shared and (train_split or (chosen != "trainval" and chosen)):
+        if shared and (train_split or chosen not in (None, "trainval")):
             also = f", which is a link to {links[shared[0]]!r} or the other way round" if shared[0] in links else ""
             raise ValueError(
                 f"{source.path}: in both splits {chosen} and {val_split}: "
@@ -90,20 +88,17 @@ def choose_splits(
                 f"--val-split, or no longer state {val_split}, and a share of {chosen} is held out at random"
             )
         if shared:
-            notes.append(f"{len(shared):,} images of {val_split} are left out of {chosen or 'all images'} to train on")
+            notes.append(f"{len(shared):,} images of {val_split} are left out of {name} to train on")
     else:
         if not 0 < val_fraction < 1:
             raise ValueError(f"{source.path}: cannot hold out a share of {val_fraction}")
         ids = tuple(sorted(ids))
-        num_val = max(int(val_fraction * len(ids)), 1)
-        shuffled = np.random.RandomState(seed).permutation(len(ids))  # the lesson's stream, which NumPy keeps
-        val = tuple(sorted(ids[i] for i in shuffled[:num_val]))
-        stated = f"there is {' and '.join(splits)} but no val" if splits else "there are no splits"
-        if trains_on_val:
-            stated = "val is trained on"
-        share = f"{100 * val_fraction:g} % of {chosen or 'all images'}, {num_val:,} of {len(ids):,}"
+        val = _held_out(ids, val_fraction, seed)
+        why = f"there is {' and '.join(splits)} but no val" if splits else "there are no splits"
+        share = f"{100 * val_fraction:g} % of {name}, {len(val):,} of {len(ids):,}"
         notes.append(
-            f"no validation split found, {stated}: {share}, are held out at random (seed {seed}) and validated on"
+            f"no validation split found, {'val is trained on' if trains_on_val else why}: {share}, are held out at "
+            f"random (seed {seed}) and validated on"
         )
         links = _links(source, ids, val)
         if links:
@@ -112,8 +107,8 @@ def choose_splits(
                 f"{len(links):,} images are links to such that are held out, or the other way round, and are not "
                 f"trained on either, such as {first}, which is {links[first]}"
             )
-    held_out = {*val, *links}
-    train = tuple(name for name in ids if name not in held_out)
+    left_out = {*val, *links}
+    train = tuple(image for image in ids if image not in left_out)
     if not train:
         raise ValueError(f"{source.path}: of {len(ids)} image(s) none would be left to train on")
     return ChosenSplits(train, val, tuple(notes))
@@ -151,6 +146,22 @@ def train_val_ids(
     return chosen.train, chosen.val
 
 
+def _default_train_split(splits: Sequence[str], val_split: str | None) -> str | None:
+    """Name of the split to train on if none is given; None if there is no such split."""
+    for name in TRAIN_SPLITS if val_split else reversed(TRAIN_SPLITS):
+        if name in splits:
+            return name
+    # VOC's lists of single classes, such as `car_train`, are no splits of their own.
+    whole = [name for name in splits if not any(name.endswith(f"_{other}") for other in splits)]
+    return whole[0] if len(whole) == 1 and whole[0] not in ("val", "test", val_split) else None
+
+
+def _held_out(ids: Sequence[str], fraction: float, seed: int) -> tuple[str, ...]:
+    """Random share of sorted ids, at least one, in alphabetical order."""
+    shuffled = np.random.RandomState(seed).permutation(len(ids))  # the lesson's stream, which NumPy keeps
+    return tuple(sorted(ids[i] for i in shuffled[: max(int(fraction * len(ids)), 1)]))
+
+
 def _links(source: Source, ids: Sequence[str], val: Sequence[str]) -> dict[str, str]:
     """Training images that share a file with a validation image, and the name of that one."""
     others = set(val)
@@ -160,8 +171,3 @@ def _links(source: Source, ids: Sequence[str], val: Sequence[str]) -> dict[str, 
     shared = names.keys() & set(files[len(val) :]) - {None}
     pairs = zip(rest, files[len(val) :], strict=True) if shared else ()
     return {name: names[file] for name, file in pairs if file in shared}
-
-
-def _without_class_lists(splits: Sequence[str]) -> list[str]:
-    """Splits without VOC's lists of single classes, such as `car_train`."""
-    return [name for name in splits if not any(name.endswith(f"_{other}") for other in splits)]
