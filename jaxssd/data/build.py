@@ -35,7 +35,7 @@ def build_dataset(
 
     Args:
         source: data set of any format.
-        ids: images to read, in this order, such as the result of `train_val_ids`.
+        ids: images to read, in this order, such as a split of `choose_splits`.
         image_size: height and width of the square images.
         class_names: name of each label, such as `source.class_names(ids)`. Objects of other classes are left out and
             counted.

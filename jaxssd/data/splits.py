@@ -133,19 +133,6 @@ def remark_on_test(ids: Mapping[str, Iterable[str]]) -> str | None:
     return None
 
 
-def train_val_ids(
-    source: Source,
-    *,
-    train_split: str | None = None,
-    val_split: str | None = None,
-    val_fraction: float = 0.2,
-    seed: int = 42,
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Training ids and validation ids of `choose_splits`, without its notes."""
-    chosen = choose_splits(source, train_split=train_split, val_split=val_split, val_fraction=val_fraction, seed=seed)
-    return chosen.train, chosen.val
-
-
 def _default_train_split(splits: Sequence[str], val_split: str | None) -> str | None:
     """Name of the split to train on if none is given; None if there is no such split."""
     for name in TRAIN_SPLITS if val_split else reversed(TRAIN_SPLITS):

@@ -182,7 +182,7 @@ def test_scores_of_a_restored_network(runs, tiny_sets):
     assert result.scores.voc.mean_area == pytest.approx(row["map_area"], abs=1e-6)
 
 
-def test_streamed_pieces_reach_all_devices(runs, tiny_sets, tmp_path):
+def test_streamed_blocks_reach_all_devices(runs, tiny_sets, tmp_path):
     run, config = RunFolder(tmp_path), runs[8].open().replace(memory="stream")
     run.create(config)
     train(config, *tiny_sets, run, mesh_of(8))

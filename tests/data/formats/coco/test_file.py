@@ -12,7 +12,7 @@ from jaxssd.data.build import build_dataset
 from jaxssd.data.formats.coco.file import COCOJson, default_images_folder
 from jaxssd.data.formats.coco.instances import Flaw, InstanceBox, parse_annotation, parse_instances
 from jaxssd.data.formats.voc.folder import VOCFolder
-from jaxssd.data.splits import train_val_ids
+from jaxssd.data.splits import choose_splits
 
 NAMES = ("car", "horse")
 WIDTH, HEIGHT = 50, 40
@@ -102,7 +102,7 @@ def test_the_lessons_held_out_share_comes_from_the_lessons_file(folder):
     """Ids are names and not numbers, of which 1000 sorts before 12."""
     for number in reversed(range(2501)):
         folder.add(number, f"{number:06}.jpg", image=None)
-    train, val = train_val_ids(folder.source())
+    train, val = choose_splits(folder.source())[:2]
     assert (len(train), len(val)) == (2001, 500)
     assert [int(name) for name in val[:10]] == [25, 29, 43, 44, 48, 49, 51, 56, 67, 69]
 
@@ -369,7 +369,7 @@ def test_stated_sizes(folder, size, kinds):
 )
 def test_files_that_are_useless(folder, content, expected):
     source = folder.write("bad", content)
-    for use in (source.all_ids, lambda: source.class_names([]), lambda: train_val_ids(source)):
+    for use in (source.all_ids, lambda: source.class_names([]), lambda: choose_splits(source)[:2]):
         with pytest.raises(ValueError, match=rf"bad\.json {expected}") as raised:
             use()
         assert len(str(raised.value)) < 600
@@ -463,7 +463,7 @@ def test_one_file_is_held_out_from_whatever_lies_beside_it(folder):
     source = folder.source()
     folder.write("captions", b'{"annotations": []}')
     folder.write("broken", b"{")
-    train, val = train_val_ids(source)
+    train, val = choose_splits(source)[:2]
     assert (len(train), len(val)) == (8, 2)
     assert sorted(train + val) == [str(number) for number in range(10)]
 
@@ -482,7 +482,7 @@ def test_a_file_beside_it_is_a_split(folder, tmp_path, pair):
     other.source(pair[1]).annotations.rename(folder.root / f"{pair[1]}.json")
 
     assert source.split_names() == ()
-    train, val = train_val_ids(source, val_split=pair[1])
+    train, val = choose_splits(source, val_split=pair[1])[:2]
     assert train == ("train/a", "train/b") == source.split_ids(pair[0])
     assert val == (f"{pair[1]}.json/val/a",)
     dataset = folder.read(COCOJson(source.annotations, source.images), val + train[:1])
@@ -502,9 +502,9 @@ def test_an_image_in_both_files_is_seen(folder):
     entries = [image_entry(8, "images/2.png"), image_entry(9, "gone.png"), image_entry(10, "2.png")]
     folder.source("some", images=entries, annotations=[])
     assert source.split_ids("some") == ("2", "some.json/gone")
-    assert train_val_ids(source, val_split="some")[0] == ("0", "1")
+    assert choose_splits(source, val_split="some")[0] == ("0", "1")
     with pytest.raises(ValueError, match=r"in both splits all and some: 1 images?, the first '2'"):
-        train_val_ids(source, train_split="all", val_split="some")
+        choose_splits(source, train_split="all", val_split="some")
     assert source.image_ids(("2", "some.json/gone")) == (8, 9)  # as the split's own file has them
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from jaxssd.data.build import build_dataset
 from jaxssd.data.formats.voc.annotation import Annotation, UnreadableAnnotation, parse_annotation
 from jaxssd.data.formats.voc.folder import VOCFolder
-from jaxssd.data.splits import train_val_ids
+from jaxssd.data.splits import choose_splits
 
 NAMES = ("car", "horse")
 WIDTH, HEIGHT = 50, 40
@@ -387,9 +387,9 @@ def test_numbers_must_be_positive(folder, argument):
 
 def test_another_layout_says_what_is_expected_and_what_is_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
-        train_val_ids(VOCFolder(tmp_path / "nowhere"))
+        choose_splits(VOCFolder(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match="nor in any other that is read: it has nothing"):
-        train_val_ids(VOCFolder(tmp_path))
+        choose_splits(VOCFolder(tmp_path))
     for i in range(12):
         (tmp_path / f"image{i:02}.jpg").touch()
     Folder(tmp_path / "Abc")
@@ -422,72 +422,72 @@ def test_faulty_split_files(folder):
         with pytest.raises(ValueError, match=r"no split .*has empty, latin, test$"):
             VOCFolder(folder.root).split_ids(split)
     with pytest.raises(ValueError, match=r"no split train or trainval, only empty, latin, test: .* --train-split"):
-        train_val_ids(VOCFolder(folder.root))
+        choose_splits(VOCFolder(folder.root))
 
 
 def test_one_split_can_be_named_and_the_other_found(folder):
     """Whatever is validated on is not trained on, and nothing else is left out."""
     folder.split("train", "a\nb\nc\nd\n")
     folder.split("test", "z\n")
-    assert train_val_ids(VOCFolder(folder.root), val_split="test") == (("a", "b", "c", "d"), ("z",))
-    train, val = train_val_ids(VOCFolder(folder.root), train_split="train", val_fraction=0.5)
+    assert choose_splits(VOCFolder(folder.root), val_split="test")[:2] == (("a", "b", "c", "d"), ("z",))
+    train, val = choose_splits(VOCFolder(folder.root), train_split="train", val_fraction=0.5)[:2]
     assert (sorted(train + val), len(val)) == (["a", "b", "c", "d"], 2)
     with pytest.raises(ValueError, match=r"splits train and train"):
-        train_val_ids(VOCFolder(folder.root), val_split="train")
+        choose_splits(VOCFolder(folder.root), val_split="train")
 
 
 def test_validation_is_taken_out_of_trainval(folder):
     folder.split("trainval", "c\nb\na\n")
     folder.split("val", "b\n")
-    assert train_val_ids(VOCFolder(folder.root)) == (("c", "a"), ("b",))
+    assert choose_splits(VOCFolder(folder.root))[:2] == (("c", "a"), ("b",))
 
 
 def test_named_train_and_val_are_used_as_they_are(folder):
     folder.split("train", "c\na\n")
     folder.split("val", "b\n")
     folder.split("trainval", "z\n")
-    assert train_val_ids(VOCFolder(folder.root)) == (("c", "a"), ("b",))
+    assert choose_splits(VOCFolder(folder.root))[:2] == (("c", "a"), ("b",))
     folder.split("val", "b\na\n")
     with pytest.raises(ValueError, match=r"in both splits train and val: 1 images?, the first 'a'"):
-        train_val_ids(VOCFolder(folder.root))
+        choose_splits(VOCFolder(folder.root))
 
 
 def test_the_held_out_share_is_the_lessons(folder):
     folder.split("train", "".join(f"{i:06}\n" for i in range(2501)))
-    train, val = train_val_ids(VOCFolder(folder.root))
+    train, val = choose_splits(VOCFolder(folder.root))[:2]
     assert len(val) == 500
     assert len(train) == 2001
     assert [int(i) for i in val[:10]] == [25, 29, 43, 44, 48, 49, 51, 56, 67, 69]
     assert sorted(train + val) == [f"{i:06}" for i in range(2501)]
-    assert train_val_ids(VOCFolder(folder.root), seed=1)[1] != val
-    assert len(train_val_ids(VOCFolder(folder.root), val_fraction=0.5)[1]) == 1250
+    assert choose_splits(VOCFolder(folder.root), seed=1)[1] != val
+    assert len(choose_splits(VOCFolder(folder.root), val_fraction=0.5)[1]) == 1250
 
 
 def test_the_held_out_share_depends_on_names_alone(folder, tmp_path):
     names = [f"{i:02}" for i in range(10)]
     folder.split("trainval", "\n".join(reversed(names)))
-    expected = train_val_ids(VOCFolder(folder.root))
+    expected = choose_splits(VOCFolder(folder.root))[:2]
     folder.split("trainval", "\n".join(names))
-    assert train_val_ids(VOCFolder(folder.root)) == expected
+    assert choose_splits(VOCFolder(folder.root))[:2] == expected
 
     without_splits = Folder(tmp_path / "unsplit")
     for name in names[::-1]:
         without_splits.add(name, image=None)
     (without_splits.root / "Annotations" / "._00.xml").touch()  # what a Mac leaves in an archive
     (without_splits.root / "ImageSets" / "Main").rmdir()
-    assert train_val_ids(VOCFolder(without_splits.root)) == expected
+    assert choose_splits(VOCFolder(without_splits.root))[:2] == expected
     assert [len(part) for part in expected] == [8, 2]
 
 
 def test_holding_out_needs_a_sensible_share(folder):
     folder.split("train", "a\nb\nc\n")
-    assert [len(part) for part in train_val_ids(VOCFolder(folder.root), val_fraction=0.01)] == [2, 1]
+    assert [len(part) for part in choose_splits(VOCFolder(folder.root), val_fraction=0.01)[:2]] == [2, 1]
     for share in (0.0, 1.0, -0.5, float("nan")):
         with pytest.raises(ValueError, match="cannot hold out"):
-            train_val_ids(VOCFolder(folder.root), val_fraction=share)
+            choose_splits(VOCFolder(folder.root), val_fraction=share)
     folder.split("train", "a\n")
     with pytest.raises(ValueError, match=r"of 1 image\(s\) none would be left"):
-        train_val_ids(VOCFolder(folder.root))
+        choose_splits(VOCFolder(folder.root))
 
 
 def test_class_names_are_in_alphabetical_order(folder):

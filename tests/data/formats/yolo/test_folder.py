@@ -14,7 +14,7 @@ from jaxssd.data.formats.yolo.data_yaml import parse_data_yaml, parse_names, par
 from jaxssd.data.formats.yolo.detect import NAMES_FILES, looks_like_yolo
 from jaxssd.data.formats.yolo.folder import YOLOFolder
 from jaxssd.data.formats.yolo.labels import Labels, UnreadableLabels, parse_labels
-from jaxssd.data.splits import train_val_ids
+from jaxssd.data.splits import choose_splits
 
 NAMES = ("car", "horse")
 WIDTH, HEIGHT = 50, 40
@@ -97,7 +97,7 @@ def test_layouts(folder, layout):
     source = YOLOFolder(folder.root)
     ids = tuple(name.replace("/images", "") for name in names)
     assert source.split_names() == ("train", "val")
-    assert train_val_ids(source) == (ids[:2], ids[2:])
+    assert choose_splits(source)[:2] == (ids[:2], ids[2:])
     assert folder.read(*ids).report.summary() == "3 images, 3 objects"
     assert looks_like_yolo(folder.root)
 
@@ -110,7 +110,7 @@ def test_without_splits_a_share_is_held_out(folder, image, labels, names):
         folder.write(labels.format(name), LINE)
     source = YOLOFolder(folder.root)
     assert source.split_names() == ()
-    train, val = train_val_ids(source)
+    train, val = choose_splits(source)[:2]
     assert (len(val), sorted(train + val)) == (1, names)
     assert looks_like_yolo(folder.root)
 
@@ -177,7 +177,7 @@ def test_one_data_set_in_three_formats(folder, tmp_path):
         (tmp_path / f"{split}.json").write_text(json.dumps(coco))
 
     sources = VOCFolder(voc), COCOJson(tmp_path / "train.json", folder.root / "images"), YOLOFolder(folder.root)
-    split_ids = [train_val_ids(source, val_split="val") for source in sources]
+    split_ids = [choose_splits(source, val_split="val")[:2] for source in sources]
     assert split_ids[0] == (("b", "a", "c"), ("e", "d"))
     for part in (0, 1):
         order = [sorted(ids[part], key=lambda name: name.rpartition("/")[2]) for ids in split_ids]
