@@ -171,7 +171,8 @@ def detect_images(command: Command) -> None:
     from tqdm import tqdm
 
     from jaxssd.atomic import write_json
-    from jaxssd.data.images import UnreadableImage, decode_photograph
+    from jaxssd.data.image_limits import UnreadableImage
+    from jaxssd.data.images import decode_photograph
     from jaxssd.data.photographs import find_photographs
     from jaxssd.data.placement import in_image, place_images
     from jaxssd.training import RunFolder, make_predict, map_batches, report_photograph, restore

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32
 
 from jaxssd.data.formats.base import Record
-from jaxssd.data.images import MAX_SIDE
+from jaxssd.data.image_limits import MAX_SIDE
 from jaxssd.data.placement import to_canvas
 from jaxssd.data.report import Problem
 

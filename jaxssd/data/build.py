@@ -12,7 +12,8 @@ from jaxssd.data.cache import Allocate, cached, fingerprint
 from jaxssd.data.class_filter import merge_other_classes
 from jaxssd.data.dataset import Dataset, Examples, pad_objects
 from jaxssd.data.formats.base import Record, Source
-from jaxssd.data.images import Decoded, UnreadableImage, decode_all
+from jaxssd.data.image_limits import UnreadableImage
+from jaxssd.data.images import Decoded, decode_all
 from jaxssd.data.orientation import Exif, turn_undecided, upright_of
 from jaxssd.data.placement import Aspect, place_images
 from jaxssd.data.report import LoadReport, Problem

@@ -5,13 +5,11 @@ the picture as it is shown, and not if they refer to the pixels as they are stor
 because Pillow releases Python's lock; processes were no faster and cannot share the output array.
 """
 
-import io
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,22 +18,8 @@ from tqdm import tqdm
 
 from jaxssd.data import image_formats
 from jaxssd.data.formats.base import ImageFile
+from jaxssd.data.image_limits import UnreadableImage, opened_image
 from jaxssd.data.placement import Aspect, from_canvas, place_images
-
-MAX_PIXELS = 64_000_000
-"""Largest number of pixels of an image, checked by its header: a few kilobytes can unpack into gigabytes."""
-
-MAX_SIDE = 65_535
-"""Largest side in pixels, JPEG's own limit. A PNG could be longer, and each row costs memory too."""
-
-MAX_BYTES = 256_000_000
-"""Largest size of a file: `MAX_PIXELS` with transparency, uncompressed. A comment is read into memory as a whole."""
-
-MAX_HEADER_BYTES = 32_000_000
-"""Largest size of what precedes the pixels. Colour profiles have up to 17 million bytes."""
-
-MAX_READS = 300_000
-"""Largest number of reads of a file. A photograph needs a thousand, a PNG of `MAX_PIXELS` in chunks of 8 kB 70,000."""
 
 
 class Drawn(NamedTuple):
@@ -83,19 +67,6 @@ class Decoded(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class UnreadableImage(ValueError):
-    """Image file that cannot be decoded.
-
-    Attributes:
-        kind: one of three causes.
-    """
-
-    def __init__(self, kind: Literal["broken", "missing", "oversized"], detail: str) -> None:
-        """Create the error with its cause and a message."""
-        super().__init__(detail)
-        self.kind = kind
-
-
 def decode(
     file: ImageFile, size: int, aspect: Aspect = "squash", *, upright: Upright = False
 ) -> tuple[UInt8[np.ndarray, "size size 3"], Decoded]:
@@ -114,9 +85,9 @@ def decode(
         The pixels `[size, size, 3]`, and the properties of the image, such as its own (height, width).
 
     Raises:
-        UnreadableImage: if the file is missing, damaged, of another format, or beyond one of the limits above.
+        UnreadableImage: if the file is missing, damaged, of another format, or beyond one of `image_limits`.
     """
-    with _opened(file) as (image, reader):
+    with opened_image(file) as (image, reader):
         orientation, found = _orientation(image), _by_header(image, upright)
         turned = found.turned or upright is True
         turns_itself = image_formats.turns_itself(image)
@@ -157,7 +128,7 @@ def find_fit(stored: tuple[int, int], drawn: Drawn) -> Fit:
 
 def stored_size(file: ImageFile) -> tuple[int, int]:
     """Stored (height, width) of an image, read from its header alone; raises as `decode` does."""
-    with _opened(file) as (image, _):
+    with opened_image(file) as (image, _):
         return image_formats.stored_size(image)
 
 
@@ -177,7 +148,7 @@ def decode_photograph(
     Raises:
         UnreadableImage: as `decode` does.
     """
-    with _opened(file) as (image, reader), warnings.catch_warnings():
+    with opened_image(file) as (image, reader), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about metadata
         orientation = 1 if image_formats.turns_itself(image) else _orientation(image)
         image, _ = image_formats.load(image, reader, draft=None)
@@ -224,7 +195,7 @@ def inspect_all(
     """Read the properties of images from their headers, without decoding them."""
 
     def inspect_row(row: int) -> Decoded:
-        with _opened(files[row]) as (image, _):
+        with opened_image(files[row]) as (image, _):
             return _by_header(image, upright[row])
 
     return _map_rows(inspect_row, len(files), workers, progress=False)
@@ -245,59 +216,6 @@ def _map_rows(
         warnings.simplefilter("ignore")  # Pillow warns about metadata; set here because filters are not thread-safe
         rows = pool.map(read_row, range(count))
         return list(tqdm(rows, "decoding", count, unit=" images", disable=None if progress else True))
-
-
-@contextmanager
-def _opened(file: ImageFile) -> Iterator[tuple[Image.Image, BinaryIO]]:
-    """Open an image whose header is within the limits, and its file; any failure is an `UnreadableImage`."""
-    try:
-        with file.open("rb") as content, _LimitedReader(content) as reader:  # type: ignore[arg-type]
-            reader.length = reader.seek(0, os.SEEK_END)
-            if reader.length > MAX_BYTES:
-                raise UnreadableImage("oversized", f"{reader.length:,} bytes, the limit is {MAX_BYTES:,}")
-            reader.seek(0)
-            start = reader.read(image_formats.START_BYTES)
-            reader.seek(0)
-            _check_size(*image_formats.claimed_size(start))
-            image = image_formats.image_class(start)(reader)
-            reader.in_header = False
-            _check_size(*image.size)
-            if (tile := image_formats.tile_pixels(image)) > MAX_PIXELS:
-                raise UnreadableImage("oversized", f"tiles of {tile:,} pixels, the limit is {MAX_PIXELS:,}")
-            yield image, reader
-    except FileNotFoundError as error:
-        raise UnreadableImage("missing", "no such file") from error
-    except (UnreadableImage, MemoryError):
-        raise
-    except Exception as error:  # Pillow's decoders raise many types on damaged files
-        raise UnreadableImage("broken", f"{type(error).__name__}: {error}") from error
-
-
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise UnreadableImage("oversized", f"{width}x{height} pixels, the limit is {MAX_PIXELS:,}")
-    if max(width, height) > MAX_SIDE:
-        raise UnreadableImage("oversized", f"{width}x{height} pixels, the limit for a side is {MAX_SIDE:,}")
-
-
-class _LimitedReader(io.BufferedReader):
-    """File with limits on its header and on the number of reads."""
-
-    in_header = True
-    length = 0
-    _reads = 0
-    _read_bytes = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self._reads += 1
-        if self._reads > MAX_READS:
-            raise UnreadableImage("oversized", f"it is in more than {MAX_READS:,} pieces")
-        if self.in_header and self._read_bytes > MAX_HEADER_BYTES:
-            raise UnreadableImage("oversized", f"before its pixels are more than {MAX_HEADER_BYTES:,} bytes")
-        left = max(self.length - self.tell(), 0)  # Pillow allocates what it asks for
-        data = super().read(left if size is None or size < 0 else min(size, left))
-        self._read_bytes += len(data)
-        return data
 
 
 def _orientation(image: Image.Image) -> int:

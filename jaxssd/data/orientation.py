@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxssd.data.formats.base import Record
-from jaxssd.data.images import Decoded, Drawn, Fit, UnreadableImage, Upright, decode_all, find_fit, inspect_all
+from jaxssd.data.image_limits import UnreadableImage
+from jaxssd.data.images import Decoded, Drawn, Fit, Upright, decode_all, find_fit, inspect_all
 from jaxssd.data.placement import Aspect
 
 Exif = Literal["auto", "apply", "ignore"]

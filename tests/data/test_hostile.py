@@ -17,13 +17,14 @@ import pytest
 from hypothesis import given
 from PIL import Image
 
-from jaxssd.data import images
+from jaxssd.data import image_limits
 from jaxssd.data.build import build_dataset
 from jaxssd.data.formats import files
 from jaxssd.data.formats.coco.file import COCOJson
 from jaxssd.data.formats.voc.folder import VOCFolder
 from jaxssd.data.formats.yolo.folder import YOLOFolder
-from jaxssd.data.images import Drawn, UnreadableImage, decode, decode_all
+from jaxssd.data.image_limits import UnreadableImage
+from jaxssd.data.images import Drawn, decode, decode_all
 
 WIDTH, HEIGHT = 16, 8  # shares of both are exact, so that the formats agree to the last bit
 BOX = (2, 4, 6, 12)
@@ -254,9 +255,9 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("fault", UNREADABLE)
 def test_unreadable_images_are_skipped(data, monkeypatch, fault):
-    monkeypatch.setattr(images, "MAX_READS", 2000)
-    monkeypatch.setattr(images, "MAX_HEADER_BYTES", 1_000_000)
-    monkeypatch.setattr(images, "MAX_BYTES", 3_000_000)
+    monkeypatch.setattr(image_limits, "MAX_READS", 2000)
+    monkeypatch.setattr(image_limits, "MAX_HEADER_BYTES", 1_000_000)
+    monkeypatch.setattr(image_limits, "MAX_BYTES", 3_000_000)
     content, kind = UNREADABLE[fault]
     add(data, "a", BOX)
     add(data, "bad", BOX, image=content)
@@ -357,7 +358,7 @@ def test_limits_leave_photographs_alone(tmp_path):
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 800, 600, 8, 0, 0, 0, 0))
     (tmp_path / "a").write_bytes(b"\x89PNG\r\n\x1a\n" + header + b"".join(parts) + chunk(b"IEND", b""))
     assert decode(tmp_path / "a", 8)[1].size == (600, 800)
-    assert 4 * len(parts) * images.MAX_PIXELS // (800 * 600) < images.MAX_READS
+    assert 4 * len(parts) * image_limits.MAX_PIXELS // (800 * 600) < image_limits.MAX_READS
     profile = segment(0xE2, b"ICC_PROFILE\0\x01\x01" + bytes(60_000)) * 255
     (tmp_path / "a").write_bytes(jpeg(profile, segment(0xFE, b"comment") * 1000))
     assert decode(tmp_path / "a", 8)[1].size == (HEIGHT, WIDTH)

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from PIL import Image
 
-from jaxssd.data import images
+from jaxssd.data import image_limits
+from jaxssd.data.image_limits import MAX_PIXELS, UnreadableImage
 from jaxssd.data.images import (
-    MAX_PIXELS,
     Decoded,
     Drawn,
-    UnreadableImage,
     decode,
     decode_all,
     decode_photograph,
@@ -113,7 +112,7 @@ def test_a_photograph_is_seen_as_a_person_sees_it(tmp_path, orientation):
 
 def test_a_file_of_too_many_bytes_is_not_opened(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(encoded(corners(), "PNG"))
-    monkeypatch.setattr(images, "MAX_BYTES", 50)
+    monkeypatch.setattr(image_limits, "MAX_BYTES", 50)
     with pytest.raises(UnreadableImage, match="bytes, the limit is 50") as raised:
         decode(tmp_path / "a.png", 8)
     assert raised.value.kind == "oversized"

@@ -161,7 +161,13 @@ PLANTED = (
         "photograph",
         "photographs lie on their side",
     ),
-    Mutant("jaxssd/data/images.py", "if reader.length > MAX_BYTES:", "if reader.length < 0:", "files of any size"),
+    Mutant(
+        "jaxssd/data/image_limits.py",
+        "if reader.length > MAX_BYTES:",
+        "if reader.length < 0:",
+        "files of any size",
+        "tests/data/test_images.py",
+    ),
     Mutant(
         "jaxssd/data/image_formats.py",
         "bits in (8, 10, 12, 16) if",

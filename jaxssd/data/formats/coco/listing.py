@@ -12,7 +12,8 @@ from jaxssd.data.formats.coco.instances import Instances, read_instances
 from jaxssd.data.formats.coco.units import STANDARD
 from jaxssd.data.formats.coco.values import Id
 from jaxssd.data.formats.files import IMAGE_SUFFIXES, without_suffix
-from jaxssd.data.images import UnreadableImage, stored_size
+from jaxssd.data.image_limits import UnreadableImage
+from jaxssd.data.images import stored_size
 
 _ENOUGH = 300
 """Number of images whose headers are read if a file states no sizes."""
