@@ -198,16 +198,16 @@ def parse_annotation(
         return Flaw("incomplete", detail)
     if category not in categories:
         return Flaw("unknown category", f"{_name(annotation)} is of category {_short(category)}, which is not listed")
-    where = f"{_name(annotation)}: bbox is {_short(bbox)}"
     numbers = four_numbers(bbox)
     hull = None if numbers and any(numbers) else outline_hull(annotation.get("segmentation"))
     sides = hull or (units.sides(*numbers) if numbers else None)
     if not sides:
-        return Flaw("incomplete", f"{where}, not four numbers, and there is no outline instead")
+        detail = f"{_name(annotation)}: bbox is {_short(bbox)}, not four numbers, and there is no outline instead"
+        return Flaw("incomplete", detail)
     x, y, width, height = sides
     corners = (y, x, y + height, x + width)
     if flaw := box_flaw(corners):
-        return Flaw(flaw, where)
+        return Flaw(flaw, f"{_name(annotation)}: bbox is {_short(bbox)}")
     difficult = is_true(annotation.get("iscrowd")) or is_true(annotation.get("ignore"))
     return InstanceBox(corners, category, difficult, outlined=hull is not None)
 

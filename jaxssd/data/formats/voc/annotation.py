@@ -99,7 +99,7 @@ def to_boxes(objects: Iterable[AnnotatedObject], *, fractions: bool = False) -> 
         xmin, ymin, xmax, ymax = item.box
         first = 0 if fractions or item.is_hull else 1
         flaw = box_flaw((ymin, xmin, ymax, xmax), reversed_kind="swapped corners")  # xmin = xmax is a click, no box
-        detail = f"{item.name}: xmin {xmin:g}, ymin {ymin:g}, xmax {xmax:g}, ymax {ymax:g}"
+        detail = f"{item.name}: xmin {xmin:g}, ymin {ymin:g}, xmax {xmax:g}, ymax {ymax:g}" if flaw else ""
         found.append(AnnotatedBox(item.name, (ymin - first, xmin - first, ymax, xmax), item.difficult, flaw, detail))
     return found
 
