@@ -24,6 +24,8 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
+from tests import checked  # noqa: F401  # before the hook asks for it
+
 OPTIMIZED = {"metrics", "models", "ops"}
 """Folders whose tests are about numbers: there programs are compiled as they are for everybody."""
 
@@ -31,7 +33,7 @@ ABOUT_TRANSFORMATIONS = {"test_transforms", "test_augment_transforms", "two_devi
 """Files in those folders that compile hundreds of programs, and compare each with another one."""
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-install_import_hook("jaxssd", "beartype.beartype")  # before the first import of jaxssd
+install_import_hook("jaxssd", "tests.checked.check")  # before the first import of jaxssd
 
 hypothesis.settings.register_profile("jaxssd", deadline=None, max_examples=50, print_blob=True)
 hypothesis.settings.load_profile("jaxssd")

@@ -20,12 +20,9 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 
 UNFINISHED = (
-    "jaxssd/metrics",
-    "jaxssd/ops",
     "jaxssd/tools",
     "jaxssd/training",
     "tests",
-    "evaluate.py",
     "train.py",
 )
 """Rooms that are still being rewritten: their offences are listed, but fail nothing."""

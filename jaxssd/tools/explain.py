@@ -99,21 +99,22 @@ def _receptive_fields(config: Config, task: Any, variables: tuple[Any, Any], ima
 def _augmentations(
     image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, valid: np.ndarray, class_names: tuple[str, ...]
 ) -> Figure:
-    augmentations = jax.vmap(VISIBLE)(jax.random.split(jax.random.key(0), 9))
-    pixels = jnp.asarray(image, jnp.float32) / 255
-    images = jax.vmap(partial(augment_image, pixels))(augmentations)
-    moved = jax.vmap(partial(augment_boxes, boxes, valid, image_size=image.shape[:2]))(augmentations)
-    return viz.augmentation_pair(
-        np.asarray(images), (boxes, valid), (np.asarray(moved[0]), np.asarray(moved[1])), labels, class_names
-    )
+    @jax.jit
+    def augment(pixels: jax.Array, boxes: jax.Array, valid: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        augmentations = jax.vmap(VISIBLE)(jax.random.split(jax.random.key(0), 9))
+        moved = jax.vmap(partial(augment_boxes, boxes, valid, image_size=image.shape[:2]))(augmentations)
+        return jax.vmap(partial(augment_image, pixels))(augmentations), moved
+
+    images, moved = jax.device_get(augment(image.astype(np.float32) / 255, boxes, valid))
+    return viz.augmentation_pair(images, (boxes, valid), moved, labels, class_names)
 
 
 def _predictions(
     config: Config, task: Any, variables: tuple[Any, Any], image: np.ndarray
 ) -> Iterator[tuple[str, Figure]]:
     """Predictions: raw, if there is one box a cell; then before and after suppression, over all anchors and classes."""
-    predictions = jax.jit(task.predict)(variables, jnp.asarray(image[None]))
-    detections = jax.device_get(jax.tree.map(lambda array: array[0], task.postprocess(predictions)))
+    predictions = jax.jit(task.predict)(variables, image[None])
+    detections = jax.device_get(jax.tree.map(lambda array: array[0], jax.jit(task.postprocess)(predictions)))
     logits, activations = (array[0] for array in predictions)
     boxes = np.asarray(clip_boxes(task.decode(activations, task.anchors)))
     scores = np.asarray(jax.nn.sigmoid(logits))
