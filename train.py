@@ -174,7 +174,7 @@ def find_preset(arguments: list[str]) -> int | None:
 
 
 def _option_types() -> dict[str, str | None]:
-    """What follows each option: one `text`, several `texts`, or numbers; None for a flag."""
+    """Values that follow each option: one `text`, several `texts`, or numbers; None for a flag."""
 
     def kind(annotation: Any) -> str | None:
         if annotation is bool:

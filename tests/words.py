@@ -19,12 +19,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 
-UNFINISHED = (
-    "jaxssd/tools",
-    "jaxssd/training",
-    "tests",
-    "train.py",
-)
+UNFINISHED = ("tests",)
 """Rooms that are still being rewritten: their offences are listed, but fail nothing."""
 
 FIRST_WORDS = re.compile(r"(of|what|how|the same|both|whether|as)\b", re.IGNORECASE)

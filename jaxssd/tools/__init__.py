@@ -1,1 +1,1 @@
-"""What a training run does not need: data-set inspection, the learning-rate finder, the lesson's ideas drawn."""
+"""Data-set inspection, the learning-rate finder, and drawings of the lesson's ideas: no training run imports them."""
