@@ -14,12 +14,12 @@ import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from jaxssd.atomic import write_text
-from jaxssd.config import Config
+from jaxssd.config import Config, unset_is
 from jaxssd.data.load import load_split, notes_on_splits, with_classes
 from jaxssd.models import BACKBONES, HEADS
 from jaxssd.presets import PRESETS
@@ -34,37 +34,40 @@ from jaxssd.tools.inspection.text import report_text
 SPLITS = ("train", "val")
 
 
+PRESETS_VALUE = unset_is("the preset's")
+
+
 @dataclass(frozen=True)
 class Command:
     """Options of the command line."""
 
-    path: tyro.conf.Positional[str]
+    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
     """Folder or file, or `shapes`, as for --data of train.py."""
     preset: str = "small"
     """Preset whose image size, anchors and matching threshold are used."""
-    out: Path | None = None
-    """Folder for inspection.json and inspection.png. Default: runs/inspect-NAME."""
-    anchors: int | None = None
-    """Number of fitted anchors in each cell. Default: as many as the preset has."""
-    images: str | None = None
-    """Folder of the images of a COCO file. Default of this and all below: the preset's."""
-    train_split: str | None = None
+    out: Annotated[Path | None, unset_is("runs/inspect-NAME")] = None
+    """Folder for inspection.json and inspection.png."""
+    anchors: Annotated[int | None, unset_is("as many as the preset has")] = None
+    """Number of fitted anchors in each cell."""
+    images: Annotated[str | None, unset_is("found beside the annotations")] = None
+    """Folder of the images of a COCO file."""
+    train_split: Annotated[str | None, unset_is("`train`, or all images that are not held out")] = None
     """Split to train on."""
-    val_split: str | None = None
+    val_split: Annotated[str | None, unset_is("`val`, or a random share of the images")] = None
     """Split to validate on."""
-    classes: tuple[str, ...] | None = None
+    classes: Annotated[tuple[str, ...] | None, unset_is("all classes")] = None
     """Class names; objects of other classes are left out."""
-    image_size: int | None = None
+    image_size: Annotated[int | None, PRESETS_VALUE] = None
     """Side of the network's input in pixels."""
-    aspect: Literal["squash", "letterbox", "crop"] | None = None
+    aspect: Annotated[Literal["squash", "letterbox", "crop"] | None, PRESETS_VALUE] = None
     """Way to make an image square."""
-    exif: Literal["auto", "apply", "ignore"] | None = None
+    exif: Annotated[Literal["auto", "apply", "ignore"] | None, PRESETS_VALUE] = None
     """EXIF orientation of photographs: apply, ignore, or auto: as the boxes were drawn."""
-    grids: tuple[int, ...] | None = None
+    grids: Annotated[tuple[int, ...] | None, PRESETS_VALUE] = None
     """Side lengths of the anchor grids in cells."""
-    zooms: tuple[float, ...] | None = None
+    zooms: Annotated[tuple[float, ...] | None, PRESETS_VALUE] = None
     """Sizes of the anchors relative to their cell."""
-    ratios: tuple[tuple[float, float], ...] | None = None
+    ratios: Annotated[tuple[tuple[float, float], ...] | None, PRESETS_VALUE] = None
     """Shapes of the anchors, (height, width) relative to their zoom."""
 
 
