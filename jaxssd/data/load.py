@@ -114,10 +114,10 @@ def notes_on_splits(config: DatasetConfig, option: str, *, split: str = "train")
 
     source = _open(config)
     if split not in ("train", "val", "all"):
-        source.split_ids(split)  # reading the list may leave a remark
+        source.split_ids(split)  # reading the list may leave a note
     notes = [
         *note_ignored(config.data, source),
-        *source.remarks(),
+        *source.notes(),
         *(_chosen(source, config).notes if split in ("train", "val") else ()),
     ]
     if notes and config.val_split is None and (others := source.other_splits()) and "val" not in source.split_names():

@@ -114,14 +114,14 @@ def choose_splits(
     return ChosenSplits(train, val, tuple(notes))
 
 
-def remark_on_test(ids: Mapping[str, Iterable[str]]) -> str | None:
+def note_on_test(ids: Mapping[str, Iterable[str]]) -> str | None:
     """Note on images that are both trained and tested on; None if there are none.
 
     Args:
         ids: ids of each split.
 
     Example:
-        >>> remark_on_test({"train": ["a", "b", "c"], "test": ["b", "c"]})
+        >>> note_on_test({"train": ["a", "b", "c"], "test": ["b", "c"]})
         'test and train have 2 images in common, such as b: a score on test says little of other images'
     """
     test = set(ids.get("test", ()))

@@ -68,7 +68,7 @@ class Source(ABC):
         """Splits that are used only if they are named, in alphabetical order."""
         return ()
 
-    def remarks(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         """Notes on the layout for the first lines of the log."""
         return ()
 

@@ -63,7 +63,7 @@ class COCOJson(COCOSource):
         """Names of the other JSON files in the folder, without their extension."""
         return tuple(sorted(stem for stem, prefix in self._stems.items() if prefix))
 
-    def remarks(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         """Note on files of the same name in neighbouring folders named after other splits."""
         folder, name = self.annotations.absolute().parent, self.annotations.name
         here, root = split_word(folder.name), folder.parent

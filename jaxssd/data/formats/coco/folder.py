@@ -18,7 +18,7 @@ from jaxssd.data.formats.coco.images import ImageIndex
 from jaxssd.data.formats.coco.listing import Listing, read_listing
 from jaxssd.data.formats.coco.source import COCOSource
 from jaxssd.data.formats.split_names import split_word
-from jaxssd.data.splits import TRAIN_SPLITS, remark_on_test
+from jaxssd.data.splits import TRAIN_SPLITS, note_on_test
 
 _MAX_EXTRA = 20_000_000
 """Largest file in bytes that is read only for a note."""
@@ -81,14 +81,14 @@ class COCOFolder(COCOSource):
         """Names of the files named after no split."""
         return tuple(sorted(map(_stem, self.others)))
 
-    def remarks(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         """Note on images in both train and test; a large test file is not read for it."""
         paths = dict(self.splits)
         test = paths.get("test")
         if test is None or (test not in self._opened and _size(test) > _MAX_EXTRA):
             return ()
         try:
-            note = remark_on_test({split: self.split_ids(split) for split in paths if split in (*TRAIN_SPLITS, "test")})
+            note = note_on_test({split: self.split_ids(split) for split in paths if split in (*TRAIN_SPLITS, "test")})
         except ValueError:
             return ()  # raised again when the split is read
         return (note,) if note else ()

@@ -23,7 +23,7 @@ from jaxssd.data.formats.voc.detect import looks_like_voc, role_folders
 from jaxssd.data.formats.voc.files import VOCFiles, data_sets_within, find_lists, list_voc
 from jaxssd.data.formats.voc.images import VOCImages
 from jaxssd.data.report import Problem
-from jaxssd.data.splits import remark_on_test
+from jaxssd.data.splits import note_on_test
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class VOCFolder(Source):
         """Splits that have lists or folders, in alphabetical order."""
         return tuple(sorted(self._lists or self._folders))
 
-    def remarks(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         """Notes on copies of listed images, on images in both train and test, and on annotated images in no split."""
         splits: dict[str, tuple[str, ...]] = {}
         for split in filter(split_name, self.split_names()):
@@ -63,7 +63,7 @@ class VOCFolder(Source):
         used = set().union(*splits.values())
         unused = self._files.annotations.keys() - used
         left = f"images that are in none of train, val and test: {len(unused):,}, such as {min(unused, default='')}"
-        return tuple(filter(None, [*self._copied.values(), remark_on_test(splits), left if used and unused else None]))
+        return tuple(filter(None, [*self._copied.values(), note_on_test(splits), left if used and unused else None]))
 
     def all_ids(self) -> tuple[str, ...]:
         """Annotated images in alphabetical order; without splits, also images without an annotation.

@@ -15,7 +15,7 @@ from jaxssd.data.formats.yolo.files import Pair, boxes_in_xml, label_places, lis
 from jaxssd.data.formats.yolo.labels import Labels, UnreadableLabels, parse_labels
 from jaxssd.data.formats.yolo.splits import Splits, data_folder, listed_splits, stated_splits
 from jaxssd.data.report import Problem
-from jaxssd.data.splits import remark_on_test
+from jaxssd.data.splits import note_on_test
 
 _LAYOUTS = (
     "images/train/*.jpg with labels/train/*.txt, train/images/*.jpg with train/labels/*.txt, or *.jpg with *.txt "
@@ -69,9 +69,9 @@ class YOLOFolder(Source):
         """Splits that are stated, or that lists or folders are named after, in alphabetical order."""
         return tuple(sorted(self._splits.ids.keys() | self._splits.errors.keys()))
 
-    def remarks(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         """Notes on another folder of images, on parts of a data.yaml that are not followed, and on doubtful splits."""
-        in_test = remark_on_test(self._splits.ids)
+        in_test = note_on_test(self._splits.ids)
         return tuple(filter(None, [self._place[1], *self._splits.notes, in_test, self._unused]))
 
     def split_ids(self, split: str) -> tuple[str, ...]:

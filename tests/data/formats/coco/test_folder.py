@@ -221,8 +221,8 @@ def test_a_file_of_roboflows_tells_of_the_others(tmp_path):
     root = write_tree(tmp_path / "data", LAYOUTS["Roboflow"])
     config = DatasetConfig(data=str(root / "train/_annotations.coco.json"), image_size=8)
     assert splits_of(config.data) == {"train": (10, 1), "val": (10, 1)}
-    remark, held_out = notes_on_splits(config, "--val-split")
-    assert remark == f"_annotations.coco.json is also in valid beside train: --data {root} takes all as splits"
+    note, held_out = notes_on_splits(config, "--val-split")
+    assert note == f"_annotations.coco.json is also in valid beside train: --data {root} takes all as splits"
     assert "held out at random" in held_out
     (root / "valid/_annotations.coco.json").unlink()
     assert len(notes_on_splits(config, "--val-split")) == 1

@@ -426,9 +426,9 @@ def test_images_that_no_folder_of_a_split_has_are_told(tmp_path):
 def test_images_that_no_list_has_are_told(tmp_path):
     files = {**voc("a", "b", "c", "d", "e"), **split("ImageSets/Main/")}
     source = VOCFolder(write_tree(tmp_path, files))
-    assert source.remarks() == ("images that are in none of train, val and test: 2, such as d",)
-    assert VOCFolder(write_tree(tmp_path, {"ImageSets/Main/test.txt": "d\ne"})).remarks() == ()
-    assert VOCFolder(write_tree(tmp_path, {"ImageSets/Main/test.txt": "\n"})).remarks() == ()
+    assert source.notes() == ("images that are in none of train, val and test: 2, such as d",)
+    assert VOCFolder(write_tree(tmp_path, {"ImageSets/Main/test.txt": "d\ne"})).notes() == ()
+    assert VOCFolder(write_tree(tmp_path, {"ImageSets/Main/test.txt": "\n"})).notes() == ()
 
 
 def test_images_of_a_split_without_annotation_are_counted(tmp_path):
@@ -436,7 +436,7 @@ def test_images_of_a_split_without_annotation_are_counted(tmp_path):
     assert source.split_ids("train") == ("train/a", "train/b", "train/z")
     (problem,) = source.records(source.split_ids("train"), ("car",))[1]
     assert (problem.file, problem.kind) == ("train/z.xml", "without annotation")
-    assert source.remarks() == ()
+    assert source.notes() == ()
 
 
 def test_what_is_there_without_being_meant(tmp_path):

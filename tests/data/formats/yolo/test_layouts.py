@@ -522,7 +522,7 @@ def test_any_path_is_followed_or_refused(key, path, tmp_path):
     try:
         source = open_source(str(write_tree(tmp_path, files)))
         choose_splits(source)
-        said = "".join(source.remarks())
+        said = "".join(source.notes())
     except ValueError as error:
         said = str(error)
     assert "data.yaml" in said
