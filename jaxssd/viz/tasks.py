@@ -8,9 +8,6 @@ from matplotlib.figure import Figure
 
 from jaxssd.data.dataset import Dataset
 from jaxssd.ops import Detections
-from jaxssd.tasks.detection import DetectionScores, DetectionTask
-from jaxssd.tasks.largest import true_largest
-from jaxssd.tasks.multilabel import LabelResults, MultilabelTask
 from jaxssd.tasks.task import Task
 from jaxssd.viz import results as grids
 from jaxssd.viz.curves import precision_recall
@@ -43,7 +40,7 @@ def drawing_of(task: Task) -> Drawing:
     return DRAWINGS.get(task.name, Drawing())
 
 
-def _detection_figures(task: DetectionTask, results: Detections, scores: DetectionScores, dataset: Dataset) -> Figures:
+def _detection_figures(task: Task, results: Detections, scores: Any, dataset: Dataset) -> Figures:
     """Detections beside the ground truth, and precision over recall."""
     truths, first = dataset.examples, slice(grids.GRID_IMAGES)
     return {
@@ -58,13 +55,15 @@ def _detection_figures(task: DetectionTask, results: Detections, scores: Detecti
     }
 
 
-def _draw_detections(task: DetectionTask, photograph: np.ndarray, result: Detections, threshold: float) -> Figure:
+def _draw_detections(task: Task, photograph: np.ndarray, result: Detections, threshold: float) -> Figure:
     """Boxes with class and score."""
     return grids.detection_image(photograph, result, task.class_names, score_threshold=threshold)
 
 
 def _largest_figures(task: Task, results: Any, scores: Any, dataset: Dataset) -> Figures:
     """Box of the largest object beside the true one."""
+    from jaxssd.tasks.largest import true_largest  # runs of other tasks do not need it
+
     truths, first = true_largest(dataset), slice(grids.GRID_IMAGES)
     shown = type(results)(*(array[first] for array in results))
     grid = grids.object_grid(
@@ -93,7 +92,7 @@ def _captions(task: Task, results: Any) -> list[str]:
     return [f"{task.class_names[label]} {score:.2f}" for label, score in rows]
 
 
-def _label_figures(task: MultilabelTask, results: LabelResults, scores: Any, dataset: Dataset) -> Figures:
+def _label_figures(task: Any, results: Any, scores: Any, dataset: Dataset) -> Figures:
     """Classes found in each image, and those missed."""
     first = slice(grids.GRID_IMAGES)
     grid = grids.label_grid(
@@ -107,7 +106,7 @@ def _label_figures(task: MultilabelTask, results: LabelResults, scores: Any, dat
     return {"labels": grid}
 
 
-def _draw_labels(task: MultilabelTask, photograph: np.ndarray, result: LabelResults, threshold: float) -> Figure:
+def _draw_labels(task: Task, photograph: np.ndarray, result: Any, threshold: float) -> Figure:
     """Class names written on the photograph."""
     rows = task.to_json(result, (1, 1), threshold)
     return grids.labelled_image(photograph, [f"{row['class']} {row['score']:.2f}" for row in rows])
