@@ -27,7 +27,7 @@ _EXPORTS = {
 }
 """For each foreign format, the way to one that is read."""
 
-EXPECTED = "expected is COCO's file of instances, an object with the lists images, annotations and categories"
+EXPECTED = "expected COCO's file of instances, an object with the lists images, annotations and categories"
 
 
 def explain_foreign(value: object) -> str | None:
@@ -88,7 +88,7 @@ def explain_lines(text: str) -> str | None:
 
     Example:
         >>> explain_lines('{"a": 1}\\n{"a": 2}\\n')
-        "is JSON lines, a value on each line, which is not read; expected is COCO's file of instances, an object with \
+        "is JSON lines, a value on each line, which is not read; expected COCO's file of instances, an object with \
 the lists images, annotations and categories"
     """
     lines = text.strip().splitlines()[:2]

@@ -353,7 +353,7 @@ def test_stated_sizes(folder, size, kinds):
         (b"[" * 200_000, "is nested too deeply"),
         (b'{"a":' * 200_000, "is nested too deeply"),
         (b"9" * 5000, "is not JSON"),
-        (b"[]", "holds a list instead of an object; expected is COCO's"),
+        (b"[]", "holds a list instead of an object; expected COCO's"),
         (b'[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]', "is a list of results"),
         (b"3", "holds a int"),
         (b"null", "holds a NoneType"),

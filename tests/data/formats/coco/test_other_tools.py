@@ -62,7 +62,7 @@ FOREIGN = {
     ),
     "panoptic": ({"images": IMAGES, "annotations": [SEGMENTS]}, "panoptic segments"),
     "json lines": (LINES, "Hugging Face's metadata"),
-    "lines of anything": ('{"a": 1}\n{"a": 2}', "is JSON lines, a value on each line, .*expected is COCO's"),
+    "lines of anything": ('{"a": 1}\n{"a": 2}', "is JSON lines, a value on each line, .*expected COCO's"),
     "lines of labelbox": ('{"data_row": {}}\n{"data_row": {}}\n', "Labelbox's"),
     "results": ([{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}], "is a list of results"),
     "fiftyone": (
