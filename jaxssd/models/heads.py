@@ -209,13 +209,13 @@ class PyramidHead(AnchorHead):
                 f"PyramidHead: `grids` is {grids}; {size} features offer {pyramid}, taken largest first: "
                 f"--grids {' '.join(map(str, pyramid))} takes all, and a larger --image-size offers larger ones"
             )
-        settings = (self.dropout, self.dtype, self.fast_layers)
+        common = (self.dropout, self.dtype, self.fast_layers)
         of_cell = (self.num_classes, self.boxes_per_cell, self.prior_probability)
         outputs = []
         x = nn.Dropout(self.input_dropout, deterministic=not train)(nn.relu(features))
         for level, grid in enumerate(pyramid[: pyramid.index(grids[-1]) + 1]):
             stride = 1 if level == 0 else 2
-            x = StdConv(self.width, stride, *settings, name=f"std_conv{level}")(x, train=train)
+            x = StdConv(self.width, stride, *common, name=f"std_conv{level}")(x, train=train)
             if grid in grids:
                 outputs.append(OutConv(*of_cell, name=f"out_conv{level}")(x))
         return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *outputs)
