@@ -134,12 +134,12 @@ def test_every_preset_makes_a_task_at_its_size(name):
     variables = jax.eval_shape(init, jax.random.key(0), jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32))
     images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.uint8)
 
-    def predict_and_answer(variables, images):
+    def predict_and_postprocess(variables, images):
         predictions = task.predict(variables, images)
         return predictions, task.postprocess(predictions)
 
-    predictions, answer = jax.eval_shape(predict_and_answer, variables, images)
-    assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves((predictions, answer)))
+    predictions, results = jax.eval_shape(predict_and_postprocess, variables, images)
+    assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves((predictions, results)))
     expected = {
         "quick": (8 * 8 + 4 * 4) * 3,
         "small": 85 * 6,

@@ -37,7 +37,7 @@ def by_hand(found: list[list[tuple]], truth: list[list[tuple]]) -> tuple[Found, 
     return detections, truths
 
 
-# A slow twin, from the protocol's words: at every score it judges all over again the detections of that score or more.
+# A slow reference, from the protocol's words: at every score it judges again the detections of that score or more.
 
 
 def slow_iou(a, b) -> Fraction:
@@ -61,10 +61,10 @@ def slow_curve(found: Found, truth: Truth, label: int) -> list[tuple[Fraction, F
     ]
     rows.sort(key=lambda row: -row[0])
     curve = []
-    for least in sorted({value for value, _, _ in rows}, reverse=True):
+    for lowest in sorted({value for value, _, _ in rows}, reverse=True):
         claimed, right, wrong = set(), 0, 0
         for value, image, d in rows:
-            if value < least:
+            if value < lowest:
                 break
             best, best_iou = None, Fraction(-1)
             for g in truths[image]:
@@ -81,7 +81,7 @@ def slow_curve(found: Found, truth: Truth, label: int) -> list[tuple[Fraction, F
                 claimed.add((image, best))
                 right += 1
         if countable and right + wrong:
-            curve.append((Fraction(right, countable), Fraction(right, right + wrong), least))
+            curve.append((Fraction(right, countable), Fraction(right, right + wrong), lowest))
     return curve
 
 

@@ -3,7 +3,7 @@
 from tests.mutants.planted import Mutant
 
 BOXES, ANCHORS, MATCHING = "jaxssd/ops/boxes.py", "jaxssd/ops/anchors.py", "jaxssd/ops/matching.py"
-LOSSES, SSD, NMS, CODING = (
+LOSSES, SSD, NMS, BOX_CODER = (
     "jaxssd/ops/losses.py",
     "jaxssd/ops/ssd_loss.py",
     "jaxssd/ops/nms.py",
@@ -55,8 +55,10 @@ PLANTED = (
     Mutant(NMS, "& (labels[:, None] == labels[None, :])", "", "classes suppress each other"),
     Mutant(NMS, "best > score_threshold", "best >= score_threshold", "exactly the score threshold is kept"),
     Mutant(NMS, "return iou > jnp", "return iou >= jnp", "exactly the threshold suppresses"),
-    Mutant(CODING, "center + move * anchors.cell_size", "center + 2 * move * anchors.cell_size", "a whole cell's move"),
-    Mutant(CODING, "math.log(1000 / 16)", "math.log(1000 / 8)", "the bound of sizes is another"),
+    Mutant(
+        BOX_CODER, "center + move * anchors.cell_size", "center + 2 * move * anchors.cell_size", "a whole cell's move"
+    ),
+    Mutant(BOX_CODER, "math.log(1000 / 16)", "math.log(1000 / 8)", "the bound of sizes is another"),
     Mutant(AUGMENT, "jnp.stack([y1, 1 - x2, y2, 1 - x1]", "jnp.stack([1 - y2, x1, 1 - y1, x2]", "a flip upside down"),
     Mutant(
         AUGMENT,

@@ -1,4 +1,4 @@
-"""Slow NumPy twins that several tests share: written from the formulas, box by box."""
+"""Slow NumPy references that several tests share: written from the formulas, box by box."""
 
 import numpy as np
 

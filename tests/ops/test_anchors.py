@@ -12,7 +12,7 @@ from jaxssd.ops.anchors import make_anchors, ssd300_anchors
 from jaxssd.ops.boxes import to_corners
 
 
-def twin_lesson(grids, zooms, ratios):
+def reference_lesson(grids, zooms, ratios):
     rows = []
     for grid in grids:
         for row in range(grid):
@@ -24,7 +24,7 @@ def twin_lesson(grids, zooms, ratios):
     return np.array(rows)
 
 
-def twin_ssd300(sizes):
+def reference_ssd300(sizes):
     rows = []
     maps = [(38, 8, [2]), (19, 16, [2, 3]), (10, 32, [2, 3]), (5, 64, [2, 3]), (3, 100, [2]), (1, 300, [2])]
     for k, (cells, step, alphas) in enumerate(maps):
@@ -38,10 +38,10 @@ def twin_ssd300(sizes):
     return np.array(rows) / 300
 
 
-def assert_anchors_equal(anchors, twin):
-    cy, cx, height, width, cell = twin.T
+def assert_anchors_equal(anchors, reference):
+    cy, cx, height, width, cell = reference.T
     corners = np.stack([cy - height / 2, cx - width / 2, cy + height / 2, cx + width / 2], axis=1)
-    for got, expected in zip(anchors, (twin[:, :4], corners, cell[:, None]), strict=True):
+    for got, expected in zip(anchors, (reference[:, :4], corners, cell[:, None]), strict=True):
         assert isinstance(got, jax.Array)
         assert got.dtype == jnp.float32
         assert got.shape == expected.shape
@@ -57,7 +57,7 @@ def assert_anchors_equal(anchors, twin):
     ],
 )
 def test_lesson_anchors_are_the_five_loops(grids, zooms, ratios):
-    assert_anchors_equal(make_anchors(grids, zooms, ratios), twin_lesson(grids, zooms, ratios))
+    assert_anchors_equal(make_anchors(grids, zooms, ratios), reference_lesson(grids, zooms, ratios))
 
 
 def test_the_defaults_are_the_lesson_s_189():
@@ -76,7 +76,7 @@ def test_the_order_is_that_of_a_head_reshaped_from_rows_columns_and_boxes():
 @pytest.mark.parametrize("sizes", [(30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0), (21, 45, 99, 153, 207, 261, 315)])
 def test_ssd300_is_the_paper_s_loops(sizes):
     anchors = ssd300_anchors(tuple(map(float, sizes)))
-    assert_anchors_equal(anchors, twin_ssd300(sizes))
+    assert_anchors_equal(anchors, reference_ssd300(sizes))
     assert len(anchors.corners) == 8732
 
 

@@ -1,4 +1,4 @@
-"""Augmentation against slow NumPy twins, and images against their boxes: what is painted in a box must stay in it."""
+"""Augmentation against slow NumPy references, and images against their boxes: what is painted in one stays in it."""
 
 import math
 from functools import partial
@@ -90,16 +90,16 @@ def hull_of_a_mask(mask):
     return np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1], np.float32)
 
 
-# The slow twins
+# The slow references
 
 
-def light_twin(image, b, c):
+def light_reference(image, b, c):
     factor = 1 + c if c >= 0 else 1 / (1 - c)
     mean = image.mean()
     return np.clip((image - mean) * factor + mean + b, 0, 1)
 
 
-def resample_row_twin(row, scale, translation, outside):
+def resample_row_reference(row, scale, translation, outside):
     """A row of pixels `[N, 3]` under out = in * scale + translation, by a triangle as wide as the coarser pixels."""
     n = len(row)
     centers = (np.arange(n) + 0.5) / n
@@ -111,11 +111,11 @@ def resample_row_twin(row, scale, translation, outside):
     return out
 
 
-def image_twin(image, a, fill):
-    image = light_twin(image.astype(np.float64), float(a.brightness), float(a.contrast))
+def image_reference(image, a, fill):
+    image = light_reference(image.astype(np.float64), float(a.brightness), float(a.contrast))
     fill = np.array(fill)
-    rows = np.stack([resample_row_twin(row, a.scale[1], a.translation[1], fill) for row in image])
-    columns = [resample_row_twin(rows[:, x], a.scale[0], a.translation[0], fill) for x in range(image.shape[1])]
+    rows = np.stack([resample_row_reference(row, a.scale[1], a.translation[1], fill) for row in image])
+    columns = [resample_row_reference(rows[:, x], a.scale[0], a.translation[0], fill) for x in range(image.shape[1])]
     out = np.stack(columns, axis=1)
     return out[:, ::-1] if a.flip else out
 
@@ -135,8 +135,8 @@ def pixel_matrix(a, height, width):
     return mirror @ about_center @ translate(tx * width, ty * height) @ np.diag([sx, sy, 1])
 
 
-def warp_twin(image, a, fill):
-    image = light_twin(image.astype(np.float64), float(a.brightness), float(a.contrast))
+def warp_reference(image, a, fill):
+    image = light_reference(image.astype(np.float64), float(a.brightness), float(a.contrast))
     height, width, _ = image.shape
     back = np.linalg.inv(pixel_matrix(a, height, width))
     out = np.empty_like(image)
@@ -173,7 +173,7 @@ def area_of(points):
     return abs(sum(p[0] * q[1] - q[0] * p[1] for p, q in zip(points, points[1:] + points[:1], strict=True))) / 2
 
 
-def boxes_twin(boxes, valid, a, min_visible, image_size=SQUARE):
+def boxes_reference(boxes, valid, a, min_visible, image_size=SQUARE):
     height, width = image_size
     forward = pixel_matrix(a, height, width)
     moved, kept = np.zeros((len(boxes), 4)), np.zeros(len(boxes), bool)
@@ -229,12 +229,12 @@ def test_the_image_equals_the_twin(seed):
     scale = rng.uniform(0.5, 2, 2)
     a = an_augmentation(seed % 2, scale, rng.uniform(-0.2, 1.2, 2) * (1 - scale), *rng.uniform(-0.3, 0.3, 2))
     image = an_image(seed)
-    np.testing.assert_allclose(jitted_image(image, a), image_twin(image, a, FILL), atol=2e-5)
+    np.testing.assert_allclose(jitted_image(image, a), image_reference(image, a, FILL), atol=2e-5)
 
 
 def test_an_image_need_not_be_square():
     image = an_image()[:20]
-    np.testing.assert_allclose(jitted_image(image, ZOOM_IN), image_twin(image, ZOOM_IN, FILL), atol=2e-5)
+    np.testing.assert_allclose(jitted_image(image, ZOOM_IN), image_reference(image, ZOOM_IN, FILL), atol=2e-5)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -243,7 +243,7 @@ def test_a_rotated_image_equals_the_twin(seed):
     scale, image = rng.uniform(0.5, 2, 2), an_image(seed)[: 20 if seed % 3 == 0 else SIZE]
     shift, lighting, angle = rng.uniform(-0.2, 1.2, 2) * (1 - scale), rng.uniform(-0.3, 0.3, 2), rng.uniform(-4, 4)
     a = an_augmentation(seed % 2, scale, shift, *lighting, angle)
-    np.testing.assert_allclose(jitted_image(image, a), warp_twin(image, a, FILL), atol=5e-5)
+    np.testing.assert_allclose(jitted_image(image, a), warp_reference(image, a, FILL), atol=5e-5)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -308,7 +308,7 @@ def test_the_border_between_picture_and_canvas_has_no_rim(level):
 def test_lighting_equals_the_twin_and_leaves_the_canvas_alone(brightness, contrast):
     image = an_image()
     lit = jitted_image(image, an_augmentation(brightness=brightness, contrast=contrast))
-    np.testing.assert_allclose(lit, light_twin(image, brightness, contrast), atol=1e-5)
+    np.testing.assert_allclose(lit, light_reference(image, brightness, contrast), atol=1e-5)
     canvas = jitted_image(image, ZOOM_OUT._replace(brightness=np.float32(brightness), contrast=np.float32(contrast)))
     np.testing.assert_allclose(canvas[0, 0], FILL, atol=1e-6)
 
@@ -331,7 +331,7 @@ def test_bfloat16_images_are_computed_in_float32():
 )
 def test_boxes_equal_the_twin_and_stay_in_the_image(geometry, seed, min_visible, image_size):
     boxes, valid = some_boxes(seed), np.random.default_rng(seed).random(G) < 0.8
-    expected, expected_valid = boxes_twin(boxes, valid, geometry, min_visible, image_size)
+    expected, expected_valid = boxes_reference(boxes, valid, geometry, min_visible, image_size)
     boxes[~valid] = np.nan
     moved, kept = jitted_boxes(boxes, valid, geometry, min_visible=min_visible, image_size=image_size)
     moved, kept = np.asarray(moved), np.asarray(kept)
@@ -417,9 +417,9 @@ def test_a_rectangle_painted_on_its_box_is_found_where_the_box_went(geometry, da
 
 @given(geometry=geometries(any_angle), data=st.data())
 def test_a_block_painted_inside_a_box_is_turned_into_the_hull(geometry, data):
-    def inner(low, high, least):
-        near = data.draw(st.integers(low, high - least))
-        return near, data.draw(st.integers(near + least, high))
+    def inner(low, high, smallest):
+        near = data.draw(st.integers(low, high - smallest))
+        return near, data.draw(st.integers(near + smallest, high))
 
     (y1, y2), (x1, x2) = inner(0, SIZE, 4), inner(0, SIZE, 4)
     (top, bottom), (left, right) = inner(y1, y2, 3), inner(x1, x2, 3)

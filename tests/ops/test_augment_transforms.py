@@ -71,9 +71,9 @@ def test_integers_and_numpys_numbers_are_settings():
 def test_min_visible_and_fill_may_be_traced_and_swept():
     left = identity_augmentation()._replace(translation=jnp.array([0.0, -0.5]))
     box, valid = np.array([[0.0, 0.25, 1.0, 0.75]], np.float32), np.array([True])  # half of it stays
-    keep = jax.jit(lambda least: augment_boxes(box, valid, left, min_visible=least)[1])
-    assert [bool(keep(least)[0]) for least in (0.0, 0.5, 0.51, 1)] == [True, True, False, False]
-    swept = jax.vmap(lambda least: augment_boxes(box, valid, left, min_visible=least)[1])(jnp.array([0.5, 0.75]))
+    keep = jax.jit(lambda share: augment_boxes(box, valid, left, min_visible=share)[1])
+    assert [bool(keep(share)[0]) for share in (0.0, 0.5, 0.51, 1)] == [True, True, False, False]
+    swept = jax.vmap(lambda share: augment_boxes(box, valid, left, min_visible=share)[1])(jnp.array([0.5, 0.75]))
     np.testing.assert_array_equal(swept[:, 0], [True, False])
     out = jax.jit(lambda fill: augment_image(IMAGES[0], left, fill=fill))((0.1, 0.2, 0.3))
     np.testing.assert_allclose(out[0, -1], [0.1, 0.2, 0.3], atol=1e-6)

@@ -24,7 +24,7 @@ def corners(cy, cx, height, width):
     return [cy - height / 2, cx - width / 2, cy + height / 2, cx + width / 2]
 
 
-def twin_decode_tanh(activations, anchors):
+def reference_decode_tanh(activations, anchors):
     rows = []
     for (cy, cx, h, w), cell, a in zip(anchors.center_size, anchors.cell_size[:, 0], activations, strict=True):
         t = np.tanh(a)
@@ -32,7 +32,7 @@ def twin_decode_tanh(activations, anchors):
     return np.array(rows)
 
 
-def twin_encode(boxes, anchors, scales):
+def reference_encode(boxes, anchors, scales):
     rows = []
     for (acy, acx, ah, aw), (y1, x1, y2, x2) in zip(anchors.center_size, boxes, strict=True):
         dy, dx = ((y1 + y2) / 2 - acy) / ah, ((x1 + x2) / 2 - acx) / aw
@@ -40,7 +40,7 @@ def twin_encode(boxes, anchors, scales):
     return np.array(rows)
 
 
-def twin_decode(offsets, anchors, scales):
+def reference_decode(offsets, anchors, scales):
     rows = []
     for (acy, acx, ah, aw), d in zip(anchors.center_size, offsets / np.array(scales), strict=True):
         rows.append(corners(acy + d[0] * ah, acx + d[1] * aw, np.exp(d[2]) * ah, np.exp(d[3]) * aw))
@@ -52,7 +52,7 @@ float64 = partial(jax.tree.map, np.float64)
 
 def test_decode_tanh_is_the_loop():
     np.testing.assert_allclose(
-        JITTED[decode_tanh](ACTIVATIONS, ANCHORS), twin_decode_tanh(*float64((ACTIVATIONS, ANCHORS))), atol=1e-6
+        JITTED[decode_tanh](ACTIVATIONS, ANCHORS), reference_decode_tanh(*float64((ACTIVATIONS, ANCHORS))), atol=1e-6
     )
 
 
@@ -61,9 +61,9 @@ def test_decode_tanh_is_the_loop():
 @given(boxes=grid_boxes(8))
 def test_offsets_are_the_loop_and_come_back(scales, boxes):
     encoded = encode_offsets(boxes, ANCHORS, scales=scales)
-    np.testing.assert_allclose(encoded, twin_encode(*float64((boxes, ANCHORS)), scales), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(encoded, reference_encode(*float64((boxes, ANCHORS)), scales), rtol=1e-5, atol=1e-5)
     decoded = decode_offsets(encoded, ANCHORS, scales=scales)
-    np.testing.assert_allclose(decoded, twin_decode(*float64((encoded, ANCHORS)), scales), atol=1e-5)
+    np.testing.assert_allclose(decoded, reference_decode(*float64((encoded, ANCHORS)), scales), atol=1e-5)
     np.testing.assert_allclose(decoded, boxes, atol=1e-5)
 
 

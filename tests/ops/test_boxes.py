@@ -17,30 +17,32 @@ JITTED = {function: jax.jit(function) for function in ELEMENTWISE + PAIRWISE}
 BOXES = grid_boxes(4, empty=True)
 
 
-def twin_area(boxes):
+def reference_area(boxes):
     return np.array([max(y2 - y1, 0) * max(x2 - x1, 0) for y1, x1, y2, x2 in boxes])
 
 
-def twin_clip(boxes):
+def reference_clip(boxes):
     return np.array([[min(max(float(c), 0), 1) for c in box] for box in boxes])
 
 
-def twin_center_size(boxes):
+def reference_center_size(boxes):
     return np.array([[(y1 + y2) / 2, (x1 + x2) / 2, y2 - y1, x2 - x1] for y1, x1, y2, x2 in boxes])
 
 
-def twin_corners(boxes):
+def reference_corners(boxes):
     return np.array([[cy - h / 2, cx - w / 2, cy + h / 2, cx + w / 2] for cy, cx, h, w in boxes])
 
 
-TWINS = dict(zip(ELEMENTWISE, (twin_area, twin_clip, twin_center_size, twin_corners), strict=True))
+REFERENCES = dict(
+    zip(ELEMENTWISE, (reference_area, reference_clip, reference_center_size, reference_corners), strict=True)
+)
 
 
-def twin_giou(a, b):
+def reference_giou(a, b):
     hull = (max(a[2], b[2]) - min(a[0], b[0])) * (max(a[3], b[3]) - min(a[1], b[1]))
     if hull <= 0:
         return 0.0
-    area_a, area_b = twin_area([a, b])
+    area_a, area_b = reference_area([a, b])
     overlap = iou(a, b)
     union = (area_a + area_b) / (1 + overlap)  # from IoU = I / U and U = A + B - I
     return overlap - (hull - union) / hull
@@ -51,7 +53,7 @@ def twin_giou(a, b):
 def test_elementwise_equal_the_formula_and_their_jit(function, boxes):
     boxes = 2 * boxes - 0.5  # some of it outside the image; still exact
     got = function(boxes)
-    np.testing.assert_array_equal(got, TWINS[function](boxes))
+    np.testing.assert_array_equal(got, REFERENCES[function](boxes))
     np.testing.assert_array_equal(got, JITTED[function](boxes))
     assert got.dtype == jnp.float32
 
@@ -60,7 +62,7 @@ def test_elementwise_equal_the_formula_and_their_jit(function, boxes):
 def test_pairwise_equal_the_formula_and_their_jit(a, b):
     ious, gious = box_iou(a, b), generalized_box_iou(a, b)
     np.testing.assert_array_equal(ious, [[iou(p, q) for q in b] for p in a])
-    np.testing.assert_allclose(gious, [[twin_giou(p, q) for q in b] for p in a], atol=1e-6)
+    np.testing.assert_allclose(gious, [[reference_giou(p, q) for q in b] for p in a], atol=1e-6)
     np.testing.assert_array_equal(ious, JITTED[box_iou](a, b))
     np.testing.assert_array_equal(gious, JITTED[generalized_box_iou](a, b))
 

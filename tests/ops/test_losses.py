@@ -33,17 +33,17 @@ def log_p(x):
     return -np.logaddexp(0, -np.float64(x))
 
 
-def twin_bce(x, t):
+def reference_bce(x, t):
     return -t * log_p(x) - (1 - t) * log_p(-x)
 
 
-def twin_focal(x, t, alpha, gamma):
+def reference_focal(x, t, alpha, gamma):
     p = np.exp(log_p(x))
     p_t = p * t + (1 - p) * (1 - t)
-    return (alpha * t + (1 - alpha) * (1 - t)) * (1 - p_t) ** gamma * twin_bce(x, t)
+    return (alpha * t + (1 - alpha) * (1 - t)) * (1 - p_t) ** gamma * reference_bce(x, t)
 
 
-def twin_focal_gradient(x, t, alpha, gamma):
+def reference_focal_gradient(x, t, alpha, gamma):
     """For hard targets, with the gradient through the weight."""
     p, q = np.exp(log_p(x)), np.exp(log_p(-x))
     one = alpha * q**gamma * (gamma * p * log_p(x) - q)
@@ -51,7 +51,7 @@ def twin_focal_gradient(x, t, alpha, gamma):
     return np.where(t == 1, one, zero)
 
 
-def twin_hard_negatives(loss, positive, ratio):
+def reference_hard_negative_mask(loss, positive, ratio):
     negatives = sorted(np.flatnonzero(~positive), key=lambda a: (np.isnan(loss[a]), -np.nan_to_num(loss[a], nan=0), a))
     mask = np.zeros(len(loss), bool)
     mask[negatives[: ratio * int(positive.sum())]] = True
@@ -61,7 +61,7 @@ def twin_hard_negatives(loss, positive, ratio):
 @pytest.mark.parametrize("target", [0.0, 0.3, 1.0])
 def test_bce_is_the_formula(target):
     targets = np.full_like(LOGITS, target)
-    np.testing.assert_allclose(JITTED[bce_loss](LOGITS, targets), twin_bce(LOGITS, target), rtol=1e-5, atol=1e-30)
+    np.testing.assert_allclose(JITTED[bce_loss](LOGITS, targets), reference_bce(LOGITS, target), rtol=1e-5, atol=1e-30)
 
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.6, 0.5)])
@@ -69,8 +69,10 @@ def test_focal_is_the_formula(alpha, gamma):
     loss = jax.jit(partial(focal_loss, alpha=alpha, gamma=gamma))
     for target in (0.0, 0.3, 1.0):
         targets = np.full_like(LOGITS, target)
-        got, expected = loss(LOGITS, targets), twin_focal(LOGITS, target, alpha, gamma)
-        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-15)  # the twin's 1 - p_t cancels where it is tiny
+        got, expected = loss(LOGITS, targets), reference_focal(LOGITS, target, alpha, gamma)
+        np.testing.assert_allclose(
+            got, expected, rtol=1e-4, atol=1e-15
+        )  # the reference's 1 - p_t cancels where it is tiny
         if (alpha, gamma) == (0.25, 2.0):
             np.testing.assert_array_equal(got, JITTED[focal_loss](LOGITS, targets))
 
@@ -79,7 +81,7 @@ def test_focal_is_the_formula(alpha, gamma):
 @pytest.mark.parametrize("target", [0, 1])
 def test_the_gradient_flows_through_the_focal_weight(gamma, target):
     _, gradient = VALUES_AND_GRADIENTS[gamma](LOGITS, np.full_like(LOGITS, target))
-    np.testing.assert_allclose(gradient, twin_focal_gradient(LOGITS, target, 0.25, gamma), rtol=1e-4, atol=1e-30)
+    np.testing.assert_allclose(gradient, reference_focal_gradient(LOGITS, target, 0.25, gamma), rtol=1e-4, atol=1e-30)
 
 
 @pytest.mark.parametrize("gamma", [None, *GAMMAS])
@@ -128,7 +130,7 @@ def test_targets_are_not_broadcast(loss):
 @given(loss=grid_scores(16, steps=4), positive=masks(16), ratio=st.sampled_from([1, 3]))
 def test_hard_negatives_are_the_sorted_list(loss, positive, ratio):
     selected = np.asarray(MASKS[ratio](loss, positive))
-    np.testing.assert_array_equal(selected, twin_hard_negatives(loss, positive, ratio))
+    np.testing.assert_array_equal(selected, reference_hard_negative_mask(loss, positive, ratio))
     assert selected.sum() == min(ratio * positive.sum(), (~positive).sum())
     assert not (selected & positive).any()
 
@@ -149,7 +151,7 @@ def test_hard_negatives_jit_and_vmap_agree_with_eager(loss, positive):
 )
 def test_hard_negatives_of_any_floats_are_the_sorted_list(loss, positive):
     """Negative numbers, two zeros that tie, infinities, NaN of either sign."""
-    np.testing.assert_array_equal(MASKS[1](loss, positive), twin_hard_negatives(loss, positive, 1))
+    np.testing.assert_array_equal(MASKS[1](loss, positive), reference_hard_negative_mask(loss, positive, 1))
 
 
 def test_hard_negatives_in_float64():

@@ -15,12 +15,12 @@ from jaxtyping import TypeCheckError
 from jaxssd.ops.anchors import make_anchors, ssd300_anchors
 from jaxssd.ops.boxes import box_iou
 from jaxssd.ops.matching import RULES, match_anchors
-from tests.ops.reference import iou as twin_iou
+from tests.ops.reference import iou as reference_iou
 from tests.ops.reference import match_greedy, match_lesson
 from tests.strategies import grid_boxes, masks, permutations
 
 JITTED = {rule: jax.jit(partial(match_anchors, rule=rule)) for rule in RULES}
-TWINS = {"best_iou": match_greedy, "lesson": match_lesson}
+REFERENCES = {"best_iou": match_greedy, "lesson": match_lesson}
 GOLDEN = json.loads(Path(__file__).with_name("golden_lesson_4x4.json").read_text())
 CELLS_4X4 = make_anchors(grids=(4,), zooms=(1.0,), ratios=((1.0, 1.0),)).corners
 MANY_TIES = grid_boxes(16, cells=8)
@@ -48,7 +48,7 @@ def test_equals_the_slow_loop(rule, count, data):
     anchors = data.draw(st.one_of(st.just(np.asarray(CELLS_4X4)), MANY_TIES))
     boxes, valid = data.draw(truths(count))
     ours = match(rule, anchors, boxes, valid)
-    assert_same(ours, TWINS[rule](anchors, boxes, valid, threshold=0.4))
+    assert_same(ours, REFERENCES[rule](anchors, boxes, valid, threshold=0.4))
     assert ours.gt_index.dtype == jnp.int32
     assert ours.overlap.dtype == jnp.float32
 
@@ -61,7 +61,7 @@ def test_objects_that_want_the_same_anchors_are_served_in_turn(jitter):
     low = rng.random((60, 2))
     anchors = np.float32(np.concatenate([low / 2, low / 2 + 0.3], axis=1))
     ours = match("best_iou", anchors, boxes, np.ones(40, bool))
-    slow = TWINS["best_iou"](anchors, boxes, np.ones(40, bool), threshold=0.4)
+    slow = REFERENCES["best_iou"](anchors, boxes, np.ones(40, bool), threshold=0.4)
     assert_same((ours.gt_index, ours.positive), (slow[0], slow[2]))
     np.testing.assert_allclose(ours.overlap, slow[1], rtol=1e-6)
     assert len(set(ours.gt_index[ours.positive])) == 40
@@ -156,7 +156,7 @@ def test_on_float_boxes_no_pair_would_rather_have_each_other(seed):
     owned = np.flatnonzero(ours.positive)
     assert sorted(ours.gt_index[owned]) == list(range(60))
 
-    iou = np.array([[twin_iou(box, anchor) for anchor in anchors] for box in boxes])
+    iou = np.array([[reference_iou(box, anchor) for anchor in anchors] for box in boxes])
     of_truth, of_anchor = np.zeros((60, 1)), np.full((1, 189), -1.0)
     of_truth[ours.gt_index[owned], 0] = of_anchor[0, owned] = iou[ours.gt_index[owned], owned]
     assert not ((iou > of_truth + 1e-6) & (iou > of_anchor + 1e-6)).any()

@@ -1,4 +1,4 @@
-"""NMS against a box-by-box greedy twin in integers, so that every comparison with the threshold is exact."""
+"""NMS against a box-by-box greedy reference in integers, so that every comparison with the threshold is exact."""
 
 from fractions import Fraction
 from functools import partial
@@ -242,8 +242,8 @@ def test_multiclass_equals_a_greedy_twin_for_each_class(max_candidates):
         )
         expected.append(detections)
     for name in Detections._fields:
-        twins = [getattr(detections, name) for detections in expected]
-        np.testing.assert_array_equal(getattr(result, name), twins, err_msg=name)
+        references = [getattr(detections, name) for detections in expected]
+        np.testing.assert_array_equal(getattr(result, name), references, err_msg=name)
 
 
 @pytest.mark.parametrize("count", [1, 5, 11, 12, 40])

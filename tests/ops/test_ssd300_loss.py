@@ -42,16 +42,18 @@ def total_and_parts(*inputs):
 GRADIENT = jax.jit(jax.value_and_grad(total_and_parts, argnums=(0, 1), has_aux=True))
 
 
-def twin_encode(box, anchor):
+def reference_encode(box, anchor):
     center, size = (box[:2] + box[2:]) / 2, np.maximum(box[2:] - box[:2], 1e-6)
     return np.concatenate([10 * (center - anchor[:2]) / anchor[2:], 5 * np.log(size / anchor[2:])])
 
 
-def twin_smooth_l1(x):
+def reference_smooth_l1(x):
     return x * x / 2 if abs(x) < 1 else abs(x) - 0.5
 
 
-def twin(logits, activations, boxes, labels, valid, box_coder=TANH_CODER, negative_ratio=None, normalizer="classes"):
+def reference(
+    logits, activations, boxes, labels, valid, box_coder=TANH_CODER, negative_ratio=None, normalizer="classes"
+):
     """Match, encode or decode, choose the negatives and judge, anchor by anchor, in float64."""
     index, _, positive = match_greedy(np.asarray(ANCHORS.corners), boxes, valid, 0.5)
     localization, cost = 0.0, np.zeros(COUNT)
@@ -62,7 +64,7 @@ def twin(logits, activations, boxes, labels, valid, box_coder=TANH_CODER, negati
             continue
         box, activation = np.float64(boxes[index[a]]), np.float64(activations[a])
         if box_coder.encode:
-            localization += sum(map(twin_smooth_l1, activation - twin_encode(box, anchor)))
+            localization += sum(map(reference_smooth_l1, activation - reference_encode(box, anchor)))
         else:
             bounded = np.tanh(activation) / 2
             center = anchor[:2] + bounded[:2] * float(ANCHORS.cell_size[a, 0])
@@ -105,7 +107,7 @@ TRUTH = (BOXES, LABELS, VALID)
 def test_equals_the_formulas_written_as_loops(name, boxes, valid, labels, seed):
     inputs = (*predictions(seed), boxes, np.array(labels[:TRUTHS], np.int32), valid)
     loss = JITTED[name](*inputs, ANCHORS)
-    assert_close(loss, twin(*inputs, **SETTINGS[name]))
+    assert_close(loss, reference(*inputs, **SETTINGS[name]))
     assert all(part.shape == () for part in loss)
 
 
@@ -144,7 +146,7 @@ def test_padding_has_no_effect_on_value_or_gradient(junk):
     valid = np.array([True, False, True])
     zeros = np.where(valid[:, None], BOXES, 0)
     expected = GRADIENT(LOGITS, ACTIVATIONS, zeros, LABELS * valid, valid, ANCHORS)
-    assert_close(expected[0][1], twin(LOGITS, ACTIVATIONS, zeros, LABELS, valid, **SETTINGS["together"]))
+    assert_close(expected[0][1], reference(LOGITS, ACTIVATIONS, zeros, LABELS, valid, **SETTINGS["together"]))
     for label in (-1, 10**9):
         boxes, labels = np.where(valid[:, None], BOXES, np.float32(junk)), np.where(valid, LABELS, label)
         got = GRADIENT(LOGITS, ACTIVATIONS, boxes, labels, valid, ANCHORS)
@@ -194,7 +196,7 @@ def test_the_truth_encoded_has_no_localization_loss_and_nothing_is_decoded():
 
 def test_a_ratio_that_reaches_every_negative_changes_nothing():
     all_of_them = jax.jit(partial(bce_ssd_loss, negative_ratio=COUNT))(LOGITS, ACTIVATIONS, *TRUTH, ANCHORS)
-    assert_close(all_of_them, twin(LOGITS, ACTIVATIONS, *TRUTH))
+    assert_close(all_of_them, reference(LOGITS, ACTIVATIONS, *TRUTH))
 
 
 @pytest.mark.parametrize("rule", RULES)

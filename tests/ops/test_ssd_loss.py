@@ -41,7 +41,7 @@ GRADIENT = {
 }
 
 
-def twin(logits, activations, boxes, labels, valid, anchors, rule, gamma):
+def reference(logits, activations, boxes, labels, valid, anchors, rule, gamma):
     """Decode, match and judge, anchor by anchor, in float64."""
     match = {"lesson": match_lesson, "best_iou": match_greedy}[rule]
     index, _, positive = match(np.asarray(anchors.corners), boxes, valid, 0.4)
@@ -96,13 +96,13 @@ def test_equals_the_lesson_written_as_loops(rule, name, boxes, valid, labels, se
     labels = np.array(labels[:TRUTHS], np.int32)
     inputs = (*predictions(seed), boxes, labels, valid, ANCHORS)
     loss = JITTED[rule, name](*inputs)
-    assert_close(loss, twin(*inputs, rule, GAMMAS[name]))
+    assert_close(loss, reference(*inputs, rule, GAMMAS[name]))
     assert all(part.shape == () for part in loss)
     assert loss.num_positive.dtype == jnp.int32
 
 
 def test_eager_with_the_defaults_is_focal_loss_best_iou_and_0_4():
-    assert_close(ssd_loss(*IMAGE, ANCHORS), twin(*IMAGE, ANCHORS, "best_iou", 2))
+    assert_close(ssd_loss(*IMAGE, ANCHORS), reference(*IMAGE, ANCHORS, "best_iou", 2))
     assert_close(ssd_loss(*IMAGE, ANCHORS), DEFAULT(*IMAGE, ANCHORS))
 
 
@@ -136,7 +136,7 @@ def test_padding_has_no_effect_on_value_or_gradient(rule, junk):
     zeros = np.stack([BOXES[0], np.zeros(4, np.float32), BOXES[2]])
     boxes = np.where(valid[:, None], zeros, np.float32(junk))
     expected = GRADIENT[rule](LOGITS, ACTIVATIONS, zeros, LABELS * valid, valid, ANCHORS)
-    assert_close(expected[0][1], twin(LOGITS, ACTIVATIONS, BOXES[::2], LABELS[::2], VALID[::2], ANCHORS, rule, 2))
+    assert_close(expected[0][1], reference(LOGITS, ACTIVATIONS, BOXES[::2], LABELS[::2], VALID[::2], ANCHORS, rule, 2))
     for label in (-1, 3, 10**9):
         labels = np.where(valid, LABELS, label)
         got = GRADIENT[rule](LOGITS, ACTIVATIONS, boxes, labels, valid, ANCHORS)
@@ -147,7 +147,7 @@ def test_padding_has_no_effect_on_value_or_gradient(rule, junk):
 def test_an_image_without_objects(rule, count):
     boxes, labels, valid = np.full((count, 4), np.nan, np.float32), np.zeros(count, np.int32), np.zeros(count, bool)
     (_, loss), gradient = jax.device_get(GRADIENT[rule](LOGITS, ACTIVATIONS, boxes, labels, valid, ANCHORS))
-    assert_close(loss, twin(LOGITS, ACTIVATIONS, np.zeros((count, 4)), labels, valid, ANCHORS, rule, 2))
+    assert_close(loss, reference(LOGITS, ACTIVATIONS, np.zeros((count, 4)), labels, valid, ANCHORS, rule, 2))
     assert loss.localization == 0
     assert loss.num_positive == 0
     assert (gradient[0] > 0).all()  # every logit is pushed down

@@ -228,7 +228,7 @@ def test_a_full_disk_is_one_error_that_names_the_folder(tmp_path, monkeypatch, c
     assert capfd.readouterr().err.count("\n") == 0
 
 
-OUT_OF_REACH = [
+UNREADABLE_NOW = [
     PermissionError(errno.EACCES, "Permission denied", "d/1"),
     OSError(errno.ETIMEDOUT, "Connection timed out", "d/1"),
     OSError(errno.ESTALE, "Stale file handle", "d/1"),
@@ -237,7 +237,7 @@ OUT_OF_REACH = [
 ]
 
 
-@pytest.mark.parametrize("error", OUT_OF_REACH, ids=repr)
+@pytest.mark.parametrize("error", UNREADABLE_NOW, ids=repr)
 @pytest.mark.parametrize("caused", [False, True])
 def test_what_is_only_out_of_reach_is_not_called_damaged(saved, monkeypatch, error, caused):
     def refuse(*_, **__):

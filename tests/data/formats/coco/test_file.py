@@ -92,10 +92,10 @@ def test_the_lessons_box_is_vocs(folder, tmp_path):
     corners = "<xmin>156</xmin><ymin>97</ymin><xmax>351</xmax><ymax>270</ymax>"
     xml = f"<annotation><object><name>car</name><bndbox>{corners}</bndbox></object></annotation>"
     (voc / "Annotations" / "000012.xml").write_text(xml)
-    twin = build_dataset(VOCFolder(voc), ["000012"], image_size=8, class_names=NAMES, progress=False)
-    assert twin.ids == dataset.ids
+    reference = build_dataset(VOCFolder(voc), ["000012"], image_size=8, class_names=NAMES, progress=False)
+    assert reference.ids == dataset.ids
     for field in dataset.examples._fields:
-        np.testing.assert_array_equal(getattr(dataset.examples, field), getattr(twin.examples, field))
+        np.testing.assert_array_equal(getattr(dataset.examples, field), getattr(reference.examples, field))
 
 
 def test_the_lessons_held_out_share_comes_from_the_lessons_file(folder):

@@ -139,10 +139,10 @@ def test_the_boxes_are_vocs(folder, tmp_path):
     corners = "<xmin>156</xmin><ymin>97</ymin><xmax>351</xmax><ymax>270</ymax>"
     xml = f"<annotation><object><name>car</name><bndbox>{corners}</bndbox></object></annotation>"
     (voc / "Annotations" / "000012.xml").write_text(xml)
-    twin = build_dataset(VOCFolder(voc), ["000012"], image_size=8, class_names=NAMES, progress=False)
-    assert twin.ids == dataset.ids
-    np.testing.assert_allclose(dataset.examples.boxes, twin.examples.boxes, atol=1e-6)
-    np.testing.assert_array_equal(dataset.examples.images, twin.examples.images)
+    reference = build_dataset(VOCFolder(voc), ["000012"], image_size=8, class_names=NAMES, progress=False)
+    assert reference.ids == dataset.ids
+    np.testing.assert_allclose(dataset.examples.boxes, reference.examples.boxes, atol=1e-6)
+    np.testing.assert_array_equal(dataset.examples.images, reference.examples.images)
 
 
 def test_one_data_set_in_three_formats(folder, tmp_path):
