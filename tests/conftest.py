@@ -29,8 +29,12 @@ from tests import checked  # noqa: F401  # before the hook asks for it
 OPTIMIZED = {"metrics", "models", "ops"}
 """Folders whose tests are about numbers: there programs are compiled as they are for everybody."""
 
-ABOUT_TRANSFORMATIONS = {"test_transforms", "test_augment_transforms", "two_devices"}
-"""Files in those folders that compile hundreds of programs, and compare each with another one."""
+NOT_OPTIMIZED = {
+    *("test_transforms", "test_augment_transforms", "two_devices"),
+    *("test_dense_heads", "test_detector", "test_heads", "test_pretrained", "test_receptive_field"),
+    *("test_ssd300_head", "test_weight_files"),
+}
+"""Files in those folders that compare many programs with one another, or look at shapes and at where weights go."""
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook("jaxssd", "tests.checked.check")  # before the first import of jaxssd
@@ -42,7 +46,7 @@ hypothesis.settings.load_profile("jaxssd")
 @pytest.hookimpl(tryfirst=True)  # before fixtures of any scope
 def pytest_runtest_setup(item):
     """Compile as the folder's tests want it; what was compiled the other way is forgotten."""
-    disabled = item.path.parent.name not in OPTIMIZED or item.path.stem in ABOUT_TRANSFORMATIONS
+    disabled = item.path.parent.name not in OPTIMIZED or item.path.stem in NOT_OPTIMIZED
     if jax.config.read("jax_disable_most_optimizations") != disabled:
         jax.config.update("jax_disable_most_optimizations", disabled)
         jax.clear_caches()

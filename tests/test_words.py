@@ -78,9 +78,11 @@ def test_options_have_a_short_help_text(tmp_path):
         class Other:
             f: int
     """
-    texts = found(tmp_path, source, "jaxssd/config/topics.py")
+    texts = found(tmp_path, source, words.SETTINGS)
     assert [line for line, text in texts if "has no help text" in text] == [4, 14]
     assert [line for line, text in texts if "help text of c" in text] == [7]
+    assert not found(tmp_path, source, "jaxssd/other.py")
+    assert len(found(tmp_path, source.replace("Other:", "Command:"), "benchmarks/other.py")) == 1
 
 
 def test_prose_of_tests_is_free(tmp_path):

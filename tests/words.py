@@ -54,8 +54,8 @@ RENAMED_WHOLE = {"agree": "broadcast", "leads": "is_main_process", "least": "all
 
 _OLD = re.compile("|".join(RENAMED | RENAMED_WHOLE), re.IGNORECASE)
 
-COMMANDS = {"train.py", "evaluate.py", "jaxssd/config/topics.py", "jaxssd/tools/inspection/command.py"}
-"""Files whose dataclasses are options on a command line."""
+SETTINGS = "jaxssd/config/topics.py"
+"""File whose dataclasses are options on a command line; elsewhere those named `Command` are."""
 
 SECTIONS = ("Args:", "Arguments:", "Attributes:", "Returns:", "Yields:")
 SECTION = re.compile(r"^(Args|Arguments|Attributes|Returns|Yields|Raises|Example|Examples|Note|Notes|Source|Sources):$")
@@ -79,8 +79,7 @@ def offences(file: Path, root: Path = ROOT) -> list[Offence]:
     found = [*_in_names(source, file)]
     if not name.startswith("tests/"):
         found += [*_in_docstrings(tree), *_in_comments(source), *_in_errors(tree)]
-    if name in COMMANDS:
-        found += _in_options(tree)
+        found += _in_options(tree, every_class=name == SETTINGS)
     return sorted(Offence(name, line, text) for line, text in found)
 
 
@@ -160,11 +159,13 @@ def _in_errors(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield message.lineno, f"error message starts with {match[0]!r}: {text}"
 
 
-def _in_options(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def _in_options(tree: ast.AST, every_class: bool) -> Iterator[tuple[int, str]]:
     """Fields of dataclasses without a help text, or with a long one; a field that is a group of options needs none."""
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and _is_dataclass(node)]
     groups = {node.name for node in classes} | {"Config"}
     for node in classes:
+        if not (every_class or node.name == "Command"):
+            continue
         for field, after in zip(node.body, [*node.body[1:], None], strict=True):
             if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
                 continue
