@@ -12,6 +12,15 @@ from jaxssd.ops.anchors import make_anchors, ssd300_anchors
 from jaxssd.ops.boxes import to_corners
 
 
+def test_worked_example():
+    """2 x 2 cells of side 1/2; boxes 1 cell high and half a cell wide. The first cell's centre is (1/4, 1/4)."""
+    anchors = make_anchors(grids=(2,), zooms=(1.0,), ratios=((1.0, 0.5),))
+    np.testing.assert_array_equal(anchors.center_size[0], [1 / 4, 1 / 4, 1 / 2, 1 / 4])
+    np.testing.assert_array_equal(anchors.corners[0], [0, 1 / 8, 1 / 2, 3 / 8])
+    np.testing.assert_array_equal(anchors.corners[1], [0, 5 / 8, 1 / 2, 7 / 8])  # the next column
+    np.testing.assert_array_equal(anchors.cell_size, [[1 / 2]] * 4)
+
+
 def reference_lesson(grids, zooms, ratios):
     rows = []
     for grid in grids:

@@ -1,4 +1,4 @@
-"""Augmentation against slow NumPy references, and images against their boxes: what is painted in one stays in it."""
+"""Augmentation against slow NumPy references, and images against boxes: paint in a box must stay in the box."""
 
 import math
 from functools import partial
@@ -88,6 +88,17 @@ def a_mask(y1, x1, y2, x2):
 def hull_of_a_mask(mask):
     rows, columns = np.nonzero(mask)
     return np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1], np.float32)
+
+
+def test_worked_example():
+    """Zoom by 2, shift by -1/2, mirror: y from 1/4 to 1/2 becomes 0 to 1/2, and x as well, mirrored 1/2 to 1."""
+    augmentation = an_augmentation(flip=True, scale=(2, 2), translation=(-0.5, -0.5))
+    moved, kept = augment_boxes(np.float32([[0.25, 0.25, 0.5, 0.5]]), np.array([True]), augmentation)
+    assert kept.tolist() == [True]
+    np.testing.assert_array_equal(moved, [[0, 0.5, 0.5, 1]])
+    white_at_top_left = np.zeros((2, 2, 3), np.float32)
+    white_at_top_left[0, 0] = 1
+    np.testing.assert_allclose(augment_image(white_at_top_left, MIRROR)[..., 0], [[0, 1], [0, 0]], atol=1e-6)
 
 
 # The slow references
@@ -224,7 +235,7 @@ def test_a_flip_mirrors_and_two_flips_are_the_identity(unmoved):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_image_equals_the_twin(seed):
+def test_the_image_equals_the_reference(seed):
     rng = np.random.default_rng(seed)
     scale = rng.uniform(0.5, 2, 2)
     a = an_augmentation(seed % 2, scale, rng.uniform(-0.2, 1.2, 2) * (1 - scale), *rng.uniform(-0.3, 0.3, 2))
@@ -238,7 +249,7 @@ def test_an_image_need_not_be_square():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_rotated_image_equals_the_twin(seed):
+def test_a_rotated_image_equals_the_reference(seed):
     rng = np.random.default_rng(seed)
     scale, image = rng.uniform(0.5, 2, 2), an_image(seed)[: 20 if seed % 3 == 0 else SIZE]
     shift, lighting, angle = rng.uniform(-0.2, 1.2, 2) * (1 - scale), rng.uniform(-0.3, 0.3, 2), rng.uniform(-4, 4)
@@ -305,7 +316,7 @@ def test_the_border_between_picture_and_canvas_has_no_rim(level):
 
 @pytest.mark.parametrize("brightness", [-0.3, 0.0, 0.2])
 @pytest.mark.parametrize("contrast", [-0.5, 0.0, 0.4])
-def test_lighting_equals_the_twin_and_leaves_the_canvas_alone(brightness, contrast):
+def test_lighting_equals_the_reference_and_leaves_the_canvas_alone(brightness, contrast):
     image = an_image()
     lit = jitted_image(image, an_augmentation(brightness=brightness, contrast=contrast))
     np.testing.assert_allclose(lit, light_reference(image, brightness, contrast), atol=1e-5)
@@ -329,7 +340,7 @@ def test_bfloat16_images_are_computed_in_float32():
     min_visible=st.sampled_from([0.05, 0.3]),
     image_size=st.sampled_from([SQUARE, (20, 32)]),
 )
-def test_boxes_equal_the_twin_and_stay_in_the_image(geometry, seed, min_visible, image_size):
+def test_boxes_equal_the_reference_and_stay_in_the_image(geometry, seed, min_visible, image_size):
     boxes, valid = some_boxes(seed), np.random.default_rng(seed).random(G) < 0.8
     expected, expected_valid = boxes_reference(boxes, valid, geometry, min_visible, image_size)
     boxes[~valid] = np.nan

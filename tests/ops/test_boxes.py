@@ -17,6 +17,17 @@ JITTED = {function: jax.jit(function) for function in ELEMENTWISE + PAIRWISE}
 BOXES = grid_boxes(4, empty=True)
 
 
+def test_worked_example():
+    """Two squares of 2 x 2 cells on a 4 x 4 grid that share one cell: 1 of 7 covered cells, in a hull of 9."""
+    a, b = np.float32([[0, 0, 2, 2]]) / 4, np.float32([[1, 1, 3, 3]]) / 4
+    np.testing.assert_allclose(box_area(a), [4 / 16])
+    np.testing.assert_allclose(box_iou(a, b), [[1 / 7]], rtol=1e-6)
+    np.testing.assert_allclose(generalized_box_iou(a, b), [[1 / 7 - 2 / 9]], rtol=1e-6)
+    np.testing.assert_array_equal(to_center_size(b), [[0.5, 0.5, 0.5, 0.5]])
+    np.testing.assert_array_equal(to_corners(to_center_size(b)), b)
+    np.testing.assert_array_equal(clip_boxes(2 * b), [[0.5, 0.5, 1, 1]])
+
+
 def reference_area(boxes):
     return np.array([max(y2 - y1, 0) * max(x2 - x1, 0) for y1, x1, y2, x2 in boxes])
 

@@ -40,6 +40,19 @@ def assert_same(got_match, expected):
         np.testing.assert_array_equal(got, want)
 
 
+def test_worked_example():
+    """The anchors are the left and the right half; the objects three quarters of the image from the left, and a half.
+
+    IoU of the first object: 2/3 with the left half, 1/4 with the right one; of the second: 1 and 0. Both want the left
+    half. It goes to the better one, and the first object owns the right half, though 1/4 is below the threshold.
+    """
+    anchors = np.float32([[0, 0, 1, 1 / 2], [0, 1 / 2, 1, 1]])
+    boxes, valid = np.float32([[0, 0, 1, 3 / 4], [0, 0, 1, 1 / 2]]), np.array([True, True])
+    assert_same(match("best_iou", anchors, boxes, valid), ([1, 0], [1, 1 / 4], [True, True]))
+    # The lesson gives the left half to the last of both and forces it; the first object owns none.
+    assert_same(match("lesson", anchors, boxes, valid), ([1, 0], np.float32([1.99, 1 / 4]), [True, False]))
+
+
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("count", [3, 40])
 @settings(max_examples=25)

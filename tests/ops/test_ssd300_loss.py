@@ -96,6 +96,19 @@ LABELS, VALID = np.array([4, 0, 2], np.int32), np.ones(3, bool)
 TRUTH = (BOXES, LABELS, VALID)
 
 
+def test_worked_example():
+    """Four anchors, the quarters of the image; the object is the first quarter, moved right by a fifth of its side.
+
+    Its IoU is 0.2 / 0.3 with the first quarter and 0.05 / 0.45 with the second: one positive. The offset is 2, 10 times
+    a fifth, with a smooth L1 of 2 - 1/2. Each of the 4 logits costs log 2: the positive, and 2 or all of the negatives.
+    """
+    anchors = make_anchors(grids=(2,), zooms=(1.0,), ratios=((1.0, 1.0),))
+    box, label, valid = np.float32([[0, 0.1, 0.5, 0.6]]), np.array([0]), np.array([True])
+    inputs = np.zeros((4, 1), np.float32), np.zeros((4, 4), np.float32), box, label, valid, anchors
+    assert_close(ssd300_loss(*inputs), (1.5 + 4 * np.log(2), 1.5, 4 * np.log(2), 1))
+    assert_close(ssd300_loss(*inputs, negative_ratio=2), (1.5 + 3 * np.log(2), 1.5, 3 * np.log(2), 1))
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 @settings(max_examples=15)
 @given(

@@ -84,6 +84,19 @@ LABELS, VALID = np.array([4, 0, 2], np.int32), np.array([True, True, True])
 IMAGE = (LOGITS, ACTIVATIONS, BOXES, LABELS, VALID)
 
 
+def test_worked_example():
+    """One anchor, the whole image; the object is its left half, of class 1 of 2. All predictions are 0.
+
+    The decoded box is the anchor: errors 0, 0, 0 and 1/2, a mean of 1/8. Each logit is a probability of 1/2, with a
+    cross entropy of log 2; the focal weights are 1/4 x 1/4 for the object's class and 3/4 x 1/4 for the other.
+    """
+    anchors = make_anchors(grids=(1,), zooms=(1.0,), ratios=((1.0, 1.0),))
+    box, label, valid = np.float32([[0, 0, 1, 1 / 2]]), np.array([1]), np.array([True])
+    inputs = np.zeros((1, 2), np.float32), np.zeros((1, 4), np.float32), box, label, valid, anchors
+    assert_close(ssd_loss(*inputs), (1 / 8 + np.log(2) / 8, 1 / 8, (1 / 16 + 3 / 16) * np.log(2) / 2, 1))
+    assert_close(ssd_loss(*inputs, class_loss=bce_loss), (1 / 8 + np.log(2), 1 / 8, 2 * np.log(2) / 2, 1))
+
+
 @pytest.mark.parametrize(("rule", "name"), JITTED)
 @settings(max_examples=10)
 @given(
