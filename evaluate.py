@@ -34,21 +34,21 @@ class Command:
     split: str | None = None
     """Split to score. Default: `val`, or all images of other data without a `val`."""
     data: str = ""
-    """Data set to score instead of the run's own, as in train.py."""
+    """Data set to score instead of the run's own, in any form that train.py takes."""
     data_images: str | None = None
     """Image folder of a COCO file given as --data."""
     export: bool = False
-    """Write all detections too: COCO results with their ground truth, and VOC's comp4 files."""
+    """Write all detections as well: COCO results with their ground truth, and VOC's comp4 files."""
     images: tuple[Path, ...] = ()
     """Images to detect objects on, instead of scoring: files, folders or quoted patterns."""
     explain: bool = False
-    """Draw the lesson's ideas on images of the split, instead of scoring (detection runs)."""
+    """Draw anchors, matches, receptive fields and NMS instead of scoring the split (detection runs)."""
     out: Path | None = None
     """Output folder. Default: RUN, or a new RUN/images-DATE-TIME for --images."""
     threshold: float | None = None
     """Score threshold of --images, for drawing and JSON. Default: 0.3; 0.4 for multi-label runs."""
     checkpoint: Literal["best", "last"] = "best"
-    """Checkpoint: the one with the best validation score, or the last one."""
+    """Checkpoint to load: the one with the best validation score, or the last one."""
     keep_compiled: bool = True
     """Keep compiled programs for the next run, in `.compiled` beside RUN."""
 

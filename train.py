@@ -8,11 +8,11 @@
     python train.py PRESET --find-lr         learning-rate finder: suggest a learning rate, draw the curve
     python train.py --resume RUN             continue a run that was stopped
 
-A run writes one folder: settings, metrics, the best and the last checkpoint, scores and figures. Ctrl-C, SIGTERM and
-SIGHUP save a checkpoint first and end with status 130, 143 or 129; a second Ctrl-C ends the run at once.
+A run writes one folder: settings, metrics, the best and the last checkpoint, scores and figures. After Ctrl-C, SIGTERM
+or SIGHUP it saves a checkpoint and exits with status 130, 143 or 129. A second Ctrl-C ends the run at once.
 
 All devices of the machine share each batch. For several machines, start the same command on each, by srun or mpirun or
-with JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES=N and JAX_PROCESS_ID=0 to N-1; they need a common folder.
+with JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES=N and JAX_PROCESS_ID=0 to N-1. All need one shared folder.
 """
 
 import shlex
@@ -55,7 +55,7 @@ class Command:
     out: Annotated[Path | None, unset_is("runs/PRESET-DATE-TIME")] = None
     """Folder for the run."""
     resume: Annotated[Path | None, unset_is("a new run")] = None
-    """Folder of a run to continue, with the settings it has."""
+    """Run folder to continue, with the settings saved in it."""
     find_lr: bool = False
     """Find a learning rate for the first phase instead of training."""
     keep_compiled: bool = True

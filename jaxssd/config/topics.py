@@ -61,7 +61,7 @@ class DatasetConfig(Topic):
     val_split: Annotated[str | None, unset_is("`val`, or a random share of the images")] = None
     """Name of the validation split."""
     val_fraction: float = 0.2
-    """Share of the images held out where the data set has no validation split."""
+    """Validation share: part of the images held out if the data set has no validation split."""
     classes: Annotated[tuple[str, ...], unset_is("all classes")] = ()
     """Names of the classes to learn; objects of other classes count as background."""
     image_size: int = 224
@@ -92,7 +92,7 @@ class ModelConfig(Topic):
     head: Annotated[str, one_of(HEADS)] = "pyramid"
     """Detection head: `pyramid` is the lesson's, `ssd300` has the layers and 8,732 anchors of SSD300."""
     head_width: int = 256
-    """Channels of the head's convolutions (`pyramid`)."""
+    """Channels of the head's convolutions (`--head pyramid`)."""
     input_dropout: float = 0.4
     """Dropout rate of the backbone's features before the head."""
     dropout: float = 0.4
@@ -100,15 +100,15 @@ class ModelConfig(Topic):
     prior_probability: float = LESSON_PRIOR
     """Prior probability of each class at the start of training; sets the bias of the class outputs."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    """Mean of red, green and blue, subtracted from pixels in [0, 1]. Default: ImageNet's."""
+    """Channel means (red, green, blue), subtracted from pixels in [0, 1]; ImageNet's by default."""
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    """Standard deviation of red, green and blue, by which pixels are divided. Default: ImageNet's."""
+    """Channel standard deviations; pixels are divided by them. ImageNet's by default."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the network. Parameters, boxes and losses are always float32."""
     fast_layers: Annotated[
         tuple[Literal["norm", "pool", "stem"], ...] | None, unset_is("`norm` on a GPU or TPU, none on a CPU")
     ] = None
-    """Fast layers: the same results by another formula."""
+    """Fast layers: other formulas with equal results, up to rounding."""
     remat: bool = False
     """Rematerialise the backbone's activations in the backward pass: less memory, more time."""
 
@@ -129,17 +129,17 @@ class AnchorConfig(Topic):
     """Anchors and matching."""
 
     grids: tuple[int, ...] = (4, 2, 1)
-    """Anchor grids by side length (`--head pyramid`)."""
+    """Anchor grids: side length of each in cells (`--head pyramid`)."""
     zooms: tuple[float, ...] = (0.75, 1.0, 1.3)
     """Anchor scales relative to the grid cell (`--head pyramid`)."""
     ratios: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))
-    """Anchor shapes as pairs of height and width, multiplied by the scale (`--head pyramid`)."""
+    """Anchor aspect ratios: pairs of height and width, multiplied by the scale (`--head pyramid`)."""
     anchor_sizes: tuple[float, ...] = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
-    """Anchor sizes in pixels of 300 (`--head ssd300`). VOC's by default; COCO's: 21 45 99 153 207 261 315."""
+    """Anchor sizes at 300 pixels (`--head ssd300`); VOC's by default; COCO's: 21 45 99 153 207 261 315."""
     match_rule: Literal["best_iou", "lesson"] = "best_iou"
-    """Matching rule: `best_iou` gives every object an anchor; `lesson` lets a later object take it."""
+    """Matching rule: with `best_iou` each object keeps an anchor; with `lesson` a later one may take it."""
     match_threshold: float = 0.4
-    """IoU above which an anchor is positive, besides each object's best anchor."""
+    """IoU threshold for positive anchors; the best anchor of each object is positive at any IoU."""
 
     def check(self) -> None:
         """Ranges."""
@@ -155,15 +155,15 @@ class LossConfig(Topic):
     class_loss: Literal["focal", "bce"] = "focal"
     """Classification loss: focal loss or binary cross entropy."""
     alpha: float = 0.25
-    """Focal loss: weight of positive classes; negative ones have 1 - alpha."""
+    """Focal loss alpha: weight of positive classes; negative classes have weight 1 - alpha."""
     gamma: float = 2.0
-    """Focal loss: focusing parameter; the lesson's lecture has 2, its notebook 1."""
+    """Focal loss gamma: focusing parameter; 2 in the lesson's lecture, 1 in its notebook."""
     negative_ratio: Annotated[int | None, unset_is("all")] = None
     """Number of negatives kept per positive anchor, hardest first."""
     normalizer: Literal["classes", "positives"] = "classes"
     """Divisor of the classification loss: number of classes (the lesson) or of positive anchors (SSD)."""
     box_coder: Annotated[str, one_of(BOX_CODERS)] = "tanh"
-    """Box coder: the lesson's bounded moves with L1 loss, or SSD's offsets with smooth L1 loss."""
+    """Box coder: `tanh` (the lesson's bounded shifts, L1 loss) or `offsets` (SSD's, smooth L1 loss)."""
 
     def check(self) -> None:
         """Ranges."""
@@ -178,13 +178,13 @@ class PostprocessConfig(Topic):
     """Non-maximum suppression (NMS)."""
 
     score_threshold: float = 0.01
-    """Score below which boxes are dropped before NMS."""
+    """Score threshold: boxes below it are dropped before NMS."""
     iou_threshold: float = 0.45
-    """IoU above which NMS removes the box with the lower score."""
+    """IoU threshold of NMS: above it, the box with the lower score is removed."""
     max_candidates: int = 200
-    """Number of boxes that enter NMS, over all classes, highest scores first."""
+    """Maximum number of boxes that enter NMS, over all classes, highest scores first."""
     max_outputs: int = 100
-    """Number of detections per image."""
+    """Maximum number of detections per image."""
 
     def check(self) -> None:
         """Ranges."""
@@ -212,17 +212,17 @@ class OptimizerConfig(Topic):
     epochs: tuple[int, ...] = (100,)
     """Number of epochs in each phase. Several values make several phases, each with a new optimizer."""
     learning_rate: tuple[float, ...] = (1e-3,)
-    """Peak learning rate of each phase; one value stands for all."""
+    """Peak learning rate of each phase; one value applies to all phases."""
     trainable: tuple[Trainable, ...] = ("all",)
-    """Trainable layers of each phase: the head, also the backbone's upper half, or all."""
+    """Trainable layers of each phase: `head`, `upper` (head and upper half of the backbone), or `all`."""
     schedule: tuple[Schedule, ...] = ("one_cycle",)
     """Learning-rate schedule of each phase; `clr` is the lesson's `use_clr`."""
     clr: tuple[tuple[float, float], ...] = ((32.0, 10.0),)
-    """Shape of `clr`: peak over lowest rate, and length of the phase over length of the rise."""
+    """Shape of `clr`: peak rate / lowest rate, and length of the phase / length of the rise."""
     warmup_steps: int = 0
-    """Warm-up: steps of each phase in which the learning rate rises linearly from 0 to the schedule's."""
+    """Warm-up steps of each phase: the learning rate rises linearly from 0 to the schedule's value."""
     batch_size: int = 64
-    """Batch size, over all devices."""
+    """Batch size: images per step, over all devices."""
     grad_accum_steps: int = 1
     """Gradient accumulation: micro-batches per step. Less memory; BatchNorm sees one micro-batch."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -232,7 +232,7 @@ class OptimizerConfig(Topic):
     weight_decay: float = 1e-4
     """Weight decay of the kernels; decoupled in AdamW, added to the gradient in SGD."""
     clip_norm: Annotated[float | None, unset_is("no clipping")] = None
-    """Gradient clipping: largest global norm of the gradients."""
+    """Gradient clipping: maximum global norm of the gradients."""
     lr_multipliers: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Learning-rate multipliers of the backbone's lower half, its upper half, and the head."""
 
@@ -286,11 +286,11 @@ class RuntimeConfig(Topic):
     """Memory, validation, checkpoints and seed."""
 
     memory: Literal["auto", "device", "stream"] = "auto"
-    """Training images: on the `device`, or `stream` from disk; `auto` streams above half the memory."""
+    """Training images: in `device` memory, or `stream` from disk; `auto` streams above half the memory."""
     eval_every: int = 1
-    """Number of epochs between validations. Each saves a checkpoint; the best score decides which is best."""
+    """Number of epochs between validations. Each saves a checkpoint; the highest score is the best."""
     checkpoint_every: float = 10.0
-    """Minutes between further checkpoints: the most that a killed run loses."""
+    """Minutes between additional checkpoints; a killed run loses at most this much."""
     seed: int = 0
     """Seed of the initial weights, the order of the images, augmentation and dropout."""
 

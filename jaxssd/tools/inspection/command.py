@@ -1,4 +1,4 @@
-"""Inspect a data set before anything is trained on it.
+"""Inspect a data set before training.
 
     python -m jaxssd.data PATH                   a PASCAL VOC folder, or anything else that train.py takes as --data
     python -m jaxssd.data shapes --preset quick  the generated pictures, with the settings of another preset
@@ -42,33 +42,33 @@ class Command:
     """Options of the command line."""
 
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
-    """Folder or file, or `shapes`, as for --data of train.py."""
+    """Data set: a folder, a file or `shapes`, like `--data` of train.py."""
     preset: str = "small"
     """Preset whose image size, anchors and matching threshold are used."""
     out: Annotated[Path | None, unset_is("runs/inspect-NAME")] = None
     """Folder for inspection.json and inspection.png."""
     anchors: Annotated[int | None, unset_is("as many as the preset has")] = None
-    """Number of fitted anchors in each cell."""
+    """Number of anchors per cell to fit to the objects."""
     images: Annotated[str | None, unset_is("found beside the annotations")] = None
-    """Folder of the images of a COCO file."""
+    """Image folder of a COCO data set."""
     train_split: Annotated[str | None, unset_is("`train`, or all images that are not held out")] = None
-    """Split to train on."""
+    """Name of the training split."""
     val_split: Annotated[str | None, unset_is("`val`, or a random share of the images")] = None
-    """Split to validate on."""
+    """Name of the validation split."""
     classes: Annotated[tuple[str, ...] | None, unset_is("all classes")] = None
-    """Class names; objects of other classes are left out."""
+    """Names of the classes to inspect; objects of other classes are left out."""
     image_size: Annotated[int | None, PRESETS_VALUE] = None
-    """Side of the network's input in pixels."""
+    """Input size of the network: height and width in pixels."""
     aspect: Annotated[Literal["squash", "letterbox", "crop"] | None, PRESETS_VALUE] = None
-    """Way to make an image square."""
+    """Resizing to a square: `squash` changes the shape, `letterbox` pads, `crop` takes the middle."""
     exif: Annotated[Literal["auto", "apply", "ignore"] | None, PRESETS_VALUE] = None
-    """EXIF orientation of photographs: apply, ignore, or auto: as the boxes were drawn."""
+    """EXIF orientation: apply it, ignore it, or `auto` to decide by the boxes."""
     grids: Annotated[tuple[int, ...] | None, PRESETS_VALUE] = None
-    """Side lengths of the anchor grids in cells."""
+    """Anchor grids: side length of each in cells."""
     zooms: Annotated[tuple[float, ...] | None, PRESETS_VALUE] = None
-    """Sizes of the anchors relative to their cell."""
+    """Anchor scales relative to the grid cell."""
     ratios: Annotated[tuple[tuple[float, float], ...] | None, PRESETS_VALUE] = None
-    """Shapes of the anchors, (height, width) relative to their zoom."""
+    """Anchor aspect ratios: pairs of height and width, multiplied by the scale."""
 
 
 OF_A_RUN = ("images", "train_split", "val_split", "classes", "image_size", "aspect", "exif", "grids", "zooms", "ratios")
