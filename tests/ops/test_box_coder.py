@@ -25,11 +25,11 @@ def test_worked_example():
     anchors = make_anchors(grids=(1,), zooms=(1.0,), ratios=((1.0, 1.0),))
     # Offsets: the centre moves down by 1/10 of the height, the width doubles: 0.6 -+ 1/2 and 0.5 -+ 1.
     offsets, box = np.float32([[1, 0, 0, 5 * np.log(2)]]), [[0.1, -0.5, 1.1, 1.5]]
-    np.testing.assert_allclose(decode_offsets(offsets, anchors), box, atol=1e-6)
-    np.testing.assert_allclose(encode_offsets(np.float32(box), anchors), offsets, atol=1e-5)
+    np.testing.assert_allclose(JITTED[decode_offsets](offsets, anchors), box, atol=1e-6)
+    np.testing.assert_allclose(JITTED[encode_offsets](np.float32(box), anchors), offsets, atol=1e-5)
     # Tanh(0.5493) = 1/2: the centre moves down by half of that, 1/4 cell; the width is 1 - 1/4 of the anchor's.
     activations = np.float32([[0.549306, 0, 0, -0.549306]])
-    np.testing.assert_allclose(decode_tanh(activations, anchors), [[0.25, 0.125, 1.25, 0.875]], atol=1e-6)
+    np.testing.assert_allclose(JITTED[decode_tanh](activations, anchors), [[0.25, 0.125, 1.25, 0.875]], atol=1e-6)
     assert (TANH_CODER.encode, TANH_CODER.decode) == (None, decode_tanh)
     assert (OFFSET_CODER.encode, OFFSET_CODER.decode) == (encode_offsets, decode_offsets)
 

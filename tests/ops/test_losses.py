@@ -31,11 +31,11 @@ BATCHED_MASK = jax.jit(jax.vmap(hard_negative_mask))
 def test_worked_example():
     """The logit log 3 is a probability of 3/4."""
     logits, targets = np.float32([np.log(3), np.log(3)]), np.array([1, 0])
-    np.testing.assert_allclose(bce_loss(logits, targets), [np.log(4 / 3), np.log(4)], rtol=1e-6)
+    np.testing.assert_allclose(JITTED[bce_loss](logits, targets), [np.log(4 / 3), np.log(4)], rtol=1e-6)
     weights = [0.25 * (1 / 4) ** 2, 0.75 * (3 / 4) ** 2]  # alpha_t (1 - p_t)^2
-    np.testing.assert_allclose(focal_loss(logits, targets), weights * np.log([4 / 3, 4]), rtol=1e-5)
+    np.testing.assert_allclose(JITTED[focal_loss](logits, targets), weights * np.log([4 / 3, 4]), rtol=1e-5)
     # One positive and a ratio of 2: of the negatives 1, 3 and 2 the last two.
-    mask = hard_negative_mask(np.float32([9, 1, 3, 2]), np.array([True, False, False, False]), ratio=2)
+    mask = jax.jit(hard_negative_mask)(np.float32([9, 1, 3, 2]), np.array([True, False, False, False]), ratio=2)
     assert mask.tolist() == [False, False, True, True]
 
 

@@ -105,8 +105,9 @@ def test_worked_example():
     anchors = make_anchors(grids=(2,), zooms=(1.0,), ratios=((1.0, 1.0),))
     box, label, valid = np.float32([[0, 0.1, 0.5, 0.6]]), np.array([0]), np.array([True])
     inputs = np.zeros((4, 1), np.float32), np.zeros((4, 4), np.float32), box, label, valid, anchors
-    assert_close(ssd300_loss(*inputs), (1.5 + 4 * np.log(2), 1.5, 4 * np.log(2), 1))
-    assert_close(ssd300_loss(*inputs, negative_ratio=2), (1.5 + 3 * np.log(2), 1.5, 3 * np.log(2), 1))
+    loss = jax.jit(lambda ratio: ssd300_loss(*inputs, negative_ratio=ratio))
+    assert_close(loss(3), (1.5 + 4 * np.log(2), 1.5, 4 * np.log(2), 1))
+    assert_close(loss(2), (1.5 + 3 * np.log(2), 1.5, 3 * np.log(2), 1))
 
 
 @pytest.mark.parametrize("name", SETTINGS)
