@@ -30,12 +30,6 @@ def rows(run, kind):
 
 
 @pytest.fixture(scope="module")
-def tiny_config(tiny_config):
-    """With one stage less: a program for eight devices takes long to compile."""
-    return tiny_config.replace(backbone="resnet_tiny")
-
-
-@pytest.fixture(scope="module")
 def runs_of(tiny_config, tiny_sets, tmp_path_factory):
     """Two epochs with dropout and augmentation, by batch size and number of devices."""
     made = {}
@@ -116,6 +110,7 @@ def test_devices_exchange_sums_and_no_images(step, tiny_sets):
     """What goes from one device to another is of the size of parameters, statistics and losses."""
     assert "all-reduce" in step(8)[2].as_text()
     assert not exchanges_images(step(8)[2])
+    assert not exchanges_images(step(8, batch_size=10, grad_accum_steps=2)[2])
 
     @partial(jax.jit, out_shardings=replicated(mesh_of(8)))
     def gather(x):

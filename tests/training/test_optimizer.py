@@ -91,7 +91,7 @@ def test_every_schedule_is_its_formula_at_every_step(schedule, steps):
 # Layer groups
 
 
-STAGES = 3  # of the tiny run's backbone
+STAGES = 2
 
 
 def by_path(tree):
@@ -100,7 +100,7 @@ def by_path(tree):
 
 @pytest.fixture(scope="module")
 def start(tiny_config):
-    config = tiny_config.replace(input_dropout=0.0, dropout=0.0)
+    config = tiny_config.replace(backbone="resnet_tiny", input_dropout=0.0, dropout=0.0)
     task = make_task(config)
     return task, first_variables(config, task)
 
@@ -119,7 +119,7 @@ def one_step(start, examples, trainable, lr_multipliers=(1.0, 1.0, 1.0)):
 
 
 def group_of(path):
-    """Written out for `resnet_small`, which has three stages: the stem and the first of them are the lower half."""
+    """Written out for `resnet_tiny`, which has two stages: the stem and the first of them are the lower half."""
     if "['head']" in path:
         return "head"
     return "upper" if "layer2" in path or "layer3" in path else "lower"

@@ -327,7 +327,7 @@ def test_no_array_of_a_device_is_closed_over(tiny_config, tiny_sets):
     """Compiling would have to copy it back to the host, which the transfer guard of an accelerator forbids."""
     task = make_task(tiny_config)
     examples = jax.tree.map(lambda x: x[:2], tiny_sets[0].examples)
-    predictions = Predictions(jnp.zeros((2, 5, 6)), jnp.zeros((2, 5, 4)))
+    predictions = Predictions(jnp.zeros((2, 16, 6)), jnp.zeros((2, 16, 4)))
     for function, arguments in ((task.loss, (predictions, examples)), (task.postprocess, (predictions,))):
         constants = jax.make_jaxpr(function)(*arguments).consts
         assert not any(isinstance(constant, jax.Array) for constant in constants)

@@ -9,12 +9,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxssd.data.augmentation import augment_batch, augment_example
+from jaxssd.data.augmentation import BatchAugmentation, augment_batch, augment_example
 from jaxssd.data.dataset import Examples
 from jaxssd.ops import identity_augmentation
 from jaxssd.training.epochs import cut_epoch, epoch_order, run_keys
 from jaxssd.training.optimizer import make_optimizer
-from jaxssd.training.step import init_state
+from jaxssd.training.step import init_state, make_train_step
 from tests.training.blocks import batch_stats, block_of, init
 from tests.training.toy import (
     LEARNS,
@@ -181,6 +181,62 @@ def test_parts_drop_and_augment_each_in_its_own_way(plain):
     assert abs(float(loss.brightness[0] - loss.first[0])) < 0.03
     one = plain(1, np.zeros((1, 1), np.int32), augment=BRIGHTEN)[1]
     assert float(loss.first[0]) != pytest.approx(float(one.first[0]), abs=1e-6)
+
+
+# Any model, any loss, any tuple of augmentations
+
+
+def plain_apply(params, model_state, images, *, train, key):
+    """A model without layers, whose state has a mean, a counter and a key."""
+    state = {"mean": images.mean(), "count": model_state["count"] + 1, "key": jax.random.split(model_state["key"])[0]}
+    return images.mean(axis=(1, 2)) @ params, state
+
+
+def plain_loss(outputs, examples):
+    """An array, and no NamedTuple."""
+    return outputs * examples.labels[:, 0]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_a_model_may_carry_counters_and_keys_and_its_loss_be_an_array(parts):
+    """Floats of its state are averaged over the micro-batches, the newest of the others is kept."""
+    optimizer = optax.sgd(1.0)
+    carried = {"mean": jnp.zeros(()), "count": jnp.zeros((), jnp.int32), "key": jax.random.key(3)}
+    examples = EXAMPLES._replace(labels=np.arange(12, dtype=np.int32)[:, None])
+    step = make_train_step(plain_apply, plain_loss, optimizer, grad_accum_steps=parts, donate=False)
+    state, loss = step(init_state(jnp.ones(3), carried, optimizer), examples, KEY)
+    bright, labels = brightness(DATA), np.arange(12)
+    assert float(loss) == pytest.approx((3 * bright * labels).mean(), rel=1e-5)
+    np.testing.assert_allclose(state.params, 1 - (bright * labels).mean(), rtol=1e-5)
+    assert float(state.model_state["mean"]) == pytest.approx(bright.mean(), rel=1e-5)
+    assert (int(state.model_state["count"]), int(state.step)) == (1, 1)
+    assert jax.random.key_data(state.model_state["key"]).tolist() != jax.random.key_data(carried["key"]).tolist()
+
+
+def test_augmentations_are_applied_in_order_to_images_and_to_batches():
+    """Each with numbers of its own; a batch's may bring an image another one's pixels and labels."""
+
+    def draw(key, image, boxes, valid):
+        return image + jax.random.uniform(key), boxes, valid
+
+    def swap(key, examples):
+        return jax.tree.map(lambda x: x[::-1], examples)._replace(images=2 * examples.images[::-1])
+
+    batch = EXAMPLES._replace(labels=np.arange(12, dtype=np.int32)[:, None])
+    both = augment_batch(KEY, batch, (draw, BatchAugmentation(swap), draw))
+    np.testing.assert_array_equal(both.labels, batch.labels[::-1])
+    first, second = (
+        jax.vmap(lambda key: jax.random.uniform(key))(jax.random.split(k, 12))
+        for k in jax.random.split(KEY, 3)[jnp.array([0, 2])]
+    )
+    expected = 2 * (brightness(DATA) + np.asarray(first))[::-1] + np.asarray(second)
+    np.testing.assert_allclose(both.images[:, 0, 0, 0], expected, rtol=1e-5)
+    alone = augment_batch(KEY, EXAMPLES, (draw,))  # draws as it would without a tuple
+    np.testing.assert_allclose(
+        alone.images[:, 0, 0, 0] - brightness(DATA),
+        [jax.random.uniform(key) for key in jax.random.split(KEY, 12)],
+        rtol=1e-4,
+    )
 
 
 # The optimizer
