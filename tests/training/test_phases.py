@@ -133,7 +133,7 @@ def test_the_backbone_serves_another_task(phased_run, config):
 
 
 @pytest.mark.parametrize(
-    ("change", "word"), [({"backbone": "resnet_small"}, "--backbone"), ({"std": (1.0,) * 3}, "--std")]
+    ("change", "word"), [({"backbone": "resnet_micro"}, "--backbone"), ({"std": (1.0,) * 3}, "--std")]
 )
 def test_a_backbone_that_does_not_fit_is_told(phased_run, config, change, word):
     other = config.replace(pretrained=str(phased_run.path), **change)
