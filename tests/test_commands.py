@@ -160,7 +160,7 @@ def test_a_run_that_is_asked_to_stop_is_saved(voc_folder, cache, tmp_path):
         process.kill()
     assert result.returncode == 143
     command = shlex.join([sys.executable, str(ROOT / "train.py"), "--resume", str(folder)])
-    assert f"stopped by SIGTERM; go on with: {command}\n" in result.stderr
+    assert f"stopped by SIGTERM; continue with: {command}\n" in result.stderr
     assert "Traceback" not in result.stderr
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     with Checkpoints(folder / "checkpoints", read_only=True) as checkpoints:
@@ -180,7 +180,7 @@ def test_training_on_a_voc_folder(trained):
         "val-detections.png",
         "val-precision-recall.png",
     }
-    assert json.loads((folder / "config.json").read_text())["classes"] == [
+    assert json.loads((folder / "config.json").read_text())["dataset"]["classes"] == [
         "circle", "cross", "ring", "square", "star", "triangle",
     ]  # fmt: skip
 
