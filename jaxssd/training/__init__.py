@@ -5,12 +5,13 @@ For a model of your own, see `docs/extending.md`; the pieces are `make_train_ste
 """
 
 from jaxssd.data.augmentation import BatchAugmentation, augment_example
-from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError
+from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.compilation import keep_compiled
 from jaxssd.training.evaluation import Evaluation, evaluate, make_predict, make_validate, map_batches
 from jaxssd.training.interruption import Interrupted, signals_watched
 from jaxssd.training.job import resume, start
 from jaxssd.training.loop import train
+from jaxssd.training.orbax_io import DamagedCheckpointError
 from jaxssd.training.report import draw_scores, report_photograph, report_scores, write_scores
 from jaxssd.training.rows import DivergedError, NonFiniteLossError
 from jaxssd.training.run_folder import RunFolder, RunInUseError

@@ -1,15 +1,11 @@
 """Checkpoints: the last and the best state of a run, written by orbax in the background, read with digests."""
 
-import asyncio
 import contextlib
-import errno
 import hashlib
 import json
 import logging
 import math
-import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -21,21 +17,11 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from jaxssd.atomic import is_full, write_json
+from jaxssd.atomic import write_json
 from jaxssd.sealed import read_sealed, sealed
 from jaxssd.training.distribution import barrier, is_main_process, one_device, replicated, send
+from jaxssd.training.orbax_io import DamagedCheckpointError, named, patient_event_loops, plain
 from jaxssd.training.step import TrainState, Variables
-
-_DAMAGE = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EINVAL)
-"""Error numbers of files that are not what was written; other numbers are about the system itself."""
-
-_OF_THE_SYSTEM = re.compile(r"PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED")
-_SYSTEMS_NUMBER = re.compile(r"os_error_code='(\d+)'|OS error code: (\d+)")
-"""Errors of the system in the messages of the library that reads arrays."""
-
-
-class DamagedCheckpointError(ValueError):
-    """A checkpoint on the disk is not what was saved; the message names the step's folder."""
 
 
 class Checkpoints:
@@ -45,7 +31,7 @@ class Checkpoints:
     killed while writing still has the old one.
 
     Example:
-        >>> import optax
+        >>> import optax, tempfile
         >>> from jaxssd.training import init_state
         >>> state = init_state({"w": jax.numpy.ones(2)}, (), optax.sgd(0.1), step=20)
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -78,8 +64,8 @@ class Checkpoints:
         self._stack = contextlib.ExitStack()
         # Orbax logs pages about each error, from threads that outlive everything here, and each missing score.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
-        self._stack.enter_context(_patient_event_loops())
-        self._place = self._stack.enter_context(_plain(folder))
+        self._stack.enter_context(patient_event_loops())
+        self._place = self._stack.enter_context(plain(folder))
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -87,7 +73,7 @@ class Checkpoints:
     def __exit__(self, kind: object, *exception: object) -> None:
         with self._stack:
             if "_manager" in self.__dict__:
-                with contextlib.suppress(Exception) if kind else _named(self.folder, "not saved"):
+                with contextlib.suppress(Exception) if kind else named(self.folder, "not saved"):
                     self._manager.close()
 
     @cached_property
@@ -166,14 +152,14 @@ class Checkpoints:
             optimizer=ocp.args.StandardSave(state.opt_state),
             digests=ocp.args.JsonSave(sealed(digests)),
         )
-        with _named(self.folder, "not saved"):
+        with named(self.folder, "not saved"):
             self._manager.save(step, args=items, metrics=None if score is None else _metrics(score))
         self.last_step = step
 
     def wait(self) -> None:
         """Wait until everything is on the disk; raises like `save`."""
         if "_manager" in self.__dict__:
-            with _named(self.folder, "not saved"):
+            with named(self.folder, "not saved"):
                 self._manager.wait_until_finished()
 
     def add_score(self, step: int, score: float) -> None:
@@ -255,7 +241,7 @@ class Checkpoints:
                 )
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._sharding), like)
         handler = ocp.StandardCheckpointHandler()
-        with _named(folder / item, "not read"), ocp.Checkpointer(handler) as reader:
+        with named(folder / item, "not read"), ocp.Checkpointer(handler) as reader:
             found = reader.restore(self._place / str(step) / item, args=ocp.args.StandardRestore(target))
         if saved:
             wrong = [place for place, digest in array_digests(found).items() if saved.get(place) != digest]
@@ -313,86 +299,6 @@ def _digest(leaf: Any) -> str:
     here = leaf.addressable_data(0) if isinstance(leaf, jax.Array) and leaf.is_fully_replicated else leaf
     content = np.ascontiguousarray(here).reshape(-1).view(np.uint8)
     return hashlib.sha256(content.data).hexdigest()[:16]
-
-
-@contextlib.contextmanager
-def _named(folder: Path, what: str) -> Iterator[None]:
-    """Turn the pages that orbax raises into one line with the folder."""
-    try:
-        yield
-    except (MemoryError, jax.errors.JaxRuntimeError):
-        raise  # the device's memory
-    except Exception as error:  # orbax raises nearly anything
-        text = _cause(error)
-        if is_full(error) or is_full(text):
-            raise OSError(errno.ENOSPC, f"checkpoint {what}: no space is left", str(folder)) from error
-        if what == "not saved" or _is_of_the_system(error):
-            raise OSError(f"{folder}: checkpoint {what}: {text}") from error
-        raise DamagedCheckpointError(f"{folder} is damaged: {text}") from error
-
-
-def _is_of_the_system(error: BaseException | None) -> bool:
-    """True if reading failed for a reason that says nothing about the file, anywhere in the chain of causes."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno is not None and error.errno not in _DAMAGE:
-            return True
-        numbers = [int(one or other) for one, other in _SYSTEMS_NUMBER.findall(str(error))]
-        if _OF_THE_SYSTEM.search(str(error)) or any(number not in _DAMAGE for number in numbers):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _cause(error: BaseException) -> str:
-    """Kind of the error and innermost file, or its first line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = str(error)
-    if files := re.findall(r'local file "([^"]+)"', text):
-        return f"{text.partition(':')[0]} in {'/'.join(Path(files[-1]).parts[-3:])}"
-    return (text.splitlines() or [type(error).__name__])[0][:300]
-
-
-@contextlib.contextmanager
-def _plain(folder: Path) -> Iterator[Path]:
-    """Give a path that orbax takes literally: it expands brackets like a shell, and refuses some bytes."""
-    whole = folder.resolve()
-    if not set(str(whole)) & set("[]*?\\:") and str(whole).isprintable():
-        yield whole
-        return
-    whole.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as temporary:
-        link = Path(temporary, "run")
-        link.symlink_to(whole.parent, target_is_directory=True)
-        yield link / whole.name
-
-
-@contextlib.contextmanager
-def _patient_event_loops() -> Iterator[None]:
-    """Wait for the other arrays if one cannot be read or written.
-
-    Orbax closes its event loop at once; each of the others would then print a traceback about a closed loop.
-    """
-    make = asyncio.new_event_loop
-
-    def make_patient() -> asyncio.AbstractEventLoop:
-        loop = make()
-        close = loop.close
-
-        def wait_and_close() -> None:
-            if not loop.is_closed() and (tasks := asyncio.all_tasks(loop)):
-                loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-            close()
-
-        loop.close = wait_and_close  # type: ignore[method-assign]
-        loop.set_exception_handler(lambda *_: None)  # the first error is raised, the others need no pages
-        return loop
-
-    asyncio.new_event_loop = make_patient
-    try:
-        yield
-    finally:
-        asyncio.new_event_loop = make
 
 
 def _metrics(score: float) -> dict[str, float]:

@@ -10,9 +10,10 @@ from jax.sharding import Mesh
 
 from jaxssd.config import Config
 from jaxssd.tasks.task import Task, make_task
-from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError
+from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.distribution import all_max, one_device, replicated, send
 from jaxssd.training.optimizer import make_schedule, phase_optimizer, places
+from jaxssd.training.orbax_io import DamagedCheckpointError
 from jaxssd.training.run_folder import FREE, RunFolder
 from jaxssd.training.step import TrainState, Variables
 

@@ -2,7 +2,7 @@
 
 from tests.mutants.planted import Mutant
 
-ATOMIC, SEALED = "jaxssd/atomic.py", "jaxssd/sealed.py"
+ATOMIC, SEALED, ORBAX = "jaxssd/atomic.py", "jaxssd/sealed.py", "jaxssd/training/orbax_io.py"
 LOCK, SIGNALS, CHECKPOINT = (
     "jaxssd/training/run_folder.py",
     "jaxssd/training/interruption.py",
@@ -69,7 +69,7 @@ PLANTED = (
     ),
     Mutant(LOOP, "if validated and not stop:", "if validated:", "a stop waits for a validation", STOPS),
     Mutant(CHECKPOINT, "if saved.get(place) != digest]", "if False]", "flipped bits are loaded", CHECKPOINTS),
-    Mutant(CHECKPOINT, "error.errno not in _DAMAGE", "False", "what is out of reach is damaged", CHECKPOINTS),
+    Mutant(ORBAX, "error.errno not in _DAMAGE", "False", "what is out of reach is damaged", CHECKPOINTS),
     Mutant(
         CHECKPOINT,
         "-math.inf if math.isnan",

@@ -373,7 +373,7 @@ PLANTED = (
         "tests/training/test_checkpoint.py::test_best_is_the_highest_score",
     ),
     Mutant(
-        "jaxssd/training/checkpoint.py",
+        "jaxssd/training/orbax_io.py",
         'set("[]*?\\\\:")',
         'set("*?\\\\:")',
         "brackets are a pattern",

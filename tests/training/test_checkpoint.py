@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError, array_digests
+from jaxssd.training.checkpoint import Checkpoints, array_digests
+from jaxssd.training.orbax_io import DamagedCheckpointError
 from jaxssd.training.step import TrainState, Variables
 
 

@@ -31,7 +31,8 @@ from jaxssd.training import (
     start,
     train,
 )
-from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError
+from jaxssd.training.checkpoint import Checkpoints
+from jaxssd.training.orbax_io import DamagedCheckpointError
 from jaxssd.training.report import report_scores, report_training
 from jaxssd.training.rows import compare_ends
 from jaxssd.training.run_folder import LOCK, locked, new_folder

@@ -11,7 +11,8 @@ import pytest
 from jaxssd.config import Config
 from jaxssd.tasks.task import make_task
 from jaxssd.training import RunFolder, job, restore, train
-from jaxssd.training.checkpoint import Checkpoints, DamagedCheckpointError
+from jaxssd.training.checkpoint import Checkpoints
+from jaxssd.training.orbax_io import DamagedCheckpointError
 from jaxssd.training.variables import newest_sound, pretrained_backbone
 
 
