@@ -130,8 +130,7 @@ def test_every_preset_makes_a_task_at_its_size(name):
     config = PRESETS[name]().replace(classes=CLASSES)
     task = make_task(config)
     size = config.dataset.image_size
-    init = partial(task.model.init, train=False)
-    variables = jax.eval_shape(init, jax.random.key(0), jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32))
+    variables = jax.eval_shape(partial(task.init, image_size=size), jax.random.key(0))
     images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.uint8)
 
     def predict_and_postprocess(variables, images):
