@@ -1,8 +1,8 @@
 """Single-shot object detection in JAX.
 
-What can be imported from here are pure functions: they jit, vmap, differentiate and shard like any other JAX code, but
-for `average_precision`, which is for the host. A mesh with Explicit axes has to be entered first, by `jax.set_mesh`.
-Importing them loads neither Flax nor matplotlib. The trainer lives in `jaxssd.training`, the networks in
+This package exports pure functions: they jit, vmap, differentiate and shard like any other JAX code. The exception is
+`average_precision`, which runs on the host. A mesh with Explicit axes must be entered first, by `jax.set_mesh`.
+Importing the functions loads neither Flax nor matplotlib. The trainer is in `jaxssd.training`, the networks in
 `jaxssd.models`.
 """
 

@@ -8,7 +8,7 @@ Part = TypeVar("Part")
 
 
 class Registry(Generic[Part]):
-    """Parts by name. Listing the names imports none of them, so that a command line can offer them at once.
+    """Registry of parts by name. Listing the names imports no part, so a command line can show them quickly.
 
     Args:
         kind: noun for one part, for error messages.

@@ -82,7 +82,7 @@ class Config(Topic):
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> "Config":
-        """Make a configuration from what `as_json` gave.
+        """Make a configuration from the output of `as_json`.
 
         Raises:
             ValueError: for another version, an unknown setting, or a value out of range.
@@ -110,7 +110,7 @@ class Config(Topic):
 
         Raises:
             FileNotFoundError: if there is no file at `path`.
-            ValueError: if it is not such a file, naming it and the unknown setting.
+            ValueError: if it is not such a file; the message names it and the unknown setting.
         """
         try:
             return cls.from_json(json.loads(path.read_bytes()))

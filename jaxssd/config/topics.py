@@ -40,7 +40,7 @@ class Topic:
         self.check()
 
     def check(self) -> None:
-        """Raise ValueError for a value out of range, naming the option."""
+        """Raise ValueError with the option's name for a value out of range."""
 
     def require(self, name: str, holds: bool, expected: str) -> None:
         """Raise ValueError with the option, its value and what was expected, unless `holds`."""

@@ -1,7 +1,7 @@
 """Data sets, loaded as padded arrays.
 
     load           data of a run, train and val: `load_split(config.dataset, "train")`
-    dataset        `Dataset` and its `Examples`; `report` has the problems that were met
+    dataset        `Dataset` and its `Examples`; `report` has the problems found
     shapes         generated data set
     formats        data sets on disk: `registry.open_source(path)` gives a `Source`, which reads annotations
     splits         images to train and to validate on

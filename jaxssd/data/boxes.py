@@ -88,7 +88,7 @@ def fit_boxes(
 
 
 def other_picture(record: Record, size: tuple[int, int]) -> Problem | None:
-    """Problem of an image that cannot be the annotated one, because its shape is another than the stated one.
+    """Problem of an image whose aspect ratio differs from the stated size: it is not the annotated picture.
 
     Swapped sides are a common mistake of exporters: there the image is accepted if the boxes lie in it.
     """

@@ -32,7 +32,7 @@ def build_dataset(
     workers: int | None = None,
     progress: bool = True,
 ) -> Dataset:
-    """Read images and boxes.
+    """Build a data set from images and boxes.
 
     Args:
         source: data set of any format.
@@ -40,11 +40,11 @@ def build_dataset(
         image_size: height and width of the square images.
         class_names: name of each label, such as `source.class_names(ids)`. Objects of other classes are left out and
             counted.
-        aspect: way to make an image square.
+        aspect: resizing to a square.
         exif: `apply` EXIF orientations, `ignore` them, or find out which picture the boxes were drawn on.
         max_objects: largest number of objects of an image; if there are more, the largest are kept.
         cache_dir: folder of decoded data sets, such as `cache.default_cache_dir()`; None keeps nothing.
-        workers: number of decoding threads; None for one a core.
+        workers: number of decoding threads; None for one per core.
         progress: show a progress bar, if standard error is a terminal.
 
     Returns:
@@ -88,7 +88,7 @@ def build_dataset(
 
 
 def _other_records(source: Source, ids: Sequence[str], class_names: tuple[str, ...]) -> list[Record]:
-    """Records of the data set's other images, so that all splits are turned alike. Unreadable ones are left out."""
+    """Records of the data set's other images, so that all splits are rotated in the same way; readable ones only."""
     seen: set[str] = set(ids)
     records: list[Record] = []
     by_split = [partial(source.split_ids, name) for name in (*source.split_names(), *source.other_splits())]
@@ -123,7 +123,7 @@ def decode_records(
         records: images and boxes, in the order of the data set.
         problems: earlier problems, with which the report begins.
         image_size: height and width of the square images.
-        aspect: way to make an image square.
+        aspect: resizing to a square.
         exif: treatment of EXIF orientations, see `build_dataset`.
         class_names: name of each label.
         max_objects: largest number of objects of an image.

@@ -1,6 +1,6 @@
 """Choice of classes: objects of other classes are left out, counted and reported.
 
-They are background to training and scores, as a person is to a detector of cars.
+They count as background in training and scoring, like a person for a detector of cars.
 """
 
 import difflib

@@ -16,7 +16,7 @@ __all__ = ["Dataset", "Examples", "LoadReport", "Problem", "pad_objects"]
 
 
 class Examples(NamedTuple):
-    """Images and their objects, padded to `G` rows an image; a pytree.
+    """Images and their objects, padded to `G` rows per image; a pytree.
 
     Attributes:
         images: square RGB images.
@@ -35,7 +35,7 @@ class Examples(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Data set, loaded.
+    """Data set in memory.
 
     Attributes:
         examples: NumPy arrays; `images` may be a read-only memory map.
@@ -43,7 +43,7 @@ class Dataset:
         ids: name of each image: its file's name without extension, where it has a file.
         sizes: height and width of each image's file in pixels.
         placements: corners `[y1, x1, y2, x2]` of the whole image on its square; see `placement.place_images`.
-        report: problems that were met while loading.
+        report: problems found while loading.
     """
 
     examples: Examples

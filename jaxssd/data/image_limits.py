@@ -1,4 +1,4 @@
-"""Open image files within limits of size, so that a damaged or hostile file costs an error and not the memory."""
+"""Limits of size for opening image files, so that a damaged or malicious file cannot use up the memory."""
 
 import io
 import os

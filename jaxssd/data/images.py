@@ -23,7 +23,7 @@ from jaxssd.data.placement import Aspect, from_canvas, place_images
 
 
 class Drawn(NamedTuple):
-    """Evidence on the picture that boxes were drawn on.
+    """Evidence for the picture that boxes were drawn on: stored or rotated.
 
     Attributes:
         stated_size: (height, width) in the annotation, or None.
@@ -78,7 +78,7 @@ def decode(
     Args:
         file: image file, see `image_formats`.
         size: height and width of the result in pixels.
-        aspect: way to make an image square.
+        aspect: resizing to a square.
         upright: True to apply the EXIF orientation, or evidence that decides it.
 
     Returns:
@@ -140,7 +140,7 @@ def decode_photograph(
     Args:
         file: image file, see `image_formats`.
         size: height and width of the square copy in pixels.
-        aspect: way to make an image square.
+        aspect: resizing to a square.
 
     Returns:
         The square copy for the network, and the photograph in its own size.
@@ -173,9 +173,9 @@ def decode_all(
     Args:
         files: image files, one for each row.
         out: array that is filled in place; rows of unreadable files stay as they are.
-        aspect: way to make an image square.
+        aspect: resizing to a square.
         upright: argument of `decode` for each file; empty applies no orientation.
-        workers: number of threads; None for one a core.
+        workers: number of threads; None for one per core.
         progress: show a progress bar, if standard error is a terminal.
 
     Returns:

@@ -17,7 +17,7 @@ def place_images(sizes: Int[Any, "... 2"], image_size: int, aspect: Aspect) -> F
     Args:
         sizes: height and width of the images in pixels.
         image_size: height and width of the canvas in pixels.
-        aspect: way to make an image square.
+        aspect: resizing to a square.
 
     Returns:
         `[y1, x1, y2, x2]` for each image.

@@ -152,7 +152,7 @@ def why_untrainable(dataset: Dataset) -> str | None:
 
 
 def _where_looked(dataset: Dataset) -> str:
-    """Places where annotations were looked for, of images without an object."""
+    """Paths that were searched for annotations, for images without an object."""
     images, problems = len(dataset.ids), dataset.report.problems
     unlabelled = [problem for problem in problems if problem.kind == _UNLABELLED]
     if len(unlabelled) == images:

@@ -1,4 +1,4 @@
-"""Loading report of a data set: its size, and every problem that was met."""
+"""Loading report of a data set: its size, and every problem found."""
 
 import json
 from collections import Counter
@@ -47,7 +47,7 @@ class LoadReport:
     Attributes:
         images: number of images.
         objects: number of objects.
-        problems: problems in the order in which they were met.
+        problems: problems in the order in which they were found.
     """
 
     images: int

@@ -1,4 +1,4 @@
-"""Splits of a data set: which images train and which validate."""
+"""Splits of a data set: images for training and images for validation."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple

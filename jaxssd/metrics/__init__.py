@@ -1,4 +1,4 @@
-"""Average precision of whole data sets, on the host: VOC's is ours, COCO's comes from a library.
+"""Average precision of whole data sets, on the host: VOC's is computed here, COCO's by a library.
 
 COCO's part is imported when one of its names is first used.
 """
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import COCO's part when it is asked for: most runs never take its scores."""
+    """Import COCO's part on first use: most runs do not need its scores."""
     if name not in _OF_COCO:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from jaxssd.metrics import coco

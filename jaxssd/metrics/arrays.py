@@ -35,7 +35,7 @@ class DetectionArrays(Protocol):
 
 
 class Found(NamedTuple):
-    """Detections of N images, checked: zeros where not `valid`."""
+    """Checked detections of N images; zeros where not `valid`."""
 
     boxes: Float64[np.ndarray, "N D 4"]
     scores: Float64[np.ndarray, "N D"]
@@ -44,7 +44,7 @@ class Found(NamedTuple):
 
 
 class Truths(NamedTuple):
-    """Ground truth of N images, checked: zeros and False where not `valid`."""
+    """Checked ground truth of N images; zeros and False where not `valid`."""
 
     boxes: Float64[np.ndarray, "N G 4"]
     labels: Int64[np.ndarray, "N G"]
@@ -64,8 +64,8 @@ def checked_detections(function: str, detections: DetectionArrays, *, num_classe
         `Found`: boxes and scores in float64, labels in int64, the mask as bool.
 
     Raises:
-        ValueError: naming the argument, if it holds no numbers, shapes disagree, or a valid row has a label outside
-            `[0, C)`, a score or a coordinate that is not finite.
+        ValueError: if an argument holds no numbers, shapes disagree, or a valid row has a label outside `[0, C)`, a
+            score or a coordinate that is not finite; the message names the argument.
 
     Example:
         >>> boxes, scores, labels = np.full((1, 2, 4), np.nan), np.array([[0.5, np.nan]]), np.array([[0, 99]])
@@ -120,8 +120,8 @@ def checked_truths(
         `Truths`: boxes in float64, labels in int64, masks as bool.
 
     Raises:
-        ValueError: naming the argument, if it holds no numbers, shapes disagree, or a valid row has a label outside
-            `[0, C)` or a coordinate that is not finite.
+        ValueError: if an argument holds no numbers, shapes disagree, or a valid row has a label outside `[0, C)` or a
+            coordinate that is not finite; the message names the argument.
     """
     named = {"gt_boxes": boxes, "gt_labels": labels, "gt_valid": valid}
     boxes, labels, valid = (as_numbers(function, name, values) for name, values in named.items())
@@ -142,7 +142,8 @@ def checked_sizes(function: str, sizes: Real[Any, "N 2"] | Nested, num_images: i
     """Height and width of each image `[N, 2]` in pixels, as whole numbers.
 
     Raises:
-        ValueError: naming the argument, if the shape is not `[num_images, 2]` or a size is not a whole number from 1.
+        ValueError: if the shape is not `[num_images, 2]` or a size is not a whole number from 1; the message names the
+            argument.
     """
     sizes = as_numbers(function, "sizes", sizes)
     check_shape(function, "sizes", sizes, num_images, 2)
@@ -190,8 +191,8 @@ def as_numbers(function: str, name: str, values: Any) -> np.ndarray:
         NumPy array; extended types such as bfloat16 become float32.
 
     Raises:
-        TypeError: naming function and argument, if they are traced.
-        ValueError: naming function and argument, if they are no rectangle of numbers.
+        TypeError: if they are traced; the message names function and argument.
+        ValueError: if they are not a rectangular array of numbers; the message names function and argument.
 
     Example:
         >>> as_numbers("f", "x", [[1, 2], [3]])
@@ -219,7 +220,7 @@ def as_number(function: str, name: str, value: Any) -> float:
 
     Raises:
         TypeError: if it is traced.
-        ValueError: naming function, setting and value, if it is anything else.
+        ValueError: if it is anything else; the message names function, setting and value.
 
     Example:
         >>> as_number("f", "iou_threshold", None)

@@ -147,8 +147,8 @@ def coco_scores(
 
     Raises:
         ImportError: if faster-coco-eval is not installed.
-        ValueError: naming the argument, if shapes disagree, `sizes` or `num_classes` is not positive, or a valid row
-            has a label outside `[0, C)`, a score or a coordinate that is not finite.
+        ValueError: if shapes disagree, `sizes` or `num_classes` is not positive, or a valid row has a label outside
+            `[0, C)`, a score or a coordinate that is not finite; the message names the argument.
 
     Example:
         >>> from types import SimpleNamespace
@@ -237,7 +237,7 @@ def _evaluate(
 
 @contextlib.contextmanager
 def _garbage_collection_paused() -> Iterator[None]:
-    """Pause the search for cycles, which took a third of the time of 500,000 records and finds none in them."""
+    """Pause garbage collection, which took a third of the time for 500,000 records and frees nothing there."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

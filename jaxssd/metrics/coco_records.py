@@ -43,8 +43,8 @@ def coco_results(
         swapped has width or height 0.
 
     Raises:
-        ValueError: naming the argument, if shapes disagree, ids are not distinct whole numbers, sizes are not positive,
-            or a valid row has a label outside `[0, C)`, a score or a coordinate that is not finite.
+        ValueError: if shapes disagree, ids are not distinct whole numbers, sizes are not positive, or a valid row has a
+            label outside `[0, C)`, a score or a coordinate that is not finite; the message names the argument.
 
     Example:
         >>> from jaxssd.metrics.arrays import Found
@@ -97,8 +97,8 @@ def coco_instances(
         `{"info", "images", "categories", "annotations"}`, ready for `json.dump`.
 
     Raises:
-        ValueError: naming the argument, if shapes or lengths disagree, ids are not distinct whole numbers, sizes are
-            not positive, or a valid row has a label outside `[0, C)` or a coordinate that is not finite.
+        ValueError: if shapes or lengths disagree, ids are not distinct whole numbers, sizes are not positive, or a
+            valid row has a label outside `[0, C)` or a coordinate that is not finite; the message names the argument.
 
     Example:
         >>> boxes, labels, valid = np.array([[[0.25, 0.5, 0.75, 1.0]]]), np.array([[0]]), np.array([[True]])

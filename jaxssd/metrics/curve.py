@@ -50,8 +50,8 @@ def average_precision(
         In `[0, 1]`; 0 for a curve without points.
 
     Raises:
-        ValueError: naming the argument, if the two differ in length or are not 1-D, `recall` decreases, a value lies
-            outside `[0, 1]` or is NaN, or `method` is unknown.
+        ValueError: if the two differ in length or are not 1-D, `recall` decreases, a value lies outside `[0, 1]` or is
+            NaN, or `method` is unknown; the message names the argument.
 
     Example:
         >>> recall, precision = np.array([0.5, 0.5, 1.0]), np.array([1.0, 0.5, 0.6])

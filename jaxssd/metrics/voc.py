@@ -131,8 +131,8 @@ def voc_scores(
         `VOCScores`, with IoU in float64.
 
     Raises:
-        ValueError: naming the argument, if shapes disagree, `iou_threshold` is outside `(0, 1]`, `sizes` are not
-            positive, or a valid row has a label outside `[0, C)`, a score or a coordinate that is not finite.
+        ValueError: if shapes disagree, `iou_threshold` is outside `(0, 1]`, `sizes` are not positive, or a valid row
+            has a label outside `[0, C)`, a score or a coordinate that is not finite; the message names the argument.
 
     Example:
         >>> from types import SimpleNamespace
@@ -269,7 +269,7 @@ def _area(height: np.ndarray, width: np.ndarray) -> np.ndarray:
 
 
 def _first_claims(hit: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """True for the first detection in the given order that hits its truth."""
+    """True for the first detection of each truth, in the given order."""
     _, first = np.unique(truth[hit], return_index=True)
     correct = np.zeros_like(hit)
     correct[np.flatnonzero(hit)[first]] = True

@@ -1,4 +1,4 @@
-"""Dense heads, the lesson's heads before SSD: layers over the whole feature map, one prediction an image."""
+"""Dense heads, the lesson's heads before SSD: layers over the whole feature map, one prediction per image."""
 
 from functools import partial
 from typing import NamedTuple

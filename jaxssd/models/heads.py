@@ -1,4 +1,4 @@
-"""SSD heads: from a backbone's feature map to class logits and box activations, one row an anchor.
+"""SSD heads: from a backbone's feature map to class logits and box activations, one row per anchor.
 
 `PyramidHead` follows the lesson's `SSD_Head` and `SSD_MultiHead`, with any grids and any number of boxes a cell.
 """

@@ -43,8 +43,8 @@ def load_pretrained(path: Path, like: dict[str, Any]) -> dict[str, Any]:
         Values of the file in the tree of `like`, as NumPy float32 arrays.
 
     Raises:
-        ValueError: naming the file and all its tensors that are missing, unexpected, of another shape, not floating
-            point, or not finite; or from `read_weights`.
+        ValueError: if a tensor is missing, unexpected, of another shape, not floating point, or not finite; the message
+            names the file and all such tensors. Also raised by `read_weights`.
         OSError: if the file cannot be read.
 
     Example:
@@ -102,7 +102,7 @@ def _find_prefix(weights: dict[str, np.ndarray], expected: Shapes) -> str:
 
 
 def _checked(found: dict[str, np.ndarray], expected: Shapes) -> dict[str, np.ndarray]:
-    """Expected tensors in float32, or one error with everything that is wrong."""
+    """Expected tensors in float32, or one error that lists all problems."""
     last_stage = _last_stage(expected)
     needless = {
         name

@@ -37,7 +37,7 @@ NO_USE = "which a state dict has no use for"
 
 
 class UnsafePickle(ValueError):
-    """Pickle that asks for something that weights do not need, and that may run code."""
+    """Pickle with an instruction or global that weights do not need, and that may run code."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ def unpickle(file: io.BytesIO) -> Unpickled:
         The value, and the storages it refers to.
 
     Raises:
-        UnsafePickle: naming the first instruction or global that a state dict has no use for.
-        ValueError: naming the byte at which the pickle makes no sense.
+        UnsafePickle: for an instruction or global that no state dict needs; the message names the first one.
+        ValueError: if the pickle is malformed; the message names the byte.
 
     Example:
         >>> unpickle(io.BytesIO(pickle.dumps({"epoch": 90}, protocol=2))).value

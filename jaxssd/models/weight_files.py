@@ -43,8 +43,9 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
         Arrays by name, read-only, in the file's dtype and layout. Values that are no tensors are left out.
 
     Raises:
-        ValueError: naming the file, if it is damaged, holds no weights, or asks for more than weights need: a global or
-            instruction of a pickle that a state dict has no use for, compression, tensors larger than the file.
+        ValueError: if the file is damaged, holds no weights, or has content that weights do not need: other globals or
+            pickle instructions than a state dict uses, compression, tensors larger than the file. The message names
+            the file.
         OSError: if it cannot be read.
 
     Example:

@@ -39,7 +39,7 @@ def as_arrays(function: str, **arguments: tuple[Any, str]) -> list[jax.Array]:
         An array for each argument, in their order, of its own dtype.
 
     Raises:
-        TypeError: if a value is no array of real numbers, naming the function and the argument.
+        TypeError: if a value is not an array of real numbers; the message names function and argument.
         ValueError: if rows of a list differ in length or a shape does not fit.
 
     Example:
@@ -69,7 +69,7 @@ def as_mask(x: ArrayLike) -> jax.Array:
 
 
 def take_rows(rows: ArrayLike, index: ArrayLike) -> jax.Array:
-    """`rows[index]` for an index that `vmap` maps alone; a mesh with Explicit axes wants the rows mapped with it."""
+    """`rows[index]` for an index that `vmap` maps alone; a mesh with Explicit axes needs the rows mapped too."""
     never = jnp.any(index < 0) & False  # ties the rows to the index; XLA removes it
     return jnp.where(never, jnp.zeros_like(rows), rows)[index]
 
@@ -97,7 +97,7 @@ def check_setting(function: str, name: str, value: Any, holds: Callable[[np.ndar
         expected: allowed values in words, for the message.
 
     Raises:
-        ValueError: naming the function, the setting, its value and what was expected.
+        ValueError: if a check fails; the message has function, setting, value and what was expected.
 
     Example:
         >>> check_setting("nms", "iou_threshold", 1.5, lambda x: 0 <= x <= 1, "a value in [0, 1]")
@@ -119,7 +119,7 @@ def check_count(function: str, name: str, value: Any) -> int:
     """Check a setting that decides a shape: a positive whole number, known while tracing.
 
     Raises:
-        ValueError: naming the function, the setting and its value.
+        ValueError: if it is not; the message has function, setting and value.
     """
     if isinstance(value, jax.core.Tracer):
         raise ValueError(
@@ -140,7 +140,7 @@ def check_shapes(function: str, **arguments: tuple[ArrayLike, str]) -> None:
             axes. A letter is one size in all arguments of the call.
 
     Raises:
-        ValueError: naming the function, the argument, its shape and the expected one.
+        ValueError: if a shape does not fit; the message has function, argument, its shape and the expected one.
 
     Example:
         >>> check_shapes("box_iou", a=(np.zeros((3, 4)), "N 4"), b=(np.zeros((2, 5)), "M 4"))

@@ -1,4 +1,4 @@
-"""While loop that a batch goes through together."""
+"""While loop of a whole batch, for functions under `vmap`."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -23,7 +23,7 @@ def repeat_until_settled(
         unsettled: function of the state, True while the loop goes on.
         step: function of state and inputs that returns the next state; it changes no settled state.
         state: initial state, a pytree of arrays.
-        inputs: pytrees of arrays that `step` needs; it may close over no array that `vmap` maps.
+        inputs: pytrees of arrays that `step` needs; it must not close over an array that `vmap` maps.
 
     Returns:
         Settled state.

@@ -79,7 +79,7 @@ def focal_loss(
 def hard_negative_mask(
     loss: Float[ArrayLike, " A"], positive: Shaped[ArrayLike, " A"], *, ratio: Number = 3
 ) -> Bool[Array, " A"]:
-    """Hard negatives: the anchors without an object that have the highest loss, `ratio` for each positive one.
+    """Hard negatives: the negative anchors with the highest loss, `ratio` per positive anchor.
 
     Args:
         loss: `[A]`, classification loss of each anchor.
@@ -127,7 +127,7 @@ def _hardest_first(loss: Float[Array, " A"], positive: Bool[Array, " A"]) -> Int
 
 
 def _same_shape(function: str, logits: Any, targets: Any) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """Logits and targets as floats of one shape; broadcasting would hide a transposed or forgotten axis."""
+    """Logits and targets as floats of one shape; broadcasting would hide a transposed or missing axis."""
     logits, targets = as_arrays(function, logits=(logits, "..."), targets=(targets, "..."))
     if logits.shape != targets.shape:
         raise ValueError(f"{function}: `targets` has shape {targets.shape}, expected {logits.shape} as `logits`")
@@ -138,7 +138,7 @@ def _same_shape(function: str, logits: Any, targets: Any) -> tuple[Float[Array, 
 def _wrong_logits(
     logits: Float[Array, "*shape"], targets: Float[Array, "*shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """Logit z of the wrong answer, and the distance of the target from 0 or 1, whichever is nearer.
+    """Logit z of the wrong class value, and the distance of the target from the nearer of 0 and 1.
 
     z = -x for target 1 and z = x for target 0. There the cross entropy is log(1 + e^z) and 1 - p_t is sigmoid(z): both
     smooth, without cancellation.

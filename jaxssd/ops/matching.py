@@ -42,7 +42,7 @@ class Match(NamedTuple):
 
 
 class _Standing(NamedTuple):
-    """State of each ground truth in deferred acceptance: the anchor it holds, or that refused it last."""
+    """State of each ground truth in deferred acceptance: its anchor, or the last anchor that it lost."""
 
     anchor: Int[Array, " G"]
     overlap: Float[Array, " G"]
@@ -58,7 +58,7 @@ def match_anchors(
     threshold: Number = 0.4,
     rule: str = "best_iou",
 ) -> Match:
-    """Match anchors with ground truths: each anchor that overlaps one enough, and one for every ground truth.
+    """Match anchors with ground truths: all anchors above the IoU threshold, and one for every ground truth.
 
     An anchor is positive if its IoU with some ground truth exceeds `threshold`; it is matched with the one it overlaps
     most. Further anchors are forced, so that every object is learned. The rules differ in these:
@@ -69,8 +69,8 @@ def match_anchors(
     - `"lesson"`: a ground truth owns the anchor that it overlaps most, the lowest one on ties. If several share a best
       anchor, the last one owns it and the others own none.
 
-    Memory grows with `A + G`: the IoUs of all pairs are never stored. Time grows with `A x G`, a few times over where
-    many different objects want the same anchors.
+    Memory grows with `A + G`: the IoUs of all pairs are never stored. Time grows with `A x G`, and is a few times
+    higher if many different objects have the same best anchors.
 
     Rows that are not valid take no part, whatever their coordinates. With no valid row every `gt_index` is 0, every
     `overlap` 0 and nothing is positive. A valid box with a NaN coordinate overlaps nothing. A match has no gradient.
@@ -198,7 +198,7 @@ def _owners(
 def _settle(
     standing: _Standing, proposing: Bool[Array, " G"], target: Int[Array, " G"], offer: Float[Array, " G"]
 ) -> _Standing:
-    """Next state: each anchor keeps the best of its holder and its proposals, and the others go on seeking."""
+    """Next state: each anchor keeps the best of its holder and its proposals; the other ground truths stay free."""
     rows = _rows(offer)
     anchor = jnp.where(proposing, target, standing.anchor)
     overlap = jnp.where(proposing, offer, standing.overlap)

@@ -1,6 +1,6 @@
 """Rotation of points and boxes about the centre of an image, and the part of a rotated box inside the image.
 
-Coordinates are (y, x) in pixels with y pointing down; angles are in radians, counter-clockwise as one sees it.
+Coordinates are (y, x) in pixels with y pointing down; angles are in radians, counter-clockwise on the screen.
 """
 
 import jax.numpy as jnp

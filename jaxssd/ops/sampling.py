@@ -22,7 +22,7 @@ class Augmentation(NamedTuple):
         translation: shift of (y, x) in the same units.
         brightness: value added to the pixels.
         contrast: relative change of the distance of pixels from their mean; below 0 the inverse of the one above.
-        angle: angle in radians about the image's centre, counter-clockwise as one sees it; pi / 2 is `jnp.rot90`. It
+        angle: angle in radians about the image's centre, counter-clockwise on the screen; pi / 2 is `jnp.rot90`. It
             rotates pixels, not normalised coordinates: squares stay squares in an image that is not square. None is no
             rotation, which is resampled better than a rotation by 0.
     """

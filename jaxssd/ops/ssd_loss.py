@@ -131,7 +131,7 @@ def detection_loss(
     negative_ratio: Number | None = None,
     normalizer: Normalizer = "classes",
 ) -> SSDLoss:
-    """Loss of predictions against the training targets of the anchors, wherever these come from.
+    """Loss of predictions against the training targets of the anchors, from `assign_targets` or elsewhere.
 
     localization = mean over positive anchors of the box loss, 0 if no anchor is positive. With `box_coder.encode` the
     box loss is the sum of smooth L1(activations - encoded target), where smooth L1(x) = x^2 / 2 for |x| <= 1 and

@@ -1,4 +1,4 @@
-"""Training targets of the anchors: ground truths matched, then gathered a row for each anchor."""
+"""Training targets of the anchors: ground truths matched, then gathered, one row per anchor."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -22,7 +22,7 @@ CLASS_WEIGHT = 20.0  # the cross entropy is about that many times smaller than t
 
 
 class LargestObject(NamedTuple):
-    """The true largest object of each image; zeros where there is none."""
+    """Largest object of each image in the ground truth; zeros where there is none."""
 
     boxes: Float[Array, "B 4"]
     labels: Int[Array, " B"]

@@ -1,4 +1,4 @@
-"""Base class of tasks. The training loop knows nothing else about what a network learns."""
+"""Base class of tasks: everything that the training loop needs to know about a task."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def from_config(cls, config: Config) -> "Task":
-        """The task with the settings of a run."""
+        """Task with the settings of a run."""
 
     @property
     def num_stages(self) -> int:
@@ -202,12 +202,12 @@ def fast_layers(config: Config) -> tuple[FastLayer, ...]:
 
 
 def box_in_pixels(box: np.ndarray, size: tuple[int, int]) -> list[float]:
-    """A normalised box in pixels of `size`, to a tenth."""
+    """Box in pixels of `size`, rounded to a tenth, from a normalised box."""
     return [round(float(x), 1) for x in box * np.tile(size, 2)]
 
 
 def left_out(count: int) -> list[str]:
-    """The line of a table about classes that it leaves out; no line if there are none."""
+    """Table line about the classes that are left out; no line if there are none."""
     return [f"{count:,} classes with fewer objects are not shown: scores-*.csv and scores-*.json have all."] * (
         count > 0
     )

@@ -1,1 +1,1 @@
-"""Data-set inspection, the learning-rate finder, and drawings of the lesson's ideas: no training run imports them."""
+"""Tools that no training run imports: data-set inspection, learning-rate finder, and figures of the lesson's ideas."""

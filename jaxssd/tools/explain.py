@@ -1,4 +1,4 @@
-"""Ideas of the lesson, drawn on the images of a run with its network."""
+"""Figures that explain the lesson, on the images of a run with its network."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -40,8 +40,8 @@ def idea_figures(
         dataset: data set with objects; images are chosen so that there is something to see.
 
     Yields:
-        Name and figure of each idea. Raw predictions need a grid with one anchor a cell, anchors and receptive fields a
-        head whose anchors are chosen by grids.
+        Name and figure of each idea. Raw predictions need a grid with one anchor per cell, anchors and receptive fields
+        a head whose anchors are chosen by grids.
     """
     examples = dataset.examples
     image, boxes, labels, valid, _ = _most_telling(examples, task.anchors, config.anchors.match_threshold)
@@ -65,7 +65,7 @@ def idea_figures(
 
 
 def _most_telling(examples: Examples, anchors: Anchors, threshold: float) -> Examples:
-    """Example in which most objects lose their anchor under the lesson's rule; of equal ones, with most objects."""
+    """Example with most objects that lose their anchor under the lesson's rule; on ties, with most objects."""
 
     def count_lost(objects: tuple[jax.Array, jax.Array]) -> jax.Array:
         boxes, valid = objects
@@ -112,7 +112,7 @@ def _augmentations(
 def _predictions(
     config: Config, task: Any, variables: tuple[Any, Any], image: np.ndarray
 ) -> Iterator[tuple[str, Figure]]:
-    """Predictions: raw, if there is one box a cell; then before and after suppression, over all anchors and classes."""
+    """Predictions: raw, if there is one box per cell; then before and after NMS, over all anchors and classes."""
     predictions = jax.jit(task.predict)(variables, image[None])
     detections = jax.device_get(jax.tree.map(lambda array: array[0], jax.jit(task.postprocess)(predictions)))
     logits, activations = (array[0] for array in predictions)

@@ -1,4 +1,4 @@
-"""Learning-rate finder, Smith's range test (arXiv:1506.01186): the rate grows every step until the loss explodes."""
+"""Learning-rate finder, Smith's range test (arXiv:1506.01186): the rate grows every step until the loss diverges."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +31,7 @@ SAFETY = 10.0  # ratio of the rate of the lowest loss to the suggestion, where t
 
 
 class Sweep(NamedTuple):
-    """Losses of a sweep up to the explosion.
+    """Losses of a sweep up to the divergence.
 
     Attributes:
         learning_rate: rate `[n]` of the head; those of the other groups grew in proportion.
@@ -51,10 +51,10 @@ def find_rate(config: Config, folder: Path) -> None:
 
     Args:
         config: settings, as the user gave them; the learning rate is not used.
-        folder: folder for `learning-rate.png` and `learning-rate.json`; made if need be.
+        folder: folder for `learning-rate.png` and `learning-rate.json`; made if it is missing.
 
     Raises:
-        ValueError, FileNotFoundError: for data or settings that do not work, naming them.
+        ValueError, FileNotFoundError: for data or settings that do not work; the message names them.
     """
     config = settle(config)
     for line in notes_on_splits(config.dataset, "--val-split"):
@@ -83,7 +83,7 @@ def find_learning_rate(config: Config, train_set: Dataset, mesh: Mesh | None = N
         The sweep.
 
     Raises:
-        ValueError: if the settings make no network, or the loss explodes too soon to tell anything.
+        ValueError: if the settings make no network, or the loss diverges too early for a suggestion.
     """
     task = make_task(config)
     mesh = mesh or data_mesh()
@@ -118,7 +118,7 @@ def sweep_losses(
         seed: seed of augmentation and dropout.
 
     Returns:
-        Losses of all steps; on a CPU only up to the explosion.
+        Losses of all steps; on a CPU only up to the divergence.
     """
     key = jax.random.key(seed)
     if jax.default_backend() != "cpu":
@@ -135,7 +135,7 @@ def sweep_losses(
 
 
 def read_sweep(learning_rate: Float[np.ndarray, " steps"], loss: Float[np.ndarray, " steps"]) -> Sweep:
-    """Cut a sweep at its explosion, and suggest a rate.
+    """Cut a sweep where the loss diverges, and suggest a rate.
 
     Args:
         learning_rate: rate of each step.

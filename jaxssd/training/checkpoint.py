@@ -135,7 +135,7 @@ class Checkpoints:
         return self.score(step) is not None
 
     def save(self, step: int, state: TrainState, *, score: float | None) -> None:
-        """Copy the state to the host, and write it while training goes on; all processes call this, one writes.
+        """Copy the state to the host, and write it in the background. All processes call this; one writes.
 
         Args:
             step: number of steps taken.
@@ -143,7 +143,7 @@ class Checkpoints:
             score: validation score, higher is better; None between validations: the next checkpoint replaces it.
 
         Raises:
-            OSError: naming the folder, if this one or the one before it cannot be written.
+            OSError: if this or the previous checkpoint cannot be written; the message names the folder.
         """
         variables = state.variables._asdict()
         digests = {"variables": array_digests(variables), "optimizer": array_digests(state.opt_state)}
@@ -163,7 +163,7 @@ class Checkpoints:
                 self._manager.wait_until_finished()
 
     def add_score(self, step: int, score: float) -> None:
-        """Write the score of a checkpoint that was saved without one, or has lost it, where orbax keeps it."""
+        """Write the missing or lost score of a checkpoint to orbax's file."""
         folder = self.folder_of(step) / "metrics"
         with self._changing():
             if is_main_process():
@@ -171,7 +171,7 @@ class Checkpoints:
                 write_json(folder / "metrics", _metrics(score))
 
     def set_aside(self, step: int) -> Path:
-        """Rename the checkpoint of a step, so that training can save there again; returns its new folder."""
+        """Rename the checkpoint of a damaged step, so that training can save it again; returns the new folder."""
         names = [f"{step}.damaged", *(f"{step}.damaged-{number}" for number in range(2, 100))]
         aside = self.folder / next(name for name in names if not (self.folder / name).exists())
         with self._changing():
@@ -302,7 +302,7 @@ def _digest(leaf: Any) -> str:
 
 
 def _metrics(score: float) -> dict[str, float]:
-    """Score, twice, so that a flipped bit is noticed."""
+    """Score, stored twice to detect a flipped bit."""
     return {"score": score, "negated": -score}
 
 

@@ -66,7 +66,7 @@ class MemoryNeed(NamedTuple):
         return sum(self)
 
     def describe(self, available: int) -> str:
-        """Describe the need in one line, with a way out if it exceeds the bytes that are available.
+        """Describe the memory need in one line, with advice if it exceeds the available bytes.
 
         Example:
             >>> MemoryNeed(750_000_000, 262_000_000, 9_900_000_000).describe(80_000_000_000)
@@ -78,7 +78,7 @@ class MemoryNeed(NamedTuple):
 
 
 def out_of_memory_hint() -> str:
-    """Settings that take less memory. On a CPU micro-batches and --remat do not."""
+    """Out-of-memory hint: options that need less memory. On a CPU, micro-batches and --remat do not help."""
     ways = "--memory stream or a smaller --batch-size"
     return (
         f"{ways} takes less" if jax.default_backend() == "cpu" else f"--grad-accum-steps 2, --remat, {ways} takes less"

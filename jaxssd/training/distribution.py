@@ -28,7 +28,7 @@ CLUSTER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 def join_processes(environment: dict[str, str] | None = None) -> None:
-    """Join the processes that the environment names, on one host or many. A single process is left alone.
+    """Initialise JAX's distributed processes from the environment, on one host or many; nothing for a single process.
 
     Call it before anything touches a device.
 
@@ -63,7 +63,7 @@ def is_main_process() -> bool:
 
 @contextmanager
 def distributed(program: str) -> Iterator[None]:
-    """Join the other processes for the work of a command; only the main process prints.
+    """Run a command in all distributed processes; only the main process prints.
 
     A process that fails ends at once with its message: an orderly exit would wait for the others, while they wait for
     it. They notice, and end as well.
@@ -98,19 +98,19 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def one_device() -> Mesh:
-    """Mesh of the first device of this process, for work that is not worth sharing."""
+    """Mesh of the first device of this process, for small work."""
     return data_mesh(jax.local_devices()[:1])
 
 
 def describe(mesh: Mesh) -> str:
-    """Describe the devices in a few words, such as `8 x NVIDIA H100 (gpu) of 2 processes`."""
+    """Devices in a few words, such as `8 x NVIDIA H100 (gpu) of 2 processes`."""
     device, count, processes = mesh.devices[0], mesh.size, jax.process_count()
     times = f"{count} x " if count > 1 else ""
     return f"{times}{device.device_kind} ({device.platform})" + (f" of {processes} processes" if processes > 1 else "")
 
 
 def barrier(place: str) -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes reach this point."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(place)
 
@@ -130,7 +130,7 @@ def all_max(numbers: Sequence[int]) -> tuple[int, ...]:
 
 
 def broadcast(text: str) -> str:
-    """Text of the main process."""
+    """Broadcast the text of the main process to all processes."""
     if jax.process_count() == 1:
         return text
     ours = text.encode()

@@ -1,4 +1,4 @@
-"""Order of the images in an epoch, cut into the blocks of steps that the device takes at once."""
+"""Order of the images in an epoch, divided into blocks of steps for the device."""
 
 import math
 from functools import partial
@@ -15,7 +15,7 @@ CPU_CALL_STEPS = 1  # XLA's CPU backend is slow at convolutions in a loop, see `
 
 
 class Sizes(NamedTuple):
-    """Numbers of images and steps of an epoch: it has blocks, which have calls, which have steps."""
+    """Sizes of an epoch in images and steps. An epoch has blocks, a block has calls, a call has steps."""
 
     num_images: int
     batch_size: int
@@ -49,7 +49,7 @@ def whole_batch(batch_size: int, grad_accum_steps: int, num_images: int) -> int:
 
 
 def cut_epoch(num_images: int, batch_size: int, at_once: int, step: int = 0) -> Sizes:
-    """Cut an epoch into equal blocks of whole batches, and those into equal calls. The order does not depend on it.
+    """Divide an epoch into equal blocks of whole batches, and blocks into equal calls. The image order is unaffected.
 
     Args:
         num_images: images in the training set.
@@ -77,7 +77,7 @@ def epoch_order(key: Key[Array, ""], epoch: Int[Array, ""], sizes: Sizes) -> Int
         sizes: result of `cut_epoch`.
 
     Returns:
-        Rows of the data set. Each appears at most once; the few that fill no batch or chunk sit out this epoch.
+        Rows of the data set. Each appears at most once; those that do not fill a batch or chunk are left out.
     """
     order = jax.random.permutation(jax.random.fold_in(key, epoch), sizes.num_images)
     return order[: sizes.epoch_steps * sizes.batch_size].reshape(-1, sizes.block_steps, sizes.batch_size)
@@ -96,7 +96,7 @@ def epoch_shape(num_images: int, batch_size: int, chunk_steps: int) -> tuple[int
 
 
 def run_keys(seed: int, mesh: Mesh | None = None) -> tuple[Key[Array, ""], Key[Array, ""]]:
-    """Make the key of the order of the images, and that of everything random in a step, on every device of the mesh."""
+    """Random keys on every device of the mesh: one for the order of the images, one for the steps."""
 
     def split() -> tuple[Array, Array]:
         order_key, step_key = jax.random.split(jax.random.key(seed))

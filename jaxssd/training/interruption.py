@@ -26,7 +26,7 @@ Farewell = Callable[[], str]
 
 
 class Interrupted(Exception):  # nothing went wrong
-    """The run was asked to stop and has been saved; raised where the loop looks, never by a signal itself."""
+    """The run was interrupted and has been saved; raised by the training loop, never inside a signal handler."""
 
     def __init__(self, number: int) -> None:
         """Keep the number of the signal."""
@@ -69,7 +69,7 @@ _watch = _Watch()
 
 @contextlib.contextmanager
 def signals_watched(farewell: Farewell = str) -> Iterator[None]:
-    """Watch the signals during a command; see above.
+    """Handle SIGTERM, SIGHUP and Ctrl-C during a command; see the module's docstring.
 
     If the terminal is closed or the reader of a pipe is gone, only the printed text is lost. A signal that was ignored
     when the process started stays ignored: `nohup` does that to SIGHUP.
@@ -117,7 +117,7 @@ def _leave_it_to_the_thread(number: int, frame: object) -> None:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Defer the end while there is something to save: a signal is only noted.
+    """Defer the exit inside the block: a signal is only noted, because there is a state to save.
 
     Raises:
         Interrupted: at the end of the block, if a signal has come and nobody has looked since. All is saved by then.
@@ -141,7 +141,7 @@ def requested() -> int:
 
 
 class _Undisturbed:
-    """Stream that never fails: once writing fails, the text goes nowhere."""
+    """Output stream without errors: after a failed write, all text is dropped."""
 
     def __init__(self, stream: Any) -> None:  # a replaced sys.stdout has any type
         self._stream = stream
@@ -177,7 +177,7 @@ def say(text: str) -> None:
 
 
 def _say_soon(text: str) -> None:
-    """Print a line to stderr without waiting for a terminal that stands still (Ctrl-S)."""
+    """Print a line to stderr without waiting for a paused terminal (Ctrl-S)."""
     thread = threading.Thread(target=say, args=(text,), daemon=True)
     thread.start()
     thread.join(1.0)

@@ -24,17 +24,17 @@ from jaxssd.training.variables import pretrained_backbone, restore
 
 
 def start(config: Config, run: RunFolder) -> None:
-    """Do a new run, from its data to its scores and figures.
+    """Start a new run: read the data, train, write scores and figures.
 
     Args:
         config: settings, as the user gave them.
-        run: folder that holds no run yet; made if need be.
+        run: folder that holds no run yet; made if it is missing.
 
     Raises:
         FileExistsError: if there is a run already.
         RunInUseError: if another process trains in the folder.
-        ValueError, FileNotFoundError: for data or settings that do not work, naming them.
-        NonFiniteLossError, DivergedError: if the training diverges; the latter when all is written.
+        ValueError, FileNotFoundError: for data or settings that do not work; the message names them.
+        NonFiniteLossError, DivergedError: if the training diverges; DivergedError comes after all files are written.
     """
     run.require_new()
     barrier("before a run")  # or a process that is late would find the run that another has just made
@@ -57,7 +57,7 @@ def resume(run: RunFolder) -> None:
 
 
 def settle(config: Config) -> Config:
-    """Fill in classes and absolute paths, and refuse what cannot work before time is spent on the data."""
+    """Fill in classes and absolute paths, and check the settings before the data is read."""
     if config.dataset.data not in NAMES:
         config = config.replace(data=_absolute(config.dataset.data))
     if config.dataset.images is not None:
@@ -129,7 +129,7 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
 
 
 def _compare_ends(run: RunFolder) -> str | None:
-    """Compare the ends of the run in the main process, which decides for all, and return the warning."""
+    """Compare first and last losses in the main process, for all processes, and return the warning."""
     warning, hopeless = None, ""
     if is_main_process():
         try:

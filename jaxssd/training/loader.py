@@ -1,4 +1,4 @@
-"""Loader of the training images: all of them are sent to the devices once, or block by block while they compute.
+"""Loader of the training images: all are sent to the devices once, or in blocks during training (prefetch).
 
 Blocks are read by threads, which wait for the disk and copy without Python's lock. They read at offsets of the file
 instead of through its memory map, so that a failing disk is an error and no fatal signal.
@@ -87,7 +87,7 @@ def open_loader(
         mesh: devices, each of which gets all images; default, the first one of this process.
 
     Yields:
-        The loader. Its blocks raise OSError, naming the file, if that cannot be read.
+        The loader. Its blocks raise OSError with the file's name if the file cannot be read.
     """
     everywhere = replicated(mesh or one_device())
     examples = dataset.examples

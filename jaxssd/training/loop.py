@@ -162,7 +162,7 @@ class _Clock:
 
 @dataclass(frozen=True)
 class _Trainer:
-    """Everything that stays the same through all phases."""
+    """Constants of the training loop, equal in all phases."""
 
     config: Config
     task: Task
@@ -212,7 +212,7 @@ class _Trainer:
         return state.variables
 
     def _compile(self, train_block: TrainBlock, state: TrainState, step_key: Array) -> Program:
-        """Compile the training; all that is left to compile is the first validation."""
+        """Compile the training step; only the validation is compiled later."""
         shape = self.sizes.call_steps, self.sizes.batch_size
         rows = jax.ShapeDtypeStruct(shape, np.int32, sharding=replicated(self.mesh))
         program = compile_program(train_block, state, self.loader.shapes, rows, step_key)
@@ -221,7 +221,7 @@ class _Trainer:
         return program
 
     def _calls(self, order: Array, done: int) -> Iterator[tuple[Examples, Array]]:
-        """Images and rows of each call of an epoch that has some steps done."""
+        """Images and rows of each remaining call of an epoch."""
         sizes = self.sizes
         blocks_done, steps_done = divmod(done, sizes.block_steps)
         for examples, rows_of_block in self.loader.blocks(order[blocks_done:] if blocks_done else order):

@@ -128,7 +128,7 @@ def group_labels(params: dict[str, Any], num_stages: int) -> dict[str, Any]:
 
 
 def frozen_stages(trainable: Trainable, num_stages: int) -> int:
-    """Count the leading stages that stay frozen, statistics included; with any of them the stem does.
+    """Number of first stages that are frozen, with their statistics; the stem is frozen with the first one.
 
     Example:
         >>> [frozen_stages(trainable, 4) for trainable in ("head", "upper", "all")]

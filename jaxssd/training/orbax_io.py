@@ -21,12 +21,12 @@ _SYSTEMS_NUMBER = re.compile(r"os_error_code='(\d+)'|OS error code: (\d+)")
 
 
 class DamagedCheckpointError(ValueError):
-    """A checkpoint on the disk is not what was saved; the message names the step's folder."""
+    """A checkpoint on the disk differs from the saved one; the message names its folder."""
 
 
 @contextlib.contextmanager
 def named(folder: Path, what: str) -> Iterator[None]:
-    """Turn the pages that orbax raises into one line with the folder."""
+    """Convert orbax's long errors to one line with the folder."""
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError):
@@ -41,7 +41,7 @@ def named(folder: Path, what: str) -> Iterator[None]:
 
 
 def _is_of_the_system(error: BaseException | None) -> bool:
-    """True if reading failed for a reason that says nothing about the file, anywhere in the chain of causes."""
+    """True if any error in the chain of causes is the system's, such as a full memory, and not the file's."""
     while error is not None:
         if isinstance(error, OSError) and error.errno is not None and error.errno not in _DAMAGE:
             return True
@@ -64,7 +64,7 @@ def _cause(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def plain(folder: Path) -> Iterator[Path]:
-    """Give a path that orbax takes literally: it expands brackets like a shell, and refuses some bytes."""
+    """Path that orbax reads literally: orbax expands brackets like a shell, and refuses some bytes."""
     whole = folder.resolve()
     if not set(str(whole)) & set("[]*?\\:") and str(whole).isprintable():
         yield whole

@@ -26,7 +26,7 @@ def write_scores(folder: Path, result: Evaluation, name: str, about: dict[str, A
     """Write `scores-NAME.json`, and, where classes have scores of their own, `scores-NAME.csv` with a line for each.
 
     Args:
-        folder: folder for the files; made if need be.
+        folder: folder for the files; made if it is missing.
         result: evaluation of a split.
         name: name of the split, for the names of the files.
         about: further entries of the JSON, such as the checkpoint and the data.

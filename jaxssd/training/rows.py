@@ -21,7 +21,7 @@ class NonFiniteLossError(RuntimeError):
 
 
 class DivergedError(RuntimeError):
-    """The run came to its end with finite losses that are far above those of its start."""
+    """The run has ended with finite losses far above those of its start."""
 
 
 HOPELESS = 10.0
@@ -68,8 +68,8 @@ def compare_ends(rows: Sequence[Row]) -> str | None:
         rows: rows of all steps, in order.
 
     Returns:
-        A warning with the way out if the training ended worse than it began by more than chance (a tenth for 10
-        steps, twice for one), else None; also for no rows.
+        A warning with advice if the losses rose by more than chance (a tenth for 10 steps, twice for one); otherwise
+        None, also without rows.
 
     Raises:
         DivergedError: with that warning, if the end is 10 times the first loss.
@@ -100,7 +100,7 @@ def compare_ends(rows: Sequence[Row]) -> str | None:
 
 
 def require_finite_losses(rows: Sequence[Row], last_checkpoint: int | None) -> None:
-    """Raise NonFiniteLossError at the first row whose loss is not finite, naming the step of the last checkpoint."""
+    """Raise NonFiniteLossError at the first row whose loss is not finite, with the step of the last checkpoint."""
     for row in rows:
         if not math.isfinite(row["loss"]):
             kind = "loss" if row["kind"] == "train" else "validation loss"

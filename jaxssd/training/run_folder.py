@@ -56,12 +56,12 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """Rows, one JSON object a line: `kind` is `train` for a step, `val` for a validation."""
+        """Rows, one JSON object per line: `kind` is `train` for a step, `val` for a validation."""
         return self.path / "metrics.jsonl"
 
     @property
     def checkpoints(self) -> Path:
-        """Orbax checkpoints, one folder a step."""
+        """Orbax checkpoints, one folder per step."""
         return self.path / "checkpoints"
 
     @property
@@ -71,7 +71,7 @@ class RunFolder:
 
     @property
     def fingerprints(self) -> Path:
-        """Fingerprints of the data sets and a copy of the settings, so that a run continues on no others."""
+        """Fingerprints of the data sets and a copy of the settings, to detect changes before a run continues."""
         return self.path / "data.json"
 
     def require_new(self) -> None:
@@ -123,14 +123,14 @@ class RunFolder:
             return config
 
     def pin(self, config: Config, fingerprints: dict[str, str]) -> None:
-        """Record settings and data sets of a new run, or refuse others than those the run was started with.
+        """Record settings and data sets of a new run; in an old run, refuse to continue with other ones.
 
         Args:
             config: settings, as in `config.json`.
             fingerprints: fingerprint of each split; see `require_same_data`.
 
         Raises:
-            ValueError: naming the setting that was changed, or the split.
+            ValueError: if a setting or a data set has changed; the message names the setting or the split.
         """
         if is_main_process() and not self._is_pinned():
             write_json(self.fingerprints, sealed({**fingerprints, "settings": config.as_json()}))
@@ -139,7 +139,7 @@ class RunFolder:
         self.require_same_data(fingerprints)
 
     def _is_pinned(self) -> bool:
-        """Look for a sound record; a damaged one is written anew, unless there is a checkpoint, which it protects."""
+        """True if a valid record exists. A damaged one is written again, unless there is a checkpoint to protect."""
         has_checkpoint = self.checkpoints.is_dir() and any(p.name.isdecimal() for p in self.checkpoints.iterdir())
         try:
             self._pinned()
@@ -157,7 +157,7 @@ class RunFolder:
         return True
 
     def _pinned(self) -> dict[str, Any]:
-        """Read the record of the start; raises FileNotFoundError, and ValueError with the way out."""
+        """Read the record of the start; raises FileNotFoundError, and ValueError with advice."""
         try:
             return read_sealed(self.fingerprints)
         except FileNotFoundError as error:
@@ -169,14 +169,14 @@ class RunFolder:
             ) from error
 
     def require_same_settings(self, config: Config, *, free: Set[str] = FREE) -> None:
-        """Refuse other settings than those the run was started with.
+        """Raise an error if settings have changed since the start of the run.
 
         Args:
             config: settings, as in `config.json`.
             free: names of settings that may differ.
 
         Raises:
-            ValueError: naming the settings, with the values of then and now.
+            ValueError: if settings have changed; the message has their old and new values.
         """
         try:
             then = Config.from_json(self._pinned()["settings"]).settings()
@@ -192,13 +192,13 @@ class RunFolder:
             )
 
     def require_same_data(self, fingerprints: dict[str, str]) -> None:
-        """Refuse other data sets than those the run was started on.
+        """Raise an error if data sets have changed since the start of the run.
 
         Args:
             fingerprints: fingerprint of each split; splits that the run did not use are not compared.
 
         Raises:
-            ValueError: naming the split that has changed.
+            ValueError: if a data set has changed; the message names the split.
         """
         ours = self._pinned()
         for split, fingerprint in fingerprints.items():
@@ -242,7 +242,7 @@ class RunFolder:
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
 
     def _read_rows(self) -> tuple[list[Row], list[int]]:
-        """Read all rows, and the numbers of the lines that are none.
+        """Read all rows, and the numbers of the lines that are not rows.
 
         The last line of a killed run may be cut short; it belongs to no checkpoint, and is not counted.
         """
@@ -293,7 +293,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder: folder of the run; made if it is not there.
 
     Raises:
-        RunInUseError: naming the process that holds it.
+        RunInUseError: if another process holds the lock; the message names it.
     """
     if not is_main_process():
         yield

@@ -197,7 +197,7 @@ def _accumulate(
     key: Array,
     steps: int,
 ) -> _Gradients:
-    """Average `gradients` over equal micro-batches, each with a key of its own and from the same model state."""
+    """Average `gradients` over equal micro-batches. Each has its own key; all start from one model state."""
     if steps == 1:
         return gradients(state, batch, key)
 
@@ -225,5 +225,5 @@ def _change(old: Array, new: Array) -> Array:
 
 
 def _of_floats(function: Callable[..., Array]) -> Callable[..., Array]:
-    """Leave out counters and keys in a model state, which have no mean: the newest is kept."""
+    """Apply `function` to float arrays only: counters and keys have no mean, so their newest value is used."""
     return lambda *leaves: function(*leaves) if jnp.issubdtype(leaves[-1].dtype, jnp.inexact) else leaves[-1]

@@ -63,7 +63,7 @@ def pretrained_backbone(config: Config, task: Task) -> dict[str, Any]:
         Flax collections `params` and `batch_stats` as NumPy arrays.
 
     Raises:
-        ValueError: if the weights are of another network, or of images normalised in another way, naming the setting.
+        ValueError: if the weights are of another network, or of images normalised in another way, with the setting.
         FileNotFoundError: if there is no such file or run.
     """
     path = Path(str(config.model.pretrained))
@@ -100,7 +100,7 @@ def restore(
     Raises:
         FileNotFoundError: if there is no run, or no checkpoint in it yet.
         ValueError: if the settings are damaged, or were changed since the run was started.
-        DamagedCheckpointError: if the checkpoint is not what was saved, naming it and the way out.
+        DamagedCheckpointError: if the checkpoint is damaged; the message names it and gives advice.
     """
     config = run.open()
     run.require_same_settings(config, free=FREE | {"batch_size"})
@@ -137,7 +137,7 @@ def _way_out(which: str, step: int | None, steps: list[int]) -> str:
 def newest_sound(
     config: Config, task: Task, run: RunFolder, checkpoints: Checkpoints, epoch_steps: int
 ) -> TrainState | None:
-    """Read the state from which a run continues. Damaged checkpoints are named and set aside.
+    """Read the state from which a run continues. Damaged checkpoints are reported and renamed.
 
     Args:
         config: settings of the run.
@@ -147,7 +147,7 @@ def newest_sound(
         epoch_steps: number of steps per epoch.
 
     Returns:
-        The state of the newest sound checkpoint; None if there is none. Between phases the optimizer's state is left
+        The state of the newest valid checkpoint; None if there is none. Between phases the optimizer's state is left
         out: the next phase begins with its own.
 
     Raises:

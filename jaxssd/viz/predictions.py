@@ -25,7 +25,7 @@ def raw_predictions_figure(
     class_names: Sequence[str],
     grid: int,
 ) -> Figure:
-    """Draw every prediction of a grid with one anchor a cell, without threshold or suppression.
+    """Draw every prediction of a grid with one anchor per cell, without threshold or suppression.
 
     A cell and its box share a colour, and a line joins their centres. The higher a score, the stronger they are drawn.
 

@@ -23,7 +23,7 @@ def receptive_field_figure(
     anchors: Anchors,
     anchor_indices: Sequence[int],
 ) -> Figure:
-    """Draw the influence of each pixel on an anchor's class logits, as heat over the image; one panel an anchor.
+    """Draw the influence of each pixel on an anchor's class logits, as heat over the image; one panel per anchor.
 
     Args:
         image: pixels `[H, W, 3]` of one of the images that the effect was computed on.

@@ -19,7 +19,7 @@ DPI = 100
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Save a figure at its own dpi, in the format of the path's suffix; a reader never sees half a file.
+    """Save a figure at its own dpi, in the format of the path's suffix, atomically.
 
     Args:
         figure: figure to save; it is cleared afterwards, so that its images are freed at once.

@@ -1,1 +1,1 @@
-"""Formats of data sets on disk: a package for each, found by `registry`; `base` is what each of them answers."""
+"""Formats of data sets on disk: a package for each, found by `registry`; `base` has their interface."""

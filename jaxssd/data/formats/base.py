@@ -20,7 +20,7 @@ class ImageFile(Protocol):
 
 
 class Record(NamedTuple):
-    """One image before it is decoded, with its sound boxes.
+    """One image before decoding, with its valid boxes.
 
     Attributes:
         id: name of the image.
@@ -49,7 +49,7 @@ class Record(NamedTuple):
 
 
 class Source(ABC):
-    """Data set on disk. It reads annotations, never pixels, and reports their faults.
+    """Data set on disk. A source reads annotations, never pixels, and reports their faults.
 
     A format is a frozen dataclass whose fields decide everything that it finds. Opening data of another format raises
     `ValueError` or `FileNotFoundError` with the path and what was expected.

@@ -1,4 +1,4 @@
-"""Coverage of a data set's objects by anchors, before any network has seen them."""
+"""Coverage of a data set's objects by anchors, without a network."""
 
 import math
 from typing import NamedTuple

@@ -60,7 +60,7 @@ def dataset_figure(
 
 
 def _panels(tall: float) -> tuple[Figure, np.ndarray]:
-    """Three rows of three, each panel with room for its title and legend above; `tall` rows have a bar a class."""
+    """Three rows of three, each panel with room for its title and legend above; `tall` rows have one bar per class."""
     heights = np.array([tall, PANEL, tall])
     width = LEFT + 3 * PANEL + 2 * COLUMN_GAP + RIGHT
     height = TOP + heights.sum() + 2 * ROW_GAP + BOTTOM

@@ -162,7 +162,7 @@ def _anchors(inspection: Inspection, advice: Advice, threshold: float) -> str:
 
 
 def _larger_input(inspection: Inspection, advice: Advice) -> list[str]:
-    """Hint at a larger input, where it leaves clearly fewer objects unmatched."""
+    """Hint at a larger input size, if it leaves clearly fewer objects unmatched."""
     if advice.finer is None or advice.finer.unmatched >= FEWER * advice.given.unmatched:
         return []
     size, grids = 2 * inspection.image_size, " ".join(map(str, advice.finer.settings.grids))

@@ -119,7 +119,7 @@ def may_be_coco(path: Path) -> bool:
 
 
 def _searched_folders(root: Path) -> Iterable[tuple[Path, str | None]]:
-    """Folders of annotations and of splits, folders of annotations in the latter, each with its split."""
+    """Folders to search: annotation folders, split folders, and annotation folders in those, each with its split."""
     for folder in subfolders(root):
         split = split_word(folder.name)
         if split or folder.name.lower() in _ANNOTATION_FOLDERS:

@@ -19,7 +19,7 @@ _REPR.maxstring = 120
 
 
 class ImageEntry(NamedTuple):
-    """One of `images`.
+    """One entry of `images`.
 
     Attributes:
         file_name: file name as stated, or the last two parts of LVIS's `coco_url`; empty if there is neither.
@@ -33,7 +33,7 @@ class ImageEntry(NamedTuple):
 
 
 class InstanceBox(NamedTuple):
-    """One of `annotations`.
+    """One entry of `annotations`.
 
     Attributes:
         box: corners (y1, x1, y2, x2), finite, with positive area: in pixels from the outer edge of the first pixel, or
@@ -89,7 +89,7 @@ class Instances:
         return evidence if boxes else Evidence(Units(evidence.alone().fractions))
 
     def boxes(self, image: Id, units: Units | None = None) -> tuple[list[InstanceBox], list[Flaw]]:
-        """Sound objects of an image in the file's order, and the flaws of the others.
+        """Valid objects of an image in the file's order, and the flaws of the others.
 
         Args:
             image: id of the image.
@@ -190,7 +190,7 @@ def parse_annotation(
         units: units of the bbox.
 
     Returns:
-        A sound box or a flaw.
+        A valid box or a flaw.
     """
     category, bbox = as_id(annotation.get("category_id")), annotation.get("bbox")
     if category is None:
@@ -213,7 +213,7 @@ def parse_annotation(
 
 
 def _without_root(lists: Mapping[str, list], name: str, problems: list[Problem]) -> list:
-    """Categories without the one that Roboflow names after the project: above all others, and never used."""
+    """Categories without Roboflow's root category, which is named after the project and never used."""
     entries = lists["categories"]
     tops = [entry for entry in entries if isinstance(entry, dict) and entry.get("supercategory") == "none"]
     if len(tops) != 1 or len(entries) == 1:

@@ -84,7 +84,7 @@ def explain_file(path: Path) -> str | None:
 
 
 def explain_lines(text: str) -> str | None:
-    """Name the tool that wrote JSON lines, one value a line; None for any other text.
+    """Name the tool that wrote JSON lines, one value per line; None for any other text.
 
     Example:
         >>> explain_lines('{"a": 1}\\n{"a": 2}\\n')

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 _SLACK = 0.02
-"""Share of an image by which a sound box may reach beyond its edge, for rounding and careless drawing."""
+"""Share of an image by which a valid box may extend beyond its edge, for rounding and careless drawing."""
 
 _MAX_FRACTION = 1.5
 """Largest number of a file whose boxes are fractions. In pixels, all its boxes would be dots in one corner."""

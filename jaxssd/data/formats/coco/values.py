@@ -135,7 +135,7 @@ def _mask_hull(mask: Mapping[Any, Any]) -> tuple[float, float, float, float] | N
 
 
 def _text_runs(text: str) -> list[float] | None:
-    """Run lengths of COCO's text: five bits a character, low bits first; from the fourth run on, differences."""
+    """Run lengths of COCO's text: five bits per character, low bits first; from the fourth run on, differences."""
     runs: list[int] = []
     value = shift = 0
     for character in text[: 6 * _MAX_RUNS]:

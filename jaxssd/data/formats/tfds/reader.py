@@ -86,7 +86,7 @@ def undo_rounding(fractions: Float32[np.ndarray, "n 4"], size: tuple[int, int]) 
 
 @cache
 def read_examples(name: str, data_dir: Path, split: str) -> tuple[Example, ...]:
-    """Read the examples of a split, once a process: 0.6 s for 5,000 images of 90 kB in the file system's cache.
+    """Read the examples of a split, once per process: 0.6 s for 5,000 images of 90 kB in the file system's cache.
 
     Args:
         name: name of the data set.

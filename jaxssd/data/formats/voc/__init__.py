@@ -2,7 +2,7 @@
 
     root/Annotations/**.xml          annotations; the path without extension is the image's id
     root/JPEGImages/**.jpg           images with any extension of `files.IMAGE_SUFFIXES`
-    root/ImageSets/Main/train.txt    ids of a split, one a line; optional
+    root/ImageSets/Main/train.txt    ids of a split, one per line; optional
 
 Folders may have other names (`annotations`, `xml`, `images`, in any case), lie inside folders of splits
 (`train/annotations/`), or be missing, with each XML beside its image: see `voc.files`. An annotation's image is the one

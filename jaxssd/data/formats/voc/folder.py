@@ -190,7 +190,7 @@ class VOCFolder(Source):
         return {}
 
     def _named_file(self, line: str, name: str) -> str | None:
-        """Annotation or image of an id, whichever a line names."""
+        """Annotation or image of an id, for the one that a line names."""
         is_xml = any(candidate.lower().endswith(".xml") for candidate in candidates(line))
         return self._files.annotations.get(name) if is_xml else self._images.find(name)
 

@@ -40,7 +40,7 @@ class VOCImages:
         return "missing", f"no file of that name with extension {', '.join(IMAGE_SUFFIXES)}, nor of its <filename>"
 
     def doubts(self, name: str, filename: str) -> Iterator[tuple[str, str]]:
-        """Kind and detail of other images that an annotation with an image might mean."""
+        """Kind and detail of the problem of an annotation that could also belong to other images."""
         paths = self._images.get(name, ())
         if len(paths) > 1:
             yield "one of several of its name", f"read instead of {', '.join(paths[1:4])}"

@@ -86,7 +86,7 @@ def parse_obj_data(content: bytes) -> Stated:
 
 
 def parse_names(content: bytes) -> tuple[str, ...]:
-    """Parse a text file of class names, one a line.
+    """Parse a text file of class names, one per line.
 
     Args:
         content: content of classes.txt or obj.names.

@@ -33,7 +33,7 @@ class YOLOFolder(Source):
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if it has another layout, or no sound names.
+        ValueError: if it has another layout, or no valid class names.
     """
 
     root: Path
@@ -137,7 +137,7 @@ class YOLOFolder(Source):
 
     @cached_property
     def _splits(self) -> Splits:
-        """Splits that are stated, else those of lists; and folders that have no image of these."""
+        """Stated splits, else splits of lists; and split folders whose images are in none of these."""
         folder, whole = self._place[0], {name: pair for name, pair in self._pairs.items() if pair.image}
         images = {path: name for name, pair in whole.items() for path in (pair.image, pair.labels) if path}
         description, found = self._description, Splits()
