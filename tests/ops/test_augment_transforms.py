@@ -73,11 +73,12 @@ def test_min_visible_and_fill_may_be_traced_and_swept():
     box, valid = np.array([[0.0, 0.25, 1.0, 0.75]], np.float32), np.array([True])  # half of it stays
     keep = jax.jit(lambda share: augment_boxes(box, valid, left, min_visible=share)[1])
     assert [bool(keep(share)[0]) for share in (0.0, 0.5, 0.51, 1)] == [True, True, False, False]
-    swept = jax.vmap(lambda share: augment_boxes(box, valid, left, min_visible=share)[1])(jnp.array([0.5, 0.75]))
+    swept = jax.jit(jax.vmap(keep))(np.float32([0.5, 0.75]))
     np.testing.assert_array_equal(swept[:, 0], [True, False])
     out = jax.jit(lambda fill: augment_image(IMAGES[0], left, fill=fill))((0.1, 0.2, 0.3))
     np.testing.assert_allclose(out[0, -1], [0.1, 0.2, 0.3], atol=1e-6)
-    greys = jax.vmap(lambda grey: augment_image(IMAGES[0], left, fill=(grey, grey, 0.5)))(jnp.array([0.0, 0.75]))
+    of_grey = jax.vmap(lambda grey: augment_image(IMAGES[0], left, fill=(grey, grey, 0.5)))
+    greys = jax.device_get(jax.jit(of_grey)(np.float32([0.0, 0.75])))
     np.testing.assert_allclose(greys[:, 0, -1], [[0, 0, 0.5], [0.75, 0.75, 0.5]], atol=1e-6)
     as_array = augment_image(IMAGES[0], left, fill=np.array([0.1, 0.2, 0.3]))
     np.testing.assert_array_equal(as_array, augment_image(IMAGES[0], left, fill=[0.1, 0.2, 0.3]))
@@ -204,20 +205,23 @@ def test_a_scale_that_is_not_positive_is_named(scale):
 
 
 def test_strict_promotion_of_ranks_and_dtypes():
+    boxes, image = jnp.asarray(BOXES[0], jnp.bfloat16), jnp.asarray(IMAGES[0], jnp.bfloat16)
     with jax.numpy_dtype_promotion("strict"):
-        strict = sample_and_apply(KEYS[0], IMAGES[0], BOXES[0], VALID[0])
-        half = augment_boxes(jnp.asarray(BOXES[0], jnp.bfloat16), VALID[0].astype(int), ROTATED, image_size=(H, W))
-        augment_image(jnp.asarray(IMAGES[0], jnp.bfloat16), ROTATED, fill=(0, 1, 0.5))
-        augment_image(IMAGES[0], identity_augmentation(), fill=np.array([0, 1, 0.5]))
+        strict = jax.jit(sample_and_apply)(KEYS[0], IMAGES[0], BOXES[0], VALID[0])
+        # Promotion is a matter of tracing.
+        half = jax.eval_shape(partial(augment_boxes, image_size=(H, W)), boxes, VALID[0].astype(int), ROTATED)
+        jax.eval_shape(partial(augment_image, fill=(0, 1, 0.5)), image, ROTATED)
+        jax.eval_shape(partial(augment_image, fill=np.array([0, 1, 0.5])), IMAGES[0], identity_augmentation())
     assert_close(strict, sample_and_apply(KEYS[0], IMAGES[0], BOXES[0], VALID[0]))
     assert half[0].dtype == jnp.float32
 
 
 def test_float64_stays_and_float32_too():
+    move = jax.jit(partial(augment_boxes, image_size=(H, W)))
     with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
-        wide = augment_boxes(BOXES[0].astype(np.float64), VALID[0], ROTATED, image_size=(H, W))[0]
-        narrow = augment_boxes(jnp.asarray(BOXES[0]), VALID[0], ROTATED, image_size=(H, W))[0]
-        sampled = sample_augmentation(KEYS[0], **SETTINGS)
+        wide = move(BOXES[0].astype(np.float64), VALID[0], ROTATED)[0]
+        narrow = move(jnp.asarray(BOXES[0]), VALID[0], ROTATED)[0]
+        sampled = jax.jit(partial(sample_augmentation, **SETTINGS))(KEYS[0])
     assert (wide.dtype, narrow.dtype) == (jnp.float64, jnp.float32)
     assert_close(wide, narrow)
     assert_close(sampled, sample_augmentation(KEYS[0], **SETTINGS))
@@ -302,9 +306,14 @@ def test_the_tip_of_a_diamond_is_cut_off_in_an_image_that_is_no_square(over):
     np.testing.assert_allclose(hull, expected, atol=1e-2)
 
 
+@jax.jit
+@partial(jax.grad, argnums=(0, 1, 2))
+def gradients_of_turned_boxes(*arguments):
+    return sum(array.sum() for array in rotated_boxes(*arguments))
+
+
 @pytest.mark.parametrize("angle", [0.0, 1e-8, 1e-4, math.pi / 2, -1.0])
 def test_gradients_of_turned_boxes_are_finite(angle):
     boxes = jnp.array([[0.0, 0.0, 1.0, 1.0], [0.2, 0.2, 0.2, 0.4], [-0.5, 0.1, 0.3, 0.3], [2.0, 2.0, 3.0, 3.0]])
-    of_all = jax.jit(jax.grad(lambda *x: sum(array.sum() for array in rotated_boxes(*x)), argnums=(0, 1, 2)))
-    gradients = of_all(100 * boxes, jnp.float32(angle), jnp.array([100.0, 60.0]))
+    gradients = gradients_of_turned_boxes(100 * boxes, jnp.float32(angle), jnp.array([100.0, 60.0]))
     assert all(np.isfinite(gradient).all() for gradient in gradients)

@@ -141,8 +141,8 @@ def test_padding_takes_no_part_wherever_it_stands(rule, anchors, boxes, slots, j
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(("threshold", "count"), [(-0.5, 3), (0.0, 0), (0.4, 3)])
 def test_without_a_valid_row_nothing_is_matched(rule, threshold, count):
-    matched = jax.jit(partial(match_anchors, rule=rule, threshold=threshold))
-    match = matched(CELLS_4X4, np.full((count, 4), np.nan, np.float32), np.zeros(count, bool))
+    nothing = np.full((count, 4), np.nan, np.float32), np.zeros(count, bool)
+    match = JITTED[rule](CELLS_4X4, *nothing, threshold=threshold)
     assert_same(match, (np.zeros(16), np.zeros(16), np.zeros(16, bool)))
     assert (match.gt_index.dtype, match.positive.dtype) == (jnp.int32, bool)
 
@@ -165,7 +165,7 @@ def test_on_float_boxes_no_pair_would_rather_have_each_other(seed):
     rng = np.random.default_rng(seed)
     boxes = (np.array([0.2, 0.3, 0.6, 0.8]) + rng.normal(0, 0.02, (60, 4))).astype(np.float32)
     anchors = np.asarray(make_anchors().corners)
-    ours = jax.device_get(jax.jit(partial(match_anchors, threshold=2.0))(anchors, boxes, np.ones(60, bool)))
+    ours = jax.device_get(JITTED["best_iou"](anchors, boxes, np.ones(60, bool), threshold=2.0))
     owned = np.flatnonzero(ours.positive)
     assert sorted(ours.gt_index[owned]) == list(range(60))
 
