@@ -154,7 +154,7 @@ def parse(arguments: list[str]) -> tuple[str, Command]:
 
 
 def find_preset(arguments: list[str]) -> int | None:
-    """Position of the preset: the first word that is no option and no option's value.
+    """Position of the preset: the first word that is neither an option nor an option's value.
 
     Raises:
         SystemExit: if the word names no preset.

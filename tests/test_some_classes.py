@@ -58,7 +58,7 @@ def test_nothing_is_said_where_all_classes_are_there(tmp_path, capsys):
 
 def test_classes_without_an_object_to_train_on_are_an_error(tmp_path):
     config = with_classes(DatasetConfig(data=str(voc(tmp_path / "data")), image_size=8, classes=("bird",)))
-    with pytest.raises(ValueError, match="no image to train on has an object"):
+    with pytest.raises(ValueError, match="no training image has an object"):
         job._load(config)
 
 

@@ -19,7 +19,7 @@ SHAPES_IMAGES = {"train": 6000, "val": 400, "test": 400}
 """Number of generated images in each split."""
 
 NAMES = ("shapes", *TFDS_NAMES)
-"""Values of `--data` that are no paths. A folder of such a name is `./shapes`."""
+"""Values of `--data` that are not paths. A folder of such a name is `./shapes`."""
 
 
 def with_classes(config: DatasetConfig, splits: Iterable[str] = ("train", "val")) -> DatasetConfig:

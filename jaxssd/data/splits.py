@@ -138,7 +138,7 @@ def _default_train_split(splits: Sequence[str], val_split: str | None) -> str | 
     for name in TRAIN_SPLITS if val_split else reversed(TRAIN_SPLITS):
         if name in splits:
             return name
-    # VOC's lists of single classes, such as `car_train`, are no splits of their own.
+    # VOC's lists of single classes, such as `car_train`, are not separate splits.
     whole = [name for name in splits if not any(name.endswith(f"_{other}") for other in splits)]
     return whole[0] if len(whole) == 1 and whole[0] not in ("val", "test", val_split) else None
 

@@ -206,8 +206,8 @@ class PyramidHead(AnchorHead):
         if not grids or grids != tuple(grid for grid in pyramid if grid in grids):
             size = f"{pyramid[0]}x{pyramid[0]}"
             raise ValueError(
-                f"PyramidHead: `grids` is {grids}; {size} features offer {pyramid}, taken largest first: "
-                f"--grids {' '.join(map(str, pyramid))} takes all, and a larger --image-size offers larger ones"
+                f"PyramidHead: `grids` is {grids}; expected some of {pyramid}, largest first, for {size} "
+                f"features: --grids {' '.join(map(str, pyramid))} uses all; a larger --image-size gives larger grids"
             )
         common = (self.dropout, self.dtype, self.fast_layers)
         of_cell = (self.num_classes, self.boxes_per_cell, self.prior_probability)

@@ -143,7 +143,7 @@ class _Dict(dict[Any, Any]):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         if not (isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**31)):
-            raise TypeError("sets items under keys that are no names")
+            raise TypeError("sets items with keys that are not names")
         super().__setitem__(key, value)
 
 
@@ -152,7 +152,7 @@ def _ordered_dict(pairs: Any = None) -> _Dict:
     made = _Dict()
     if pairs is not None:
         if not isinstance(pairs, list):
-            raise TypeError("makes a dict from what is no list")
+            raise TypeError("makes a dict from a value that is not a list")
         for key, value in pairs:
             made[key] = value
         pairs.clear()  # used once in any real file; a few bytes could ask for the same long list again and again
@@ -161,7 +161,7 @@ def _ordered_dict(pairs: Any = None) -> _Dict:
 
 def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
     if not (isinstance(storage, Storage) and isinstance(size, tuple) and isinstance(stride, tuple)):
-        raise TypeError("makes a tensor from what is no storage, size and strides")
+        raise TypeError("makes a tensor from values other than storage, size and strides")
     if not len(size) == len(stride) <= MAX_RANK or not all(type(n) is int for n in (offset, *size, *stride)):
         raise ValueError("a tensor's size and strides do not fit")
     return Tensor(storage, offset, size, stride)
@@ -169,7 +169,7 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) 
 
 def _rebuild_parameter(tensor: Any, *_: Any) -> Tensor:
     if not isinstance(tensor, Tensor):
-        raise TypeError("makes a parameter from what is no tensor")
+        raise TypeError("makes a parameter from a value that is not a tensor")
     return tensor
 
 

@@ -40,7 +40,7 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
             the one before PyTorch 1.6. The state dict may lie in a checkpoint, under `state_dict` or `model`.
 
     Returns:
-        Arrays by name, read-only, in the file's dtype and layout. Values that are no tensors are left out.
+        Arrays by name, read-only, in the file's dtype and layout. Values that are not tensors are left out.
 
     Raises:
         ValueError: if the file is damaged, holds no weights, or has content that weights do not need: other globals or
@@ -75,10 +75,10 @@ def _read_zip(data: bytes) -> dict[str, np.ndarray]:
             raise ValueError("its members are compressed, which torch.save never does")
         sizes = {m.filename: m.file_size for m in members}
         if sum(m.file_size for m in members) > len(data):
-            raise ValueError("its members claim more bytes than the file has")
+            raise ValueError("its members state more bytes than the file has")
         pickles = [name for name in sizes if name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise ValueError(f"a zip file with {len(pickles)} members data.pkl, where torch.save writes one")
+            raise ValueError(f"a zip file with {len(pickles)} members data.pkl, expected one, as torch.save writes")
         folder = pickles[0].removesuffix("data.pkl")
         if sizes[pickles[0]] > PICKLE_LIMIT:
             raise ValueError("its pickle is too long for a state dict")
@@ -106,7 +106,7 @@ def _read_legacy(data: bytes) -> dict[str, np.ndarray]:
     if version != LEGACY_VERSION or not isinstance(system, dict) or system.get("little_endian") is not True:
         raise ValueError(f"not of version {LEGACY_VERSION} and little-endian")
     if not isinstance(keys, list) or not all(type(key) is str for key in keys) or set(keys) != set(pickled.storages):
-        raise ValueError("its storages are not those that its tensors refer to")
+        raise ValueError("its storages differ from those that its tensors refer to")
     contents: dict[str, bytes | memoryview] = {}
     position = file.seek(0, io.SEEK_CUR)
     for key in keys:

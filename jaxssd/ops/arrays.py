@@ -170,7 +170,7 @@ def check_shapes(function: str, **arguments: tuple[ArrayLike, str]) -> None:
 def _as_array(function: str, name: str, value: Any, form: str) -> jax.Array:
     found = type(value).__name__
     try:
-        with jax.debug_nans(False):  # padding may hold NaN, and conversion is no arithmetic
+        with jax.debug_nans(False):  # padding may hold NaN, and conversion is not arithmetic
             array = jnp.asarray(value)
     except OverflowError as error:
         raise ValueError(f"{function}: `{name}` holds a number that is too large for int32") from error

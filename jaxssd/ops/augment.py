@@ -59,7 +59,7 @@ def augment_image(
         `[H, W, 3]`, in `[0, 1]` up to rounding.
 
     Raises:
-        TypeError: if an argument is no array of numbers.
+        TypeError: if an argument is not an array of numbers.
         ValueError: if a shape is wrong, the image holds integers or values far outside `[0, 1]`, a scale is not
             positive, or `fill` is not three values in `[0, 1]`. The values of a traced image are checked by
             `jax.experimental.checkify`, not on a mesh with Explicit axes.
@@ -113,7 +113,7 @@ def augment_boxes(
         NaN coordinate becomes invalid.
 
     Raises:
-        TypeError: if an argument is no array of numbers.
+        TypeError: if an argument is not an array of numbers.
         ValueError: if shapes disagree, `min_visible` lies outside `[0, 1]`, a scale is not positive, or `image_size` is
             missing or not positive where the augmentation has an angle.
 

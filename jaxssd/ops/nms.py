@@ -67,7 +67,7 @@ def nms(
         `NMSResult(indices[D], valid[D])`, the kept rows of `boxes`, best first.
 
     Raises:
-        ValueError: if shapes disagree, `iou_threshold` lies outside `[0, 1]` or `max_outputs` is no positive int.
+        ValueError: if shapes disagree, `iou_threshold` lies outside `[0, 1]` or `max_outputs` is not a positive int.
 
     Example:
         >>> boxes = jnp.array([[0.0, 0.0, 0.9, 1.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.2, 0.2]])
@@ -105,7 +105,7 @@ def multiclass_nms(
 
     Args:
         boxes: decoded corners `[A, 4]`, shared by all classes; not clipped. One with a NaN coordinate overlaps nothing.
-        scores: `[A, C]`, such as the sigmoid of the class logits; a NaN is no candidate.
+        scores: `[A, C]`, such as the sigmoid of the class logits; a NaN is not a candidate.
         iou_threshold: IoU in `[0, 1]` above which boxes of one class suppress each other; may be traced.
         score_threshold: score above which a pair is a candidate; may be traced.
         max_candidates: number `K` of best pairs that are compared; the cost grows with its square.
@@ -116,7 +116,7 @@ def multiclass_nms(
 
     Raises:
         ValueError: if shapes disagree, `iou_threshold` lies outside `[0, 1]`, `score_threshold` is NaN, or
-            `max_candidates` or `max_outputs` is no positive int.
+            `max_candidates` or `max_outputs` is not a positive int.
 
     Example:
         >>> boxes = jnp.array([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.9, 1.0]])

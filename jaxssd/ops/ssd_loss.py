@@ -78,7 +78,8 @@ def ssd_loss(
         the loss.
 
     Raises:
-        TypeError: if an argument is no array of real numbers, `gt_labels` are not integers or `anchors` no `Anchors`.
+        TypeError: if an argument is not an array of real numbers, `gt_labels` are not integers, or `anchors`
+            is not `Anchors`.
         ValueError: if a shape does not fit, a label of a valid row lies outside `[0, C)`, `rule` or `normalizer` is
             unknown, `threshold` is NaN, `negative_ratio` is below 1, or `class_loss` or a function of `box_coder`
             returns another shape.
@@ -157,7 +158,8 @@ def detection_loss(
         the loss.
 
     Raises:
-        TypeError: if an argument is no array of real numbers, `targets` no `Targets` or `anchors` no `Anchors`.
+        TypeError: if an argument is not an array of real numbers, `targets` is not `Targets`, or `anchors` is
+            not `Anchors`.
         ValueError: if a shape does not fit, `normalizer` is unknown, `negative_ratio` is below 1, or `class_loss` or a
             function of `box_coder` returns another shape.
 

@@ -56,7 +56,8 @@ def assign_targets(
         `Targets(boxes[A, 4], classes[A, C], positive[A])`.
 
     Raises:
-        TypeError: if an argument is no array of real numbers, `gt_labels` are not integers or `anchors` no `Anchors`.
+        TypeError: if an argument is not an array of real numbers, `gt_labels` are not integers, or `anchors`
+            is not `Anchors`.
         ValueError: if a shape does not fit, a label of a valid row lies outside `[0, C)`, `rule` is unknown or
             `threshold` is NaN.
 

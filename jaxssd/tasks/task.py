@@ -141,7 +141,7 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, predictions: Any, examples: Examples) -> Loss:
-        """Loss of each image, `[B]`; difficult objects are no targets."""
+        """Loss of each image, `[B]`; difficult objects are not targets."""
 
     @abstractmethod
     def postprocess(self, predictions: Any) -> Any:

@@ -157,8 +157,8 @@ def read_sweep(learning_rate: Float[np.ndarray, " steps"], loss: Float[np.ndarra
     end = explosion(smoothed)
     if end == 0:
         raise ValueError(
-            "the loss is not finite from the first step on, at whatever learning rate: try --precision float32, or "
-            "look at the data with python -m jaxssd.data, or at the weights of --pretrained"
+            "the loss is not finite from the first step on, at any learning rate: try --precision float32, or "
+            "check the data with python -m jaxssd.data, and the weights of --pretrained"
         )
     first = min(IGNORED_STEPS, end - 1)  # the running mean begins with single losses, which chance makes low
     best = first + int(np.argmin(smoothed[first:end]))

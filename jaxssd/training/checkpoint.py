@@ -125,7 +125,7 @@ class Checkpoints:
             metrics = json.loads(path.read_bytes())
             score = float(metrics["score"])
             if "negated" in metrics and repr(float(metrics["negated"])) != repr(-score):
-                raise ValueError("its two numbers disagree")
+                raise ValueError("its two copies differ")
             return score
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DamagedCheckpointError(f"{path} is damaged: {error}") from error
@@ -236,7 +236,7 @@ class Checkpoints:
         for place, form in array_forms(like).items():
             if saved and not saved.get(place, "nothing").startswith(form):
                 raise ValueError(
-                    f"{folder} holds another network than the settings of the run make: {item}{place} is "
+                    f"{folder} holds another network than config.json describes: {item}{place} is "
                     f"{saved.get(place, 'not there')}, expected {form}"
                 )
         target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._sharding), like)

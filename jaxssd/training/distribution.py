@@ -36,7 +36,7 @@ def join_processes(environment: dict[str, str] | None = None) -> None:
         environment: either all of `VARIABLES`, or those of `srun` and `mpirun`. Default: `os.environ`.
 
     Raises:
-        ValueError: if only some of the variables are set, or if they are no numbers.
+        ValueError: if only some of the variables are set, or if they are not numbers.
     """
     environment = dict(os.environ) if environment is None else environment
     jax.config.update("jax_enable_preemption_service", False)  # it would catch the signals that `interruption` catches

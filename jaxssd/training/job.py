@@ -49,7 +49,7 @@ def start(config: Config, run: RunFolder) -> None:
 
 
 def resume(run: RunFolder) -> None:
-    """Continue a run from its last checkpoint; raises like `start`, and if the data is no longer what it was."""
+    """Continue a run from its last checkpoint; raises like `start`, and if the data has changed."""
     config = run.open()
     with locked(run.path):
         train_set, val_set = _load(config.dataset)
@@ -91,7 +91,7 @@ def _load(config: DatasetConfig) -> tuple[Dataset, Dataset]:
 def require_objects(config: DatasetConfig, train_set: Dataset) -> None:
     """Raise ValueError if no image has an object to train on, with the reason."""
     if why := why_untrainable(train_set):
-        raise ValueError(f"{config.data}: no image to train on has an object that is trained on: {why}")
+        raise ValueError(f"{config.data}: no training image has an object that is trained on: {why}")
 
 
 def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder) -> None:

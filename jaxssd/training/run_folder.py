@@ -110,7 +110,7 @@ class RunFolder:
             if not self.config.exists():
                 raise FileNotFoundError(f"{self.path} is not the folder of a run: it has no config.json")
             if not self.config.is_file():
-                raise ValueError(f"{self.config} is no file")
+                raise ValueError(f"{self.config} is not a file")
             return Config.load(self.config)
         except (FileNotFoundError, ValueError) as error:
             try:
@@ -145,9 +145,7 @@ class RunFolder:
             self._pinned()
         except FileNotFoundError:
             if has_checkpoint:
-                print(
-                    f"{self.fingerprints} was lost and is written again: settings and data are taken for those of then"
-                )
+                print(f"{self.fingerprints} was lost and is written again: settings and data are assumed unchanged")
             return False
         except ValueError as error:
             if has_checkpoint:
@@ -205,8 +203,8 @@ class RunFolder:
             if ours.get(split, fingerprint) != fingerprint:
                 raise ValueError(
                     f"the list of images, their sizes or the boxes of `{split}` have changed since {self.path} was "
-                    "started, whose scores would mean something else now: start a new run, or score the data with "
-                    "evaluate.py --data"
+                    "started, so new scores could not be compared with old ones: start a new run, or score the data "
+                    "with evaluate.py --data"
                 )
 
     def append_rows(self, rows: Iterable[Row]) -> None:
@@ -232,7 +230,7 @@ class RunFolder:
         last = {"train": step, "val": step if validated else step - 1}
         rows, damaged = self._read_rows()
         if damaged:
-            print(f"{self.metrics}: left out what is no row: line {', '.join(map(str, damaged))}")
+            print(f"{self.metrics}: left out invalid rows: line {', '.join(map(str, damaged))}")
         in_time = [row for row in rows if row["step"] <= last[row["kind"]]]
         kept = list({(row["kind"], row["step"]): row for row in in_time}.values())
         if repeated := len(in_time) - len(kept):

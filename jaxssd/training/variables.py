@@ -126,11 +126,13 @@ def restore(
 def _way_out(which: str, step: int | None, steps: list[int]) -> str:
     others = [other for other in steps if other != step]
     if not others:
-        return "There is no other one: put back a copy, or delete it, and train.py --resume starts the training again"
+        return (
+            "No other checkpoint exists: restore a copy; or delete it, and train.py --resume starts the training again"
+        )
     if which == "best":
-        return f"The last one, of step {others[-1]}, is another: evaluate.py --checkpoint last takes it"
+        return f"To use the last checkpoint, of step {others[-1]}: evaluate.py --checkpoint last"
     return (
-        f"That of step {others[-1]} is another: evaluate.py --checkpoint best, or train.py --resume goes on from there"
+        f"To use the one of step {others[-1]}: evaluate.py --checkpoint best, or train.py --resume to continue from it"
     )
 
 
@@ -176,8 +178,8 @@ def _read(checkpoints: Checkpoints, step: int, like: TrainState) -> TrainState |
         return state
     if checkpoints.steps == [step]:  # to start again would lose the rows of the run as well
         raise DamagedCheckpointError(
-            f"{words}. There is no other one: put back a copy; or delete {checkpoints.folder_of(step)}, and --resume "
-            "trains again from step 0"
+            f"{words}. No other checkpoint exists: restore a copy; or delete {checkpoints.folder_of(step)}, and "
+            "--resume trains again from step 0"
         )
     aside = checkpoints.set_aside(step)
     print(f"{words}. It is now {aside.name}; going on without it, from step {checkpoints.last_step}")

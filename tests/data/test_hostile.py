@@ -620,7 +620,7 @@ def cache(tmp_path, monkeypatch):
 def test_no_boxes_at_all(data, train, cache, tmp_path, boxes):
     for name in "abc":
         add(data, name, *boxes)
-    with pytest.raises(SystemExit, match=r"data.*(hold no object|no image to train on has an object)"):
+    with pytest.raises(SystemExit, match=r"data.*(hold no object|no training image has an object)"):
         train.main(["small", *data.arguments(), *TINY, "--out", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
 
@@ -631,7 +631,7 @@ def test_nothing_but_difficult_objects(train, cache, tmp_path):
         add(data, name, BOX)
     for annotation in data.content["annotations"]:
         annotation["iscrowd"] = 1
-    with pytest.raises(SystemExit, match=r"all\.json: no image to train on has an object that is trained on"):
+    with pytest.raises(SystemExit, match=r"all\.json: no training image has an object that is trained on"):
         train.main(["small", *data.arguments(), *TINY, "--out", str(tmp_path / "run")])
 
 

@@ -97,7 +97,9 @@ def test_without_a_sound_checkpoint_nothing_is_lost(run, capsys):
     """To start again without being asked would drop the rows as well."""
     damage(run, 2)
     damage(run, 6)
-    with pytest.raises(DamagedCheckpointError, match=r"2 is damaged.*no other one: put back a copy; or delete .*/2,"):
+    with pytest.raises(
+        DamagedCheckpointError, match=r"2 is damaged.*No other checkpoint exists: restore a copy; or delete .*/2,"
+    ):
         read(run)
     assert "6.damaged; going on without it, from step 2" in capsys.readouterr().out
     assert {path.name for path in run.checkpoints.iterdir()} == {"2", "6.damaged"}
@@ -146,7 +148,7 @@ def test_a_lost_score_is_that_of_the_row(run, capsys):
         checkpoints.add_score(6, -1.0)
     file = run.checkpoints / "2" / "metrics" / "metrics"
     file.write_text(file.read_text().replace("5", "7", 1))
-    with pytest.raises(DamagedCheckpointError, match=r"2/metrics/metrics is damaged.*disagree"):
+    with pytest.raises(DamagedCheckpointError, match=r"2/metrics/metrics is damaged.*differ"):
         restore(run)
     assert int(read(run).step) == 6
     assert "metrics/metrics is damaged" in capsys.readouterr().out
@@ -213,7 +215,7 @@ def test_rows_that_are_none_are_named_and_dropped(new_run, capsys):
     assert [row["step"] for row in new_run.rows("train")] == [1, 4]
     new_run.drop_rows_after(4)
     said = capsys.readouterr().out
-    assert "metrics.jsonl: left out what is no row: line 2, 3\n" in said
+    assert "metrics.jsonl: left out invalid rows: line 2, 3\n" in said
     assert "2 of 4 steps are missing" in said
     assert len(new_run.metrics.read_text().splitlines()) == 2
 

@@ -94,7 +94,7 @@ def lists_by_split(folder: Path) -> dict[str, list[str]]:
     """Find the lists in a folder that are named after splits.
 
     A list named just after its split comes first, else the only one whose name ends with it, such as
-    `cars_train.txt`. Label files are no lists: a text named like an image beside it, or one whose lines are boxes.
+    `cars_train.txt`. Label files are not lists: a text named like an image beside it, or one whose lines are boxes.
 
     Returns:
         File names by split.

@@ -40,13 +40,15 @@ def open_unknown(data: str) -> Source:
         return VOCFolder(path)
     json_files = sorted([*path.glob("*.json"), *path.glob("*/*.json")])
     if files := [file for file in json_files if may_be_coco(file)]:
-        raise ValueError(f"{path} is a folder; is it a COCO data set? Name the file, --data {files[0]}, and --images")
+        raise ValueError(
+            f"{path} is not a known layout. For a COCO data set, name the file: --data {files[0]}, and --images"
+        )
     if deeper := _data_set_below(path):
-        raise ValueError(f"{path} is no data set itself, it has {contents(path)}. Did you mean --data {deeper}?")
+        raise ValueError(f"{path} is not a data set: it has {contents(path)}. Did you mean --data {deeper}?")
     if may_be_yolo(path):
         return YOLOFolder(path)  # its error says what is missing
     if archives := [name for name in children(path) if name.lower().endswith(_ARCHIVES)]:
-        raise ValueError(f"{path} has no images that are annotated, but {archives[0]}: unpack it")
+        raise ValueError(f"{path} has no annotated images, but the archive {archives[0]}: unpack it")
     return VOCFolder(path)  # its error says what is expected
 
 

@@ -197,7 +197,7 @@ def _table(rows: Sequence[Sequence[str]], justify: str = "l") -> str:
     for side in justify.ljust(len(rows[0]), "r"):
         table.add_column(justify="left" if side == "l" else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*map(Text, row))  # names are no markup
+        table.add_row(*map(Text, row))  # names are not markup
     out = io.StringIO()
     Console(file=out, width=100_000, color_system=None, force_jupyter=False).print(table)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())

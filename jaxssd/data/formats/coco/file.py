@@ -48,7 +48,7 @@ class COCOJson(COCOSource):
         if not self.annotations.is_file():
             raise FileNotFoundError(f"{self.annotations} is not a file")
         if not self.images.is_dir():
-            raise FileNotFoundError(f"{self.images} is not a folder: name that of the images with --images")
+            raise FileNotFoundError(f"{self.images} is not a folder: set --images to the folder of the images")
 
     @property
     def path(self) -> Path:

@@ -66,7 +66,7 @@ class COCOFolder(COCOSource):
 
     def __post_init__(self) -> None:
         if not self.images.is_dir():
-            raise FileNotFoundError(f"{self.images} is not a folder: name that of the images with --images")
+            raise FileNotFoundError(f"{self.images} is not a folder: set --images to the folder of the images")
 
     @property
     def path(self) -> Path:

@@ -172,7 +172,7 @@ def _readings(file_name: str) -> Iterator[str]:
 
 
 def _photographs(hits: list[str]) -> list[str]:
-    """Images that are no masks, if there are others; of these, the only one in a folder named after images."""
+    """Images that are not masks, if there are any; of these, the only one in a folder named after images."""
     if len(hits) == 1:
         return hits
     folders = {hit: hit.lower().split("/")[:-1] for hit in hits}

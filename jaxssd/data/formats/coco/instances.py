@@ -221,7 +221,7 @@ def _without_root(lists: Mapping[str, list], name: str, problems: list[Problem])
     root = as_id(tops[0].get("id"))
     if any(isinstance(item, dict) and as_id(item.get("category_id")) == root for item in lists["annotations"]):
         return entries
-    detail = f"{_short(tops[0].get('name'))}, above all other categories and without an object, is no class"
+    detail = f"{_short(tops[0].get('name'))}, above all other categories and without an object, is not a class"
     problems.append(Problem(name, "ignored", "root category", detail))
     return [entry for entry in entries if entry is not tops[0]]
 
@@ -259,7 +259,7 @@ def _parse_images(entries: list, name: str, problems: list[Problem]) -> dict[Id,
             continue
         if number in images:
             both = f"{_short(images[number].file_name)} and {_short(image.file_name)}"
-            raise ValueError(f"has two images with the id {number}: {both}, so it is unclear whose the boxes are")
+            raise ValueError(f"has two images with the id {number}: {both}, so their boxes cannot be told apart")
         images[number] = image
     if not images:
         raise ValueError(f"lists no image that can be used: {problems[-1].detail}")

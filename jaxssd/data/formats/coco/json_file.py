@@ -53,7 +53,7 @@ def parse_lists(content: bytes) -> dict[str, list]:
     except RecursionError as error:
         raise ValueError("is nested too deeply for a file of instances") from error
     except ValueError as error:  # also an integer of thousands of digits
-        raise ValueError(explain_lines(text) or f"is not JSON: {error}; was it cut short?") from error
+        raise ValueError(explain_lines(text) or f"is not JSON: {error}; the file may be cut short") from error
     if isinstance(data, list) and data and isinstance(data[0], dict) and "score" in data[0]:
         raise ValueError(f"is a list of results, as a detector writes them; {EXPECTED}")
     keys = ("images", "annotations", "categories")

@@ -120,5 +120,5 @@ def _unique_names(path: Path, instances: Instances) -> dict[Id, str]:
     names = {number: name if name and count[name] == 1 else f"{name}#{number}" for number, name in plain.items()}
     if len(set(names.values())) < len(names):
         repeated = next(name for name, times in Counter(names.values()).items() if times > 1)
-        raise ValueError(f"{path} has two images that would be called {repeated!r}: rename one")
+        raise ValueError(f"{path} has two images with the same name {repeated!r}: rename one")
     return names

@@ -49,7 +49,7 @@ labelme2voc.py"
 
 
 def explain_table(header: str) -> str | None:
-    """Name the tool whose table has this first line; None if it is no table of boxes.
+    """Name the tool whose table has this first line; None if it is not a table of boxes.
 
     Example:
         >>> explain_table("ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax")

@@ -13,7 +13,7 @@ _MAX_RUNS = 10_000_000  # run lengths of one mask
 
 
 def as_id(value: object) -> Id | None:
-    """Read an id, equal for all ways to write it; None if the value is no id.
+    """Read an id, equal for all ways to write it; None if the value is not an id.
 
     Numbers of more than 64 bits become text: many have the same hash, and would make dictionaries very slow.
 
@@ -38,7 +38,7 @@ def as_id(value: object) -> Id | None:
 
 
 def as_number(value: object) -> float | None:
-    """Read a number, also from text; infinite if it has too many digits, None if it is no number.
+    """Read a number, also from text; infinite if it has too many digits, None if it is not a number.
 
     Example:
         >>> as_number(3), as_number(" 12.0"), as_number("12 px"), as_number(None), as_number(True)
@@ -55,7 +55,7 @@ def as_number(value: object) -> float | None:
 
 
 def as_numbers(values: object) -> list[float] | None:
-    """Read a list of numbers; None if it is no list, or an item is no number."""
+    """Read a list of numbers; None if it is not a list, or an item is not a number."""
     if not isinstance(values, list):
         return None
     numbers = [as_number(value) for value in values]

@@ -171,8 +171,8 @@ def _open_builder(name: str, data_dir: Path) -> Any:
         if "File format is already set" not in str(error):
             raise
         raise ValueError(
-            f"{data_dir / name} is prepared in a format that only TensorFlow reads: let $TFDS_DATA_DIR name another "
-            f"folder. With {data_dir / 'downloads'} moved there, nothing is downloaded again"
+            f"{data_dir / name} is prepared in a format that only TensorFlow reads: set $TFDS_DATA_DIR to another "
+            f"folder. Move {data_dir / 'downloads'} there to avoid a new download"
         ) from error
 
 

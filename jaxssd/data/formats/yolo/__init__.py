@@ -33,7 +33,7 @@ Faults are counted in the loading report, with their file. Those of every format
 | a.jpg beside a.png | first extension read | `one of several of its name` |
 | fewer than four numbers, or an odd number of them in an outline | box dropped | `incomplete` |
 | a fifth number, as detectors write their confidence | box dropped | `with confidence` |
-| a fifth number that is no confidence, in any line of the file | box dropped | `with an angle` |
+| a fifth number that is not a confidence, in any line of the file | box dropped | `with an angle` |
 | a number is NaN or infinite | box dropped | `not finite` |
 | width or height below zero | box dropped | `negative size` |
 | width or height zero | box dropped | `without area` |

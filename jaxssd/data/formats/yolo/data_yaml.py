@@ -204,7 +204,7 @@ def _ordered(node: yaml.Node) -> tuple[str, ...]:
         raise ValueError(f"has names whose indices are not 0 to {len(node.value) - 1}, each once")
     names = [items[index] for index in range(len(items))]
     if not all(isinstance(name, yaml.ScalarNode) for name in names):
-        raise ValueError("has names that are no plain text")
+        raise ValueError("has names that are not plain text")
     return tuple(name.value.strip() for name in names)
 
 

@@ -137,13 +137,13 @@ def _parse_line(number: int, fields: list[str], num_classes: int, labels: Labels
         labels.flaws.append(("not finite", where))
         return
     if len(numbers) == 5 and has_angles:
-        detail = f"{where}: a fifth number that is no confidence, so an angle; write rotated boxes as four corners"
+        detail = f"{where}: the fifth number is not a confidence but an angle; write rotated boxes as four corners"
         labels.flaws.append(("with an angle", detail))
         return
     if len(numbers) == 5:
         detail = (
-            f"{where}: a fifth number, as a detector's confidence, whose output is no ground truth, or the angle of a "
-            "rotated box; remove the last column if the boxes were checked, write rotated boxes as their four corners"
+            f"{where}: the fifth number is a confidence from a detector, which is not ground truth, or the angle of "
+            "a rotated box; remove the last column if the boxes were checked, write rotated boxes as their four corners"
         )
         labels.flaws.append(("with confidence", detail))
         return

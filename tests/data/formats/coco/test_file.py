@@ -240,7 +240,7 @@ def test_ids_stay_unique(folder):
     assert folder.source().all_ids() == ("a#1", "a#2", "b")
     assert folder.read(class_names=NAMES).examples.labels[:, 0].tolist() == [0, 1, 0]
     folder.add(4, "a#1.png")
-    with pytest.raises(ValueError, match=r"train\.json has two images that would be called 'a#1': rename one"):
+    with pytest.raises(ValueError, match=r"train\.json has two images with the same name 'a#1': rename one"):
         folder.source().all_ids()
 
 

@@ -126,7 +126,9 @@ def test_what_looks_like_nothing_known(tmp_path):
     with pytest.raises(ValueError, match=r"not in PASCAL VOC layout nor in any other that is read: it has a\.csv, b"):
         open_source(str(root))
     write_tree(root, {"misc/metadata.json": '{"a": 1}', "misc/set.json": '{"version": 1, "images": []}'})
-    with pytest.raises(ValueError, match=r"is a folder; is it a COCO data set\? Name the file, --data .*set\.json"):
+    with pytest.raises(
+        ValueError, match=r"is not a known layout\. For a COCO data set, name the file: --data .*set\.json"
+    ):
         open_source(str(root))
 
 

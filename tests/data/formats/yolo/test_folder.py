@@ -484,7 +484,7 @@ def test_files_of_names(folder, file):
 )
 def test_names_in_yaml(yaml, names):
     if names is None:
-        with pytest.raises(ValueError, match="no plain text"):
+        with pytest.raises(ValueError, match="not plain text"):
             parse_names_yaml(yaml.encode())
     else:
         assert parse_names_yaml(yaml.encode()) == names
@@ -510,7 +510,7 @@ BILLION_LAUGHS = "a: &a [x, x]\nb: &b [*a, *a]\nnames: *b"
         (b'names: ["\\uD800"]', "cannot be printed"),
         (b'names: ["\\UFFFFFFFF"]', "is not YAML"),
         (b'names: ["\\U00110000"]', "chr"),
-        (b"names: [[a], b]", "no plain text"),
+        (b"names: [[a], b]", "not plain text"),
         (b"names: {0: a, 2: b}", "indices are not 0 to 1"),
         (b"names: {0: a, 0: b}", "indices are not 0 to 1"),
         (b"names: {0: a, [1]: b}", "indices are not 0 to 1"),

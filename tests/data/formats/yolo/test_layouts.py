@@ -445,7 +445,7 @@ def test_formats_beside_each_other(files, kind, tmp_path):
         ({"images/a.jpg": 1, "data.yaml": NAMES}, "no image in it has a .txt file; it has data.yaml, images/"),
         ({"obj_train_data/a.txt": LINE, "obj.names": TWO}, "there is no image at all, export them too"),
         ({**below(), "cfg/data.yaml": NAMES}, r"Did you mean --data .*/cfg/data\.yaml\?"),
-        ({"set.zip": b"PK"}, r"but set\.zip: unpack it"),
+        ({"set.zip": b"PK"}, r"but the archive set\.zip: unpack it"),
     ],
 )
 def test_what_is_missing_is_named(files, message, tmp_path):
