@@ -89,7 +89,7 @@ def test_every_selection_of_the_pyramid_gives_a_row_an_anchor(grid, data):
 
 @pytest.mark.parametrize("grids", [(3,), (8, 4), (4, 3, 2, 1), (1, 2, 4), (4, 4), ()])
 def test_grids_that_cannot_be_had_are_named_with_those_that_can(grids):
-    with pytest.raises(ValueError, match=r"`grids`.*7x7.*\(7, 4, 2, 1\)"):
+    with pytest.raises(ValueError, match=r"`grids`.*\(7, 4, 2, 1\).*7x7"):
         shapes_of(SSDMultiHead(num_classes=2, grids=grids), 1, 7, 7, 8, train=False)
 
 

@@ -306,7 +306,7 @@ def test_damaged_files_are_named(tmp_path, file, damage):
 def test_another_file_format_is_refused_with_a_way_out(tmp_path):
     info = unpack_stored(tmp_path) / "voc" / "2007" / "5.0.0" / "dataset_info.json"
     info.write_text(info.read_text().replace('"array_record"', '"tfrecord"'))
-    with pytest.raises(ValueError, match=r"a format that only TensorFlow reads: let \$TFDS_DATA_DIR name another"):
+    with pytest.raises(ValueError, match=r"a format that only TensorFlow reads: set \$TFDS_DATA_DIR to another"):
         TFDSVoc("voc/2007", tmp_path).all_ids()
 
 
