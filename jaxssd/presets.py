@@ -1,8 +1,8 @@
 """Presets: the named configurations of `python train.py PRESET`. Each docstring states known cost and score.
 
 The lesson's stages have its settings. With a pretrained backbone they have its phases as well: first the head, then the
-upper half of the backbone, then all layers. A few epochs teach random weights little, so without a pretrained backbone
-a stage trains all layers in one long cycle, with crops. `benchmarks/RESULTS.md` states what has been measured.
+upper half of the backbone, then all layers. A few epochs are too short for random weights, so without a pretrained
+backbone a stage trains all layers in one long cycle, with crops. `benchmarks/RESULTS.md` has the measured results.
 """
 
 from collections.abc import Callable

@@ -195,7 +195,7 @@ class PostprocessConfig(Topic):
 
 
 class Phase(NamedTuple):
-    """Part of a run with an optimizer of its own; see the fields of `OptimizerConfig` of the same names."""
+    """Phase of a run, with its own optimizer; see the fields of `OptimizerConfig` of the same names."""
 
     epochs: int
     learning_rate: float

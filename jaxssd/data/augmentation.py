@@ -66,7 +66,7 @@ NONE: tuple[AugmentStep, ...] = ()
 
 
 def augment_batch(key: Key[Array, ""], batch: Examples, steps: tuple[AugmentStep, ...]) -> Examples:
-    """Apply augmentations in their order, with random numbers of their own for each image.
+    """Apply augmentations in their order, with separate random numbers for each image.
 
     Args:
         key: key of `jax.random`.

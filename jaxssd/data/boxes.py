@@ -90,7 +90,7 @@ def fit_boxes(
 def other_picture(record: Record, size: tuple[int, int]) -> Problem | None:
     """Problem of an image whose aspect ratio differs from the stated size: it is not the annotated picture.
 
-    Swapped sides are a common mistake of exporters: there the image is accepted if the boxes lie in it.
+    Swapped sides are a common mistake of exporters: such an image is accepted if the boxes lie in it.
     """
     stated = record.stated_size
     if stated is None or record.normalised or not all(1 <= side <= MAX_SIDE for side in stated):

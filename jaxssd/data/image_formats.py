@@ -135,7 +135,7 @@ def claimed_size(start: bytes) -> tuple[int, int]:
 
 
 def tile_pixels(image: Image.Image) -> int:
-    """Pixels of a TIFF's tile, which are allocated whatever the size of the image; 0 without tiles."""
+    """Pixels of a TIFF's tile, which are allocated for any size of the image; 0 without tiles."""
     if not isinstance(image, TiffImageFile):
         return 0
     return int(image.tag_v2.get(_TILE_WIDTH, 0)) * int(image.tag_v2.get(_TILE_LENGTH, 0))

@@ -239,7 +239,7 @@ def _by_header(image: Image.Image, upright: Upright) -> Decoded:
 
 
 def _turn(image: Image.Image, orientation: int) -> None:
-    """Turn a decoded image in place by this orientation, whatever its own is."""
+    """Rotate a decoded image in place by this orientation, not its own."""
     if orientation != 1:
         image.getexif()[ExifTags.Base.Orientation] = orientation
         ImageOps.exif_transpose(image, in_place=True)

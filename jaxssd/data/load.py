@@ -98,7 +98,7 @@ def default_split(config: DatasetConfig) -> str:
 
 
 def notes_on_splits(config: DatasetConfig, option: str, *, split: str = "train") -> list[str]:
-    """Lines for the log about how the splits are made: what is held out at random and why, what is left out.
+    """Lines for the log about the splits: images held out at random, with the reason, and images left out.
 
     Args:
         config: settings of the data.

@@ -1,4 +1,4 @@
-"""Placement of images of any shape on the network's square canvas, and boxes there and back."""
+"""Placement of images of any shape on the network's square canvas, and conversion of boxes between both."""
 
 from typing import Any, Literal
 

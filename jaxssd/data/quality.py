@@ -1,7 +1,7 @@
 """Quality of a data set: lines for the log on suspicious shares of its boxes and images.
 
-Training works on such data, but learns less than it could: boxes too small to be seen, objects that are not trained
-on, files that were left out.
+Training works on such data, but with worse results: boxes that are too small, objects that are not trained on, files
+that were left out.
 """
 
 from collections import Counter

@@ -30,7 +30,7 @@ class Problem:
             about an image.
         kind: a few words by which problems are counted, such as `broken`.
         detail: text that helps to find and mend the cause.
-        count: number of things that the entry stands for.
+        count: number of images or boxes in this entry.
     """
 
     file: str

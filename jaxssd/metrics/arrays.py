@@ -112,7 +112,7 @@ def checked_truths(
         boxes: `[N, G, 4]`.
         labels: `[N, G]`.
         valid: `[N, G]`.
-        difficult: `[N, G]`; None stands for none.
+        difficult: `[N, G]`; None means no difficult objects.
         num_images: N, the number of images in the other arguments.
         num_classes: C.
 
@@ -161,8 +161,8 @@ def thousandths(
 ) -> Float64[np.ndarray, "N rows 4"]:
     """Normalised corners to corners in thousandths of a pixel, rounded to whole numbers.
 
-    Float32 knows little more. Rounded so, the whole pixels and hundredths that were annotated come back exactly. That
-    decides whether an IoU of exactly the threshold counts, and to which size a box of 32 x 32 pixels belongs. Areas of
+    Float32 has little more precision. This rounding restores annotated whole pixels and hundredths exactly. It matters
+    for an IoU equal to the threshold, and for the size class of a box of 32 x 32 pixels. Areas of
     up to 9,000 megapixels have no rounding at all.
 
     Args:

@@ -52,7 +52,7 @@ class COCOScores:
         ap_large: `ap` of large objects.
         ar1: average recall, with the best detection of each class in an image.
         ar10: average recall, with the 10 best.
-        ar100: average recall, with the 100 best; AP, too, looks at no more.
+        ar100: average recall, with the 100 best; AP uses at most 100 as well.
         ar_small: `ar100` of small objects.
         ar_medium: `ar100` of medium objects.
         ar_large: `ar100` of large objects.
@@ -126,9 +126,9 @@ def coco_scores(
 
     A difficult ground truth counts as a crowd (`iscrowd` 1): it need not be found, and a detection of it is neither
     right nor wrong. A crowd differs from a difficult object under VOC's protocol in two ways. Overlap with a crowd is
-    intersection over the *detection's* area, so that any box well inside it is ignored, where VOC asks for an IoU. And
-    a detection takes a crowd only if no free ordinary object reaches the threshold, where VOC looks at the most
-    overlapped object alone, difficult or already claimed.
+    intersection over the *detection's* area, so that any box well inside it is ignored; VOC requires an IoU. And
+    a detection is matched with a crowd only if no free ordinary object reaches the threshold; VOC uses only the most
+    overlapped object, even if it is difficult or already claimed.
 
     Detections of equal score keep their order, image by image; there the order can matter.
 
@@ -138,7 +138,7 @@ def coco_scores(
         gt_boxes: `[N, G, 4]` corners, normalised to the original image.
         gt_labels: `[N, G]` in `[0, C)`.
         gt_valid: `[N, G]`; the other rows are padding, and what they hold is never used.
-        gt_difficult: `[N, G]`, VOC's difficult or COCO's crowds; None stands for none.
+        gt_difficult: `[N, G]`, VOC's difficult or COCO's crowds; None means no difficult objects.
         sizes: `[N, 2]` height and width of the original images in pixels. Boxes are rounded to a thousandth of a pixel.
         num_classes: C, at least 1.
 

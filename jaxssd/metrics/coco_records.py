@@ -86,7 +86,7 @@ def coco_instances(
         gt_boxes: `[N, G, 4]` corners, normalised to the original image.
         gt_labels: `[N, G]` in `[0, C)`.
         gt_valid: `[N, G]`; the other rows are padding, and what they hold is never used.
-        gt_difficult: `[N, G]`; None stands for none.
+        gt_difficult: `[N, G]`; None means no difficult objects.
         sizes: `[N, 2]` height and width of the original images in pixels.
         image_ids: N distinct numbers.
         category_ids: C distinct numbers, by label.

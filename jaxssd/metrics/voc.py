@@ -108,9 +108,9 @@ def voc_scores(
     is below the threshold, ignored if that truth is difficult, and otherwise a true positive if it is the first to
     claim that truth, a false positive if not.
 
-    An IoU of exactly the threshold counts, as in the kit (some ports ask for more), whatever float32 made of the boxes:
-    with `sizes`, boxes are compared in pixels of the original image, rounded to a thousandth as in `coco_scores`;
-    without, an IoU counts that misses by no more than its coordinates are rounded.
+    An IoU equal to the threshold counts, as in the kit (some ports require more), in spite of float32 rounding. With
+    `sizes`, boxes are compared in pixels of the original image, rounded to a thousandth as in `coco_scores`. Without
+    `sizes`, an IoU below the threshold counts too, if the difference is within the rounding of its coordinates.
 
     Two details differ from the kit. Equal scores make **one** point of the curve, taken after all of them, so that the
     order of images and of detections changes nothing. Boxes are continuous, from edge to edge, where the kit counts the
@@ -121,7 +121,7 @@ def voc_scores(
         gt_boxes: `[N, G, 4]` corners, in the detections' units.
         gt_labels: `[N, G]` in `[0, C)`.
         gt_valid: `[N, G]`; the other rows are padding, and what they hold is never used.
-        gt_difficult: `[N, G]`; None stands for none.
+        gt_difficult: `[N, G]`; None means no difficult objects.
         num_classes: C.
         iou_threshold: in `(0, 1]`.
         sizes: `[N, 2]` height and width in pixels of the original images, to which all boxes are then normalised;

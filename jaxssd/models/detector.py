@@ -67,7 +67,7 @@ def make_detector(
         head: a name in `HEADS`. `"pyramid"` is the lesson's, with any grids; `"ssd300"` has the layers of SSD300 for
             `ssd300_anchors`, and works with the backbone `resnet34_ssd300` and images of 297 to 304 pixels.
         dtype: dtype of the computation; parameters, statistics and predictions are float32.
-        fast_layers: layers that are computed in another, faster form with the same variables; see `FastLayer`.
+        fast_layers: layers to compute in a faster form with the same variables; see `FastLayer`.
         remat: if True, compute the backbone's activations again in the backward pass rather than keep them.
         head_settings: other fields of the head, such as `grids` of a `PyramidHead`; see `pyramid_grids` for those that
             an image size offers.

@@ -51,7 +51,7 @@ def anchor_receptive_fields(detector: Detector, image_size: int) -> Float[np.nda
         image_size: height and width in pixels.
 
     Returns:
-        Corners `[A, 4]`, in units of the image; not clipped, as deep networks see further than the image goes.
+        Corners `[A, 4]`, in units of the image; not clipped: receptive fields of deep networks extend beyond the image.
 
     Raises:
         TypeError: if the layers of the backbone or the head are unknown.

@@ -16,8 +16,8 @@ def repeat_until_settled(
 ) -> State:
     """Loop `while unsettled(state): state = step(state, *inputs)`, under `vmap` for a whole batch at once.
 
-    `vmap` of `lax.while_loop` copies all states in each turn, to keep those that are done, and `checkify` refuses it.
-    Here the batch goes on while any image is unsettled, so a step must leave a settled state unchanged.
+    `vmap` of `lax.while_loop` copies all states in each turn, to keep finished ones, and `checkify` refuses it.
+    Here the loop runs while any image is unsettled, so a step must leave a settled state unchanged.
 
     Args:
         unsettled: function of the state, True while the loop goes on.

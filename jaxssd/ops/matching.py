@@ -72,7 +72,7 @@ def match_anchors(
     Memory grows with `A + G`: the IoUs of all pairs are never stored. Time grows with `A x G`, and is a few times
     higher if many different objects have the same best anchors.
 
-    Rows that are not valid take no part, whatever their coordinates. With no valid row every `gt_index` is 0, every
+    Rows that are not valid are ignored, for any coordinates. With no valid row every `gt_index` is 0, every
     `overlap` 0 and nothing is positive. A valid box with a NaN coordinate overlaps nothing. A match has no gradient.
 
     Args:

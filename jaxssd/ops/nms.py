@@ -58,10 +58,10 @@ def nms(
 
     Args:
         boxes: corners `[K, 4]`; a valid box with a NaN coordinate overlaps nothing.
-        scores: `[K]` on any real scale; a row whose score is NaN takes no part.
-        valid: `[K]` mask of the rows that take part, bool or nonzero for True; None takes all.
+        scores: `[K]` on any real scale; a row whose score is NaN is ignored.
+        valid: `[K]` mask of the rows to use, bool or nonzero for True; None uses all.
         iou_threshold: IoU in `[0, 1]` above which a box is suppressed; 1 suppresses nothing. May be traced.
-        max_outputs: number `D` of rows returned, whatever K is.
+        max_outputs: number `D` of rows returned, for any K.
 
     Returns:
         `NMSResult(indices[D], valid[D])`, the kept rows of `boxes`, best first.
@@ -177,8 +177,8 @@ def _sweep(overlap: Bool[Array, "K K"], valid: Bool[Array, "K"]) -> Bool[Array, 
     Greedy suppression is the recursion `kept[j] = valid[j] and no kept i < j overlaps j`. It fixes row 0, then row 1,
     and so on, so exactly one vector satisfies it: the fixed point of the sweep below is unique and it is the greedy
     result. Call the depth of a row the longest chain of overlapping, ever better rows above it. After n sweeps all rows
-    down to depth n are final, whatever the start; one more sweep changes nothing and ends the loop. That is K sweeps at
-    worst and a handful for real boxes, each of them one pass over `[K, K]`.
+    down to depth n are final, for any start. One more sweep changes nothing and ends the loop. This takes at most K
+    sweeps, and a few for real boxes; each is one pass over `[K, K]`.
     """
     suppresses = jnp.triu(overlap, k=1)  # [better, worse]
     valid |= jnp.any(suppresses, axis=0) & False  # changes nothing, but the loop state then varies as the boxes do

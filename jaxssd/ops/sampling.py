@@ -67,8 +67,8 @@ def sample_augmentation(
 ) -> Augmentation:
     """Random parameters of an augmentation; equal keys give equal ones. Settings may be traced.
 
-    The shift has no range of its own. Along each axis it is uniform over the places where a zoomed-in view stays inside
-    the image, or a zoomed-out image inside the canvas.
+    The shift has no argument. Along each axis it is uniform over all positions where a zoomed-in view stays inside the
+    image, or a zoomed-out image inside the canvas.
 
     Args:
         key: key of `jax.random`.

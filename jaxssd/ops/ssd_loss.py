@@ -144,7 +144,7 @@ def detection_loss(
     Args:
         class_logits: `[A, C]`.
         box_activations: `[A, 4]`, in the form that `box_coder` decodes.
-        targets: from `assign_targets`, or own ones.
+        targets: from `assign_targets`, or your own.
         anchors: from `make_anchors` or `ssd300_anchors`.
         class_loss: elementwise loss, not reduced, such as `focal_loss` or `bce_loss`; `functools.partial` sets its
             parameters.

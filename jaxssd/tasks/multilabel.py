@@ -105,7 +105,7 @@ class MultilabelTask(Task):
         return LabelLoss(bce_loss(predictions, self._present(examples).astype(jnp.float32)).mean(axis=-1))
 
     def postprocess(self, predictions: Array) -> LabelResults:
-        """Probability of each class by itself."""
+        """Independent probability of each class."""
         return LabelResults(jax.nn.sigmoid(predictions))
 
     def score(self, results: LabelResults, dataset: Dataset, *, with_coco: bool = False) -> LabelScores:

@@ -74,7 +74,7 @@ class Task(ABC):
     name: ClassVar[str] = ""
     """Key in `TASKS`, and in the drawings of `jaxssd.viz.tasks`."""
     has_anchors: ClassVar[bool] = False
-    """If True, the head is chosen by name and the task has its `anchors`; otherwise the task has a head of its own."""
+    """If True, the head is chosen by name and the task has its `anchors`; otherwise the task has its own head."""
     gives_detections: ClassVar[bool] = False
     """If True, `postprocess` returns `Detections`, which can be exported and scored by COCO's protocol."""
     shown_from: ClassVar[float] = 0.3

@@ -1,7 +1,7 @@
 """Export: detections and ground truth as files that other tools score.
 
     coco_results.json            COCO results, a list of {image_id, category_id, bbox, score}
-    coco_instances.json          COCO instances, the ground truth they belong to, whatever the data was
+    coco_instances.json          COCO instances, their ground truth, for data of any format
     comp4_det_SPLIT_CLASS.txt    VOC detections, `id score xmin ymin xmax ymax` on each line, a file for each class
 
 Boxes are rounded to a thousandth of a pixel. Scores are not rounded, so that they rank detections as before. A file is

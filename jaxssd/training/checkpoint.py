@@ -197,7 +197,7 @@ class Checkpoints:
             self._manager.reload()
 
     def restore_variables(self, step: int | None, like: Variables) -> Variables:
-        """Read parameters and model state, whatever devices they were written from.
+        """Read parameters and model state, written from any number of devices.
 
         Args:
             step: step of a checkpoint, such as `last_step` or `best_step`.

@@ -127,8 +127,8 @@ def keep_compiled(folder: Path) -> None:
 class _Mender:
     """Show warnings; for JAX's about its cache, print a line, and delete a damaged program so that it is written again.
 
-    JAX writes in place, compiles anew what it cannot read, and never overwrites it; half a program that a killed
-    process has left would stay for ever. JAX looks for the file again when it has compiled.
+    JAX writes in place. It compiles again if it cannot read a file, and never overwrites that file; an incomplete
+    program of a killed process would stay for ever. JAX looks for the file again when it has compiled.
     """
 
     def __init__(self, show: Callable[..., None]) -> None:

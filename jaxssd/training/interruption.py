@@ -1,8 +1,8 @@
-"""SIGTERM, SIGHUP and Ctrl-C: the steps in flight are finished and saved; the status is 128 + the signal.
+"""SIGTERM, SIGHUP and Ctrl-C: the current steps are finished and saved; the exit status is 128 + the signal's number.
 
-A thread waits for the signals, because Python runs a handler only once the main thread is back from what it calls: a
-compilation may take minutes. Nothing is ever raised at an arbitrary place. Inside `deferred` a signal is only noted;
-the training loop looks at it between two calls. Outside there is nothing to save: the process ends at once.
+A thread waits for the signals, because Python runs a handler only after the main thread returns from a call into C: a
+compilation may take minutes. No exception is raised at an arbitrary place. Inside `deferred` a signal is only noted,
+and the training loop checks for it between two calls. Outside, there is nothing to save: the process ends at once.
 """
 
 import contextlib
@@ -131,7 +131,7 @@ def deferred() -> Iterator[None]:
                 raise Interrupted(_watch.requested)
     finally:
         with _watch.lock:
-            # Once asked to stop, the rest of the way out is not to be cut short by the same signal's double.
+            # After a first signal, a repeated one must not interrupt the end of the block.
             _watch.deferred -= not _watch.requested
 
 

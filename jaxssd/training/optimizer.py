@@ -1,4 +1,4 @@
-"""Optimizer of a phase: learning-rate schedules, and the lesson's three layer groups with a rate for each."""
+"""Optimizer of a phase: learning-rate schedules, and the lesson's three layer groups with a learning rate for each."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ def report_scores(
 
 
 def write_scores(folder: Path, result: Evaluation, name: str, about: dict[str, Any]) -> None:
-    """Write `scores-NAME.json`, and, where classes have scores of their own, `scores-NAME.csv` with a line for each.
+    """Write `scores-NAME.json`, and, if there are scores of each class, `scores-NAME.csv` with a line for each.
 
     Args:
         folder: folder for the files; made if it is missing.
@@ -58,7 +58,7 @@ def draw_scores(folder: Path, task: Task, dataset: Dataset, result: Evaluation, 
 
 
 def _table_of_classes(scores: dict[str, Any]) -> str:
-    """CSV with a line for each class, COCO's columns behind VOC's; cells of undefined scores are empty."""
+    """CSV with one line per class, COCO's columns after VOC's; cells of undefined scores are empty."""
     coco = scores.get("coco", {}).get("classes", {})
     rows = [
         {"class": name} | row | {f"coco_{column}": value for column, value in coco.get(name, {}).items()}

@@ -284,8 +284,8 @@ def _finite_or_none(value: Any) -> Any:
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder until the end of the block; only the main process does.
 
-    The lock is the operating system's, on a file that stays: whatever ends the process, SIGKILL included, frees it.
-    Reading is never locked out.
+    The lock is the operating system's, on a file that is not deleted. Any end of the process frees it, SIGKILL too.
+    Reading is always possible.
 
     Args:
         folder: folder of the run; made if it is not there.

@@ -1,7 +1,7 @@
 """Training step of any model: gradients of a mean loss, an optax update, and a scan over many steps.
 
-A model is a pure function of its parameters and its model state, which is whatever else it carries, such as BatchNorm
-statistics.
+A model is a pure function of its parameters and its model state. The model state holds all other variables, such as
+BatchNorm statistics.
 """
 
 from collections.abc import Callable, Sequence

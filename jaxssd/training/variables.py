@@ -87,7 +87,7 @@ def backbone_of(variables: Variables) -> dict[str, Any]:
 def restore(
     run: RunFolder, which: Literal["best", "last"] = "best", mesh: Mesh | None = None
 ) -> tuple[Config, Task, Variables]:
-    """Load a trained network from the folder of a run, whatever devices it was trained on.
+    """Load a trained network from the folder of a run, trained on any number of devices.
 
     Args:
         run: folder of the run, which may still be training.

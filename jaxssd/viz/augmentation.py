@@ -17,7 +17,7 @@ def augmentation_pair(
     labels: Int[np.ndarray, "G"],
     class_names: Sequence[str],
 ) -> Figure:
-    """Draw augmentations of one image twice: with its boxes left behind, and with the boxes moved along.
+    """Draw augmentations of one image twice: with the original boxes, and with augmented boxes.
 
     A detector learns from the first half if boxes are not augmented (the lesson shows nine such images, then nine right
     ones).

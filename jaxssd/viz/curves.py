@@ -99,7 +99,7 @@ def precision_recall(scores: VOCScores, class_names: Sequence[str]) -> Figure:
 
     Returns:
         A figure with C small panels, five in a row at most. For more than 20 classes it shows those with the most
-        objects, the most frequent first, and says so.
+        objects, the most frequent first, with a note.
 
     Raises:
         ValueError: if there are not C `class_names`.

@@ -1,7 +1,7 @@
 """Paths that lead out of a data set's folder. They are never followed.
 
-A stated path such as `/data/a.jpg` may be of another machine: then `a.jpg` in the folder is what is meant. If it exists
-here it is another file, and taking its namesake would be wrong.
+A stated path such as `/data/a.jpg` may be of another machine: then `a.jpg` in the folder is read. If `/data/a.jpg`
+exists on this machine, it may be a different file, and reading `a.jpg` would be wrong.
 """
 
 import filecmp

@@ -2,7 +2,7 @@
 
 A line may be an id, a file name or a path: from the data set's folder, from the list's folder, or from where the data
 once lay, such as `/home/me/set/JPEGImages/a.jpg`. It may be quoted, contain backslashes or `%20`, and have columns
-behind the name. Lines are only looked up among the data set's files; they are never opened as paths.
+after the name. Lines are only looked up among the data set's files; they are never opened as paths.
 """
 
 import os

@@ -23,7 +23,7 @@ _WORD = re.compile(r"(?<![a-z])(trainval|train|training|validation|valid|val|tes
 
 
 def split_name(word: str) -> str | None:
-    """Split that a folder, list or key is named after, if its name says nothing else.
+    """Split that a folder, list or key is named after, if its name has no other words.
 
     Args:
         word: name without its extension.

@@ -251,7 +251,7 @@ def _climb(
 
 
 def _neighbours(settings: AnchorSettings, place: int, factor: float) -> list[AnchorSettings]:
-    """Settings with one zoom or, at places behind the zooms, one ratio made larger and smaller."""
+    """Settings with one zoom or, at positions after the zooms, one ratio made larger and smaller."""
     zooms, ratios = list(settings.zooms), list(settings.ratios)
     found = []
     for change in (factor, 1 / factor):

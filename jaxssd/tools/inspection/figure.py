@@ -40,7 +40,7 @@ def dataset_figure(
         title: title above all panels.
 
     Returns:
-        A figure of nine panels. One that has nothing to show says so.
+        A figure of nine panels. A panel without data has a note.
     """
     totals = count_classes(inspection).objects.sum(axis=0)
     shown = np.argsort(-totals, kind="stable")[:MOST_CLASSES].tolist()

@@ -57,7 +57,7 @@ class Objects(NamedTuple):
 
     Attributes:
         image: row of each object's image in `Images`.
-        boxes: corners on the square that the network sees.
+        boxes: corners on the square input of the network.
         labels: class of each object.
         difficult: True for each object that is neither trained on nor scored.
     """

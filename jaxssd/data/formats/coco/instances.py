@@ -141,8 +141,8 @@ def parse_instances(content: bytes, name: str) -> Instances:
         name: name of the file in the report.
 
     Returns:
-        Images, categories and annotations. Annotations of no image, and an unused category that stands for the whole
-        data set, as Roboflow writes it, are among the problems.
+        Images, categories and annotations. Annotations without an image, and Roboflow's unused category for the whole
+        data set, are among the problems.
 
     Raises:
         ValueError: if the content is not JSON or not a file of instances, lists no image or no category, has an id or

@@ -25,7 +25,7 @@ _EXPORTS = {
     "Open Images' table of boxes": "FiftyOne loads Open Images and exports COCO",
     "a table of boxes, as Roboflow's TensorFlow export": "export COCO, YOLO or Pascal VOC from the tool that made it",
 }
-"""For each foreign format, the way to one that is read."""
+"""Advice for each foreign format: the export to a format that is read."""
 
 EXPECTED = "expected COCO's file of instances, an object with the lists images, annotations and categories"
 

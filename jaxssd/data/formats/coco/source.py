@@ -17,8 +17,8 @@ from jaxssd.data.report import Problem
 class COCOSource(Source):
     """Files of COCO's instances.
 
-    An id is a prefix that stands for the file, and the image's name in it. A picture that an earlier file lists too has
-    its id and its annotations from that file: so a picture in two splits is noticed.
+    An id is a prefix for the file, and the image's name in it. If an earlier file lists a picture too, its id and its
+    annotations are those of that file. This is how a picture in two splits is detected.
     """
 
     @property

@@ -1,6 +1,6 @@
 """PASCAL VOC 2007 and 2012, downloaded and prepared by TensorFlow Datasets.
 
-TensorFlow prepares the data once, in a process of its own (`tfds.prepare`). Reading needs only NumPy and array_record
+TensorFlow prepares the data once, in a separate process (`tfds.prepare`). Reading needs only NumPy and array_record
 (`tfds.reader`).
 
 TFDS stores a box as `[ymin / H, xmin / W, ymax / H, xmax / W]` in float32, of VOC's own pixels, which count from 1 and

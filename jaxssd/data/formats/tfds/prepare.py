@@ -1,4 +1,4 @@
-"""Preparation of PASCAL VOC by TensorFlow Datasets, in a process of its own.
+"""Preparation of PASCAL VOC by TensorFlow Datasets, in a separate process.
 
     python -m jaxssd.data.formats.tfds.prepare voc/2007 --data-dir DIR
 

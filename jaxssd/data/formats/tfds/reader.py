@@ -72,7 +72,7 @@ def undo_rounding(fractions: Float32[np.ndarray, "n 4"], size: tuple[int, int]) 
         size: (height, width) of the image.
 
     Returns:
-        Corners in pixels; whole numbers wherever float32 cannot tell them apart from one.
+        Corners in pixels; whole numbers where the float32 values allow one.
 
     Example:
         >>> undo_rounding(np.float32([[97 / 333, 156 / 500, 270.5 / 333, 351 / 500]]), (333, 500)).round(4).tolist()

@@ -1,6 +1,6 @@
-"""Annotations, images and lists in a VOC folder, whatever tools call its folders.
+"""Annotations, images and lists in a VOC folder, for the folder names of any tool.
 
-An id is a file's path without its extension and without the folders that only say what they hold: `train/a` stands for
+An id is a file's path without its extension and without the folders that only name the file type: `train/a` stands for
 `train/Annotations/a.xml` with `train/JPEGImages/a.jpg`, for `annotations/train/a.xml` with `images/train/a.png`, and
 for `train/a.xml` beside `train/a.jpg`.
 """
@@ -129,7 +129,7 @@ def _only_in(paths: list[str], folders: set[str]) -> list[str]:
 
 
 def _ids(paths: list[str]) -> list[str]:
-    """Id of each path: without its extension and the folders that only say what they hold."""
+    """Id of each path: without its extension and the folders that only name the file type."""
     prefixes: dict[str, str] = {}  # cached by folder: there are few folders and many files
     ids = []
     for path in paths:

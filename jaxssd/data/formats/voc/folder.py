@@ -77,7 +77,7 @@ class VOCFolder(Source):
     def split_ids(self, split: str) -> tuple[str, ...]:
         """Images of a split, in the list's order, each once.
 
-        Columns behind a name, as in VOC's lists of single classes, are ignored.
+        Columns after a name, as in VOC's lists of single classes, are ignored.
 
         Args:
             split: name of a list, without its extension, or of a folder.

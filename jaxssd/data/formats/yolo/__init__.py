@@ -15,7 +15,7 @@ one that holds `images`. Otherwise there are no splits, as with images/*.jpg and
 
 **Boxes.** A line is `class center_x center_y width height`, in fractions of the image's width and height. It becomes
 `[center_y - height/2, center_x - width/2, center_y + height/2, center_x + width/2]`. A line with more points is an
-outline, or the four corners of a rotated box: its hull is read. Keypoints behind a box, whose number data.yaml states
+outline, or the four corners of a rotated box: its hull is read. Keypoints after a box, whose number data.yaml states
 as `kpt_shape`, are left out. Boxes refer to the image rotated by its EXIF orientation, as OpenCV and so YOLO's own
 tools read images.
 

@@ -30,7 +30,7 @@ class Stated(NamedTuple):
         splits: for each split its key, and its path or paths.
         names: file of class names that an obj.data states, or None.
         has_names: True if a data.yaml has `names`.
-        keypoints: number of values behind each box, from `kpt_shape` of a data.yaml.
+        keypoints: number of values after each box, from `kpt_shape` of a data.yaml.
     """
 
     folder: str | None = None

@@ -69,7 +69,7 @@ def looks_like_yolo(root: Path) -> bool:
 
 
 def may_be_yolo(root: Path) -> bool:
-    """True if a folder has a part of what YOLO needs, so that YOLO's errors say what is missing."""
+    """True if a folder has a part of what YOLO needs, so that YOLO's errors name the missing part."""
     inside = children(root)
     described = any(_is_description(name.lower()) for name, is_folder in inside.items() if not is_folder)
     return described or any(_has_pair(folder) for folder in [root, *(root / name for name in inside)])

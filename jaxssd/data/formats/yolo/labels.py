@@ -64,7 +64,7 @@ def parse_labels(content: bytes, num_classes: int, num_keypoint_values: int = 0)
     Args:
         content: lines `class center_x center_y width height`, or `class x y x y x y ...` with the points of an outline.
         num_classes: number of classes.
-        num_keypoint_values: number of values behind each box that belong to keypoints, and are left out.
+        num_keypoint_values: number of values after each box that belong to keypoints, and are left out.
 
     Returns:
         The boxes, and the flaws of the other lines.
