@@ -69,8 +69,8 @@ def make_detector(
         dtype: dtype of the computation; parameters, statistics and predictions are float32.
         fast_layers: layers to compute in a faster form with the same variables; see `FastLayer`.
         remat: if True, compute the backbone's activations again in the backward pass rather than keep them.
-        head_settings: other fields of the head, such as `grids` of a `PyramidHead`; see `pyramid_grids` for those that
-            an image size offers.
+        head_settings: other fields of the head, such as `grids` of a `PyramidHead`; see `pyramid_grids` for the grids
+            of an image size.
 
     Returns:
         A `Detector`, without parameters: `init` it.

@@ -130,7 +130,7 @@ def _channels_last(values: Array, like: ArrayLike) -> Array:
 def max_pool_3x3(x: Float[ArrayLike, "B H W c"]) -> Float[Array, "B h w c"]:
     """Max-pool 3x3 pixels with stride 2 and padding 1; the gradient is a gather.
 
-    The forward pass keeps the index of the pixel that each window took, in a byte. XLA's usual gradient,
+    The forward pass stores the index of each window's largest pixel, in one byte. XLA's usual gradient,
     select-and-scatter, searches again, and writes to the input from several windows at once. Here each pixel reads the
     at most four windows that cover it.
 

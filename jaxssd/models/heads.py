@@ -77,11 +77,11 @@ class OutConv(nn.Module):
     Attributes:
         num_classes: C, without background.
         boxes_per_cell: k, the number of boxes of a cell.
-        prior_probability: probability of every class at the start, which sets the bias of the logits. An anchor rarely
-            holds an object; a low start spares the network from learning that first (Lin et al. 2017,
+        prior_probability: probability of every class at the start, which sets the bias of the logits. Few anchors hold
+            an object; with a low start value the network need not learn that first (Lin et al. 2017,
             arXiv:1708.02002, sec. 3.3).
         dtype: dtype of the operands. Sums, biases and predictions are float32: in bfloat16 scores would tie.
-            In small layers multiplying in float32 costs next to nothing.
+            In small layers, products in float32 cost almost nothing.
     """
 
     num_classes: int

@@ -65,7 +65,7 @@ class BasicBlock(_Block):
 class Bottleneck(_Block):
     """Bottleneck block: a 3x3 convolution between two 1x1, the last of which widens the map fourfold, and a shortcut.
 
-    The stride is the 3x3 convolution's, as in torchvision ("v1.5"), not the first one's, as in the paper.
+    The 3x3 convolution has the stride, as in torchvision ("v1.5"); in the paper the first 1x1 convolution has it.
     """
 
     @nn.compact

@@ -70,7 +70,7 @@ class ExtraLayer(nn.Module):
 class SSD300Head(AnchorHead):
     """SSD300 head: the backbone's map and five smaller ones from `ExtraLayer`s, with an `OutConv` on all six.
 
-    The maps have 38, 19, 10, 5, 3 and 1 cells a side with 4, 6, 6, 6, 4 and 4 boxes in each, as `ssd300_anchors`.
+    The maps have 38, 19, 10, 5, 3 and 1 cells per side, with 4, 6, 6, 6, 4 and 4 boxes in each, as in `ssd300_anchors`.
 
     Attributes:
         prior_probability: probability of every class at the start.

@@ -92,14 +92,14 @@ def make_anchors(
 def ssd300_anchors(sizes: Sequence[Number] | ArrayLike = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)) -> Anchors:
     """Default boxes of SSD300, 8,732 of them (Liu et al. 2016, arXiv:1512.02325, section 2.2).
 
-    Six feature maps of 38, 19, 10, 5, 3 and 1 cells a side, 8, 16, 32, 64, 100 and 300 pixels apart in a 300-pixel
-    image. Map k holds in each cell a square of size s_k, one of size sqrt(s_k s_k+1), and for each aspect ratio alpha
+    Six feature maps have 38, 19, 10, 5, 3 and 1 cells per side, 8, 16, 32, 64, 100 and 300 pixels apart in a 300-pixel
+    image. In each cell, map k has a square of size s_k, one of size sqrt(s_k s_k+1), and for each aspect ratio alpha
     (2, on maps 2 to 4 also 3) a wide box, `(height, width) = (s_k / sqrt(alpha), s_k sqrt(alpha))`, and the tall one.
-    The order is map, row, column, box. Boxes are not clipped to the image, which some implementations do.
+    The order is map, row, column, box. Boxes are not clipped to the image, unlike in some implementations.
 
     Args:
-        sizes: s_1 .. s_7 in pixels of 300; may be traced. The default is the paper's for VOC; MLPerf's for COCO is
-            `(21, 45, 99, 153, 207, 261, 315)`.
+        sizes: s_1 .. s_7 in pixels of a 300-pixel image; may be traced. The default is the paper's for VOC;
+            MLPerf's for COCO is `(21, 45, 99, 153, 207, 261, 315)`.
 
     Returns:
         `Anchors` with `A = 8732`.

@@ -32,8 +32,8 @@ def as_arrays(function: str, **arguments: tuple[Any, str]) -> list[jax.Array]:
 
     Args:
         function: name of the public function, for the message.
-        arguments: name of each argument -> (value, shape), see `check_shapes`. An empty list is no rows where the shape
-            says what a row is: `[]` for `"G 4"`.
+        arguments: name of each argument -> (value, shape), see `check_shapes`. An empty list means no rows if the
+            shape defines a row: `[]` for `"G 4"`.
 
     Returns:
         An array for each argument, in their order, of its own dtype.

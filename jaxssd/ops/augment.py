@@ -42,8 +42,8 @@ def augment_image(
     picture; the canvas around it keeps the colour `fill`. An output pixel is picture if its centre comes from inside
     the image, and fill otherwise; the two are never blended.
 
-    Without an angle the resampling is two small matrix products, with antialiasing. With one, be it 0, each pixel is
-    interpolated between the four nearest to its source. The two agree at angle 0 unless the image shrinks, where only
+    Without an angle the resampling is two small matrix products, with antialiasing. With an angle, even 0, each pixel
+    is interpolated between the four nearest to its source. Both agree at angle 0 unless the image shrinks, where only
     the first averages pixels.
 
     The lesson rotates photographs before they are resized to squares, the trainer rotates the squares. At the lesson's
@@ -95,10 +95,10 @@ def augment_boxes(
 ) -> tuple[Float[Array, "G 4"], Bool[Array, "G"]]:
     """Move boxes with their image, and drop those with too little of their area left in view.
 
-    A box that crosses the edge, before or after, is clipped and kept; only the share of its area in view decides.
+    A box that crosses the edge, before or after, is clipped, and kept if enough of its area is in view.
 
     A rotated box is clipped to the image and becomes the upright hull of the rest. That contains the object, but is
-    larger than a box drawn around it, the more so the larger the angle: at 45 degrees the hull of a square has twice
+    larger than a box drawn around it. The difference grows with the angle: at 45 degrees the hull of a square has twice
     its area. For that reason the lesson rotates by at most 3 degrees.
 
     Args:

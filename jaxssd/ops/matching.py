@@ -33,7 +33,7 @@ class Match(NamedTuple):
     Attributes:
         gt_index: `[A]` int32 row of the ground truth; meaningful where `positive`.
         overlap: `[A]` IoU with that ground truth (1.99 where the lesson's rule forces the match).
-        positive: `[A]` bool, True for an anchor that learns that object, False for background.
+        positive: `[A]` bool, True for an anchor that is trained on that object, False for background.
     """
 
     gt_index: Int[Array, " A"]
@@ -61,7 +61,7 @@ def match_anchors(
     """Match anchors with ground truths: all anchors above the IoU threshold, and one for every ground truth.
 
     An anchor is positive if its IoU with some ground truth exceeds `threshold`; it is matched with the one it overlaps
-    most. Further anchors are forced, so that every object is learned. The rules differ in these:
+    most. Further anchors are forced to be positive, so that every object has one. The rules differ in these:
 
     - `"best_iou"`: every valid ground truth owns an anchor while there are anchors left. Pairs of a free ground truth
       and a free anchor are taken greedily, highest IoU first. Ties go to the lowest anchor, then to the ground truth

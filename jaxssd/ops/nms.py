@@ -54,7 +54,7 @@ def nms(
     """Non-maximum suppression, greedy: drop a box if a kept box of higher rank has an IoU > `iou_threshold` with it.
 
     Rank is falling score, ties to the lowest index. The comparison is strict, as in the lesson and in torchvision.
-    Memory is `[K, K]`: choose the candidates first where there are many thousands of boxes.
+    Memory is `[K, K]`: for many thousands of boxes, select candidates first.
 
     Args:
         boxes: corners `[K, 4]`; a valid box with a NaN coordinate overlaps nothing.

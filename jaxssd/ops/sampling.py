@@ -21,10 +21,10 @@ class Augmentation(NamedTuple):
         scale: factors of (y, x), positive; above 1 zooms in. Coordinates are continuous, and the image spans `[0, 1]`.
         translation: shift of (y, x) in the same units.
         brightness: value added to the pixels.
-        contrast: relative change of the distance of pixels from their mean; below 0 the inverse of the one above.
+        contrast: change c of the distance of pixels from their mean, by the factor 1 + c, or 1 / (1 - c) below 0.
         angle: angle in radians about the image's centre, counter-clockwise on the screen; pi / 2 is `jnp.rot90`. It
-            rotates pixels, not normalised coordinates: squares stay squares in an image that is not square. None is no
-            rotation, which is resampled better than a rotation by 0.
+            rotates pixels, not normalised coordinates: squares stay squares in an image that is not square. None means
+            no rotation; its resampling is better than that of a rotation by 0.
     """
 
     flip: Bool[Array, ""]

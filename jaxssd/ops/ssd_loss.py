@@ -148,7 +148,7 @@ def detection_loss(
         anchors: from `make_anchors` or `ssd300_anchors`.
         class_loss: elementwise loss, not reduced, such as `focal_loss` or `bce_loss`; `functools.partial` sets its
             parameters.
-        box_coder: `TANH_CODER`, `OFFSET_CODER` or an own one.
+        box_coder: `TANH_CODER`, `OFFSET_CODER` or your own.
         negative_ratio: number of negatives kept in the classification loss for each positive anchor, hardest first; see
             `hard_negative_mask`. None keeps all. May be traced.
         normalizer: divisor of the classification loss: the number of `"classes"`, or of `"positives"` but at least 1.

@@ -37,7 +37,7 @@ def idea_figures(
         config: settings of the run.
         task: task of the run, one that has anchors.
         variables: parameters and statistics.
-        dataset: data set with objects; images are chosen so that there is something to see.
+        dataset: data set with objects; images that show the ideas well are chosen.
 
     Yields:
         Name and figure of each idea. Raw predictions need a grid with one anchor per cell, anchors and receptive fields

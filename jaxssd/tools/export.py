@@ -38,7 +38,7 @@ def export(folder: Path, config: DatasetConfig, dataset: Dataset, detections: De
         split: name of the split.
 
     Raises:
-        ValueError: if the name of a class or of an image cannot stand in VOC's files. COCO's are written before.
+        ValueError: if the name of a class or of an image is not allowed in VOC's files. COCO's files are written first.
     """
     image_ids, file_names = tuple(range(1, len(dataset.ids) + 1)), dataset.ids
     category_ids = tuple(range(1, len(dataset.class_names) + 1))

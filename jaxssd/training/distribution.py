@@ -65,8 +65,8 @@ def is_main_process() -> bool:
 def distributed(program: str) -> Iterator[None]:
     """Run a command in all distributed processes; only the main process prints.
 
-    A process that fails ends at once with its message: an orderly exit would wait for the others, while they wait for
-    it. They notice, and end as well.
+    A process that fails ends at once with its message: a normal exit would wait for the others, while they wait for
+    it. The others detect this, and end as well.
 
     Args:
         program: name of the command, for the message if the processes cannot be joined.

@@ -92,7 +92,7 @@ def map_batches(
     Args:
         function: function `(variables, batch) -> outputs`, such as that of `make_predict`.
         variables: `TrainState` or `Variables`, on the devices that share each batch.
-        inputs: tree of NumPy arrays with the same number of rows; sent a batch at a time.
+        inputs: tree of NumPy arrays with the same number of rows; sent one batch at a time.
         batch_size: rows per call, rounded up to a multiple of the devices. The last batch is filled up with copies of
             the last row, which are cut off again.
         progress: if True, show a progress bar in a terminal.

@@ -75,7 +75,7 @@ def signals_watched(farewell: Farewell = str) -> Iterator[None]:
     when the process started stays ignored: `nohup` does that to SIGHUP.
 
     Args:
-        farewell: function that makes the end of the message of a process that ends at once.
+        farewell: function that returns the end of the message at an immediate exit.
     """
     global _watch
     _watch = watch = _Watch()
@@ -120,7 +120,7 @@ def deferred() -> Iterator[None]:
     """Defer the exit inside the block: a signal is only noted, because there is a state to save.
 
     Raises:
-        Interrupted: at the end of the block, if a signal has come and nobody has looked since. All is saved by then.
+        Interrupted: at the end of the block, if a signal has come that was not handled. The state is saved by then.
     """
     with _watch.lock:
         _watch.deferred += 1

@@ -36,12 +36,12 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
     """Train phase by phase, validate and checkpoint, until the last epoch.
 
     A run that was stopped continues from its last checkpoint, and ends as it would have without the stop. Under
-    `signals_watched`, a signal is answered between two calls, with a checkpoint of that step.
+    `signals_watched`, a signal stops it between two calls, with a checkpoint of that step.
 
     Args:
         config: settings, with the classes filled in.
         train_set: training set. It goes to the devices whole, or is streamed; see `loader`.
-        val_set: validation set. It goes to the devices a batch at a time.
+        val_set: validation set. It goes to the devices one batch at a time.
         run: folder of the run, made by `RunFolder.create`.
         mesh: devices that share the work; default, all. Their number changes only speed and rounding.
 
@@ -101,10 +101,10 @@ def make_phase(
     Args:
         config: settings of the run.
         task: task of the run.
-        phase: phase, which names what is trained.
+        phase: phase, with the layers to train.
         schedule: function from the phase's step to the learning rate.
         mesh: devices that share the work.
-        donate: if True, a state that is trained is used up.
+        donate: if True, the memory of the given state is reused and the state is gone.
 
     Returns:
         The optimizer, for `init_state`, and the function of `make_train_block`.

@@ -74,7 +74,7 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """Build AdamW or SGD for the layer groups that train; frozen groups have no update.
 
-    Biases and BatchNorm's scales are not decayed: shrinking them regularises nothing.
+    Biases and BatchNorm's scales are not decayed: decay of these does not regularise.
 
     Args:
         schedule: function from the step to the learning rate.

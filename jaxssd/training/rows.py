@@ -61,8 +61,8 @@ def _losses(loss: Any) -> dict[str, Any]:
 def compare_ends(rows: Sequence[Row]) -> str | None:
     """Compare the losses at the two ends of a run: medians of a quarter of the steps, of 50 at most.
 
-    A rate that is far too high does its harm within a few steps, so that the start has diverged as well; the end is
-    therefore compared with the first loss too, which is from before any update.
+    With a far too high learning rate, the loss diverges within a few steps, so the start has diverged as well. The end
+    is therefore also compared with the first loss, which is from before any update.
 
     Args:
         rows: rows of all steps, in order.

@@ -161,7 +161,7 @@ def make_train_step(
 def make_train_block(train_step: TrainStep, *, mesh: Mesh | None = None, donate: bool = True) -> TrainBlock:
     """Compile many training steps into one call.
 
-    The data set is an argument that stays on the device, so only the order and the losses cross the bus.
+    The data set is an argument that stays on the device, so only the order and the losses are transferred.
 
     Args:
         train_step: function of `make_train_step`.
