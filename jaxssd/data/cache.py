@@ -3,8 +3,8 @@
 A folder holds `images.npy`, which is memory-mapped, `arrays.npz` with the small arrays, and `meta.json` with checksums
 of the images and of itself; NumPy's `.npz` has its own. Nothing is pickled.
 
-A folder is written under another name and renamed when it is complete, so that neither a killed run nor two runs at
-once leave half of one. It may be deleted at any time.
+A folder is written under another name and renamed when it is complete, so a killed run, or two runs
+at once, leave no incomplete folder. It may be deleted at any time.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ ANNOTATIONS = {".xml", ".json", ".txt", ".yaml", ".yml", ".csv", ".names", ".dat
 """Extensions of annotations, all of whose bytes enter the fingerprint."""
 
 SAMPLE_BYTES = 4096
-"""Bytes of other files that enter it: from the start, where EXIF may be edited in place, the middle and the end."""
+"""Bytes of other files in the fingerprint: at the start, where EXIF may be edited in place, middle and end."""
 
 BLOCK_BYTES = 1 << 20
 """Bytes of the images for each checksum."""

@@ -1,8 +1,8 @@
 """Decode image files to square uint8 RGB arrays.
 
 Formats are recognised by their first bytes, see `image_formats`. An EXIF orientation is applied if the boxes refer to
-the picture as it is shown, and not if they refer to the pixels as they are stored, as PASCAL VOC's do. Threads decode,
-because Pillow releases Python's lock; processes were no faster and cannot share the output array.
+the picture as it is shown, and not if they refer to the pixels as they are stored, as PASCAL VOC's do. Images are
+decoded in threads, because Pillow releases Python's lock; processes were not faster and cannot share the output array.
 """
 
 import os

@@ -1,8 +1,8 @@
-"""Shapes: a generated detection set, so that the trainer runs before any download.
+"""Shapes: a generated detection data set, to run the trainer without a download.
 
 An image holds 0-8 overlapping objects of six classes, each with its own size, squash, rotation, pair of colours and
-texture, on a background of colour gradients, noise and stray strokes. Colour and texture say nothing about the class,
-objects hide one another, and strokes are as sharp as outlines.
+texture, on a background of colour gradients, noise and stray strokes. Colour and texture do not depend on the class,
+objects overlap one another, and strokes are as sharp as outlines.
 
 Scenes are sampled with NumPy, which gives the same numbers on every machine, and painted by one jitted function.
 """

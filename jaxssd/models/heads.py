@@ -1,6 +1,6 @@
 """SSD heads: from a backbone's feature map to class logits and box activations, one row per anchor.
 
-`PyramidHead` follows the lesson's `SSD_Head` and `SSD_MultiHead`, with any grids and any number of boxes a cell.
+`PyramidHead` follows the lesson's `SSD_Head` and `SSD_MultiHead`, with any grids and any number of boxes per cell.
 """
 
 import math
@@ -76,7 +76,7 @@ class OutConv(nn.Module):
 
     Attributes:
         num_classes: C, without background.
-        boxes_per_cell: k, the number of boxes of a cell.
+        boxes_per_cell: k, the number of boxes per cell.
         prior_probability: probability of every class at the start, which sets the bias of the logits. Few anchors hold
             an object; with a low start value the network need not learn that first (Lin et al. 2017,
             arXiv:1708.02002, sec. 3.3).

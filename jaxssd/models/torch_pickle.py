@@ -1,7 +1,7 @@
 """Unpickler of PyTorch's state dicts. Nothing that a file names is imported or called.
 
 It is Python's own unpickler with fewer instructions and a fixed list of globals. It has to be the version written in
-Python: the one in C accepts all instructions, and some set attributes of functions or ask for gigabytes.
+Python: the one in C accepts all instructions, and some set attributes of functions or allocate gigabytes.
 """
 
 import io

@@ -97,8 +97,8 @@ def augment_boxes(
 
     A box that crosses the edge, before or after, is clipped, and kept if enough of its area is in view.
 
-    A rotated box is clipped to the image and becomes the upright hull of the rest. That contains the object, but is
-    larger than a box drawn around it. The difference grows with the angle: at 45 degrees the hull of a square has twice
+    A rotated box is clipped to the image and becomes the bounding box of the rest. That contains the object, but is
+    larger than a box drawn around it. The difference grows with the angle: at 45 degrees the box of a square has twice
     its area. For that reason the lesson rotates by at most 3 degrees.
 
     Args:

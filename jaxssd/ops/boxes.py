@@ -52,7 +52,7 @@ def box_iou(a: Float[ArrayLike, "N 4"], b: Float[ArrayLike, "M 4"]) -> Float[Arr
 
 
 def generalized_box_iou(a: Float[ArrayLike, "N 4"], b: Float[ArrayLike, "M 4"]) -> Float[Array, "N M"]:
-    """Generalized IoU: IoU less the share of the common hull that neither box covers.
+    """Generalized IoU: IoU minus the share of the smallest enclosing box that neither box covers.
 
     It still distinguishes boxes that do not touch, so that it can serve as a loss.
 
@@ -61,8 +61,8 @@ def generalized_box_iou(a: Float[ArrayLike, "N 4"], b: Float[ArrayLike, "M 4"]) 
         b: corners `[M, 4]`.
 
     Returns:
-        `[N, M]` in `[-1, 1]`; 0 where even the hull has no area, NaN where a coordinate is NaN. Gradients are as finite
-        as those of `box_iou`.
+        `[N, M]` in `[-1, 1]`; 0 where even the enclosing box has no area, NaN where a coordinate is NaN. Gradients are
+        as finite as those of `box_iou`.
 
     Raises:
         ValueError: if either argument is not `[boxes, 4]`.

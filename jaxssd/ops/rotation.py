@@ -20,7 +20,7 @@ def rotate_points(
 def rotated_boxes(
     center_size: Float[Array, "G 4"], angle: Float[Array, ""], image_size: Float[Array, "2"]
 ) -> tuple[Float[Array, "G 4"], Float[Array, "G"]]:
-    """Rotate boxes about the centre of the image, clip them to it, and take the upright hull of the rest.
+    """Rotate boxes about the centre of the image, clip them to it, and take the bounding box of the rest.
 
     Args:
         center_size: `[cy, cx, height, width]` before the rotation, sizes not negative.
@@ -28,8 +28,8 @@ def rotated_boxes(
         image_size: height and width.
 
     Returns:
-        `(corners[G, 4], area[G])`: upright hull of the part of each rotated box inside the image, and area of that
-        part. Where the area is 0 the hull is any box.
+        `(corners[G, 4], area[G])`: bounding box of the part of each rotated box inside the image, and area of that
+        part. Where the area is 0, the corners are undefined.
 
     Example:
         >>> box = jnp.array([[50.0, 50.0, 100.0, 100.0]])  # a whole image; four triangles are cut off

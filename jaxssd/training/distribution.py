@@ -1,7 +1,7 @@
 """Data parallelism: every device has the whole state, and computes its share of each batch.
 
-There are no collectives here. Arrays are placed, and the compiler adds the exchange of sums: those of the gradients and
-of BatchNorm's statistics, which are therefore of the whole batch.
+The code has no collectives. It places the arrays, and the compiler adds the all-reduce of the gradients and of
+BatchNorm's statistics, which are therefore those of the whole batch.
 """
 
 import os

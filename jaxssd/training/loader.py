@@ -1,7 +1,7 @@
 """Loader of the training images: all are sent to the devices once, or in blocks during training (prefetch).
 
 Blocks are read by threads, which wait for the disk and copy without Python's lock. They read at offsets of the file
-instead of through its memory map, so that a failing disk is an error and no fatal signal.
+instead of through its memory map, so that a failing disk raises an error, not a fatal signal.
 """
 
 import errno
@@ -34,7 +34,7 @@ BLOCKS_AT_ONCE = 3
 """Blocks on the device at once: the one in use, the one before it, and the next."""
 
 BLOCK_BYTES = 256_000_000
-"""Largest size of a block. A larger one would hide no more of the cost of a call, and take the host's memory."""
+"""Largest size of a block. A larger block would not be faster, and would need more of the host's memory."""
 
 THREADS = 4
 """Threads that read a block: a disk is faster with several requests."""

@@ -1,4 +1,4 @@
-"""Orbax with errors of one line, literal paths, and no pages from its threads."""
+"""Orbax with errors of one line, literal paths, and no tracebacks from its threads."""
 
 import asyncio
 import contextlib
@@ -94,7 +94,7 @@ def patient_event_loops() -> Iterator[None]:
             close()
 
         loop.close = wait_and_close  # type: ignore[method-assign]
-        loop.set_exception_handler(lambda *_: None)  # the first error is raised, the others need no pages
+        loop.set_exception_handler(lambda *_: None)  # the first error is raised, the others need no tracebacks
         return loop
 
     asyncio.new_event_loop = make_patient

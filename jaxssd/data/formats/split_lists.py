@@ -1,7 +1,7 @@
 """Text files that list the images of a split.
 
-A line may be an id, a file name or a path: from the data set's folder, from the list's folder, or from where the data
-once lay, such as `/home/me/set/JPEGImages/a.jpg`. It may be quoted, contain backslashes or `%20`, and have columns
+A line may be an id, a file name or a path: from the data set's folder, from the list's folder, or from the data's
+former folder, such as `/home/me/set/JPEGImages/a.jpg`. It may be quoted, contain backslashes or `%20`, and have columns
 after the name. Lines are only looked up among the data set's files; they are never opened as paths.
 """
 

@@ -15,10 +15,10 @@ MOST_FITTED = 2_000
 """Number of objects that anchors are fitted to, evenly spread over all objects."""
 
 WORTH_SAYING, WORTH_A_GRID = 0.01, 0.02
-"""Gain in score from which fitted anchors are suggested, and from which other grids are preferred."""
+"""Smallest gain in score for which fitted anchors are suggested, or other grids preferred."""
 
 WORTH_A_CHANGE = 0.0005
-"""Gain in score from which one number is changed, so that numbers stay round where they do not matter."""
+"""Smallest gain in score for a change of one number, so that unimportant numbers stay round."""
 
 COARSE, FINE = (1.35, 1.15), (1.07, 1.03)
 """Factors by which zooms and ratios are changed: from all starts, then from the best."""

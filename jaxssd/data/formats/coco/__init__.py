@@ -9,8 +9,9 @@
 **Boxes.** COCO counts from the outer edge of the first pixel: a bbox [x, y, width, height] is the box `[y, x, y +
 height, x + width]` over the image's height and width. In the lesson's file it is the box of VOC's own corners. An
 annotation with `iscrowd`, or with `ignore` as the lesson's file marks VOC's difficult objects, is `difficult`. An
-annotation without a bbox, or with four zeros, has the hull of its segmentation. Files whose bboxes are fractions, or
-corners [x1, y1, x2, y2], are recognised by all of their boxes: see `coco.units`. Numbers and ids may be text ("12.0").
+annotation without a bbox, or with four zeros, takes the bounding box of its segmentation. Files whose bboxes are
+fractions, or corners [x1, y1, x2, y2], are recognised by all of their boxes: see `coco.units`. Numbers and ids may be
+text ("12.0").
 
 **Classes** are the categories in the order of their ids, with or without annotations.
 
@@ -47,7 +48,7 @@ Faults are counted in the loading report, with their file. Those of every format
 | id, category and bbox of another annotation of the image | box dropped | `repeated` |
 | Roboflow's category above all others, never used | no class | `root category` |
 | fractions, corners | read as such | `with bbox in fractions`, `with bbox as corners` |
-| outlines without a bbox | hulls read | `with outlines` |
+| outlines without a bbox | bounding boxes read | `with outlines` |
 
 Annotations of no listed image are reported with each split of the file. Errors, because reading on would be a guess:
 a file that is not COCO's instances, two images or categories with one id, a category name twice, splits with different

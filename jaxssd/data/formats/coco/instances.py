@@ -40,7 +40,7 @@ class InstanceBox(NamedTuple):
             in fractions of the image if the file's units are fractions.
         category: id of its category.
         difficult: True if it is a crowd or to be ignored.
-        outlined: True if the box is the hull of a segmentation, as there is no bbox.
+        outlined: True if the box is the bounding box of a segmentation, as there is no bbox.
     """
 
     box: Corners
@@ -182,7 +182,7 @@ def parse_annotation(
     """Parse the box of one annotation.
 
     COCO's bbox [x, y, width, height] counts from the outer edge of the first pixel, so the box ends at x + width. If
-    there is no bbox, or four zeros, the hull of the segmentation is used.
+    there is no bbox, or four zeros, the bounding box of the segmentation is used.
 
     Args:
         annotation: annotation as it is written.

@@ -12,10 +12,10 @@ with its name, else the one that its <filename> names: see `voc.images`.
 Roboflow's `train/`, `valid/` and `test/`.
 
 **Boxes.** VOC counts pixels from 1 and includes both corners, so a box is `[ymin - 1, xmin - 1, ymax, xmax]` over the
-image's height and width. Decimals are read. An object without <bndbox> has the hull of its <robndbox>, a box (cx, cy,
-w, h) rotated by an angle, or of its <polygon>; their points are edges counted from 0. Coordinates are fractions of the
-image if no number of the whole split is above 1.5; then nothing is subtracted. A missing <difficult> is 0. <part> is
-left out.
+image's height and width. Decimals are read. An object without <bndbox> takes the bounding box of its <robndbox>, a box
+(cx, cy, w, h) rotated by an angle, or of its <polygon>; their points are edges counted from 0. Coordinates are
+fractions of the image if no number of the whole split is above 1.5; then nothing is subtracted. A missing <difficult>
+is 0. <part> is left out.
 
 Symbolic links are followed. Ids are looked up among the names in the folder, and never become part of a path.
 
@@ -32,7 +32,7 @@ Faults are counted in the loading report, with their file. Those of every format
 | a coordinate is NaN or infinite | box dropped | `not finite` |
 | xmax < xmin or ymax < ymin | box dropped | `swapped corners` |
 | xmax = xmin or ymax = ymin: a click, not a box | box dropped | `without area` |
-| only rotated boxes or polygons | hulls read | `with outlines` |
+| only rotated boxes or polygons | bounding boxes read | `with outlines` |
 | coordinates in fractions | read as fractions | `with boxes in fractions` |
 | a.jpg beside a.png | first extension read | `one of several of its name` |
 | <filename> names another image, which has no annotation | image of the XML's name read | `named otherwise` |

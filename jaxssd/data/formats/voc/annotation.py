@@ -30,7 +30,7 @@ class AnnotatedObject(NamedTuple):
         name: class name.
         box: (xmin, ymin, xmax, ymax), any numbers.
         difficult: False unless the annotation states it.
-        is_hull: True if the box is the hull of a rotated box or polygon, whose points are edges counted from 0.
+        is_hull: True if the box is the bounding box of a rotated box or polygon, whose points are edges counted from 0.
     """
 
     name: str

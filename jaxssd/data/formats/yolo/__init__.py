@@ -15,9 +15,9 @@ one that holds `images`. Otherwise there are no splits, as with images/*.jpg and
 
 **Boxes.** A line is `class center_x center_y width height`, in fractions of the image's width and height. It becomes
 `[center_y - height/2, center_x - width/2, center_y + height/2, center_x + width/2]`. A line with more points is an
-outline, or the four corners of a rotated box: its hull is read. Keypoints after a box, whose number data.yaml states
-as `kpt_shape`, are left out. Boxes refer to the image rotated by its EXIF orientation, as OpenCV and so YOLO's own
-tools read images.
+outline, or the four corners of a rotated box: its bounding box is read. Keypoints after a box, whose number data.yaml
+states as `kpt_shape`, are left out. Boxes refer to the image rotated by its EXIF orientation, as OpenCV and so YOLO's
+own tools read images.
 
 Symbolic links are followed. Ids are only looked up, and never become part of a path.
 
@@ -37,10 +37,10 @@ Faults are counted in the loading report, with their file. Those of every format
 | a number is NaN or infinite | box dropped | `not finite` |
 | width or height below zero | box dropped | `negative size` |
 | width or height zero | box dropped | `without area` |
-| outlines | hulls read | `with outlines` |
+| outlines | bounding boxes read | `with outlines` |
 
-Errors, because reading on would be a guess: a class that is not an index of the names, names that are missing, empty,
-repeated or not `nc` in number, several files of names that differ, a folder of another layout, a stated split that does
-not exist, images outside the data set's folder, no .txt file for any image, objects in the .xml of an image without a
-.txt, or no readable image at all.
+These faults are errors, because reading would be a guess: a class that is not an index of the names, names that are
+missing, empty, repeated or not `nc` in number, several files of names that differ, a folder of another layout, a stated
+split that does not exist, images outside the data set's folder, no .txt file for any image, objects in the .xml of an
+image without a .txt, or no readable image at all.
 """

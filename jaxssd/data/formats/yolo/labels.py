@@ -37,7 +37,7 @@ class Labels(NamedTuple):
     Attributes:
         boxes: boxes in the file's order.
         flaws: kind and detail of the problem of each line that gives no box.
-        polygons: numbers of the lines that hold an outline, whose hulls are in `boxes`.
+        polygons: numbers of the lines that hold an outline; their bounding boxes are in `boxes`.
     """
 
     boxes: list[LabelledBox]
@@ -163,7 +163,7 @@ def _parse_line(number: int, fields: list[str], num_classes: int, labels: Labels
 
 
 def _corners(numbers: Sequence[float]) -> Corners:
-    """Corners of a box, or of the hull of an outline."""
+    """Corners of a box, or of the bounding box of an outline."""
     if len(numbers) < 6:
         x, y, width, height = numbers[:4]
         return y - height / 2, x - width / 2, y + height / 2, x + width / 2

@@ -3,7 +3,7 @@
 A path counts from the data set's folder: that of `path` if it exists, else that of the file itself. Folders before an
 existing one are ignored: Roboflow's `../train/images`, Darknet's `data/train.txt`, another machine's
 `/content/set/train`. The name of a split is never ignored. Images outside the data set's folder are not read, and an
-existing file outside is never taken for its namesake in the folder: see `outside_paths`.
+existing file outside is never replaced by the file of that name in the folder: see `outside_paths`.
 """
 
 import os
