@@ -28,7 +28,7 @@ MEMORY_SHARE = 0.5
 """Share of the device's memory for training images; the rest is for the network."""
 
 BLOCKS = 4
-"""Blocks for which that share has room: three that a run has at once, and one to spare."""
+"""Blocks for which that share has room: three that a run has at once, and one spare."""
 
 BLOCKS_AT_ONCE = 3
 """Blocks on the device at once: the one in use, the one before it, and the next."""

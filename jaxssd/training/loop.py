@@ -104,7 +104,7 @@ def make_phase(
         phase: phase, with the layers to train.
         schedule: function from the phase's step to the learning rate.
         mesh: devices that share the work.
-        donate: if True, the memory of the given state is reused and the state is gone.
+        donate: if True, the memory of the given state is reused; do not use that state again.
 
     Returns:
         The optimizer, for `init_state`, and the function of `make_train_block`.

@@ -107,7 +107,7 @@ def make_train_step(
         grad_accum_steps: number of micro-batches per batch, computed one after another and averaged before one update.
             Saves memory; BatchNorm sees one micro-batch at a time.
         mesh: devices that share each batch, evenly or not; all hold the whole state. Default: where the arguments are.
-        donate: if True, the memory of the given state is reused and the state is gone.
+        donate: if True, the memory of the given state is reused; do not use that state again.
 
     Returns:
         A jitted `(state, examples, key) -> (state, loss)`. Images of `examples [B]` are uint8 or float in `[0, 1]`. The
@@ -166,7 +166,7 @@ def make_train_block(train_step: TrainStep, *, mesh: Mesh | None = None, donate:
     Args:
         train_step: function of `make_train_step`.
         mesh: devices of the step.
-        donate: if True, the memory of the given state is reused and the state is gone.
+        donate: if True, the memory of the given state is reused; do not use that state again.
 
     Returns:
         A jitted `(state, examples, order, key) -> (state, losses)`. Each row of `order [steps, B]` names the rows of

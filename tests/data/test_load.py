@@ -149,7 +149,7 @@ def test_what_is_not_there_or_does_not_go_together_is_told(folder, tmp_path):
     with pytest.raises(ValueError, match="but annotations/"):
         open_source(str(tmp_path / "coco"))
     (tmp_path / "coco/annotations/train.json").write_text('{"meta": {}, "images": [], "annotations": []}')
-    with pytest.raises(ValueError, match=r"COCO data set\? Name the file, --data .*annotations/train\.json"):
+    with pytest.raises(ValueError, match=r"COCO data set, name the file: --data .*annotations/train\.json"):
         open_source(str(tmp_path / "coco"))
     (tmp_path / "coco/data.yaml").write_text("")
     with pytest.raises(ValueError, match=r"data\.yaml is not a mapping with the key names"):

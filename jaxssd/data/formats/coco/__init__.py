@@ -20,7 +20,7 @@ are named: `--data train.json --val-split val`. Otherwise a share of the file is
 
 **Ids** are `file_name` without its extension, like VOC's, so that the same images give the same held-out share. If two
 entries would have the same id, the image's number follows: `a#7`. An image of another split is `val.json/a`, but `a` if
-the first file lists that picture too: so a picture in both splits is noticed. Two files named after different splits
+the first file lists that picture too: so a picture in both splits is detected. Two files named after different splits
 must have no picture in common. `image_ids` and `category_ids` are the numbers for COCO's results files.
 
 **Images** are found by the longest tail of `file_name` that is a path below the folder. Case, backslashes, URL encoding
