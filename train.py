@@ -146,11 +146,13 @@ def parse(arguments: list[str]) -> tuple[str, Command]:
         )
     except ValueError as error:
         sys.exit(f"train.py: {error}")
-    if command.resume and (
-        named is not None or (command.config, command.out, command.find_lr) != (config, None, False)
-    ):
+    besides = {word.replace("_", "-") for word in given if word.startswith("--")} - _BESIDE_RESUME
+    if command.resume and (named is not None or besides):  # also an option that repeats a default: the run has its own
         sys.exit("train.py: a resumed run keeps its settings and folder: give --resume RUN and nothing else")
     return preset, command
+
+
+_BESIDE_RESUME = {"--resume", "--keep-compiled", "--no-keep-compiled"}
 
 
 def find_preset(arguments: list[str]) -> int | None:
@@ -160,10 +162,14 @@ def find_preset(arguments: list[str]) -> int | None:
         SystemExit: if the word names no preset.
     """
     takes = {"--" + name.replace("_", "-"): kind for name, kind in _option_types().items()}
+    flags = {name for name, kind in takes.items() if kind is None}
+    flags |= {"--no-" + name.removeprefix("--") for name in flags}
     option, count = None, 0
     for number, word in enumerate(arguments):
         if word.startswith("--"):
-            option, count = takes.get(word.replace("_", "-")), 0  # None also for --option=value and flags
+            name, count = word.replace("_", "-"), 0
+            # Nothing follows a flag or --option=value; of an unknown option, which tyro reports, anything may.
+            option = None if name in flags or "=" in word else takes.get(name, "unknown")
             continue
         count += 1
         if word in PRESETS and not (option == "texts" or (option == "text" and count == 1)):
@@ -174,14 +180,15 @@ def find_preset(arguments: list[str]) -> int | None:
 
 
 def _option_types() -> dict[str, str | None]:
-    """Values that follow each option: one `text`, several `texts`, or numbers; None for a flag."""
+    """Values that follow each option: one `text`, several `texts`, or `others`, never a preset; None for a flag."""
 
     def kind(annotation: Any) -> str | None:
         if annotation is bool:
             return None
         name = str(annotation)
-        text = "str" in name or "Literal" in name or "Path" in name
-        return ("texts" if "tuple" in name else "text") if text else "numbers"
+        if "tuple" in name:
+            return "texts" if "str" in name else "others"  # no choice of several has a preset's name
+        return "text" if "str" in name or "Path" in name or "Literal" in name else "others"
 
     topics: list[Any] = [Config, *(type(getattr(Config, topic)) for topic in TOPICS), Command]
     return {

@@ -320,6 +320,9 @@ def test_the_learning_rate_is_swept(voc_folder, cache, tmp_path):
         (["--epochs", "many"], ["epochs", "many"]),
         (["focal", "--resume", "nowhere"], ["--resume"]),
         (["--resume=nowhere", "--epochs=3"], ["nothing else"]),
+        (["--resume", "nowhere", "--batch-size", "16"], ["nothing else"]),  # also if it is a default
+        (["--resume", "nowhere", "--data", "shapes"], ["nothing else"]),
+        (["--lr", "0.01"], ["Unrecognized options: --lr"]),
         (["--classes", "dog", "cat"], ["--classes"]),
         (["--data", "x", "--classes", "dog", "dog"], ["--classes", "once"]),
         (["--epochs", "0"], ["--epochs", "0"]),

@@ -359,6 +359,20 @@ def test_every_option_of_train_changes_what_it_says(train_asks):
         assert holds(train_asks(*arguments)), name
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(["--trainable", "head"], ["--schedule", "clr"], ["--fast-layers", "norm", "pool"], ["--remat"]),
+        *(["--class-loss", "focal"], ["--data", "focal"], ["--zooms", "0.7", "1"], ["--data=focal"], ["--no-remat"]),
+    ],
+)
+def test_the_preset_stands_before_or_after_any_option(train_asks, options):
+    """Values of an option may be presets' names themselves."""
+    before, after = train_asks("multilabel", *options), train_asks(*options, "multilabel")
+    assert before.config == after.config
+    assert after.config.task == "multilabel"
+
+
 # evaluate.py
 
 

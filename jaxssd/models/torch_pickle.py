@@ -159,7 +159,10 @@ def _ordered_dict(pairs: Any = None) -> _Dict:
     return made
 
 
-def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
+# The arguments are counted: a few bytes could hand over the same long tuple again and again.
+def _rebuild_tensor(
+    storage: Any, offset: Any, size: Any, stride: Any, grad: Any = None, hooks: Any = None, metadata: Any = None
+) -> Tensor:
     if not (isinstance(storage, Storage) and isinstance(size, tuple) and isinstance(stride, tuple)):
         raise TypeError("makes a tensor from values other than storage, size and strides")
     if not len(size) == len(stride) <= MAX_RANK or not all(type(n) is int for n in (offset, *size, *stride)):
@@ -167,7 +170,7 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) 
     return Tensor(storage, offset, size, stride)
 
 
-def _rebuild_parameter(tensor: Any, *_: Any) -> Tensor:
+def _rebuild_parameter(tensor: Any, grad: Any = None, hooks: Any = None) -> Tensor:
     if not isinstance(tensor, Tensor):
         raise TypeError("makes a parameter from a value that is not a tensor")
     return tensor

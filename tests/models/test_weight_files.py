@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as safetensors_file
 
+from jaxssd.models.torch_pickle import unpickle
 from jaxssd.models.weight_files import LEGACY_START, PICKLE_LIMIT, ZIP_START, read_weights
 from tests.models.torch_writers import (
     DTYPES,
@@ -469,9 +470,19 @@ def test_storage_keys_that_would_take_forever_to_hash_are_refused():
 def test_a_list_is_copied_once_however_often_it_is_asked_for():
     """An `OrderedDict` of one remembered list of pairs, over and over: a few bytes each."""
     pairs, repeats = 2000, 20_000
-    code = b"]q\x00(" + b"".join(b"]q\x01(K\x01K\x02e" for _ in range(pairs)) + b"e0]("
-    code += b"ccollections\nOrderedDict\nh\x00\x85R" * repeats + b"e"
-    refuses(dump(MAGIC) + dump(1001) + dump({"little_endian": True}) + dump(Raw(code)) + dump([]))
+    code = b"]q\x00(" + b"".join(b"]q\x01(K" + bytes([n % 256]) + b"K\x02e" for n in range(pairs)) + b"e]("
+    code += b"ccollections\nOrderedDict\nh\x00\x85R" * repeats + b"e."
+    first, *others = unpickle(io.BytesIO(b"\x80\x02" + code)).value
+    assert len(first) == 256
+    assert not any(others)
+
+
+@pytest.mark.parametrize("function", ["_rebuild_tensor_v2", "_rebuild_parameter"])
+def test_arguments_are_few(function):
+    """A million arguments in one remembered tuple take a millisecond to hand over, and five bytes to ask for it."""
+    first = tensor("0", ARRAYS["bn.bias"])
+    arguments = (*first.arguments, *[None] * 10) if function == "_rebuild_tensor_v2" else (first, *[None] * 10)
+    refuses(zip_file({"w": Call(Global("torch._utils", function), arguments)}, {"0": ARRAYS["bn.bias"]}), "malformed")
 
 
 def test_numbers_that_share_a_hash_are_no_keys():
