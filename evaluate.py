@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+
+from jaxssd.config import unset_is
 
 if TYPE_CHECKING:
     from jaxssd.config import Config
@@ -31,22 +33,22 @@ class Command:
 
     run: tyro.conf.Positional[Path]
     """Folder of a run, written by train.py."""
-    split: str | None = None
-    """Split to score. Default: `val`, or all images of other data without a `val`."""
-    data: str = ""
+    split: Annotated[str | None, unset_is("`val`, or all images of other data without a `val`")] = None
+    """Split to score."""
+    data: Annotated[str, unset_is("the run's own")] = ""
     """Data set to score instead of the run's own, in any form that train.py takes."""
-    data_images: str | None = None
+    data_images: Annotated[str | None, unset_is("found beside the annotations")] = None
     """Image folder of a COCO file given as --data."""
     export: bool = False
     """Write all detections as well: COCO results with their ground truth, and VOC's comp4 files."""
-    images: tuple[Path, ...] = ()
+    images: Annotated[tuple[Path, ...], unset_is("none, score")] = ()
     """Images to detect objects on, instead of scoring: files, folders or quoted patterns."""
     explain: bool = False
     """Draw anchors, matches, receptive fields and NMS instead of scoring the split (detection runs)."""
-    out: Path | None = None
-    """Output folder. Default: RUN, or a new RUN/images-DATE-TIME for --images."""
-    threshold: float | None = None
-    """Score threshold of --images, for drawing and JSON. Default: 0.3; 0.4 for multi-label runs."""
+    out: Annotated[Path | None, unset_is("RUN, or a new RUN/images-DATE-TIME for --images")] = None
+    """Output folder."""
+    threshold: Annotated[float | None, unset_is("0.3, or 0.4 for multi-label runs")] = None
+    """Score threshold of --images, for drawing and JSON."""
     checkpoint: Literal["best", "last"] = "best"
     """Checkpoint to load: the one with the best validation score, or the last one."""
     keep_compiled: bool = True
