@@ -41,7 +41,7 @@ class Command:
     """Image folder of a COCO file given as --data."""
     export: bool = False
     """Write all detections as well: COCO results with their ground truth, and VOC's comp4 files."""
-    images: Annotated[tuple[Path, ...], unset_is("none, score")] = ()
+    images: Annotated[tuple[Path, ...], unset_is("score the split")] = ()
     """Images to detect objects on, instead of scoring: files, folders or quoted patterns."""
     explain: bool = False
     """Draw anchors, matches, receptive fields and NMS instead of scoring the split (detection runs)."""

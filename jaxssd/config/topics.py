@@ -25,7 +25,8 @@ def one_of(registry: Iterable[str]) -> Any:
 
 def unset_is(meaning: str) -> Any:
     """Annotation of an option that may be left unset: help shows the meaning in place of None."""
-    return tyro.conf.arg(help_behavior_hint=lambda value: f"(default: {meaning if value in ('None', '') else value})")
+    unset = ("None", "", "''")
+    return tyro.conf.arg(help_behavior_hint=lambda value: f"(default: {meaning if value in unset else value})")
 
 
 class Topic:
