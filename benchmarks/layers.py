@@ -20,7 +20,7 @@ from timing import Row, measure, report
 from training_step import require_same_size
 from workloads import DETECTORS, Precision, baseline_training, call_steps, make_workload, training_call, training_cost
 
-from jaxssd.models.layers import FastLayer
+from jaxssd.config import FastLayer
 
 EACH = get_args(FastLayer)
 FORMS: dict[str, tuple[str, ...]] = {"plain": ()} | {name: (name,) for name in EACH} | {"all": EACH}

@@ -10,9 +10,24 @@ import tyro
 from jaxssd.data import AUGMENTATIONS
 from jaxssd.models import BACKBONES, HEADS
 from jaxssd.ops import BOX_CODERS
+from jaxssd.ops.ssd_loss import Normalizer
 
 Trainable = Literal["head", "upper", "all"]
 Schedule = Literal["one_cycle", "clr", "cosine", "constant"]
+OptimizerName = Literal["adamw", "sgd"]
+Aspect = Literal["squash", "letterbox", "crop"]
+Exif = Literal["auto", "apply", "ignore"]
+FastLayer = Literal["norm", "pool", "stem"]
+"""Layers in another form, equal up to rounding and faster on some devices; see `jaxssd.models.fast_layers`.
+
+`norm`: BatchNorm as one multiply-add in the dtype of the computation (`MultiplyAddBatchNorm`). In bfloat16 it rounds
+more often than the plain form, which computes in float32 until its result; that is what it saves.
+
+`pool`: max-pooling whose gradient gathers (`max_pool_3x3`), and the ReLU after it, on a quarter of the map.
+
+`stem`: the first convolution on 2x2 blocks of pixels (`space_to_depth_conv`).
+"""
+Memory = Literal["auto", "device", "stream"]
 
 LESSON_PRIOR = 1 / (1 + math.exp(4))
 """Probability whose logit is -4, the lesson's initial bias of the class outputs."""
@@ -67,9 +82,9 @@ class DatasetConfig(Topic):
     """Names of the classes to learn; objects of other classes count as background."""
     image_size: int = 224
     """Input size of the network: height and width in pixels."""
-    aspect: Literal["squash", "letterbox", "crop"] = "squash"
+    aspect: Aspect = "squash"
     """Resizing to a square: `squash` changes the shape, `letterbox` pads, `crop` takes the middle."""
-    exif: Literal["auto", "apply", "ignore"] = "auto"
+    exif: Exif = "auto"
     """EXIF orientation: apply it, ignore it, or `auto` to decide by the boxes."""
     max_objects: int = 100
     """Number of objects kept per image, largest first."""
@@ -106,9 +121,7 @@ class ModelConfig(Topic):
     """Channel standard deviations; pixels are divided by them. ImageNet's by default."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the network. Parameters, boxes and losses are always float32."""
-    fast_layers: Annotated[
-        tuple[Literal["norm", "pool", "stem"], ...] | None, unset_is("`norm` on a GPU or TPU, none on a CPU")
-    ] = None
+    fast_layers: Annotated[tuple[FastLayer, ...] | None, unset_is("`norm` on a GPU or TPU, none on a CPU")] = None
     """Fast layers: other formulas with equal results, up to rounding."""
     remat: bool = False
     """Rematerialise the backbone's activations in the backward pass: less memory, more time."""
@@ -161,7 +174,7 @@ class LossConfig(Topic):
     """Focal loss gamma: focusing parameter; 2 in the lesson's lecture, 1 in its notebook."""
     negative_ratio: Annotated[int | None, unset_is("all")] = None
     """Number of negatives kept per positive anchor, hardest first."""
-    normalizer: Literal["classes", "positives"] = "classes"
+    normalizer: Normalizer = "classes"
     """Divisor of the classification loss: number of classes (the lesson) or of positive anchors (SSD)."""
     box_coder: Annotated[str, one_of(BOX_CODERS)] = "tanh"
     """Box coder: `tanh` (the lesson's bounded shifts, L1 loss) or `offsets` (SSD's, smooth L1 loss)."""
@@ -226,7 +239,7 @@ class OptimizerConfig(Topic):
     """Batch size: images per step, over all devices."""
     grad_accum_steps: int = 1
     """Gradient accumulation: micro-batches per step. Less memory; BatchNorm sees one micro-batch."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: OptimizerName = "adamw"
     """Optimizer: AdamW, or SGD with momentum."""
     momentum: float = 0.9
     """Momentum of SGD."""
@@ -286,7 +299,7 @@ class AugmentationConfig(Topic):
 class RuntimeConfig(Topic):
     """Memory, validation, checkpoints and seed."""
 
-    memory: Literal["auto", "device", "stream"] = "auto"
+    memory: Memory = "auto"
     """Training images: in `device` memory, or `stream` from disk; `auto` streams above half the memory."""
     eval_every: int = 1
     """Number of epochs between validations. Each saves a checkpoint; the highest score is the best."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxssd.config import Aspect, Exif
 from jaxssd.data.boxes import FittedBoxes, fit_boxes, other_picture
 from jaxssd.data.cache import Allocate, cached, fingerprint
 from jaxssd.data.class_filter import merge_other_classes
@@ -14,8 +15,8 @@ from jaxssd.data.dataset import Dataset, Examples, pad_objects
 from jaxssd.data.formats.base import Record, Source
 from jaxssd.data.image_limits import UnreadableImage
 from jaxssd.data.images import Decoded, decode_all
-from jaxssd.data.orientation import Exif, turn_undecided, upright_of
-from jaxssd.data.placement import Aspect, place_images
+from jaxssd.data.orientation import turn_undecided, upright_of
+from jaxssd.data.placement import place_images
 from jaxssd.data.report import LoadReport, Problem
 
 

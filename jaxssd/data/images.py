@@ -16,10 +16,11 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageOps
 from tqdm import tqdm
 
+from jaxssd.config import Aspect
 from jaxssd.data import image_formats
 from jaxssd.data.formats.base import ImageFile
 from jaxssd.data.image_limits import UnreadableImage, opened_image
-from jaxssd.data.placement import Aspect, from_canvas, place_images
+from jaxssd.data.placement import from_canvas, place_images
 
 
 class Drawn(NamedTuple):

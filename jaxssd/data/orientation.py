@@ -1,17 +1,14 @@
 """EXIF orientation: decide whether boxes were drawn on the picture as it is stored, or as it is shown."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
 
+from jaxssd.config import Aspect, Exif
 from jaxssd.data.formats.base import Record
 from jaxssd.data.image_limits import UnreadableImage
 from jaxssd.data.images import Decoded, Drawn, Fit, Upright, decode_all, find_fit, inspect_all
-from jaxssd.data.placement import Aspect
-
-Exif = Literal["auto", "apply", "ignore"]
 
 
 def upright_of(record: Record, exif: Exif) -> Upright:

@@ -1,12 +1,11 @@
 """Placement of images of any shape on the network's square canvas, and conversion of boxes between both."""
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-Aspect = Literal["squash", "letterbox", "crop"]
-"""Ways to make an image square: `squash` it as the lesson does, `letterbox` it with margins, `crop` its middle."""
+from jaxssd.config import Aspect
 
 
 def place_images(sizes: Int[Any, "... 2"], image_size: int, aspect: Aspect) -> Float[np.ndarray, "... 4"]:

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
 
+from jaxssd.config import FastLayer
 from jaxssd.models import BACKBONES, HEADS
-from jaxssd.models.layers import FastLayer
 from jaxssd.ops.arrays import ArrayLike, as_float, check_shapes
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

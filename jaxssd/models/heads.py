@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxssd.config import Config
-from jaxssd.models.layers import FastLayer, batch_norm, conv_to_float32
+from jaxssd.config import Config, FastLayer
+from jaxssd.models.layers import batch_norm, conv_to_float32
 from jaxssd.ops import Anchors, make_anchors
 from jaxssd.ops.arrays import ArrayLike, check_shapes
 

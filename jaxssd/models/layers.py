@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,18 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxssd.config import FastLayer
 from jaxssd.ops.arrays import ArrayLike
-
-FastLayer = Literal["norm", "pool", "stem"]
-"""Layers that can be computed in another form, equal up to rounding and faster on some devices.
-
-`norm`: BatchNorm as one multiply-add in the dtype of the computation (`MultiplyAddBatchNorm`). In bfloat16 it rounds
-more often than the plain form, which computes in float32 until its result; that is what it saves.
-
-`pool`: max-pooling whose gradient gathers (`max_pool_3x3`), and the ReLU after it, on a quarter of the map.
-
-`stem`: the first convolution on 2x2 blocks of pixels (`space_to_depth_conv`).
-"""
 
 MOMENTUM = 0.9
 EPSILON = 1e-5

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxssd.models.layers import FastLayer, batch_norm
+from jaxssd.config import FastLayer
+from jaxssd.models.layers import batch_norm
 from jaxssd.ops.arrays import ArrayLike
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from jaxssd.config import Config
+from jaxssd.config import Config, FastLayer
 from jaxssd.models.heads import PRIOR_PROBABILITY, AnchorHead, OutConv, Predictions
-from jaxssd.models.layers import FastLayer, batch_norm
+from jaxssd.models.layers import batch_norm
 from jaxssd.ops.anchors import SSD300_CELLS, SSD300_RATIOS, Anchors, ssd300_anchors
 from jaxssd.ops.arrays import ArrayLike, check_shapes
 

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxssd.config import Config, ModelConfig
+from jaxssd.config import Config, FastLayer, ModelConfig
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.models import BACKBONES
 from jaxssd.models.detector import Detector, normalize_images
-from jaxssd.models.layers import FastLayer
 from jaxssd.tasks import TASKS
 
 MOST_ROWS = 100

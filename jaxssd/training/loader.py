@@ -11,18 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, UInt8
 
+from jaxssd.config import Memory
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.training.compilation import memory_bytes, nbytes
 from jaxssd.training.distribution import one_device, replicated, send
-
-Memory = Literal["auto", "device", "stream"]
 
 MEMORY_SHARE = 0.5
 """Share of the device's memory for training images; the rest is for the network."""

@@ -11,7 +11,7 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxssd.config import OptimizerConfig, Phase, Trainable
+from jaxssd.config import OptimizerConfig, OptimizerName, Phase, Trainable
 
 Group = Literal["lower", "upper", "head"]
 """Layer group: the backbone's lower half, its upper half, and the head."""
@@ -68,7 +68,7 @@ def make_optimizer(
     num_stages: int,
     lr_multipliers: tuple[float, float, float],
     weight_decay: float,
-    optimizer: Literal["adamw", "sgd"] = "adamw",
+    optimizer: OptimizerName = "adamw",
     momentum: float = 0.9,
     clip_norm: float | None = None,
 ) -> optax.GradientTransformation:

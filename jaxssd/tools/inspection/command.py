@@ -14,12 +14,12 @@ import shlex
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from jaxssd.atomic import write_text
-from jaxssd.config import Config, unset_is
+from jaxssd.config import Aspect, Config, Exif, unset_is
 from jaxssd.data.load import load_split, notes_on_splits, with_classes
 from jaxssd.models import BACKBONES, HEADS
 from jaxssd.presets import PRESETS
@@ -59,9 +59,9 @@ class Command:
     """Names of the classes to inspect; objects of other classes are left out."""
     image_size: Annotated[int | None, PRESETS_VALUE] = None
     """Input size of the network: height and width in pixels."""
-    aspect: Annotated[Literal["squash", "letterbox", "crop"] | None, PRESETS_VALUE] = None
+    aspect: Annotated[Aspect | None, PRESETS_VALUE] = None
     """Resizing to a square: `squash` changes the shape, `letterbox` pads, `crop` takes the middle."""
-    exif: Annotated[Literal["auto", "apply", "ignore"] | None, PRESETS_VALUE] = None
+    exif: Annotated[Exif | None, PRESETS_VALUE] = None
     """EXIF orientation: apply it, ignore it, or `auto` to decide by the boxes."""
     grids: Annotated[tuple[int, ...] | None, PRESETS_VALUE] = None
     """Anchor grids: side length of each in cells."""
