@@ -145,11 +145,11 @@ class Checkpoints:
         Raises:
             OSError: if this or the previous checkpoint cannot be written; the message names the folder.
         """
-        variables = state.variables._asdict()
-        digests = {"variables": array_digests(variables), "optimizer": array_digests(state.opt_state)}
+        variables, opt_state = _without_keys((state.variables._asdict(), state.opt_state))
+        digests = {"variables": array_digests(variables), "optimizer": array_digests(opt_state)}
         items = ocp.args.Composite(
             variables=ocp.args.StandardSave(variables),
-            optimizer=ocp.args.StandardSave(state.opt_state),
+            optimizer=ocp.args.StandardSave(opt_state),
             digests=ocp.args.JsonSave(sealed(digests)),
         )
         with named(self.folder, "not saved"):
@@ -231,7 +231,7 @@ class Checkpoints:
     def _restore(self, step: int | None, item: str, like: Any) -> Any:
         if step is None:
             raise FileNotFoundError(f"{self.folder} has no checkpoint: the run ended before its first validation")
-        folder = self.folder_of(step)
+        folder, with_keys, like = self.folder_of(step), like, _without_keys(like)
         saved = self._digests(step, item)
         for place, form in array_forms(like).items():
             if saved and not saved.get(place, "nothing").startswith(form):
@@ -248,7 +248,7 @@ class Checkpoints:
             if wrong:
                 others = f" and {len(wrong) - 1} more arrays are" if len(wrong) > 1 else " is"
                 raise DamagedCheckpointError(f"{folder} is damaged: {item}{wrong[0]}{others} not what was saved")
-        return found
+        return jax.tree.map(_as_key, found, with_keys)
 
     def _digests(self, step: int, item: str) -> dict[str, str] | None:
         """Read the digests of an item; None if an older version wrote the checkpoint, which is said once."""
@@ -289,6 +289,29 @@ def array_forms(tree: Any) -> dict[str, str]:
     """Place in the tree -> dtype and shape, of arrays or of `ShapeDtypeStruct`s."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path): _form(leaf) for path, leaf in leaves}
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key)
+
+
+def _without_keys(tree: Any) -> Any:
+    """Tree with the integers of random keys, such as NNX's model state has; also of `ShapeDtypeStruct`s."""
+
+    def data(leaf: Any) -> Any:
+        shape_alone = isinstance(leaf, jax.ShapeDtypeStruct)
+        return jax.eval_shape(jax.random.key_data, leaf) if shape_alone else jax.random.key_data(leaf)
+
+    return jax.tree.map(lambda leaf: data(leaf) if _is_key(leaf) else leaf, tree)
+
+
+def _as_key(leaf: Any, like: Any) -> Any:
+    """Array, or a key of its integers where `like` is a key."""
+    if not _is_key(like):
+        return leaf
+    kinds: list[Any] = []
+    jax.eval_shape(lambda key: kinds.append(jax.random.key_impl(key)), like)
+    return jax.random.wrap_key_data(leaf, impl=kinds[0])
 
 
 def _form(leaf: Any) -> str:

@@ -147,8 +147,10 @@ def _read_file(
         with path.open("rb", buffering=0) as file:
             for row, place in zip(rows[part].tolist(), flat[part], strict=True):
                 file.seek(offset + row * flat.shape[1])
-                if file.readinto(place) != place.size:
-                    raise OSError(errno.EIO, "the file is too short")
+                while place.size:  # a network disk may return a part
+                    if (count := file.readinto(place)) == 0:
+                        raise OSError(errno.EIO, "the file is too short")
+                    place = place[count:]
 
     share = -(-len(rows) // THREADS)
     try:

@@ -149,7 +149,7 @@ def test_strict_promotion_in_x64(name):
     row = ROWS[name]
     with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         wide = jax.tree.map(lambda x: np.float64(x) if _is_float(x) else x, row.arguments)
-        output = jax.eval_shape(row.with_settings(), *wide)  # promotion is a matter of tracing
+        output = jax.jit(row.with_settings()).lower(*wide).out_info  # promotion shows in tracing and lowering
     floats = [x for x in jax.tree.leaves(output) if jnp.issubdtype(x.dtype, jnp.floating)]
     assert all(x.dtype == (jnp.float64 if row.keeps_float64 else jnp.float32) for x in floats)
 

@@ -51,6 +51,22 @@ def test_the_last_and_the_best_are_kept(saved):
             assert same(checkpoints.restore_variables(step, LIKE.variables), state_of(step).variables)
 
 
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_a_model_state_may_have_random_keys(tmp_path, impl):
+    """NNX's streams of dropout are such; the next draw is the one of the model that was saved."""
+    state = state_of(2)._replace(model_state={"dropout": jax.random.split(jax.random.key(7, impl=impl), 3)})
+    with Checkpoints(tmp_path / "keys") as checkpoints:
+        checkpoints.save(2, state, score=None)
+    with Checkpoints(tmp_path / "keys", read_only=True) as checkpoints:
+        for like in (state, jax.eval_shape(lambda: state)):
+            keys = checkpoints.restore(2, like).model_state["dropout"]
+            assert keys.dtype == state.model_state["dropout"].dtype
+            assert jax.random.uniform(keys[1]) == jax.random.uniform(state.model_state["dropout"][1])
+        other = state.variables._replace(model_state={"dropout": jax.random.split(jax.random.key(7, impl=impl), 4)})
+        with pytest.raises(ValueError, match="holds another network"):
+            checkpoints.restore_variables(2, other)
+
+
 @pytest.mark.parametrize(
     ("scores", "best", "kept"),
     [

@@ -1,6 +1,7 @@
 """Resident or streamed, a run is the same run."""
 
 import errno
+import io
 import os
 import threading
 from dataclasses import replace
@@ -115,6 +116,17 @@ def test_rows_are_read_in_the_order_asked_for(mapped, tmp_path, count):
     rows = np.random.default_rng(count).integers(0, 20, count)
     np.testing.assert_array_equal(read(rows), images[rows])
     assert path == tmp_path / "images.npy"
+
+
+def test_a_disk_may_return_parts_of_a_row(mapped, monkeypatch):
+    class Slow(io.FileIO):
+        def readinto(self, place):
+            return super().readinto(place[: min(7, len(place))])
+
+    images, memory_map = mapped
+    _, read = row_reader(memory_map)
+    monkeypatch.setattr(Path, "open", lambda path, *_, **__: Slow(path))
+    np.testing.assert_array_equal(read(np.array([3, 19, 0])), images[[3, 19, 0]])
 
 
 @pytest.mark.parametrize("part", [slice(5, None), slice(None, None, -1), slice(None)])
