@@ -60,6 +60,8 @@ def main(arguments: list[str]) -> None:
     command = tyro.cli(Command, prog="evaluate.py", description=__doc__, args=arguments)
     if "--images" in arguments and not command.images:
         sys.exit("evaluate.py: --images names no file")
+    if command.threshold is not None and not 0 <= command.threshold <= 1:
+        sys.exit(f"evaluate.py: --threshold is {command.threshold}, expected a number between 0 and 1")
     from jaxssd.training import keep_compiled, signals_watched
     from jaxssd.training.distribution import distributed
 
@@ -146,13 +148,14 @@ def explain(command: Command) -> None:
 def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config", str, "Dataset"]:
     """Return the settings with the data to score, the name of the split, and the split."""
     from jaxssd.data.class_filter import notes_on_classes
-    from jaxssd.data.load import default_split, load_split, notes_on_splits
+    from jaxssd.data.load import default_split, load_split, notes_on_splits, require_shapes_classes
     from jaxssd.data.quality import notes_on_quality
 
     if command.data_images is not None and not command.data:
         raise ValueError("--data-images goes with --data: name the data set as well")
     split = command.split or "val"
     if command.data:
+        require_shapes_classes(config.dataset.classes, command.data)
         config = config.replace(data=command.data, images=command.data_images, train_split=None, val_split=None)
         split = command.split or default_split(config.dataset)
     for line in notes_on_splits(config.dataset, "--split", split=split):

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, NoReturn, get_type_hints
 
 import jax
 import tyro
@@ -145,14 +145,20 @@ def parse(arguments: list[str]) -> tuple[str, Command]:
             config=(tyro.conf.OmitArgPrefixes,),
         )
     except ValueError as error:
-        sys.exit(f"train.py: {error}")
+        _refuse(str(error))
     besides = {word.replace("_", "-") for word in given if word.startswith("--")} - _BESIDE_RESUME
     if command.resume and (named is not None or besides):  # also an option that repeats a default: the run has its own
-        sys.exit("train.py: a resumed run keeps its settings and folder: give --resume RUN and nothing else")
+        _refuse("a resumed run keeps its settings and folder: give --resume RUN and nothing else")
     return preset, command
 
 
 _BESIDE_RESUME = {"--resume", "--keep-compiled", "--no-keep-compiled"}
+
+
+def _refuse(message: str) -> NoReturn:
+    """Exit with the status of an invalid command line."""
+    print(f"train.py: {message}", file=sys.stderr)
+    sys.exit(2)
 
 
 def find_preset(arguments: list[str]) -> int | None:
@@ -175,7 +181,7 @@ def find_preset(arguments: list[str]) -> int | None:
         if word in PRESETS and not (option == "texts" or (option == "text" and count == 1)):
             return number
         if option is None and not word.startswith("-"):
-            sys.exit(f"train.py: there is no preset {word!r}; choose one of {', '.join(PRESETS)}")
+            _refuse(f"there is no preset {word!r}; choose one of {', '.join(PRESETS)}")
     return None
 
 
@@ -195,7 +201,7 @@ def _option_types() -> dict[str, str | None]:
         field.name: kind(get_type_hints(topic)[field.name])
         for topic in topics
         for field in fields(topic)
-        if field.name not in (*TOPICS, "config")
+        if not (topic is Config and field.name in TOPICS) and field.name != "config"  # `optimizer` is a setting too
     }
 
 

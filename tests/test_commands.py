@@ -336,6 +336,20 @@ def test_mistakes_are_explained_without_a_trace(arguments, words, cache):
         assert word in result.stdout + result.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["--optimizer=sgd", "nonsense"],
+        ["--resume", "nowhere", "--epochs", "3"],
+        ["--seed", "-1"],
+        ["--x"],
+    ],
+)
+def test_an_invalid_command_line_has_the_status_2(arguments, cache):
+    assert called("train.py", *arguments, cache=cache).returncode == 2
+
+
 @pytest.mark.parametrize("mistake", [["--data", "nowhere"], ["--epochs", "many"]])
 def test_a_mistake_in_a_process_of_its_own_is_that_of_the_call(mistake, cache):
     alone, here = (start("train.py", *mistake, cache=cache) for start in (run, called))

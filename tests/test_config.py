@@ -75,6 +75,7 @@ BAD = {
     "head_width": (0,),
     "batch_size": (0,),
     "eval_every": (0,),
+    "seed": (-1, 2**32),
     "classes": (("cat", "dog", "cat"),),
     "val_fraction": (0.0, 1.0, math.nan),
     "input_dropout": (-0.1, 1.0, math.nan),

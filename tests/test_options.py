@@ -364,6 +364,7 @@ def test_every_option_of_train_changes_what_it_says(train_asks):
     [
         *(["--trainable", "head"], ["--schedule", "clr"], ["--fast-layers", "norm", "pool"], ["--remat"]),
         *(["--class-loss", "focal"], ["--data", "focal"], ["--zooms", "0.7", "1"], ["--data=focal"], ["--no-remat"]),
+        *(["--optimizer", "sgd"], ["--optimizer=sgd"], ["--find-lr", "--optimizer", "adamw"]),
     ],
 )
 def test_the_preset_stands_before_or_after_any_option(train_asks, options):
@@ -481,6 +482,13 @@ def test_the_checkpoint_that_is_asked_for_is_used_whatever_is_done(evaluate_asks
     for arguments in (["--explain"], ["--images", tmp_path / "grey.png", "--out", tmp_path]):
         for which in ("best", "last"):
             assert evaluate_asks(*arguments, "--checkpoint", which).which == which
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.1", "nan"])
+def test_a_score_threshold_out_of_range_is_refused(evaluate_asks, tmp_path, value):
+    Image.new("RGB", (20, 10), (99,) * 3).save(tmp_path / "grey.png")
+    with pytest.raises(SystemExit, match=r"--threshold is .*, expected a number between 0 and 1"):
+        evaluate_asks("--images", tmp_path / "grey.png", f"--threshold={value}")
 
 
 # python -m jaxssd.data

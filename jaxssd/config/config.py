@@ -89,7 +89,10 @@ class Config(Topic):
         """
         version = record.get("version")
         if version != VERSION:
-            raise ValueError(f"version {version} of the settings, expected {VERSION}")
+            raise ValueError(
+                f"version {version} of the settings, expected {VERSION}: another version of jaxssd wrote it; use that "
+                "version, or start a new run"
+            )
         given = [
             (name if name in TOPICS else "", setting, inner)
             for name, value in record.items()

@@ -310,6 +310,7 @@ class RuntimeConfig(Topic):
 
     def check(self) -> None:
         """Ranges."""
+        self.require("seed", 0 <= self.seed < 2**32, "a whole number from 0 to 2**32 - 1")
         self.require("eval_every", self.eval_every >= 1, "1 or more")
         self.require("checkpoint_every", 0 < self.checkpoint_every < math.inf, "a positive number of minutes")
 

@@ -70,7 +70,7 @@ def fit_boxes(
 
     count = int(kept.sum())
     if count == 0:
-        problems.append(Problem(file, "noted", "without objects", "kept: it shows what is not an object"))
+        problems.append(Problem(file, "noted", "without objects", "kept as background"))
     if count > max_objects:
         detail = f"{count} objects, the largest are kept; max_objects={count} keeps all"
         problems.extend([Problem(file, "dropped", "over max_objects", detail)] * (count - max_objects))

@@ -54,6 +54,23 @@ def with_classes(config: DatasetConfig, splits: Iterable[str] = ("train", "val")
     return config
 
 
+def require_shapes_classes(classes: tuple[str, ...], data: str) -> None:
+    """Check that a run that is scored on the generated pictures has their classes.
+
+    Raises:
+        ValueError: if `data` is `shapes` and the run has other classes.
+    """
+    if data != "shapes":
+        return
+    from jaxssd.data.shapes import CLASS_NAMES
+
+    if classes != CLASS_NAMES:
+        raise ValueError(
+            f"--data shapes has the classes {', '.join(CLASS_NAMES)}, and the run has {', '.join(classes)}: name a "
+            "data set with the run's classes"
+        )
+
+
 def load_split(config: DatasetConfig, split: str) -> Dataset:
     """Load one split.
 

@@ -101,7 +101,7 @@ def notes_on_quality(split: str, dataset: Dataset) -> list[str]:
             "images without objects",
             empty,
             images,
-            "they show what is not an object; look for their labels if that is not meant",
+            "they count as background; check for missing labels if this is not intended",
             MEANT,
         ),
         _Finding(

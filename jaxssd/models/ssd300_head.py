@@ -119,8 +119,8 @@ class SSD300Head(AnchorHead):
         cells, size = SSD300_CELLS[0], features.shape[1:3]
         if size != (cells, cells):
             raise ValueError(
-                f"SSD300Head: its features are {size[0]}x{size[1]}, expected {cells}x{cells}, which a backbone of "
-                f"output stride 8 (resnet34_ssd300) makes of square images of {8 * cells - 7} to {8 * cells} pixels"
+                f"SSD300Head: the features are {size[0]}x{size[1]}, expected {cells}x{cells}: use --backbone "
+                f"resnet34_ssd300 (output stride 8) and --image-size 300 ({8 * cells - 7} to {8 * cells} pixels)"
             )
         maps = [features]
         for index, layer in enumerate(EXTRA_LAYERS, start=1):

@@ -178,7 +178,8 @@ def _as_array(function: str, name: str, value: Any, form: str) -> jax.Array:
         ragged = isinstance(error, ValueError) and isinstance(value, (list, tuple)) and "inhomogeneous" in str(error)
         if ragged:
             raise ValueError(f"{function}: `{name}` has rows of different lengths, expected [{form}]") from error
-        raise TypeError(f"{function}: `{name}` is a {found}, expected an array of numbers [{form}]") from error
+        advice = "; pass its `corners`" if hasattr(value, "corners") else ""
+        raise TypeError(f"{function}: `{name}` is a {found}, expected an array of numbers [{form}]{advice}") from error
     if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.integer, jnp.floating, jnp.bool_)):
         raise TypeError(f"{function}: `{name}` has dtype {array.dtype}, expected real numbers")
     row = form.split()[1:]

@@ -78,8 +78,8 @@ def ssd_loss(
         the loss.
 
     Raises:
-        TypeError: if an argument is not an array of real numbers, `gt_labels` are not integers, or `anchors`
-            is not `Anchors`.
+        TypeError: if an argument is not an array of real numbers, `gt_labels` are not integers, `anchors` is
+            not `Anchors`, `box_coder` is not a `BoxCoder`, or `class_loss` is not a function.
         ValueError: if a shape does not fit, a label of a valid row lies outside `[0, C)`, `rule` or `normalizer` is
             unknown, `threshold` is NaN, `negative_ratio` is below 1, or `class_loss` or a function of `box_coder`
             returns another shape.
@@ -158,8 +158,8 @@ def detection_loss(
         the loss.
 
     Raises:
-        TypeError: if an argument is not an array of real numbers, `targets` is not `Targets`, or `anchors` is
-            not `Anchors`.
+        TypeError: if an argument is not an array of real numbers, `targets` is not `Targets`, `anchors` is
+            not `Anchors`, `box_coder` is not a `BoxCoder`, or `class_loss` is not a function.
         ValueError: if a shape does not fit, `normalizer` is unknown, `negative_ratio` is below 1, or `class_loss` or a
             function of `box_coder` returns another shape.
 
@@ -195,6 +195,10 @@ def detection_loss(
         raise ValueError(f"detection_loss: `normalizer` is {normalizer!r}, expected {expected}")
     if negative_ratio is not None:
         check_setting("detection_loss", "negative_ratio", negative_ratio, lambda x: x >= 1, "1 or more, or None")
+    if not isinstance(box_coder, BoxCoder):
+        raise TypeError(f"detection_loss: `box_coder` is {box_coder!r}, expected a `BoxCoder` such as `TANH_CODER`")
+    if not callable(class_loss):
+        raise TypeError(f"detection_loss: `class_loss` is {class_loss!r}, expected a function such as `focal_loss`")
     num_positive = jnp.sum(positive, dtype=jnp.int32)
     at_least_one = jnp.maximum(num_positive, 1).astype(logits.dtype)
 

@@ -137,7 +137,7 @@ def _going_on(config: Config, sizes: Sizes, step: int) -> str:
     if done == epochs:
         return f"all {epochs} epochs are done"
     within = f" and {rest} of {sizes.epoch_steps} steps" if rest else ""
-    return f"going on after epoch {done} of {epochs}{within}"
+    return f"continuing after epoch {done} of {epochs}{within}"
 
 
 def _progress(total_steps: int, step: int, batch_size: int) -> tqdm:

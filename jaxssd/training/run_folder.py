@@ -119,7 +119,7 @@ class RunFolder:
                 if isinstance(error, FileNotFoundError) or self.checkpoints.exists():
                     raise error from None
                 raise ValueError(f"{error}. It has no checkpoint yet: start it again with --out {self}") from error
-            print(f"{error}; its copy in {self.fingerprints} is taken")
+            print(f"{error}; its copy in {self.fingerprints} is used instead")
             return config
 
     def pin(self, config: Config, fingerprints: dict[str, str]) -> None:

@@ -20,7 +20,7 @@ from jaxssd.data.formats.registry import open_source
 from jaxssd.data.formats.tfds.source import TFDSVoc
 from jaxssd.data.formats.voc.folder import VOCFolder
 from jaxssd.data.formats.yolo.folder import YOLOFolder
-from jaxssd.data.load import default_split, load_split, notes_on_splits, with_classes
+from jaxssd.data.load import default_split, load_split, notes_on_splits, require_shapes_classes, with_classes
 from jaxssd.data.shapes import CLASS_NAMES
 
 
@@ -257,3 +257,10 @@ def test_only_what_the_data_needs_is_imported(folder, tmp_path):
     others = {name for name in on_voc if name.startswith("jaxssd.data.formats.") and name.count(".") == 4}
     others = {name for name in others if not name.startswith("jaxssd.data.formats.voc.")}
     assert others == {f"jaxssd.data.formats.{name}.detect" for name in ("coco", "tfds", "yolo")}
+
+
+def test_generated_pictures_are_scored_by_a_run_with_their_classes():
+    require_shapes_classes(CLASS_NAMES, "shapes")
+    require_shapes_classes(("cat",), "elsewhere")
+    with pytest.raises(ValueError, match=r"--data shapes has the classes circle, .* and the run has cat"):
+        require_shapes_classes(("cat",), "shapes")

@@ -94,7 +94,7 @@ def box(height, width):
         (
             make_set([], *[[SOUND]] * 10),
             make_set([], *[[SOUND]] * 9),
-            "images without objects: 1 of 10 (10 %); they show",
+            "images without objects: 1 of 10 (10 %); they count",
         ),
         (
             make_set(*[[SOUND]] * 96, problems=problems("skipped", "broken", 4)),

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from jaxtyping import TypeCheckError
 
+from jaxssd.ops.anchors import make_anchors
+from jaxssd.ops.arrays import as_arrays
 from jaxssd.ops.boxes import box_iou
 from jaxssd.ops.nms import Detections, multiclass_nms, nms
 
@@ -370,3 +372,8 @@ def test_a_candidate_count_below_one_is_named():
 def test_bad_shapes_are_named(call, name):
     with pytest.raises((ValueError, TypeCheckError), match=name):
         call()
+
+
+def test_anchors_in_place_of_their_corners_are_named():
+    with pytest.raises(TypeError, match=r"nms: `boxes` is a Anchors, .*; pass its `corners`"):
+        as_arrays("nms", boxes=(make_anchors(grids=(1,)), "K 4"))

@@ -234,8 +234,10 @@ def test_no_array_of_all_pairs_is_ever_stored(rule):
         ({"normalizer": "anchors"}, "normalizer"),
         ({"negative_ratio": 0}, "`negative_ratio` is 0, expected 1 or more"),
         ({"negative_ratio": -3}, "`negative_ratio` is -3"),
+        ({"box_coder": "offsets"}, "box_coder"),
+        ({"class_loss": "focal"}, "class_loss"),
     ],
 )
 def test_a_bad_keyword_is_named(keywords, message):
-    with pytest.raises((ValueError, TypeCheckError), match=message):
+    with pytest.raises((ValueError, TypeError, TypeCheckError), match=message):
         ssd_loss(LOGITS, ACTIVATIONS, *TRUTH, ANCHORS, **keywords)

@@ -92,7 +92,7 @@ def test_resumed_run_ends_like_an_uninterrupted_one(
     with run.metrics.open("a") as file:
         file.write('{"kind": "train", "step": 5, "lo')  # what a killed process may leave
     train(tiny_config, *tiny_sets, run)
-    assert "going on after epoch 1 of 3" in capsys.readouterr().out
+    assert "continuing after epoch 1 of 3" in capsys.readouterr().out
     assert run.metrics.read_text() == finished_run.metrics.read_text()
     for a, b in zip(leaves(run), leaves(finished_run), strict=True):
         np.testing.assert_array_equal(a, b)

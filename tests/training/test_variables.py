@@ -78,7 +78,7 @@ def test_a_run_goes_on_from_the_checkpoint_before_and_ends_as_it_did(run, finish
     said = capsys.readouterr().out
     assert "checkpoints/6" in said
     assert "It is now 6.damaged; going on without it, from step 2" in said
-    assert "going on after epoch 1 of 3" in said
+    assert "continuing after epoch 1 of 3" in said
     assert run.metrics.read_text() == finished_run.metrics.read_text()
     for a, b in zip(leaves(run), leaves(finished_run), strict=True):
         np.testing.assert_array_equal(a, b)
