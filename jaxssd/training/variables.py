@@ -45,11 +45,9 @@ def first_variables(config: Config, task: Task, mesh: Mesh | None = None) -> Var
     if config.model.pretrained is None:
         return variables
     backbone = send(pretrained_backbone(config, task), everywhere)
-    statistics = variables.model_state["batch_stats"]
-    return Variables(
-        {**variables.params, "backbone": backbone["params"]},
-        {"batch_stats": {**statistics, "backbone": backbone["batch_stats"]}},
-    )
+    collections = {"params": variables.params, **variables.model_state}
+    collections |= {name: {**collections[name], "backbone": tree} for name, tree in backbone.items()}
+    return Variables(collections.pop("params"), collections)
 
 
 def pretrained_backbone(config: Config, task: Task) -> dict[str, Any]:
@@ -60,7 +58,7 @@ def pretrained_backbone(config: Config, task: Task) -> dict[str, Any]:
         task: task of the run.
 
     Returns:
-        Flax collections `params` and `batch_stats` as NumPy arrays.
+        Flax collections, such as `params` and `batch_stats`, as NumPy arrays.
 
     Raises:
         ValueError: if the weights are of another network, or of images normalised in another way, with the setting.
@@ -80,8 +78,9 @@ def pretrained_backbone(config: Config, task: Task) -> dict[str, Any]:
 
 
 def backbone_of(variables: Variables) -> dict[str, Any]:
-    """Flax collections of the backbone."""
-    return {"params": variables.params["backbone"], "batch_stats": variables.model_state["batch_stats"]["backbone"]}
+    """Flax collections of the backbone; one without BatchNorm may have no `batch_stats`."""
+    collections = {"params": variables.params, **variables.model_state}
+    return {name: tree["backbone"] for name, tree in collections.items() if "backbone" in tree}
 
 
 def restore(

@@ -44,6 +44,9 @@ PLANTED = (
         "--data keeps the run's splits",
         OF_DATA,
     ),
+    Mutant(
+        CONFIG, 'for name in ("batch_size", "grad_accum_steps"):', "for name in ():", "zero images a batch", SETTINGS
+    ),
     Mutant(TRAIN, "if command.keep_compiled:", "if True:", "--no-keep-compiled ignored", OF_TRAIN),
     Mutant(
         EVALUATE,

@@ -1,11 +1,14 @@
 """A run of several phases, and one that starts from another's backbone."""
 
+import flax.linen as nn
 import jax
 import numpy as np
 import pytest
 
+from jaxssd.models import BACKBONES
 from jaxssd.tasks.task import make_task
 from jaxssd.training import RunFolder, loop, restore, train
+from jaxssd.training import variables as variables_of_runs
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.optimizer import places
 from jaxssd.training.variables import first_variables
@@ -155,6 +158,27 @@ def test_a_backbone_from_a_file(config, tmp_path):
 def test_a_folder_that_is_no_run_is_told(config, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
         first_variables(config.replace(pretrained=str(tmp_path)), make_task(config))
+
+
+class WithoutNorm(nn.Module):
+    """One layer as a backbone."""
+
+    num_stages = 1
+
+    @nn.compact
+    def __call__(self, images, *, train, frozen_stages=0):
+        return nn.Conv(8, (3, 3), strides=8)(images)
+
+
+@pytest.mark.parametrize("task", ["detection", "largest_box"])  # whose heads have BatchNorm and no model state at all
+def test_a_pretrained_backbone_may_have_no_model_state(config, monkeypatch, task):
+    monkeypatch.setitem(BACKBONES._parts, "without_norm", lambda **_: WithoutNorm())
+    config = config.replace(task=task, backbone="without_norm")
+    trained = first_variables(config.replace(seed=9), make_task(config))
+    monkeypatch.setattr(variables_of_runs, "restore", lambda run: (config, make_task(config), trained))
+    first = first_variables(config.replace(pretrained="."), make_task(config))
+    jax.tree.map(np.testing.assert_array_equal, first.params["backbone"], trained.params["backbone"])
+    assert jax.tree.structure(first) == jax.tree.structure(trained)
 
 
 def test_the_checkpoint_before_a_phase_has_nothing_of_its_optimizer(phased_run, config):
