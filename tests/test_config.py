@@ -149,6 +149,13 @@ def test_every_preset_comes_back_from_json(name, tmp_path):
     hash(loaded)  # no list is left in it
 
 
+def test_lists_become_tuples(tmp_path):
+    """Otherwise a run would not be started with the settings that its file has."""
+    config = Config.of(epochs=[3, 2], clr=[[20.0, 8.0]]).replace(grids=[4, 2])
+    config.save(tmp_path / "config.json")
+    assert Config.load(tmp_path / "config.json") == config == Config.of(epochs=(3, 2), clr=((20.0, 8.0),), grids=(4, 2))
+
+
 def test_a_setting_that_is_missing_has_its_default(tmp_path):
     """A run of an older version has fewer settings."""
     (tmp_path / "config.json").write_text('{"version": 1, "optimizer": {"epochs": [2], "clr": [[20.0, 8.0]]}}')

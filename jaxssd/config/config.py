@@ -68,7 +68,7 @@ class Config(Topic):
             raise TypeError(f"unknown settings: {', '.join(unknown)}")
         changed: dict[str, Any] = {}
         for topic in dict.fromkeys(TOPIC_OF[name] for name in settings):
-            own = {name: value for name, value in settings.items() if TOPIC_OF[name] == topic}
+            own = {name: _as_tuple(value) for name, value in settings.items() if TOPIC_OF[name] == topic}
             changed |= {topic: dataclasses.replace(getattr(self, topic), **own)} if topic else own
         return dataclasses.replace(self, **changed)
 
@@ -101,7 +101,7 @@ class Config(Topic):
         ]
         if unknown := sorted(setting for topic, setting, _ in given if TOPIC_OF.get(setting) != topic):
             raise ValueError(f"settings that this version does not know: {', '.join(unknown)}")
-        return cls.of(**{setting: _as_tuple(inner) for _, setting, inner in given})
+        return cls.of(**{setting: inner for _, setting, inner in given})
 
     def save(self, path: Path) -> None:
         """Write the configuration as JSON."""
@@ -131,4 +131,5 @@ TOPIC_OF = {"task": ""} | {
 
 
 def _as_tuple(value: Any) -> Any:
+    """Tuple of a list, as JSON and notebooks write several values; other values stay as they are."""
     return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
