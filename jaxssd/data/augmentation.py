@@ -76,6 +76,9 @@ def augment_batch(key: Key[Array, ""], batch: Examples, steps: tuple[AugmentStep
 
     Returns:
         The batch with float images in `[0, 1]`.
+
+    Raises:
+        TypeError: if a function returns anything else than three values.
     """
     batch = batch._replace(images=unit_images(batch.images))
     keys = jax.random.split(key, len(steps)) if len(steps) > 1 else [key] * len(steps)
@@ -84,8 +87,11 @@ def augment_batch(key: Key[Array, ""], batch: Examples, steps: tuple[AugmentStep
             batch = step.function(step_key, batch)
         else:
             image_keys = jax.random.split(step_key, len(batch.images))
-            images, boxes, valid = jax.vmap(step)(image_keys, batch.images, batch.boxes, batch.valid)
-            batch = batch._replace(images=images, boxes=boxes, valid=valid)
+            moved = jax.vmap(step)(image_keys, batch.images, batch.boxes, batch.valid)
+            if not (isinstance(moved, tuple) and len(moved) == 3):
+                found = f"{len(moved)} values" if isinstance(moved, tuple) else f"a {type(moved).__name__}"
+                raise TypeError(f"augmentation {step!r} returned {found}, expected (image, boxes, valid)")
+            batch = batch._replace(images=moved[0], boxes=moved[1], valid=moved[2])
     return batch
 
 

@@ -123,7 +123,7 @@ def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
     try:
         tensors = safetensors.deserialize(data)
     except safetensors.SafetensorError as error:
-        raise ValueError(f"neither PyTorch's weights nor a sound safetensors file ({error})") from error
+        raise ValueError(f"expected weights in PyTorch's .pth format or a valid .safetensors file ({error})") from error
     if unknown := {tensor["dtype"] for _, tensor in tensors} - set(SAFETENSORS_DTYPES):
         raise ValueError(f"holds tensors of dtype {', '.join(sorted(unknown))}")
     return {

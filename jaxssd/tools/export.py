@@ -64,7 +64,7 @@ def export(folder: Path, config: DatasetConfig, dataset: Dataset, detections: De
     )
     write_json(folder / "coco_results.json", results)
     write_json(folder / "coco_instances.json", instances)
-    print(f"detections for COCO's tools  {folder}/coco_results.json, with the truth in coco_instances.json")
+    print(f"detections for COCO's tools  {folder}/coco_results.json, with the ground truth in coco_instances.json")
     write_voc_results(folder, detections, dataset.sizes, ids=dataset.ids, class_names=dataset.class_names, split=split)
     print(f"detections for VOC's tools   {folder}/comp4_det_{split}_*.txt")
 

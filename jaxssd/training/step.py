@@ -113,6 +113,9 @@ def make_train_step(
         A jitted `(state, examples, key) -> (state, loss)`. Images of `examples [B]` are uint8 or float in `[0, 1]`. The
         key is the same for all steps. The loss is the batch's mean, in the form that `loss_fn` gives.
 
+    Raises:
+        TypeError: in the first call, if `loss_fn` returns neither an array nor a NamedTuple with the field `total`.
+
     Example:
         >>> from jaxssd.data.shapes import make_shapes
         >>> def apply(params, model_state, images, *, train, key):
@@ -139,7 +142,13 @@ def make_train_step(
         def mean_loss(params: Any) -> tuple[Array, tuple[Any, Any]]:
             outputs, model_state = apply(params, state.model_state, batch.images, train=True, key=model_key)
             loss = jax.tree.map(jnp.mean, loss_fn(outputs, batch))
-            return getattr(loss, "total", loss), (model_state, loss)
+            total = getattr(loss, "total", loss)
+            if not isinstance(total, jax.Array):
+                found = type(total).__name__
+                raise TypeError(
+                    f"make_train_step: `loss_fn` returned a {found}, expected an array or a NamedTuple with `total`"
+                )
+            return total, (model_state, loss)
 
         grads, (model_state, loss) = jax.grad(mean_loss, has_aux=True)(state.params)
         return _Gradients(grads, model_state, loss)

@@ -388,7 +388,7 @@ def test_other_legacy_files_are_refused():
     "data", [b"", b"{}", b"\x80\x04N.", b"<html>404</html>" * 10, dump({"a": 1}), b"version https://"]
 )
 def test_other_files_are_refused(data):
-    refuses(data, "neither")
+    refuses(data, "expected weights in PyTorch's .pth format or a valid .safetensors file")
 
 
 def test_safetensors_of_an_unknown_dtype_are_refused():

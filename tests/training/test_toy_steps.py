@@ -278,3 +278,19 @@ def test_a_new_phase_has_a_new_optimizer(variables):
     state = init_state(*variables, optimizer, step=7)
     assert int(state.step) == 7
     assert all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(state.opt_state))
+
+
+@pytest.mark.parametrize("answer", [lambda loss: {"total": loss}, lambda loss: (loss, loss)])
+def test_a_loss_of_another_form_is_named(answer):
+    optimizer = optax.sgd(0.1)
+    step = make_train_step(TASK.apply, lambda outputs, examples: answer(TASK.loss(outputs, examples).total), optimizer)
+    with pytest.raises(TypeError, match=r"`loss_fn` returned a (dict|tuple), expected an array or a NamedTuple"):
+        step(init_state(*init(TASK, KEY, SIDE), optimizer), EXAMPLES, KEY)
+
+
+@pytest.mark.parametrize(
+    ("augment", "found"), [(lambda key, image, *_: image, "a .*"), (lambda key, *rest: rest[:2], "2 values")]
+)
+def test_an_augmentation_that_returns_something_else_is_named(augment, found):
+    with pytest.raises(TypeError, match=rf"returned {found}, expected \(image, boxes, valid\)"):
+        augment_batch(KEY, EXAMPLES, (augment,))

@@ -36,7 +36,7 @@ def open_source(data: str, images: str | None = None) -> Source:
 
         path = Path(data)
         if (json_stem(path.name) is None or path.is_dir()) and not find_coco_files(path):
-            raise ValueError(f"--images {images} goes with a COCO file: --data {data} is no .json")
+            raise ValueError(f"--images {images} goes with a COCO file: --data {data} is not a .json")
     for name in sorted(FORMATS, key=lambda name: name in _BUILT_IN):  # a stable sort
         if source := FORMATS[name](data, images):
             return source

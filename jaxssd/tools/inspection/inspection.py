@@ -33,7 +33,7 @@ SUSPICIOUS = {
 }
 """Kinds of suspicious boxes, with their meaning."""
 
-QUANTILES = {"least": 0.0, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "most": 1.0}
+QUANTILES = {"min": 0.0, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "max": 1.0}
 
 
 class Images(NamedTuple):
@@ -192,7 +192,7 @@ def quantiles(values: Float[np.ndarray, " n"] | Int[np.ndarray, " n"]) -> dict[s
 
     Example:
         >>> quantiles(np.arange(11))
-        {'least': 0.0, '10 %': 1.0, 'median': 5.0, '90 %': 9.0, 'most': 10.0}
+        {'min': 0.0, '10 %': 1.0, 'median': 5.0, '90 %': 9.0, 'max': 10.0}
     """
     if len(values) == 0:
         return {}

@@ -110,10 +110,10 @@ def test_counts(found):
 def test_distributions(found):
     rows = distributions(found)
     assert rows["objects an image, train"]["median"] == 2
-    assert rows["image height, px"]["least"] == 50
-    assert rows["image width, px"]["most"] == 400
-    assert rows["box height, px of 200"]["least"] == pytest.approx(2, abs=1e-4)
-    assert rows["box height / width"]["least"] == pytest.approx(0.1, abs=1e-5)
+    assert rows["image height, px"]["min"] == 50
+    assert rows["image width, px"]["max"] == 400
+    assert rows["box height, px of 200"]["min"] == pytest.approx(2, abs=1e-4)
+    assert rows["box height / width"]["min"] == pytest.approx(0.1, abs=1e-5)
     assert quantiles(np.empty(0)) == {}
 
 
