@@ -280,10 +280,10 @@ def test_a_new_phase_has_a_new_optimizer(variables):
     assert all(not np.asarray(leaf).any() for leaf in jax.tree.leaves(state.opt_state))
 
 
-@pytest.mark.parametrize("answer", [lambda loss: {"total": loss}, lambda loss: (loss, loss)])
-def test_a_loss_of_another_form_is_named(answer):
+@pytest.mark.parametrize("wrapped", [lambda loss: {"total": loss}, lambda loss: (loss, loss)])
+def test_a_loss_of_another_form_is_named(wrapped):
     optimizer = optax.sgd(0.1)
-    step = make_train_step(TASK.apply, lambda outputs, examples: answer(TASK.loss(outputs, examples).total), optimizer)
+    step = make_train_step(TASK.apply, lambda outputs, examples: wrapped(TASK.loss(outputs, examples).total), optimizer)
     with pytest.raises(TypeError, match=r"`loss_fn` returned a (dict|tuple), expected an array or a NamedTuple"):
         step(init_state(*init(TASK, KEY, SIDE), optimizer), EXAMPLES, KEY)
 
