@@ -44,6 +44,11 @@ def unset_is(meaning: str) -> Any:
     return tyro.conf.arg(help_behavior_hint=lambda value: f"(default: {meaning if value in unset else value})")
 
 
+def three_digits() -> Any:
+    """Annotation of a number that help shows with three digits."""
+    return tyro.conf.arg(help_behavior_hint=lambda value: f"(default: {float(value):.3g})")
+
+
 class Topic:
     """Settings of one topic. Subclasses are frozen dataclasses that add checks in `check`."""
 
@@ -113,7 +118,7 @@ class ModelConfig(Topic):
     """Dropout rate of the backbone's features before the head."""
     dropout: float = 0.4
     """Dropout rate inside the head."""
-    prior_probability: float = LESSON_PRIOR
+    prior_probability: Annotated[float, three_digits()] = LESSON_PRIOR
     """Prior probability of each class at the start of training; sets the bias of the class outputs."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     """Channel means (red, green, blue), subtracted from pixels in [0, 1]; ImageNet's by default."""

@@ -79,8 +79,8 @@ PLANTED = (
     ),
     Mutant(
         "jaxssd/data/augmentation.py",
-        "batch._replace(images=images, boxes=boxes, valid=valid)",
-        "batch._replace(images=images, boxes=boxes)",
+        "batch._replace(images=moved[0], boxes=moved[1], valid=moved[2])",
+        "batch._replace(images=moved[0], boxes=moved[1])",
         "boxes that left the image stay valid",
         f"{STEPS}::test_objects_that_leave_the_image_are_no_targets",
     ),
