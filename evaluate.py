@@ -148,14 +148,13 @@ def explain(command: Command) -> None:
 def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config", str, "Dataset"]:
     """Return the settings with the data to score, the name of the split, and the split."""
     from jaxssd.data.class_filter import notes_on_classes
-    from jaxssd.data.load import default_split, load_split, notes_on_splits, require_shapes_classes
+    from jaxssd.data.load import default_split, load_split, notes_on_splits
     from jaxssd.data.quality import notes_on_quality
 
     if command.data_images is not None and not command.data:
         raise ValueError("--data-images goes with --data: name the data set as well")
     split = command.split or "val"
     if command.data:
-        require_shapes_classes(config.dataset.classes, command.data)
         config = config.replace(data=command.data, images=command.data_images, train_split=None, val_split=None)
         split = command.split or default_split(config.dataset)
     for line in notes_on_splits(config.dataset, "--split", split=split):

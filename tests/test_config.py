@@ -172,8 +172,8 @@ def test_phases_that_are_none_are_told_with_the_file(text, tmp_path):
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ('{"image_size": 64}', "version None of the settings, expected 1"),
-        ('{"version": 2}', "version 2 of the settings, expected 1"),
+        ('{"image_size": 64}', "its settings have no version, expected version 1"),
+        ('{"version": 2}', "its settings have version 2, expected version 1"),
         ('{"version": 1, "optimizer": {"epoch": [2]}}', "does not know: epoch"),
         ('{"version": 1, "model": {"epochs": [2]}}', "does not know: epochs"),
         ('{"version": 1, "epochs": [2]}', "does not know: epochs"),

@@ -89,9 +89,10 @@ class Config(Topic):
         """
         version = record.get("version")
         if version != VERSION:
+            found = "no version" if version is None else f"version {version}"
             raise ValueError(
-                f"version {version} of the settings, expected {VERSION}: another version of jaxssd wrote it; use that "
-                "version, or start a new run"
+                f"its settings have {found}, expected version {VERSION}: another version of jaxssd wrote them; use "
+                "that version, or start a new run"
             )
         given = [
             (name if name in TOPICS else "", setting, inner)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,13 +59,16 @@ def build_dataset(
     for argument, value in (("image_size", image_size), ("max_objects", max_objects), ("workers", workers or 1)):
         if value < 1:
             raise ValueError(f"build_dataset: `{argument}` is {value}, expected a positive number")
-    settings = {
-        "reader": type(source).__name__,
+    # Settings that decide the result: passed on as they stand in the key of the cache.
+    settings: dict[str, Any] = {
         "image_size": image_size,
         "aspect": aspect,
         "exif": exif,
         "class_names": class_names,
         "max_objects": max_objects,
+    }
+    inputs = {
+        "reader": type(source).__name__,
         "ids": ids,
     }
 
@@ -74,18 +78,15 @@ def build_dataset(
             source.path,
             records,
             merge_other_classes(problems),
-            image_size=image_size,
-            aspect=aspect,
-            exif=exif,
-            class_names=class_names,
-            max_objects=max_objects,
+            **settings,
             allocate=allocate,
             workers=workers,
             progress=progress,
             others=partial(_other_records, source, ids, class_names),
         )
 
-    return cached(Path(cache_dir) if cache_dir else None, fingerprint(settings, source.inputs(ids)), build)
+    key = fingerprint(inputs | settings, source.inputs(ids))
+    return cached(Path(cache_dir) if cache_dir else None, key, build)
 
 
 def _other_records(source: Source, ids: Sequence[str], class_names: tuple[str, ...]) -> list[Record]:

@@ -54,23 +54,6 @@ def with_classes(config: DatasetConfig, splits: Iterable[str] = ("train", "val")
     return config
 
 
-def require_shapes_classes(classes: tuple[str, ...], data: str) -> None:
-    """Check that a run that is scored on the generated pictures has their classes.
-
-    Raises:
-        ValueError: if `data` is `shapes` and the run has other classes.
-    """
-    if data != "shapes":
-        return
-    from jaxssd.data.shapes import CLASS_NAMES
-
-    if classes != CLASS_NAMES:
-        raise ValueError(
-            f"--data shapes has the classes {', '.join(CLASS_NAMES)}, and the run has {', '.join(classes)}: name a "
-            "data set with the run's classes"
-        )
-
-
 def load_split(config: DatasetConfig, split: str) -> Dataset:
     """Load one split.
 
@@ -83,14 +66,19 @@ def load_split(config: DatasetConfig, split: str) -> Dataset:
         The data set, with images of the run's size.
 
     Raises:
-        ValueError: if there is no such split, or it cannot be read.
+        ValueError: if there is no such split, it cannot be read, or `shapes` has other classes.
         FileNotFoundError: if there is no such folder.
     """
     if config.data == "shapes":
-        from jaxssd.data.shapes import make_shapes
+        from jaxssd.data.shapes import CLASS_NAMES, make_shapes
 
         if split not in SHAPES_IMAGES:
             raise ValueError(f"shapes has no split {split!r}: there are {', '.join(SHAPES_IMAGES)}")
+        if config.classes not in ((), CLASS_NAMES):
+            raise ValueError(
+                f"--data shapes has the classes {', '.join(CLASS_NAMES)}, and the run has {', '.join(config.classes)}: "
+                "name a data set with the run's classes"
+            )
         seed = list(SHAPES_IMAGES).index(split)  # another one for each split, so that no picture is in two
         return make_shapes(SHAPES_IMAGES[split], image_size=config.image_size, seed=seed)
     from jaxssd.data.build import build_dataset
