@@ -203,4 +203,5 @@ def _phase(workload: Workload, augment: str) -> tuple[optax.GradientTransformati
 
 def _fresh(workload: Workload, optimizer: optax.GradientTransformation) -> TrainState:
     """Initial state with copies of the variables, since a call takes over the memory of its state."""
-    return init_state(*jax.jit(partial(jax.tree.map, jnp.copy))(workload.variables), optimizer)
+    variables = jax.jit(partial(jax.tree.map, jnp.copy))(workload.variables)
+    return init_state(*variables, optimizer, average=workload.config.optimizer.ema_decay is not None)

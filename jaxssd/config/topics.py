@@ -254,6 +254,8 @@ class OptimizerConfig(Topic):
     """Gradient clipping: maximum global norm of the gradients."""
     lr_multipliers: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Learning-rate multipliers of the backbone's lower half, its upper half, and the head."""
+    ema_decay: Annotated[float | None, unset_is("the newest weights")] = None
+    """Moving average (EMA) of the weights, validated and kept in their place: its highest decay."""
 
     def check(self) -> None:
         """Ranges, and one value or one per phase."""
@@ -265,6 +267,7 @@ class OptimizerConfig(Topic):
         self.require("momentum", 0 <= self.momentum < 1, "0 or more and below 1")
         self.require("weight_decay", 0 <= self.weight_decay < math.inf, "0 or more")
         self.require("clip_norm", self.clip_norm is None or 0 < self.clip_norm < math.inf, "a positive number, or None")
+        self.require("ema_decay", self.ema_decay is None or 0 < self.ema_decay < 1, "between 0 and 1, or None")
         self.require("epochs", all(epochs >= 1 for epochs in self.epochs), "1 or more")
         self.require("learning_rate", all(0 < rate < math.inf for rate in self.learning_rate), "a positive number")
         clr_holds = all(1 <= div < math.inf and 1 < cut < math.inf for div, cut in self.clr)

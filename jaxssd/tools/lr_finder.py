@@ -86,6 +86,7 @@ def find_learning_rate(config: Config, train_set: Dataset, mesh: Mesh | None = N
         ValueError: if the settings make no network, or the loss diverges too early for a suggestion.
     """
     task = make_task(config)
+    config = config.replace(ema_decay=None)  # nothing is evaluated here
     mesh = mesh or data_mesh()
     everywhere = replicated(mesh)
     optimizer, train_block = make_phase(

@@ -145,11 +145,13 @@ class Checkpoints:
         Raises:
             OSError: if this or the previous checkpoint cannot be written; the message names the folder.
         """
-        variables, opt_state = _without_keys((state.variables._asdict(), state.opt_state))
-        digests = {"variables": array_digests(variables), "optimizer": array_digests(opt_state)}
+        trees = {"variables": state.variables._asdict(), "optimizer": state.opt_state}
+        if state.average is not None:
+            trees["average"] = state.average._asdict()
+        trees = {name: _without_keys(tree) for name, tree in trees.items()}
+        digests = {name: array_digests(tree) for name, tree in trees.items()}
         items = ocp.args.Composite(
-            variables=ocp.args.StandardSave(variables),
-            optimizer=ocp.args.StandardSave(opt_state),
+            **{name: ocp.args.StandardSave(tree) for name, tree in trees.items()},
             digests=ocp.args.JsonSave(sealed(digests)),
         )
         with named(self.folder, "not saved"):
@@ -197,7 +199,7 @@ class Checkpoints:
             self._manager.reload()
 
     def restore_variables(self, step: int | None, like: Variables) -> Variables:
-        """Read parameters and model state, written from any number of devices.
+        """Read the parameters and model state to use: the moving average, where the training kept one.
 
         Args:
             step: step of a checkpoint, such as `last_step` or `best_step`.
@@ -211,22 +213,24 @@ class Checkpoints:
             DamagedCheckpointError: if it cannot be read, or is not what was saved.
             ValueError: if it holds another network.
         """
-        return Variables(**self._restore(step, "variables", like._asdict()))
+        item = "average" if step is not None and self._has_average(step) else "variables"
+        return Variables(**self._restore(step, item, like._asdict()))
 
     def restore(self, step: int, like: TrainState) -> TrainState:
         """Read a whole state, to continue the training; raises like `restore_variables`.
 
         Args:
             step: step of a checkpoint, such as `last_step` or `best_step`.
-            like: state of the same model and optimizer, or its shapes; `opt_state` None is left out.
+            like: state of the same model and optimizer, or its shapes; `opt_state` or `average` None is left out.
 
         Returns:
             The state.
         """
-        variables = self.restore_variables(step, like.variables)
+        variables = Variables(**self._restore(step, "variables", like.variables._asdict()))
         opt_state = None if like.opt_state is None else self._restore(step, "optimizer", like.opt_state)
+        average = None if like.average is None else Variables(**self._restore(step, "average", like.average._asdict()))
         counted = send(np.int32(step), self._sharding)
-        return TrainState(counted, *variables, opt_state)
+        return TrainState(counted, *variables, opt_state, average)
 
     def _restore(self, step: int | None, item: str, like: Any) -> Any:
         if step is None:
@@ -250,8 +254,21 @@ class Checkpoints:
                 raise DamagedCheckpointError(f"{folder} is damaged: {item}{wrong[0]}{others} not what was saved")
         return jax.tree.map(_as_key, found, with_keys)
 
+    def _has_average(self, step: int) -> bool:
+        """True if the state had a moving average; an older version has none."""
+        return "average" in (self._all_digests(step) or {})
+
     def _digests(self, step: int, item: str) -> dict[str, str] | None:
-        """Read the digests of an item; None if an older version wrote the checkpoint, which is said once."""
+        """Read the digests of an item; None if an older version wrote the checkpoint."""
+        saved = self._all_digests(step)
+        try:
+            return None if saved is None else dict(saved[item])
+        except (KeyError, ValueError, TypeError) as error:
+            path = self.folder_of(step) / "digests"
+            raise DamagedCheckpointError(f"{path} is damaged: it has no {item!r}") from error
+
+    def _all_digests(self, step: int) -> dict[str, Any] | None:
+        """Read the digests of all items; None if an older version wrote the checkpoint, which is said once."""
         path = self.folder_of(step) / "digests"
         if self.folder_of(step).is_dir() and not path.exists():
             if step not in self._without_digests:
@@ -259,11 +276,9 @@ class Checkpoints:
             self._without_digests.add(step)
             return None
         try:
-            return dict(read_sealed(path / "metadata")[item])
+            return read_sealed(path / "metadata")
         except FileNotFoundError as error:
             raise DamagedCheckpointError(f"{path} is damaged: it has no file metadata") from error
-        except KeyError as error:
-            raise DamagedCheckpointError(f"{path} is damaged: it has no {error}") from error
         except ValueError as error:  # it names the file
             raise DamagedCheckpointError(str(error)) from error
 

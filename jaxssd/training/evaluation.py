@@ -38,8 +38,8 @@ def make_predict(apply: Apply, postprocess: Callable[[Any], Any]) -> Predict:
         postprocess: function from its outputs to results, such as decoding with NMS.
 
     Returns:
-        A jitted `(variables, images [B, S, S, 3]) -> results`: `variables` is a `TrainState` or `Variables`, images are
-        uint8 or float in `[0, 1]`.
+        A jitted `(variables, images [B, S, S, 3]) -> results`: `variables` is a `TrainState`, whose average is used if
+        it has one, or `Variables`; images are uint8 or float in `[0, 1]`.
 
     Example:
         >>> def apply(params, model_state, images, *, train, key):  # the brightness
@@ -52,7 +52,7 @@ def make_predict(apply: Apply, postprocess: Callable[[Any], Any]) -> Predict:
 
     @jax.jit
     def predict(variables: Variables | TrainState, images: ArrayLike) -> Any:
-        outputs, _ = apply(variables.params, variables.model_state, unit_images(images), train=False, key=None)
+        outputs, _ = apply(*_used(variables), unit_images(images), train=False, key=None)
         return postprocess(outputs)
 
     return predict
@@ -73,10 +73,16 @@ def make_validate(apply: Apply, loss_fn: LossFunction, postprocess: Callable[[An
     @jax.jit
     def validate(variables: Variables | TrainState, examples: Examples) -> tuple[Any, Any]:
         examples = examples._replace(images=unit_images(examples.images))
-        outputs, _ = apply(variables.params, variables.model_state, examples.images, train=False, key=None)
+        outputs, _ = apply(*_used(variables), examples.images, train=False, key=None)
         return postprocess(outputs), loss_fn(outputs, examples)
 
     return validate
+
+
+def _used(variables: Variables | TrainState) -> tuple[Any, Any]:
+    """Parameters and model state: the average of a state that has one."""
+    used = variables.inference if isinstance(variables, TrainState) else variables
+    return used.params, used.model_state
 
 
 def map_batches(

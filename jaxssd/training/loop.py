@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
@@ -68,15 +67,13 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
         # Find where the run continues.
         checkpoints = stack.enter_context(Checkpoints(run.checkpoints, mesh=mesh))
         resumed = newest_sound(config, task, run, checkpoints, cut_epoch(num_images, batch_size, at_once).epoch_steps)
-        step, opt_state = (int(resumed.step), resumed.opt_state) if resumed else (0, None)
+        step = int(resumed.step) if resumed else 0
         sizes = cut_epoch(num_images, batch_size, at_once, step)
         validated = step == 0 or checkpoints.is_scored(step) or not _is_validated(config, sizes, step)
         run.drop_rows_after(step, validated=validated)
         if resumed:
-            variables = resumed.variables
             print(_going_on(config, sizes, step))
-        else:
-            variables = first_variables(config, task, mesh)
+        state = resumed or TrainState(0, *first_variables(config, task, mesh), None)  # type: ignore[arg-type]
         # Train its phases.
         bar = stack.enter_context(_progress(_total_epochs(config) * sizes.epoch_steps, step, sizes.batch_size))
         loader = stack.enter_context(open_loader(train_set, None if resident else sizes.block_rows, bar.write, mesh))
@@ -85,10 +82,10 @@ def train(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder, 
             config, task, validate, loader, val_set, run, checkpoints, sizes, mesh, bar, begin, step, clock
         )
         if not validated:
-            checkpoints.add_score(step, trainer.validate_at(step, variables)["objective"])
+            checkpoints.add_score(step, trainer.validate_at(step, state.inference)["objective"])
         for place in places(config.optimizer):
             if step < place.epochs.stop * sizes.epoch_steps:
-                variables = trainer.train_phase(place, variables, step, opt_state)
+                state = trainer.train_phase(place, state, step)
                 step = place.epochs.stop * sizes.epoch_steps
     return validate
 
@@ -116,6 +113,7 @@ def make_phase(
         optimizer,
         augment=AUGMENTATIONS[config.augmentation.augment],
         grad_accum_steps=config.optimizer.grad_accum_steps,
+        ema_decay=config.optimizer.ema_decay,
         mesh=mesh,
     )
     return optimizer, make_train_block(train_step, mesh=mesh, donate=donate)
@@ -178,15 +176,16 @@ class _Trainer:
     first_step: int
     clock: _Clock
 
-    def train_phase(self, place: Place, variables: Variables, step: int, opt_state: Any = None) -> Variables:
-        """Train from `step` to the end of the phase; `opt_state` is used unless the phase begins there."""
+    def train_phase(self, place: Place, before: TrainState, step: int) -> TrainState:
+        """Train from `step` to the end of the phase; each phase has a new optimizer, and continues the average."""
         config, phase, sizes = self.config, place.phase, self.sizes
         first_step, phase_steps = place.first_epoch * sizes.epoch_steps, phase.epochs * sizes.epoch_steps
         schedule = make_schedule(phase, phase_steps)
         optimizer, train_block = make_phase(config, self.task, phase, schedule, mesh=self.mesh)
-        state = init_state(*variables, optimizer, step=step)
+        average = before.average or config.optimizer.ema_decay is not None
+        state = init_state(*before.variables, optimizer, step=step, average=average)
         if step > first_step:
-            state = state._replace(opt_state=opt_state)
+            state = state._replace(opt_state=before.opt_state)
         rates = jax.device_get(jax.vmap(schedule)(np.arange(phase_steps)))
         order_key, step_key = run_keys(config.runtime.seed, self.mesh)
         program = self._compile(train_block, state, step_key)
@@ -209,7 +208,7 @@ class _Trainer:
             self.checkpoints.wait()
             if signal := all_max([requested()])[0]:
                 raise Interrupted(signal)
-        return state.variables
+        return state._replace(opt_state=None)  # its memory is free for the next phase
 
     def _compile(self, train_block: TrainBlock, state: TrainState, step_key: Array) -> Program:
         """Compile the training step; only the validation is compiled later."""
@@ -240,7 +239,7 @@ class _Trainer:
         stop, score = Interrupted(signal) if signal else None, None
         if validated and not stop:
             try:
-                score = self.validate_at(step, state.variables)["objective"]
+                score = self.validate_at(step, state.inference)["objective"]
             except Interrupted as interrupted:  # the run validates here when it continues
                 stop = interrupted
         self.checkpoints.save(step, state, score=score)

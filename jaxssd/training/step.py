@@ -17,6 +17,7 @@ from jaxtyping import Array, Int, Key
 
 from jaxssd.data.augmentation import AugmentStep, augment_batch
 from jaxssd.data.dataset import Examples
+from jaxssd.training.average import update_average
 from jaxssd.training.distribution import divided, replicated, send
 
 Apply = Callable[..., tuple[Any, Any]]
@@ -47,11 +48,18 @@ class TrainState(NamedTuple):
     params: Any
     model_state: Any
     opt_state: Any
+    average: Variables | None = None
+    """Moving average of parameters and model state; None without `ema_decay`."""
 
     @property
     def variables(self) -> Variables:
-        """Parameters and model state."""
+        """Newest parameters and model state."""
         return Variables(self.params, self.model_state)
+
+    @property
+    def inference(self) -> Variables:
+        """Variables to evaluate and to use: the average, where there is one."""
+        return self.variables if self.average is None else self.average
 
 
 class _Gradients(NamedTuple):
@@ -62,7 +70,14 @@ class _Gradients(NamedTuple):
     loss: Any
 
 
-def init_state(params: Any, model_state: Any, optimizer: optax.GradientTransformation, *, step: int = 0) -> TrainState:
+def init_state(
+    params: Any,
+    model_state: Any,
+    optimizer: optax.GradientTransformation,
+    *,
+    step: int = 0,
+    average: Variables | bool = False,
+) -> TrainState:
     """Make a state with a new optimizer state.
 
     Args:
@@ -70,6 +85,8 @@ def init_state(params: Any, model_state: Any, optimizer: optax.GradientTransform
         model_state: everything else that the model carries; `()` or `{}` if nothing.
         optimizer: optax optimizer.
         step: number of steps taken so far.
+        average: moving average to continue; True starts one from these variables, as `ema_decay` of `make_train_step`
+            needs.
 
     Returns:
         The state, placed on the devices of the parameters.
@@ -82,7 +99,13 @@ def init_state(params: Any, model_state: Any, optimizer: optax.GradientTransform
     sharding = jax.tree.leaves(params)[0].sharding
     # Placed as a step returns it: otherwise the second step would be compiled anew.
     opt_state = jax.jit(optimizer.init, out_shardings=sharding)(params)
-    return TrainState(send(np.int32(step), sharding), params, model_state, opt_state)
+    state = TrainState(send(np.int32(step), sharding), params, model_state, opt_state)
+    if isinstance(average, Variables):
+        return state._replace(average=average)
+    if average:  # a copy: a step that donates its state must not be given an array twice
+        copies = jax.jit(partial(jax.tree.map, jnp.copy), out_shardings=sharding)(state.variables)
+        return state._replace(average=copies)
+    return state
 
 
 def make_train_step(
@@ -92,6 +115,7 @@ def make_train_step(
     *,
     augment: AugmentStep | Sequence[AugmentStep] | None = None,
     grad_accum_steps: int = 1,
+    ema_decay: float | None = None,
     mesh: Mesh | None = None,
     donate: bool = True,
 ) -> TrainStep:
@@ -106,6 +130,8 @@ def make_train_step(
             a tuple of them, applied in order.
         grad_accum_steps: number of micro-batches per batch, computed one after another and averaged before one update.
             Saves memory; BatchNorm sees one micro-batch at a time.
+        ema_decay: decay of a moving average of the variables, `state.average`, which `make_predict` and `evaluate` use;
+            see `update_average`. The state is that of `init_state(..., average=True)`. None: no average.
         mesh: devices that share each batch, evenly or not; all hold the whole state. Default: where the arguments are.
         donate: if True, the memory of the given state is reused; do not use that state again.
 
@@ -114,7 +140,8 @@ def make_train_step(
         key is the same for all steps. The loss is the batch's mean, in the form that `loss_fn` gives.
 
     Raises:
-        TypeError: in the first call, if `loss_fn` returns neither an array nor a NamedTuple with the field `total`.
+        TypeError: in the first call, if `loss_fn` returns neither an array nor a NamedTuple with the field `total`, or
+            if the state has an average without `ema_decay`, or none with it.
 
     Example:
         >>> from jaxssd.data.shapes import make_shapes
@@ -159,10 +186,19 @@ def make_train_step(
         out_shardings=None if mesh is None else replicated(mesh),
     )
     def train_step(state: TrainState, examples: Examples, key: Key[Array, ""]) -> tuple[TrainState, Any]:
+        if (ema_decay is None) != (state.average is None):
+            raise TypeError(
+                f"make_train_step: `ema_decay` is {ema_decay}, but the state has "
+                f"{'no' if state.average is None else 'an'} average; give both or neither: "
+                "init_state(..., average=True) starts one"
+            )
         found = _accumulate(gradients, state, examples, jax.random.fold_in(key, state.step), grad_accum_steps)
         updates, opt_state = optimizer.update(found.grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, found.model_state, opt_state), found.loss
+        new = TrainState(state.step + 1, params, found.model_state, opt_state)
+        if ema_decay is not None:
+            new = new._replace(average=update_average(state.average, new.variables, state.step, ema_decay))
+        return new, found.loss
 
     return train_step
 

@@ -156,11 +156,18 @@ def newest_sound(
     """
     _mend_scores(run, checkpoints)
     variables = variable_shapes(task, config.dataset.image_size)
+    like = TrainState(
+        jax.ShapeDtypeStruct((), np.int32),  # type: ignore[arg-type]
+        *variables,
+        opt_state=None,
+        average=None if config.optimizer.ema_decay is None else variables,
+    )
     state = None
     while (step := checkpoints.last_step) is not None and state is None:
-        state = _read(checkpoints, step, _state_shapes(config, task, variables, step, epoch_steps))
+        opt_state = _optimizer_shapes(config, task, variables, step, epoch_steps)
+        state = _read(checkpoints, step, like._replace(opt_state=opt_state))
     while (best := checkpoints.best_step) not in (None, step):
-        if _read(checkpoints, best, TrainState(0, *variables, None)):  # type: ignore[arg-type]
+        if _read(checkpoints, best, like):
             break
     checkpoints.tidy()
     return state
@@ -185,16 +192,14 @@ def _read(checkpoints: Checkpoints, step: int, like: TrainState) -> TrainState |
     return None
 
 
-def _state_shapes(config: Config, task: Task, variables: Variables, step: int, epoch_steps: int) -> TrainState:
-    """Shapes of what a checkpoint at this step holds; with an optimizer state within a phase only."""
-    opt_state: Any = None
+def _optimizer_shapes(config: Config, task: Task, variables: Variables, step: int, epoch_steps: int) -> Any:
+    """Shapes of the optimizer's state in a checkpoint at this step; None between phases."""
     for place in places(config.optimizer):
         if place.epochs.start * epoch_steps < step < place.epochs.stop * epoch_steps:
             schedule = make_schedule(place.phase, place.phase.epochs * epoch_steps)
             optimizer = phase_optimizer(config.optimizer, place.phase, schedule, task.num_stages)
-            opt_state = jax.eval_shape(optimizer.init, variables.params)
-    counted = jax.ShapeDtypeStruct((), np.int32)
-    return TrainState(counted, *variables, opt_state)  # type: ignore[arg-type]
+            return jax.eval_shape(optimizer.init, variables.params)
+    return None
 
 
 def _mend_scores(run: RunFolder, checkpoints: Checkpoints) -> None:

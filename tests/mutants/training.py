@@ -182,8 +182,8 @@ PLANTED = (
     ),
     Mutant(
         "jaxssd/training/loop.py",
-        "init_state(*variables, optimizer, step=step)",
-        "init_state(*variables, optimizer, step=0)",
+        "init_state(*before.variables, optimizer, step=step,",
+        "init_state(*before.variables, optimizer, step=0,",
         "every phase draws the first one's random numbers",
         RUNS,
     ),
@@ -332,8 +332,8 @@ PLANTED = (
     ),
     Mutant(
         "jaxssd/training/loop.py",
-        'self.validate_at(step, state.variables)["objective"]',
-        '-self.validate_at(step, state.variables)["loss"]',
+        'self.validate_at(step, state.inference)["objective"]',
+        '-self.validate_at(step, state.inference)["loss"]',
         "the best checkpoint has the least loss",
         f"{RUNS}::test_the_score_of_the_best_is_the_validations_objective_whatever_the_loss",
     ),

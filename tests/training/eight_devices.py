@@ -31,10 +31,10 @@ def rows(run, kind):
 
 @pytest.fixture(scope="module")
 def runs_of(tiny_config, tiny_sets, tmp_path_factory):
-    """Two epochs with dropout and augmentation, by batch size and number of devices."""
+    """Two epochs with dropout, augmentation and averages, by batch size and number of devices."""
     made = {}
     for batch_size, counts in COUNTS.items():
-        config = tiny_config.replace(batch_size=batch_size, epochs=(2,))
+        config = tiny_config.replace(batch_size=batch_size, epochs=(2,), ema_decay=0.9)
         for count in counts:
             made[batch_size, count] = RunFolder(tmp_path_factory.mktemp(f"{batch_size}on{count}"))
             made[batch_size, count].create(config)
