@@ -220,6 +220,7 @@ ROWS = {
     "lr_multipliers": Row((0.25, 0.5, 2.0), moves, [0.25, 0.5, 2.0], {"weight_decay": 0.0}),
     "batch_size": Row(6, partial(toy_rows, "train", "epoch"), [0, 0, 1, 1], TOY),
     "grad_accum_steps": Row(4, chunk_gets("grad_accum_steps"), 4),
+    "ema_decay": Row(0.9, chunk_gets("ema_decay"), 0.9),
     "remat": Row(True, network("remat"), True),
     "fast_layers": Row(("pool", "stem"), network("fast_layers"), ("pool", "stem")),
     "weight_decay": Row(0.5, moves, [1.5, 1.5, 1.5]),

@@ -4,6 +4,7 @@ from tests.mutants.planted import Mutant
 
 OPTIMIZER = "jaxssd/training/optimizer.py"
 STEPS = "tests/training/test_toy_steps.py"
+AVERAGE = "tests/training/test_average.py"
 RUNS = "tests/training/test_toy_runs.py"
 JOB = "tests/training/test_toy_job.py"
 
@@ -250,6 +251,42 @@ PLANTED = (
         "program.call(state, examples, rows_of_call, order_key)",
         "steps draw with the key of the order",
         f"{RUNS}::test_the_noise_of_a_run_does_not_hang_on_the_order_of_its_images",
+    ),
+    # the moving average
+    Mutant(
+        "jaxssd/training/average.py",
+        "(1 + step) / (10 + jnp.asarray(step))",
+        "step / (10 + jnp.asarray(step))",
+        "the first step keeps nothing of the start",
+        AVERAGE,
+    ),
+    Mutant(
+        "jaxssd/training/step.py",
+        "update_average(state.average, new.variables, state.step, ema_decay)",
+        "update_average(state.average, state.variables, state.step, ema_decay)",
+        "the average is a step behind",
+        AVERAGE,
+    ),
+    Mutant(
+        "jaxssd/training/loop.py",
+        "average = before.average or config.optimizer.ema_decay is not None",
+        "average = config.optimizer.ema_decay is not None",
+        "a phase and a resumed run begin a new average",
+        AVERAGE,
+    ),
+    Mutant(
+        "jaxssd/training/checkpoint.py",
+        'item = "average" if step is not None and self._has_average(step) else "variables"',
+        'item = "variables"',
+        "a run is used with its newest weights",
+        AVERAGE,
+    ),
+    Mutant(
+        "jaxssd/training/step.py",
+        "return self.variables if self.average is None else self.average",
+        "return self.variables",
+        "the newest weights are validated",
+        AVERAGE,
     ),
     # settings that may change, rows, ends
     Mutant(
