@@ -38,6 +38,7 @@ BASE = Config.of(
 TOY = {"classes": ("a",), "image_size": SIDE, "batch_size": 4, "epochs": (2,), "augment": "none"}
 SSD300 = {"head": "ssd300", "image_size": 300, "backbone": "resnet34_ssd300"}
 COCO_SIZES = (21.0, 45.0, 99.0, 153.0, 207.0, 261.0, 315.0)
+RETINANET = {"head": "retinanet", "levels": (3, 4)}
 PHOTOGRAPHS = {"data": "voc", "classes": ()}
 
 
@@ -195,6 +196,9 @@ ROWS = {
     "pretrained": Row("a file", backbone_starts_at_zero, [False, True], TOY),
     "head": Row("ssd300", lambda config: type(make_task(config).model.head).__name__, "SSD300Head",
                 {**SSD300, "head": "pyramid", "grids": (38,)}),
+    "levels": Row((2, 3), anchors, corners(make_anchors((8, 4), (1.0,), ((1.0, 1.0),))), RETINANET),
+    "tower_depth": Row(1, head("depth"), 1, RETINANET),
+    "tower_norm": Row("none", head("norm"), "none", RETINANET),
     "grids": Row((4,), head("grids"), (4,)),
     "zooms": Row((0.5, 1.0), anchors, corners(make_anchors((4, 2), (0.5, 1.0), ((1.0, 1.0),)))),
     "ratios": Row(((1.0, 0.5),), anchors, corners(make_anchors((4, 2), (1.0,), ((1.0, 0.5),)))),

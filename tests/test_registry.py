@@ -58,7 +58,7 @@ def test_every_head_has_its_anchors(name):
     made = head(num_classes=1, **head.settings(config))
     anchors = head.anchors(config)
     assert np.asarray(anchors.corners).shape[1] == 4
-    assert head.fixed_anchors == (not head.available_grids(38))
+    assert head.fixed_anchors == (not head.anchor_grids(config))
     assert made.num_classes == 1
 
 

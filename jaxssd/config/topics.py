@@ -111,9 +111,13 @@ class ModelConfig(Topic):
     pretrained: Annotated[str | None, unset_is("random weights")] = None
     """Pretrained backbone: a torchvision file (.pth, .safetensors) or the folder of a run."""
     head: Annotated[str, one_of(HEADS)] = "pyramid"
-    """Detection head: `pyramid` is the lesson's, `ssd300` has the layers and 8,732 anchors of SSD300."""
+    """Detection head: the lesson's (`pyramid`), a feature pyramid (`retinanet`), or SSD300's (`ssd300`)."""
     head_width: int = 256
-    """Channels of the head's convolutions (`--head pyramid`)."""
+    """Channels of the head's convolutions (`--head pyramid` and `retinanet`)."""
+    tower_depth: int = 4
+    """Number of convolutions in the class tower and in the box tower (`--head retinanet`)."""
+    tower_norm: Literal["batch", "group", "none"] = "batch"
+    """Normalisation in the towers: BatchNorm for each level, GroupNorm, or none (`--head retinanet`)."""
     input_dropout: float = 0.4
     """Dropout rate of the backbone's features before the head."""
     dropout: float = 0.4
@@ -136,6 +140,7 @@ class ModelConfig(Topic):
         self.require("backbone", self.backbone in BACKBONES, f"one of {', '.join(BACKBONES)}")
         self.require("head", self.head in HEADS, f"one of {', '.join(HEADS)}")
         self.require("head_width", self.head_width >= 1, "1 or more")
+        self.require("tower_depth", self.tower_depth >= 0, "0 or more")
         for name in ("input_dropout", "dropout"):
             self.require(name, 0 <= getattr(self, name) < 1, "a share, 0 or more and below 1")
         self.require("prior_probability", 0 < self.prior_probability < 1, "a probability between 0 and 1")
@@ -149,10 +154,12 @@ class AnchorConfig(Topic):
 
     grids: tuple[int, ...] = (4, 2, 1)
     """Anchor grids: side length of each in cells (`--head pyramid`)."""
+    levels: tuple[int, ...] = (3, 4, 5, 6, 7)
+    """Pyramid levels with anchors; level 3 has cells of 8 pixels, 4 of 16 (`--head retinanet`)."""
     zooms: tuple[float, ...] = (0.75, 1.0, 1.3)
-    """Anchor scales relative to the grid cell (`--head pyramid`)."""
+    """Anchor scales relative to the grid cell (`--head pyramid` and `retinanet`)."""
     ratios: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))
-    """Anchor aspect ratios: pairs of height and width, multiplied by the scale (`--head pyramid`)."""
+    """Anchor aspect ratios: height and width, times the scale (`--head pyramid` and `retinanet`)."""
     anchor_sizes: tuple[float, ...] = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
     """Anchor sizes at 300 pixels (`--head ssd300`); VOC's by default; COCO's: 21 45 99 153 207 261 315."""
     match_rule: Literal["best_iou", "lesson"] = "best_iou"
@@ -162,6 +169,9 @@ class AnchorConfig(Topic):
 
     def check(self) -> None:
         """Ranges."""
+        finest = min(self.levels, default=0)
+        rising = finest >= 1 and self.levels == tuple(range(finest, finest + len(self.levels)))
+        self.require("levels", rising and self.levels[-1] <= 12, "rising numbers without a gap, such as 3 4 5 6 7")
         sizes_hold = len(self.anchor_sizes) == 7 and all(0 < size < math.inf for size in self.anchor_sizes)
         self.require("anchor_sizes", sizes_hold, "seven positive numbers")
         self.require("match_threshold", 0 <= self.match_threshold <= 1, "an IoU between 0 and 1")

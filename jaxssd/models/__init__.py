@@ -21,13 +21,15 @@ BACKBONES: Registry[Any] = Registry(
 """Values of `--backbone`: constructors of a module that turns images `[B, S, S, 3]` into a feature map `[B, h, h, c]`.
 
 A backbone has the fields `dtype`, `fast_layers` and `remat`, and the properties `output_stride` and `num_stages`. Its
-`__call__` takes `train` and `frozen_stages`. See `ResNet`; with its `layers`, receptive fields can be drawn.
+`__call__` takes `train` and `frozen_stages`; for a head on several maps also `levels`, with the property
+`level_strides`. See `ResNet`; with its `level_layers`, receptive fields can be drawn.
 """
 
 HEADS: Registry[Any] = Registry(
     "head",
     {
         "pyramid": "jaxssd.models.heads:PyramidHead",
+        "retinanet": "jaxssd.models.retinanet_head:RetinaNetHead",
         "ssd300": "jaxssd.models.ssd300_head:SSD300Head",
     },
 )

@@ -1,4 +1,4 @@
-"""Detector: a backbone, and a head on its last feature map."""
+"""Detector: a backbone, and a head on its last feature map or on several."""
 
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -21,7 +21,8 @@ class Detector(nn.Module):
 
     Attributes:
         backbone: module from images to a feature map, such as a `ResNet`.
-        head: module from a feature map to predictions, such as a `PyramidHead`.
+        head: module from a feature map to predictions, such as a `PyramidHead`. One with a field `levels` that is not
+            None reads a tuple of that many maps, finest first.
     """
 
     backbone: Any
@@ -46,7 +47,9 @@ class Detector(nn.Module):
         check_shapes("Detector", images=(images, "B S S 3"))
         if not jnp.issubdtype(images.dtype, jnp.floating):
             raise TypeError(f"Detector: `images` is {images.dtype}; pass it through normalize_images first")
-        return self.head(self.backbone(images, train=train, frozen_stages=frozen_stages), train=train)
+        levels = getattr(self.head, "levels", None)
+        several = {} if levels is None else {"levels": levels}
+        return self.head(self.backbone(images, train=train, frozen_stages=frozen_stages, **several), train=train)
 
 
 def make_detector(
@@ -65,7 +68,8 @@ def make_detector(
         num_classes: C, without background.
         backbone: a name in `BACKBONES`.
         head: a name in `HEADS`. `"pyramid"` is the lesson's, with any grids; `"ssd300"` has the layers of SSD300 for
-            `ssd300_anchors`, and works with the backbone `resnet34_ssd300` and images of 297 to 304 pixels.
+            `ssd300_anchors`, and works with the backbone `resnet34_ssd300` and images of 297 to 304 pixels;
+            `"retinanet"` has a feature pyramid over several of the backbone's maps.
         dtype: dtype of the computation; parameters, statistics and predictions are float32.
         fast_layers: layers to compute in a faster form with the same variables; see `FastLayer`.
         remat: if True, compute the backbone's activations again in the backward pass rather than keep them.

@@ -4,7 +4,6 @@
 """
 
 import math
-from abc import abstractmethod
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -72,7 +71,7 @@ class StdConv(nn.Module):
 
 
 class OutConv(nn.Module):
-    """Class logits and box activations of every box of every cell: two 3x3 convolutions of the same features.
+    """Class logits and box activations of every box of every cell: two 3x3 convolutions.
 
     Attributes:
         num_classes: C, without background.
@@ -90,11 +89,14 @@ class OutConv(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, features: Float[ArrayLike, "B h w c"]) -> Predictions:
+    def __call__(
+        self, features: Float[ArrayLike, "B h w c"], box_features: Float[ArrayLike, "B h w c2"] | None = None
+    ) -> Predictions:
         """Predict for every box of a grid.
 
         Args:
             features: `[B, h, w, c]`.
+            box_features: features of the box activations, `[B, h, w, c2]`; by default `features`.
 
         Returns:
             Float32 `class_logits [B, h * w * k, C]` and `box_activations [B, h * w * k, 4]`; box j of the cell in row r
@@ -105,13 +107,15 @@ class OutConv(nn.Module):
         )
         bias = nn.initializers.constant(math.log(self.prior_probability / (1 - self.prior_probability)))
         logits = conv(self.boxes_per_cell * self.num_classes, bias_init=bias, name="classes")(features)
-        activations = conv(self.boxes_per_cell * 4, name="boxes")(features)
+        activations = conv(self.boxes_per_cell * 4, name="boxes")(features if box_features is None else box_features)
         batch = features.shape[0]
         return Predictions(logits.reshape(batch, -1, self.num_classes), activations.reshape(batch, -1, 4))
 
 
 class AnchorHead(nn.Module):
     """Base class of the heads in `HEADS`: a network, and the anchors that it predicts for.
+
+    A head with a field `levels` that is not None reads a tuple of the backbone's last maps, finest first.
 
     Attributes:
         num_classes: C, without background.
@@ -132,9 +136,14 @@ class AnchorHead(nn.Module):
         return {}
 
     @staticmethod
-    @abstractmethod
-    def anchors(config: Config) -> Anchors:
-        """Anchors of the head, in the order of its predictions."""
+    def anchor_grids(config: Config) -> tuple[int, ...]:
+        """Grids of the anchors: side of each in cells, largest first; none for fixed anchors."""
+        return ()
+
+    @classmethod
+    def anchors(cls, config: Config) -> Anchors:
+        """Anchors of the head, in the order of its predictions: every zoom of every ratio in each cell of its grids."""
+        return make_anchors(cls.anchor_grids(config), config.anchors.zooms, config.anchors.ratios)
 
     @staticmethod
     def available_grids(cells: int) -> tuple[int, ...]:
@@ -178,9 +187,9 @@ class PyramidHead(AnchorHead):
         }
 
     @staticmethod
-    def anchors(config: Config) -> Anchors:
-        """Every zoom of every ratio in each cell of each grid."""
-        return make_anchors(config.anchors.grids, config.anchors.zooms, config.anchors.ratios)
+    def anchor_grids(config: Config) -> tuple[int, ...]:
+        """Grids of the run's settings."""
+        return config.anchors.grids
 
     @staticmethod
     def available_grids(cells: int) -> tuple[int, ...]:

@@ -79,7 +79,7 @@ class Bottleneck(_Block):
 
 
 class ResNet(nn.Module):
-    """Residual network from images to its last feature map.
+    """Residual network from images to its last feature map, or to the maps of several levels.
 
     Attributes:
         stage_sizes: number of blocks in each stage.
@@ -120,20 +120,38 @@ class ResNet(nn.Module):
         return len(self.stage_sizes)
 
     @property
+    def level_strides(self) -> tuple[int, ...]:
+        """Stride of each level, finest first. A level is the last map of one size; ResNet34 has 4, 8, 16 and 32."""
+        return tuple(4 * prod(self.strides[:stage]) for stage in self._level_stages)
+
+    @property
     def layers(self) -> list[tuple[int, int]]:
         """Kernel size and stride of the layers from the image up, without 1x1 convolutions and shortcuts."""
+        return self.level_layers[-1]
+
+    @property
+    def level_layers(self) -> tuple[list[tuple[int, int]], ...]:
+        """`layers` up to each level."""
         layers = [(7, 2), (3, 2)]
+        stages = []
         for stage, blocks in enumerate(self.stage_sizes):
             for block in range(blocks):
                 stride = self.strides[stage] if block == 0 else 1
-                layers += [(3, stride)] if self.block is Bottleneck else [(3, stride), (3, 1)]
-        return layers
+                layers = layers + ([(3, stride)] if self.block is Bottleneck else [(3, stride), (3, 1)])
+            stages.append(layers)
+        return tuple(stages[stage - 1] for stage in self._level_stages)
+
+    @property
+    def _level_stages(self) -> tuple[int, ...]:
+        """Last stage of each level, counted from 1: the next stage has a stride, or there is none."""
+        last = len(self.stage_sizes)
+        return tuple(stage for stage in range(1, last + 1) if stage == last or self.strides[stage] > 1)
 
     @nn.compact
     def __call__(
-        self, images: Float[ArrayLike, "B H W 3"], *, train: bool, frozen_stages: int = 0
-    ) -> Float[Array, "B h w c"]:
-        """Compute the last feature map.
+        self, images: Float[ArrayLike, "B H W 3"], *, train: bool, frozen_stages: int = 0, levels: int | None = None
+    ) -> Float[Array, "B h w c"] | tuple[Float[Array, "B _ _ _"], ...]:
+        """Compute the last feature map, or the maps of the last levels.
 
         Args:
             images: normalised images `[B, H, W, 3]`.
@@ -141,11 +159,19 @@ class ResNet(nn.Module):
             frozen_stages: number of leading stages that stay as in evaluation: they keep and use their running
                 statistics, and no gradient flows into them. Any number above 0 includes the stem; the lesson's
                 `freeze_to(-1)` is 4 of 4 stages, `freeze_to(-2)` is 2 and `unfreeze()` is 0.
+            levels: number of maps, the last one and finer ones; None for the last one without a tuple.
 
         Returns:
             `[B, ceil(H / output_stride), ceil(W / output_stride), width * 2 ** (stages - 1)]`, with four times the
-            channels from a `Bottleneck`.
+            channels from a `Bottleneck`. With `levels`, a tuple of the last maps, finest first; see `level_strides`.
+
+        Raises:
+            ValueError: if the network does not have so many levels.
         """
+        strides = self.level_strides
+        if levels is not None and not 1 <= levels <= len(strides):
+            raise ValueError(f"ResNet: `levels` is {levels}, expected 1 to {len(strides)}: it has strides {strides}")
+        maps = []
         x = self._stem(images, train=train and frozen_stages == 0)
         for stage, blocks in enumerate(self.stage_sizes, start=1):
             frozen = stage <= frozen_stages
@@ -155,7 +181,9 @@ class ResNet(nn.Module):
                 x = layer(x, train=train and not frozen)
             if frozen:
                 x = jax.lax.stop_gradient(x)
-        return x
+            if stage in self._level_stages:
+                maps.append(x)
+        return x if levels is None else tuple(maps[-levels:])
 
     def _stem(self, images: ArrayLike, *, train: bool) -> Array:
         x = self._first_convolution()(images)

@@ -95,8 +95,8 @@ class SSD300Head(AnchorHead):
         """Prior probability; the layers are fixed."""
         return {"prior_probability": config.model.prior_probability}
 
-    @staticmethod
-    def anchors(config: Config) -> Anchors:
+    @classmethod
+    def anchors(cls, config: Config) -> Anchors:
         """The 8,732 anchors of SSD300, of the run's sizes."""
         return ssd300_anchors(config.anchors.anchor_sizes)
 
