@@ -190,12 +190,12 @@ def detect_images(command: Command) -> None:
     failures: list[str] = []
     for file in tqdm(find_photographs(command.images), "detecting", unit=" images", disable=None):
         try:
-            image, photograph = decode_photograph(file, config.dataset.image_size, config.dataset.aspect)
+            image, photograph = decode_photograph(file, config.dataset.input_shape, config.dataset.aspect)
         except UnreadableImage as error:
             failures.append(f"{file}: {error}")
             continue
         results = map_batches(predict, variables, image[None], batch_size=1)
-        placement = place_images(np.array(photograph.shape[:2]), config.dataset.image_size, config.dataset.aspect)
+        placement = place_images(np.array(photograph.shape[:2]), config.dataset.input_shape, config.dataset.aspect)
         result = in_image(jax.tree.map(lambda array: array[0], results), placement)
         if folder is None:
             folder = new_folder(run.path / f"images-{datetime.now():%Y%m%d-%H%M%S}")

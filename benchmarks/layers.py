@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> None:
             # Operations of the baseline are not counted: its row has those of the plain layers.
             cost = training_cost(workloads.get(name, workloads["plain"]), **same)
             rows.append(row | shares(cost, timing, measure_ceiling(config.model.precision)))
-        size = f"{config.dataset.image_size} px"
+        size = " x ".join(map(str, config.dataset.image_size)) + " px"
         title = f"{preset}: {config.model.backbone}, {size}, {config.model.precision}, batch {batch}"
         report("layers", title, rows, baseline.about if baseline else None)
 

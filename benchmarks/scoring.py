@@ -103,7 +103,7 @@ def prediction(preset: str, num_classes: int, batch_size: int) -> Call:
     config = PRESETS[preset]().replace(classes=tuple(map(str, range(num_classes))))
     task = make_task(config)
     variables, predict = first_variables(config, task), make_predict(task.apply, task.postprocess)
-    shape = (batch_size, config.dataset.image_size, config.dataset.image_size, 3)
+    shape = (batch_size, *config.dataset.input_shape, 3)
     images = jax.device_put(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
     return partial(predict, variables, images)
 

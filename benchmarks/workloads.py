@@ -56,7 +56,6 @@ class Workload:
         fields = (
             "backbone",
             "head",
-            "image_size",
             "grids",
             "head_width",
             "prior_probability",
@@ -64,7 +63,8 @@ class Workload:
             "dropout",
         )
         counts = {"boxes_per_cell": len(c.zooms) * len(c.ratios), "num_classes": len(c.classes)}
-        return {name: getattr(c, name) for name in fields} | counts
+        (side,) = c.image_size  # the baseline has square inputs only
+        return {name: getattr(c, name) for name in fields} | counts | {"image_size": side}
 
     def baseline_settings(self) -> dict[str, Any]:
         """Settings of the loss for a baseline."""
@@ -93,12 +93,12 @@ def make_workload(preset: str, precision: Precision | None, num_images: int, **c
     config = config.replace(data="shapes", precision=precision or config.model.precision, **changes)
     config = replace(config, dataset=with_classes(config.dataset))
     task = make_task(config)
-    examples = jax.device_put(shapes(num_images, config.dataset.image_size))
+    examples = jax.device_put(shapes(num_images, config.dataset.input_shape))
     return Workload(config, task, first_variables(config, task), examples)
 
 
 @cache
-def shapes(num_images: int, image_size: int) -> Examples:
+def shapes(num_images: int, image_size: tuple[int, int]) -> Examples:
     """Generated pictures, drawn once per process."""
     return make_shapes(num_images, image_size=image_size).examples
 

@@ -70,7 +70,7 @@ def test_a_number_of_values_that_fits_no_number_of_phases_is_named(settings, opt
 # Values out of range
 
 BAD = {
-    "image_size": (0, 4097),
+    "image_size": (0, (4097,), (), (64, 0), (64, 64, 3)),
     "max_objects": (0,),
     "head_width": (0,),
     "batch_size": (0,),

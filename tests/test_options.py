@@ -186,7 +186,7 @@ ROWS = {
     "val_split": Row("test", partial(ids, "val"), ["5"], PHOTOGRAPHS),
     "val_fraction": Row(0.5, lambda config, place: len(ids("val", config, place)), 5, PHOTOGRAPHS | {"data": "flat"}),
     "classes": Row(("dog",), partial(of_train, per_image), [1, 1, 1], PHOTOGRAPHS),
-    "image_size": Row(16, partial(of_train, lambda data: data.examples.images.shape), (3, 16, 16, 3), PHOTOGRAPHS),
+    "image_size": Row((16, 24), partial(of_train, lambda data: data.examples.images.shape[1:3]), (16, 24), PHOTOGRAPHS),
     "aspect": Row("letterbox", partial(of_train, place_of_first), [0.25, 0, 0.75, 1], PHOTOGRAPHS),
     "exif": Row("apply", partial(of_train, lambda data: data.sizes[0].tolist()), [40, 20], PHOTOGRAPHS),
     "max_objects": Row(1, partial(of_train, lambda data: data.examples.valid.shape), (3, 1), PHOTOGRAPHS),
@@ -343,7 +343,7 @@ def train_asks(monkeypatch, tmp_path):
 TRAIN = {
     "config": (
         ["quick", "--seed", "7"],
-        lambda seen: seen.config.runtime.seed == 7 and seen.config.dataset.image_size == 64,
+        lambda seen: seen.config.runtime.seed == 7 and seen.config.dataset.image_size == (64,),
     ),
     "out": (["--out", "there"], lambda seen: seen.start == Path("there")),
     "resume": (["--resume", "there"], lambda seen: seen.resume == Path("there") and not hasattr(seen, "start")),
@@ -503,7 +503,7 @@ GIVEN = {
     "train_split": "some",
     "val_split": "others",
     "classes": ("a",),
-    "image_size": 256,
+    "image_size": (192, 256),
     "aspect": "crop",
     "exif": "ignore",
     "grids": (4,),
@@ -537,7 +537,7 @@ def test_what_else_the_inspection_is_asked(monkeypatch, tmp_path):
     monkeypatch.setattr("jaxssd.tools.inspection.figure.dataset_figure", lambda *_, **__: None)
     monkeypatch.setattr("jaxssd.viz.save", lambda figure, path: seen.update(figure=path))
     inspect_command.main(["shapes", "--preset", "quick", "--anchors", "2", "--out", str(tmp_path / "there")])
-    assert (seen["config"].image_size, seen["config"].data, seen["boxes_per_cell"]) == (64, "shapes", 2)
+    assert (seen["config"].image_size, seen["config"].data, seen["boxes_per_cell"]) == ((64,), "shapes", 2)
     assert seen["figure"].parent == tmp_path / "there"
     named = {"path", "preset", "anchors", "out", *inspect_command.OF_A_RUN}
     assert named == {field.name for field in dataclasses.fields(inspect_command.Command)}

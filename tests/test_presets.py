@@ -53,7 +53,11 @@ def test_phases_of_the_lesson(name):
 @pytest.mark.parametrize("name", STAGES)
 def test_what_the_stages_of_the_lesson_have_in_common(name):
     config = with_phases(name)
-    assert (config.dataset.image_size, config.optimizer.batch_size, config.model.backbone) == (224, 64, "resnet34")
+    assert (config.dataset.image_size, config.optimizer.batch_size, config.model.backbone) == (
+        (224, 224),
+        64,
+        "resnet34",
+    )
     assert config.optimizer.lr_multipliers == (1 / 100, 1 / 10, 1)
     assert config.optimizer.weight_decay == 0
     assert config.runtime.eval_every == 1
@@ -95,7 +99,11 @@ def test_anchors_and_losses_of_the_lesson():
 def test_ssd300_is_the_papers():
     """Liu et al. 2016, section 2.2: smooth L1 of offsets, IoU 0.5, negatives 3:1, the mean over matched boxes."""
     config = PRESETS["ssd300"]()
-    assert (config.dataset.image_size, config.anchors.match_threshold, config.loss.box_coder) == (300, 0.5, "offsets")
+    assert (config.dataset.input_shape, config.anchors.match_threshold, config.loss.box_coder) == (
+        (300, 300),
+        0.5,
+        "offsets",
+    )
     assert (config.loss.negative_ratio, config.loss.normalizer, config.anchors.match_rule) == (
         3,
         "positives",
@@ -129,9 +137,9 @@ def test_other_presets_stay_as_they_are():
 def test_every_preset_makes_a_task_at_its_size(name):
     config = PRESETS[name]().replace(classes=CLASSES)
     task = make_task(config)
-    size = config.dataset.image_size
+    size = config.dataset.input_shape
     variables = jax.eval_shape(partial(task.init, image_size=size), jax.random.key(0))
-    images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.uint8)
+    images = jax.ShapeDtypeStruct((2, *size, 3), jnp.uint8)
 
     def predict_and_postprocess(variables, images):
         predictions = task.predict(variables, images)

@@ -33,8 +33,8 @@ class Config(Topic):
 
     Example:
         >>> config = Config.of(image_size=64, epochs=(3,))
-        >>> config.dataset.image_size, config.replace(seed=7).runtime.seed
-        (64, 7)
+        >>> config.dataset.input_shape, config.replace(seed=7).runtime.seed
+        ((64, 64), 7)
     """
 
     task: Annotated[str, one_of(TASKS)] = "detection"

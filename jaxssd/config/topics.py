@@ -10,6 +10,7 @@ import tyro
 from jaxssd.data import AUGMENTATIONS
 from jaxssd.models import BACKBONES, HEADS
 from jaxssd.ops import BOX_CODERS
+from jaxssd.ops.arrays import as_pair
 from jaxssd.ops.ssd_loss import Normalizer
 
 Trainable = Literal["head", "upper", "all"]
@@ -85,18 +86,32 @@ class DatasetConfig(Topic):
     """Validation share: part of the images held out if the data set has no validation split."""
     classes: Annotated[tuple[str, ...], unset_is("all classes")] = ()
     """Names of the classes to learn; objects of other classes count as background."""
-    image_size: int = 224
-    """Input size of the network: height and width in pixels."""
+    image_size: Annotated[int | tuple[int, ...], tyro.conf.arg(metavar="INT [INT]")] = (224,)
+    """Input size of the network in pixels: one side, or height and width."""
     aspect: Aspect = "squash"
-    """Resizing to a square: `squash` changes the shape, `letterbox` pads, `crop` takes the middle."""
+    """Resizing to the input size: `squash` changes the shape, `letterbox` pads, `crop` takes the middle."""
     exif: Exif = "auto"
     """EXIF orientation: apply it, ignore it, or `auto` to decide by the boxes."""
     max_objects: int = 100
     """Number of objects kept per image, largest first."""
 
+    def __post_init__(self) -> None:
+        sides = self.image_size if isinstance(self.image_size, tuple) else (self.image_size,)
+        if len(sides) == 2 and sides[0] == sides[1]:
+            sides = sides[:1]  # one form of each size, so that equal settings are equal
+        object.__setattr__(self, "image_size", sides)
+        super().__post_init__()
+
+    @property
+    def input_shape(self) -> tuple[int, int]:
+        """Height and width of the network's input in pixels."""
+        return as_pair(self.image_size)
+
     def check(self) -> None:
         """Ranges."""
-        self.require("image_size", 1 <= self.image_size <= 4096, "1 to 4096 pixels")
+        sides = self.image_size
+        sides_hold = isinstance(sides, tuple) and len(sides) in (1, 2) and all(1 <= side <= 4096 for side in sides)
+        self.require("image_size", sides_hold, "one side, or height and width, each 1 to 4096 pixels")
         self.require("max_objects", self.max_objects >= 1, "1 or more")
         self.require("classes", len(set(self.classes)) == len(self.classes), "each name once")
         self.require("val_fraction", 0 < self.val_fraction < 1, "a share between 0 and 1")

@@ -20,7 +20,7 @@ class BatchAugmentation:
     """Augmentation of a whole batch, such as mosaic.
 
     Attributes:
-        function: pure function `(key, examples) -> examples`; images are float `[B, S, S, 3]` in `[0, 1]`.
+        function: pure function `(key, examples) -> examples`; images are float `[B, H, W, 3]` in `[0, 1]`.
     """
 
     function: Callable[[Array, Examples], Examples]
@@ -70,7 +70,7 @@ def augment_batch(key: Key[Array, ""], batch: Examples, steps: tuple[AugmentStep
 
     Args:
         key: key of `jax.random`.
-        batch: images uint8, or float in `[0, 1]`, `[B, S, S, 3]`, with their boxes.
+        batch: images uint8, or float in `[0, 1]`, `[B, H, W, 3]`, with their boxes.
         steps: functions `(key, image, boxes, valid) -> (image, boxes, valid)`, which are vmapped, and
             `BatchAugmentation`s.
 

@@ -19,13 +19,14 @@ from jaxssd.data.images import Decoded, decode_all
 from jaxssd.data.orientation import turn_undecided, upright_of
 from jaxssd.data.placement import place_images
 from jaxssd.data.report import LoadReport, Problem
+from jaxssd.ops.arrays import Size, as_pair
 
 
 def build_dataset(
     source: Source,
     ids: Sequence[str],
     *,
-    image_size: int,
+    image_size: Size,
     class_names: Sequence[str],
     aspect: Aspect = "squash",
     exif: Exif = "auto",
@@ -39,10 +40,10 @@ def build_dataset(
     Args:
         source: data set of any format.
         ids: images to read, in this order, such as a split of `choose_splits`.
-        image_size: height and width of the square images.
+        image_size: one side of the decoded images in pixels, or their height and width.
         class_names: name of each label, such as `source.class_names(ids)`. Objects of other classes are left out and
             counted.
-        aspect: resizing to a square.
+        aspect: resizing to that size.
         exif: `apply` EXIF orientations, `ignore` them, or find out which picture the boxes were drawn on.
         max_objects: largest number of objects of an image; if there are more, the largest are kept.
         cache_dir: folder of decoded data sets, such as `cache.default_cache_dir()`; None keeps nothing.
@@ -56,12 +57,13 @@ def build_dataset(
         ValueError: if no image can be read, a number is not positive, or the format finds its files unusable.
     """
     ids, class_names = tuple(ids), tuple(class_names)
-    for argument, value in (("image_size", image_size), ("max_objects", max_objects), ("workers", workers or 1)):
+    shape = as_pair(image_size)
+    for argument, value in (("image_size", min(shape)), ("max_objects", max_objects), ("workers", workers or 1)):
         if value < 1:
             raise ValueError(f"build_dataset: `{argument}` is {value}, expected a positive number")
     # Settings that decide the result: passed on as they stand in the key of the cache.
     settings: dict[str, Any] = {
-        "image_size": image_size,
+        "image_size": shape,
         "aspect": aspect,
         "exif": exif,
         "class_names": class_names,
@@ -108,7 +110,7 @@ def decode_records(
     records: Sequence[Record],
     problems: Sequence[Problem],
     *,
-    image_size: int,
+    image_size: Size,
     aspect: Aspect,
     exif: Exif,
     class_names: tuple[str, ...],
@@ -124,8 +126,8 @@ def decode_records(
         path: the data set's path, for messages.
         records: images and boxes, in the order of the data set.
         problems: earlier problems, with which the report begins.
-        image_size: height and width of the square images.
-        aspect: resizing to a square.
+        image_size: height and width of the decoded images.
+        aspect: resizing to that size.
         exif: treatment of EXIF orientations, see `build_dataset`.
         class_names: name of each label.
         max_objects: largest number of objects of an image.
@@ -141,7 +143,7 @@ def decode_records(
         ValueError: if no image can be read.
     """
     problems = list(problems)
-    images = allocate((len(records), image_size, image_size, 3)) if records else np.empty((0, 1, 1, 3), np.uint8)
+    images = allocate((len(records), *as_pair(image_size), 3)) if records else np.empty((0, 1, 1, 3), np.uint8)
     files = [record.image for record in records]
     upright = [upright_of(record, exif) for record in records]
     decoded = decode_all(files, images, aspect=aspect, upright=upright, workers=workers, progress=progress)

@@ -19,14 +19,14 @@ class Examples(NamedTuple):
     """Images and their objects, padded to `G` rows per image; a pytree.
 
     Attributes:
-        images: square RGB images.
-        boxes: corners `[y1, x1, y2, x2]`, normalised to the square; zeros in padded rows.
+        images: RGB images of the network's input size.
+        boxes: corners `[y1, x1, y2, x2]`, normalised to the image's height and width; zeros in padded rows.
         labels: indices into the class names; 0 in padded rows.
         valid: True for objects, False for padded rows.
         difficult: True for objects that are neither trained on nor scored, as in VOC.
     """
 
-    images: UInt8[ArrayLike, "N S S 3"]
+    images: UInt8[ArrayLike, "N H W 3"]
     boxes: Float32[ArrayLike, "N G 4"]
     labels: Int32[ArrayLike, "N G"]
     valid: Bool[ArrayLike, "N G"]
@@ -42,7 +42,7 @@ class Dataset:
         class_names: name of each label.
         ids: name of each image: its file's name without extension, where it has a file.
         sizes: height and width of each image's file in pixels.
-        placements: corners `[y1, x1, y2, x2]` of the whole image on its square; see `placement.place_images`.
+        placements: corners `[y1, x1, y2, x2]` of the whole image in units of the input; see `placement.place_images`.
         report: problems found while loading.
     """
 

@@ -1,4 +1,4 @@
-"""Decode image files to square uint8 RGB arrays.
+"""Decode image files to uint8 RGB arrays of the network's input size.
 
 Formats are recognised by their first bytes, see `image_formats`. An EXIF orientation is applied if the boxes refer to
 the picture as it is shown, and not if they refer to the pixels as they are stored, as PASCAL VOC's do. Images are
@@ -21,6 +21,7 @@ from jaxssd.data import image_formats
 from jaxssd.data.formats.base import ImageFile
 from jaxssd.data.image_limits import UnreadableImage, opened_image
 from jaxssd.data.placement import from_canvas, place_images
+from jaxssd.ops.arrays import Size, as_pair
 
 
 class Drawn(NamedTuple):
@@ -69,21 +70,21 @@ class Decoded(NamedTuple):
 
 
 def decode(
-    file: ImageFile, size: int, aspect: Aspect = "squash", *, upright: Upright = False
-) -> tuple[UInt8[np.ndarray, "size size 3"], Decoded]:
-    """Decode one image to a square.
+    file: ImageFile, size: Size, aspect: Aspect = "squash", *, upright: Upright = False
+) -> tuple[UInt8[np.ndarray, "height width 3"], Decoded]:
+    """Decode one image to the network's input size.
 
     Transparent pixels become white. 16-bit channels are reduced to the upper 8 of the bits in use. A JPEG that ends
     early is read if half of its rows are there.
 
     Args:
         file: image file, see `image_formats`.
-        size: height and width of the result in pixels.
-        aspect: resizing to a square.
+        size: one side of the result in pixels, or its height and width.
+        aspect: resizing to that size.
         upright: True to apply the EXIF orientation, or evidence that decides it.
 
     Returns:
-        The pixels `[size, size, 3]`, and the properties of the image, such as its own (height, width).
+        The pixels `[height, width, 3]`, and the properties of the image, such as its own (height, width).
 
     Raises:
         UnreadableImage: if the file is missing, damaged, of another format, or beyond one of `image_limits`.
@@ -92,10 +93,11 @@ def decode(
         orientation, found = _orientation(image), _by_header(image, upright)
         turned = found.turned or upright is True
         turns_itself = image_formats.turns_itself(image)
-        image, notes = image_formats.load(image, reader, draft=(2 * size, 2 * size))
+        side = 2 * max(as_pair(size))  # along both axes: the image may be turned
+        image, notes = image_formats.load(image, reader, draft=(side, side))
         if turned != turns_itself:
             _turn(image, orientation if turned else _INVERSE.get(orientation, orientation))
-        return _square(image, size, aspect, found.size), found._replace(notes=tuple(notes))
+        return _canvas(image, size, aspect, found.size), found._replace(notes=tuple(notes))
 
 
 def find_fit(stored: tuple[int, int], drawn: Drawn) -> Fit:
@@ -134,17 +136,17 @@ def stored_size(file: ImageFile) -> tuple[int, int]:
 
 
 def decode_photograph(
-    file: ImageFile, size: int, aspect: Aspect = "squash"
-) -> tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "H W 3"]]:
+    file: ImageFile, size: Size, aspect: Aspect = "squash"
+) -> tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "H W 3"]]:
     """Decode one photograph with its EXIF orientation applied.
 
     Args:
         file: image file, see `image_formats`.
-        size: height and width of the square copy in pixels.
-        aspect: resizing to a square.
+        size: one side of the copy in pixels, or its height and width.
+        aspect: resizing to that size.
 
     Returns:
-        The square copy for the network, and the photograph in its own size.
+        The copy for the network, and the photograph in its own size.
 
     Raises:
         UnreadableImage: as `decode` does.
@@ -155,12 +157,12 @@ def decode_photograph(
         image, _ = image_formats.load(image, reader, draft=None)
         _turn(image, orientation)
         photograph = np.asarray(_resize(image, image.size))
-        return _square(image, size, aspect, photograph.shape[:2]), photograph
+        return _canvas(image, size, aspect, photograph.shape[:2]), photograph
 
 
 def decode_all(
     files: Sequence[ImageFile],
-    out: UInt8[np.ndarray, "N S S 3"],
+    out: UInt8[np.ndarray, "N H W 3"],
     *,
     aspect: Aspect = "squash",
     upright: Sequence[Upright] = (),
@@ -174,7 +176,7 @@ def decode_all(
     Args:
         files: image files, one for each row.
         out: array that is filled in place; rows of unreadable files stay as they are.
-        aspect: resizing to a square.
+        aspect: resizing to the size of those rows.
         upright: argument of `decode` for each file; empty applies no orientation.
         workers: number of threads; None for one per core.
         progress: show a progress bar, if standard error is a terminal.
@@ -184,7 +186,7 @@ def decode_all(
     """
 
     def decode_row(row: int) -> Decoded:
-        out[row], decoded = decode(files[row], out.shape[1], aspect, upright=upright[row] if upright else False)
+        out[row], decoded = decode(files[row], out.shape[1:3], aspect, upright=upright[row] if upright else False)
         return decoded
 
     return _map_rows(decode_row, len(files), workers, progress)
@@ -246,19 +248,20 @@ def _turn(image: Image.Image, orientation: int) -> None:
         ImageOps.exif_transpose(image, in_place=True)
 
 
-def _square(
-    image: Image.Image, size: int, aspect: Aspect, original: tuple[int, int]
-) -> UInt8[np.ndarray, "size size 3"]:
+def _canvas(
+    image: Image.Image, size: Size, aspect: Aspect, original: tuple[int, int]
+) -> UInt8[np.ndarray, "height width 3"]:
     """Canvas with the image at the placement of its `original` (height, width)."""
+    height, width = as_pair(size)
     placement = place_images(np.array(original), size, aspect)
     if aspect == "letterbox":
-        top, left, bottom, right = (round(side * size) for side in placement)
-        canvas = Image.new("RGB", (size, size), MARGIN)
+        top, left, bottom, right = np.round(placement * (height, width, height, width)).astype(int).tolist()
+        canvas = Image.new("RGB", (width, height), MARGIN)
         canvas.paste(_resize(image, (right - left, bottom - top)), (left, top))
         return np.asarray(canvas)
     y1, x1, y2, x2 = from_canvas(np.array([0.0, 0, 1, 1]), placement)  # the part that the canvas shows
     part = (x1 * image.width, y1 * image.height, x2 * image.width, y2 * image.height)
-    return np.asarray(_resize(image, (size, size), part))
+    return np.asarray(_resize(image, (width, height), part))
 
 
 def _resize(

@@ -80,7 +80,7 @@ def load_split(config: DatasetConfig, split: str) -> Dataset:
                 "name a data set with the run's classes"
             )
         seed = list(SHAPES_IMAGES).index(split)  # another one for each split, so that no picture is in two
-        return make_shapes(SHAPES_IMAGES[split], image_size=config.image_size, seed=seed)
+        return make_shapes(SHAPES_IMAGES[split], image_size=config.input_shape, seed=seed)
     from jaxssd.data.build import build_dataset
     from jaxssd.data.cache import default_cache_dir
 
@@ -88,7 +88,7 @@ def load_split(config: DatasetConfig, split: str) -> Dataset:
     return build_dataset(
         source,
         _split_ids(source, config, split),
-        image_size=config.image_size,
+        image_size=config.input_shape,
         class_names=config.classes,
         aspect=config.aspect,
         exif=config.exif,

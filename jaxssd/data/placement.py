@@ -1,4 +1,4 @@
-"""Placement of images of any shape on the network's square canvas, and conversion of boxes between both."""
+"""Placement of images of any shape on the network's input, the canvas, and conversion of boxes between both."""
 
 from typing import Any
 
@@ -6,17 +6,18 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxssd.config import Aspect
+from jaxssd.ops.arrays import Size, as_pair
 
 
-def place_images(sizes: Int[Any, "... 2"], image_size: int, aspect: Aspect) -> Float[np.ndarray, "... 4"]:
-    """Place whole images on the canvas, which is the unit square.
+def place_images(sizes: Int[Any, "... 2"], image_size: Size, aspect: Aspect) -> Float[np.ndarray, "... 4"]:
+    """Place whole images on the canvas, in units of its height and width.
 
     With `crop` the image reaches beyond the canvas; with `letterbox` it lies within, on whole pixels.
 
     Args:
         sizes: height and width of the images in pixels.
-        image_size: height and width of the canvas in pixels.
-        aspect: resizing to a square.
+        image_size: one side of the canvas in pixels, or its height and width.
+        aspect: resizing to the canvas.
 
     Returns:
         `[y1, x1, y2, x2]` for each image.
@@ -26,17 +27,23 @@ def place_images(sizes: Int[Any, "... 2"], image_size: int, aspect: Aspect) -> F
         array([0.25, 0.  , 0.75, 1.  ])
         >>> place_images(np.array([100, 200]), 8, "crop")
         array([ 0. , -0.5,  1. ,  1.5])
+        >>> place_images(np.array([100, 100]), (8, 16), "letterbox")
+        array([0.  , 0.25, 1.  , 0.75])
     """
-    sizes = np.asarray(sizes, np.float64)
+    sizes, canvas = np.asarray(sizes, np.float64), np.array(as_pair(image_size), np.float64)
     if aspect == "squash":
         return np.broadcast_to(np.array([0.0, 0, 1, 1]), (*sizes.shape[:-1], 4)).copy()
+    # The axis along which the image is as long as the canvas: with `crop` the other one is longer, else shorter.
+    fullest = np.argmin if aspect == "crop" else np.argmax
+    axis = fullest(sizes / canvas, axis=-1)[..., None]
+    scaled = sizes / np.take_along_axis(sizes, axis, axis=-1)
     if aspect == "crop":
-        extent = sizes / sizes.min(axis=-1, keepdims=True)
+        extent = scaled * (canvas[axis] / canvas)
         first = (1 - extent) / 2
     else:
-        pixels = np.maximum(np.round(sizes / sizes.max(axis=-1, keepdims=True) * image_size), 1)
-        extent = pixels / image_size
-        first = (image_size - pixels) // 2 / image_size
+        pixels = np.maximum(np.round(scaled * canvas[axis]), 1)
+        extent = pixels / canvas
+        first = (canvas - pixels) // 2 / canvas
     return np.concatenate([first, first + extent], axis=-1)
 
 

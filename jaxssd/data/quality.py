@@ -63,9 +63,9 @@ def notes_on_quality(split: str, dataset: Dataset) -> list[str]:
     examples, problems = dataset.examples, dataset.report.problems
     valid = np.asarray(examples.valid)
     objects, images = int(valid.sum()), len(dataset.ids)
-    size = examples.images.shape[1]
+    height, width = examples.images.shape[1:3]
     boxes = np.asarray(examples.boxes)[valid].astype(np.float64)
-    shortest = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) * size
+    shortest = ((boxes[:, 2:] - boxes[:, :2]) * (height, width)).min(axis=1, initial=np.inf)
     small = int((shortest.round(3) < SMALLEST).sum())  # boxes are float32
     difficult = int(np.asarray(examples.difficult)[valid].sum())
     of_others = any(problem.kind == OTHER_CLASS for problem in problems)  # `class_filter` reports those
@@ -78,7 +78,7 @@ def notes_on_quality(split: str, dataset: Dataset) -> list[str]:
     repeated, over, cropped = (dropped.pop(kind, 0) for kind in (_REPEATED, _OVER_MAX, _CROPPED))
     findings = [
         _Finding(
-            f"boxes with a side below {SMALLEST:g} pixels at the network's input of {size} x {size}",
+            f"boxes with a side below {SMALLEST:g} pixels at the network's input of {height} x {width}",
             small,
             objects,
             "correct their coordinates if they are too small in the files, else raise --image-size",

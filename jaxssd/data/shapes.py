@@ -7,6 +7,7 @@ objects overlap one another, and strokes are as sharp as outlines.
 Scenes are sampled with NumPy, which gives the same numbers on every machine, and painted by one jitted function.
 """
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.report import LoadReport
-from jaxssd.ops.arrays import ArrayLike
+from jaxssd.ops.arrays import ArrayLike, Size, as_pair
 
 CLASS_NAMES = ("circle", "cross", "ring", "square", "star", "triangle")
 MAX_OBJECTS = 8
@@ -49,15 +50,15 @@ class Scene(NamedTuple):
     strokes: Layers
     gradient: Float[ArrayLike, "3 3 3"]
     blotches: Float[ArrayLike, "12 12 3"]
-    noise: Float[ArrayLike, "S S 3"]
+    noise: Float[ArrayLike, "H W 3"]
 
 
-def make_shapes(num_images: int, *, image_size: int, seed: int = 0) -> Dataset:
+def make_shapes(num_images: int, *, image_size: Size, seed: int = 0) -> Dataset:
     """Draw a data set. A seed always gives the same pictures, and a longer set begins with the shorter one.
 
     Args:
         num_images: number of images.
-        image_size: height and width in pixels.
+        image_size: one side of the pictures in pixels, or height and width; then the square pictures are squashed.
         seed: seed of the set; a validation set has another one than its training set.
 
     Returns:
@@ -71,25 +72,26 @@ def make_shapes(num_images: int, *, image_size: int, seed: int = 0) -> Dataset:
         >>> shapes.examples.images.shape, shapes.examples.boxes.shape
         ((3, 32, 32, 3), (3, 8, 4))
     """
-    for name, value in (("num_images", num_images), ("image_size", image_size)):
+    shape = as_pair(image_size)
+    for name, value in (("num_images", num_images), ("image_size", min(shape))):
         if value < 1:
             raise ValueError(f"make_shapes: `{name}` is {value}, expected a positive number")
     batches = []
     for start in range(0, num_images, BATCH):  # always the same shape: one compilation for sets of any length
-        scenes = [_sample_scene(np.random.default_rng([seed, start + i]), image_size) for i in range(BATCH)]
+        scenes = [_sample_scene(np.random.default_rng([seed, start + i]), shape) for i in range(BATCH)]
         batches.append(jax.device_get(_paint_all(jax.tree.map(lambda *parts: np.stack(parts), *scenes))))
     examples = jax.tree.map(lambda *parts: np.concatenate(parts)[:num_images], *batches)
     return Dataset(
         examples=examples,
         class_names=CLASS_NAMES,
         ids=tuple(f"shapes-{seed}-{i:05d}" for i in range(num_images)),
-        sizes=np.full((num_images, 2), image_size, np.int32),
+        sizes=np.tile(np.array(shape, np.int32), (num_images, 1)),
         placements=np.tile([0.0, 0, 1, 1], (num_images, 1)),
         report=LoadReport(images=num_images, objects=int(examples.valid.sum())),
     )
 
 
-def _sample_scene(rng: np.random.Generator, image_size: int) -> Scene:
+def _sample_scene(rng: np.random.Generator, shape: tuple[int, int]) -> Scene:
     smallest, largest = EXTENT
     length = smallest * (largest / smallest) ** rng.uniform(0, 1, MAX_OBJECTS)
     places = rng.uniform(0.35 * length, 1 - 0.35 * length, (CANDIDATES, 2, MAX_OBJECTS)).transpose(2, 0, 1)
@@ -118,7 +120,7 @@ def _sample_scene(rng: np.random.Generator, image_size: int) -> Scene:
         strokes=strokes,
         gradient=rng.uniform(0.3, 0.7, (3, 3, 3)),
         blotches=rng.normal(0, 0.06, (12, 12, 3)),
-        noise=rng.normal(0, 0.03, (image_size, image_size, 3)),
+        noise=rng.normal(0, 0.03, (*shape, 3)),
     )
     single = {np.dtype(np.float64): np.float32, np.dtype(np.int64): np.int32}
     return jax.tree.map(lambda x: x.astype(single.get(x.dtype, x.dtype)), scene)
@@ -143,13 +145,13 @@ def _two_tone(rng: np.random.Generator, count: int) -> Float[np.ndarray, "L 2 3"
 @jax.jit
 @jax.vmap
 def _paint_all(scene: Scene) -> Examples:
-    image_size = len(scene.noise)
-    field = partial(jax.image.resize, shape=(image_size, image_size, 3), method="linear")
-    coverage, colors = jax.vmap(partial(_cover, image_size))(scene.objects)
+    field = partial(jax.image.resize, shape=scene.noise.shape, method="linear")
+    cover = jax.vmap(partial(_cover, scene.noise.shape[:2]))
+    coverage, colors = cover(scene.objects)
     coverage = coverage * scene.valid[:, None, None]
 
     image = field(scene.gradient) + field(scene.blotches)
-    image = _paint_over(image, *jax.vmap(partial(_cover, image_size))(scene.strokes))
+    image = _paint_over(image, *cover(scene.strokes))
     image = _paint_over(image, coverage, colors) + scene.noise
 
     mask = coverage > 0.5
@@ -167,15 +169,15 @@ def _paint_all(scene: Scene) -> Examples:
     )
 
 
-def _cover(image_size: int, layer: Layers) -> tuple[Float[Array, "S S"], Float[Array, "S S 3"]]:
+def _cover(shape: tuple[int, int], layer: Layers) -> tuple[Float[Array, "H W"], Float[Array, "H W 3"]]:
     """Share of each pixel that one layer covers, and its colour there."""
-    centers = (jnp.arange(image_size) + 0.5) / image_size
-    y, x = jnp.meshgrid(centers - layer.center[0], centers - layer.center[1], indexing="ij")
+    rows, columns = ((jnp.arange(side) + 0.5) / side for side in shape)
+    y, x = jnp.meshgrid(rows - layer.center[0], columns - layer.center[1], indexing="ij")
     cos, sin = jnp.cos(layer.angle), jnp.sin(layer.angle)
     v = (cos * y - sin * x) / layer.half_size[0]  # the layer's own axes, where it fills [-1, 1]
     u = (sin * y + cos * x) / layer.half_size[1]
     distance = jnp.stack(_outlines(v, u))[layer.outline] * layer.half_size.min()
-    coverage = jnp.clip(0.5 - distance * image_size, 0, 1)
+    coverage = jnp.clip(0.5 - distance * math.sqrt(math.prod(shape)), 0, 1)
 
     wave, cross_wave = jnp.sin(layer.frequency * u), jnp.sin(layer.frequency * v)
     plain, stripes, checks, dots = jnp.zeros_like(wave), wave, wave * cross_wave, wave * cross_wave - 0.5
@@ -183,7 +185,7 @@ def _cover(image_size: int, layer: Layers) -> tuple[Float[Array, "S S"], Float[A
     return coverage, jnp.where(pattern[..., None], layer.colors[1], layer.colors[0])
 
 
-def _outlines(v: Float[Array, "S S"], u: Float[Array, "S S"]) -> tuple[Float[Array, "S S"], ...]:
+def _outlines(v: Float[Array, "H W"], u: Float[Array, "H W"]) -> tuple[Float[Array, "H W"], ...]:
     """Approximate distance to the outline of each class, negative inside, in the order of `CLASS_NAMES`."""
     radius = jnp.sqrt(v**2 + u**2)
     circle = radius - 1
@@ -196,8 +198,8 @@ def _outlines(v: Float[Array, "S S"], u: Float[Array, "S S"]) -> tuple[Float[Arr
 
 
 def _beyond_edges(
-    v: Float[Array, "S S"], u: Float[Array, "S S"], *, edges: int
-) -> tuple[Float[Array, "S S"], Float[Array, "S S"]]:
+    v: Float[Array, "H W"], u: Float[Array, "H W"], *, edges: int
+) -> tuple[Float[Array, "H W"], Float[Array, "H W"]]:
     """Largest and second largest distance in the directions of a regular polygon's edges."""
     first = second = jnp.full(v.shape, -jnp.inf)
     for angle in 2 * np.pi * np.arange(edges) / edges:
@@ -207,8 +209,8 @@ def _beyond_edges(
 
 
 def _paint_over(
-    image: Float[Array, "S S 3"], coverage: Float[Array, "L S S"], colors: Float[Array, "L S S 3"]
-) -> Float[Array, "S S 3"]:
+    image: Float[Array, "H W 3"], coverage: Float[Array, "L H W"], colors: Float[Array, "L H W 3"]
+) -> Float[Array, "H W 3"]:
     """Painter's algorithm: later layers lie on top."""
 
     def paint(image: Array, layer: tuple[Array, Array]) -> tuple[Array, None]:
@@ -218,9 +220,9 @@ def _paint_over(
     return jax.lax.scan(paint, image, (coverage, colors))[0]
 
 
-def _hull(mask: Bool[Array, "S S"]) -> Float[Array, "4"]:
+def _hull(mask: Bool[Array, "H W"]) -> Float[Array, "4"]:
     """Normalised box around the pixels of a mask."""
     rows, columns = mask.any(1), mask.any(0)
     near = jnp.stack([jnp.argmax(rows), jnp.argmax(columns)])
     far = jnp.stack([len(rows) - jnp.argmax(rows[::-1]), len(columns) - jnp.argmax(columns[::-1])])
-    return jnp.concatenate([near, far]) / len(mask)
+    return jnp.concatenate([near, far]) / jnp.array(mask.shape * 2, jnp.float32)

@@ -28,11 +28,11 @@ class Detector(nn.Module):
     backbone: Any
     head: nn.Module
 
-    def __call__(self, images: Float[ArrayLike, "B S S 3"], *, train: bool, frozen_stages: int = 0) -> Any:
+    def __call__(self, images: Float[ArrayLike, "B H W 3"], *, train: bool, frozen_stages: int = 0) -> Any:
         """Predict for every image.
 
         Args:
-            images: normalised images `[B, S, S, 3]`, from `normalize_images`.
+            images: normalised images `[B, H, W, 3]`, from `normalize_images`.
             train: if True, drop activations (with the key `rngs={"dropout": key}`), normalise with the batch's
                 statistics and update the running ones (`mutable=["batch_stats"]`).
             frozen_stages: number of leading stages of the backbone that stay as in evaluation.
@@ -41,10 +41,10 @@ class Detector(nn.Module):
             The head's predictions: `Predictions` in the order of `make_anchors` from a `PyramidHead`.
 
         Raises:
-            ValueError: if the images are not square, or if the head cannot work with features of their size.
+            ValueError: if the head cannot work with features of their size.
             TypeError: if the images are not floating point.
         """
-        check_shapes("Detector", images=(images, "B S S 3"))
+        check_shapes("Detector", images=(images, "B H W 3"))
         if not jnp.issubdtype(images.dtype, jnp.floating):
             raise TypeError(f"Detector: `images` is {images.dtype}; pass it through normalize_images first")
         levels = getattr(self.head, "levels", None)

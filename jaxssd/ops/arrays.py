@@ -1,7 +1,7 @@
 """Arguments of the pure functions: conversion to arrays of float32 or wider, and checks that name what is wrong."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
@@ -16,6 +16,9 @@ else:
     ArrayLike = jax.Array | np.ndarray
     Number = int | float | np.number | jax.Array | np.ndarray  # one number, which may be a tracer
 
+
+Size = int | Sequence[int]
+"""Side of a square, or height and width (rows and columns of a grid)."""
 
 Record = TypeVar("Record", bound=type)
 
@@ -72,6 +75,22 @@ def take_rows(rows: ArrayLike, index: ArrayLike) -> jax.Array:
     """`rows[index]` for an index that `vmap` maps alone; a mesh with Explicit axes needs the rows mapped too."""
     never = jnp.any(index < 0) & False  # ties the rows to the index; XLA removes it
     return jnp.where(never, jnp.zeros_like(rows), rows)[index]
+
+
+def as_pair(size: Size) -> tuple[int, int]:
+    """Height and width of a size; one number is both.
+
+    Raises:
+        ValueError: if the size has more than two numbers, or none.
+
+    Example:
+        >>> as_pair(64), as_pair((64,)), as_pair((48, 64))
+        ((64, 64), (64, 64), (48, 64))
+    """
+    sides = tuple(size) if isinstance(size, Sequence) else (size,)
+    if len(sides) not in (1, 2):
+        raise ValueError(f"a size has {len(sides)} numbers, expected one side, or height and width: {size}")
+    return int(sides[0]), int(sides[-1])
 
 
 def is_traced(value: Any) -> bool:

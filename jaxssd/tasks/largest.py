@@ -147,10 +147,10 @@ class LargestBoxTask(Task):
     """Box of the largest object, four numbers in pixels.
 
     Attributes:
-        image_size: side of the network's input in pixels.
+        input_shape: height and width of the network's input in pixels.
     """
 
-    image_size: int
+    input_shape: tuple[int, int]
 
     name: ClassVar[str] = "largest_box"
 
@@ -162,20 +162,20 @@ class LargestBoxTask(Task):
             config.dataset.classes,
             config.model.mean,
             config.model.std,
-            config.dataset.image_size,
+            config.dataset.input_shape,
         )
 
     def loss(self, predictions: Array, examples: Examples) -> BoxLoss:
         """L1 in pixels."""
-        return BoxLoss(_box_loss(predictions, largest_object(examples), self.image_size))
+        return BoxLoss(_box_loss(predictions, largest_object(examples), self.input_shape))
 
     def postprocess(self, predictions: Array) -> BoxResults:
         """Normalised boxes."""
-        return BoxResults(predictions / self.image_size)
+        return BoxResults(predictions / _sides(self.input_shape))
 
     def score(self, results: BoxResults, dataset: Dataset, *, with_coco: bool = False) -> BoxScores:
         """Error and IoU of the boxes."""
-        return BoxScores(*_box_scores(results.boxes, true_largest(dataset), self.image_size))
+        return BoxScores(*_box_scores(results.boxes, true_largest(dataset), self.input_shape))
 
     def to_json(self, result: BoxResults, size: tuple[int, int], threshold: float) -> list[dict[str, Any]]:
         """The box; it has no score to compare with the threshold."""
@@ -187,10 +187,10 @@ class LargestObjectTask(Task):
     """Box of the largest object, kept inside the image by a sigmoid, and its class.
 
     Attributes:
-        image_size: side of the network's input in pixels.
+        input_shape: height and width of the network's input in pixels.
     """
 
-    image_size: int
+    input_shape: tuple[int, int]
 
     name: ClassVar[str] = "largest_object"
 
@@ -198,13 +198,13 @@ class LargestObjectTask(Task):
     def from_config(cls, config: Config) -> "LargestObjectTask":
         """Two dense layers on the run's backbone."""
         model = make_network(config, ObjectHead(**dense_settings(config)))
-        return cls(model, config.dataset.classes, config.model.mean, config.model.std, config.dataset.image_size)
+        return cls(model, config.dataset.classes, config.model.mean, config.model.std, config.dataset.input_shape)
 
     def loss(self, predictions: ObjectPredictions, examples: Examples) -> ObjectLoss:
         """L1 in pixels, and 20 times the cross entropy."""
         truth = largest_object(examples)
-        boxes = jax.nn.sigmoid(predictions.box_activations) * self.image_size
-        localization = _box_loss(boxes, truth, self.image_size)
+        boxes = jax.nn.sigmoid(predictions.box_activations) * _sides(self.input_shape)
+        localization = _box_loss(boxes, truth, self.input_shape)
         entropy = optax.softmax_cross_entropy_with_integer_labels(predictions.class_logits, truth.labels)
         classification = jnp.where(truth.exists, entropy, 0)
         return ObjectLoss(localization + CLASS_WEIGHT * classification, localization, classification)
@@ -219,7 +219,7 @@ class LargestObjectTask(Task):
         probabilities, labels = results.probabilities[truths.exists], np.asarray(truths.labels[truths.exists])
         of_truth = np.take_along_axis(probabilities, labels[:, None], axis=1)
         return ObjectScores(
-            *_box_scores(results.boxes, truths, self.image_size),
+            *_box_scores(results.boxes, truths, self.input_shape),
             accuracy=_mean(probabilities.argmax(axis=1) == labels),
             cross_entropy=_mean(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))),
         )
@@ -236,16 +236,23 @@ def true_largest(dataset: Dataset) -> LargestObject:
     return jax.device_get(largest_object(dataset.examples._replace(images=dataset.examples.images[:0])))
 
 
-def _box_loss(pixels: Array, truth: LargestObject, image_size: int) -> Array:
+def _box_loss(pixels: Array, truth: LargestObject, input_shape: tuple[int, int]) -> Array:
     """Mean absolute error of the corners `[B]` in pixels; 0 for an image without objects."""
-    error = jnp.abs(pixels - truth.boxes * image_size).mean(axis=-1)
+    error = jnp.abs(pixels - truth.boxes * _sides(input_shape)).mean(axis=-1)
     return jnp.where(truth.exists, error, 0)
 
 
-def _box_scores(boxes: np.ndarray, truths: LargestObject, image_size: int) -> tuple[float, float, int]:
+def _box_scores(boxes: np.ndarray, truths: LargestObject, input_shape: tuple[int, int]) -> tuple[float, float, int]:
     """Mean error in pixels, mean IoU, and number of images with an object."""
     ours, true = boxes[truths.exists], truths.boxes[truths.exists]
-    return _mean(np.abs(ours - true)) * image_size, _mean(np.asarray(_paired_iou(ours, true))), len(ours)
+    longest = max(input_shape)
+    error = np.abs(ours - true) * (_sides(input_shape) / longest)
+    return _mean(error) * longest, _mean(np.asarray(_paired_iou(ours, true))), len(ours)
+
+
+def _sides(input_shape: tuple[int, int]) -> Float[np.ndarray, "1 4"]:
+    """Height or width of the input, by which each coordinate of a normalised box becomes pixels."""
+    return np.array([input_shape * 2], np.float32)
 
 
 @jax.jit

@@ -15,6 +15,7 @@ from jaxssd.config import Config, FastLayer, ModelConfig
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.models import BACKBONES
 from jaxssd.models.detector import Detector, normalize_images
+from jaxssd.ops.arrays import Size, as_pair
 from jaxssd.tasks import TASKS
 
 MOST_ROWS = 100
@@ -93,9 +94,9 @@ class Task(ABC):
         """Normalise stored images, uint8 or in `[0, 1]`, for the network."""
         return normalize_images(images, mean=self.mean, std=self.std)
 
-    def init(self, key: Array, image_size: int) -> tuple[Any, Any]:
+    def init(self, key: Array, image_size: Size) -> tuple[Any, Any]:
         """Initialise the parameters, and the model state: every other Flax collection, such as `batch_stats`."""
-        images = jnp.zeros((1, image_size, image_size, 3))
+        images = jnp.zeros((1, *as_pair(image_size), 3))
         collections = dict(self.model.init(key, images, train=False))
         return collections.pop("params"), collections
 
@@ -114,7 +115,7 @@ class Task(ABC):
         Args:
             params: parameters.
             model_state: other collections, see `init`.
-            images: stored images `[B, S, S, 3]`, uint8 or float in `[0, 1]`.
+            images: stored images `[B, H, W, 3]`, uint8 or float in `[0, 1]`.
             train: if True, use batch statistics and dropout.
             key: random key of dropout.
             frozen_stages: number of leading backbone stages that stay in evaluation mode.
@@ -170,7 +171,7 @@ def make_task(config: Config) -> Task:
     if config.model.head != ModelConfig.head and not TASKS[config.task].has_anchors:
         raise ValueError(f"--head is {config.model.head}, but the task {config.task} has a head of its own")
     task = TASKS[config.task].from_config(config)
-    jax.eval_shape(partial(task.init, image_size=config.dataset.image_size), jax.random.key(0))  # checks the grids
+    jax.eval_shape(partial(task.init, image_size=config.dataset.input_shape), jax.random.key(0))  # checks the grids
     return task
 
 

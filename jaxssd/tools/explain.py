@@ -92,7 +92,7 @@ def _receptive_fields(config: Config, task: Any, variables: tuple[Any, Any], ima
         start += grid * grid * per_cell
     pixels = images.astype(np.float32) / 255
     effective = np.stack([np.asarray(field(variables, pixels, jnp.int32(index))) for index in middles])
-    theoretical = anchor_receptive_fields(task.model, config.dataset.image_size)[middles]
+    theoretical = anchor_receptive_fields(task.model, max(config.dataset.input_shape))[middles]
     return viz.receptive_field_figure(images[0], effective, theoretical, task.anchors, middles)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxssd.config import Config
+from jaxssd.ops.arrays import Size
 from jaxssd.tasks.task import Task, make_task
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.distribution import all_max, one_device, replicated, send
@@ -18,7 +19,7 @@ from jaxssd.training.run_folder import FREE, RunFolder
 from jaxssd.training.step import TrainState, Variables
 
 
-def variable_shapes(task: Task, image_size: int) -> Variables:
+def variable_shapes(task: Task, image_size: Size) -> Variables:
     """Shapes and dtypes of a task's variables; nothing is computed."""
     return jax.eval_shape(lambda: Variables(*task.init(jax.random.key(0), image_size)))
 
@@ -40,7 +41,7 @@ def first_variables(config: Config, task: Task, mesh: Mesh | None = None) -> Var
     everywhere = replicated(mesh or one_device())
     # "rbg" compiles three times as quickly as the default, once a layer.
     key = jax.random.key(config.runtime.seed, impl="rbg")
-    init = jax.jit(partial(task.init, image_size=config.dataset.image_size), out_shardings=everywhere)
+    init = jax.jit(partial(task.init, image_size=config.dataset.input_shape), out_shardings=everywhere)
     variables = Variables(*init(key))
     if config.model.pretrained is None:
         return variables
@@ -68,7 +69,7 @@ def pretrained_backbone(config: Config, task: Task) -> dict[str, Any]:
     if not path.is_dir():
         from jaxssd.models.pretrained import load_pretrained  # only here are foreign files read
 
-        return load_pretrained(path, backbone_of(variable_shapes(task, config.dataset.image_size)))
+        return load_pretrained(path, backbone_of(variable_shapes(task, config.dataset.input_shape)))
     other, _, variables = restore(RunFolder(path))
     theirs, ours = other.settings(), config.settings()
     for name in ("backbone", "mean", "std"):
@@ -104,7 +105,7 @@ def restore(
     config = run.open()
     run.require_same_settings(config, free=FREE | {"batch_size"})
     task = make_task(config)
-    like = variable_shapes(task, config.dataset.image_size)
+    like = variable_shapes(task, config.dataset.input_shape)
     tried = None
     while True:
         with Checkpoints(run.checkpoints, mesh=mesh, read_only=True) as checkpoints:
@@ -155,7 +156,7 @@ def newest_sound(
         ValueError: if a checkpoint holds another network.
     """
     _mend_scores(run, checkpoints)
-    variables = variable_shapes(task, config.dataset.image_size)
+    variables = variable_shapes(task, config.dataset.input_shape)
     like = TrainState(
         jax.ShapeDtypeStruct((), np.int32),  # type: ignore[arg-type]
         *variables,

@@ -17,8 +17,8 @@ def dataset():
     return make_shapes(120, image_size=SIZE)
 
 
-def scenes(count, seed=0):
-    return [shapes._sample_scene(np.random.default_rng([seed, i]), SIZE) for i in range(count)]
+def scenes(count, shape=(SIZE, SIZE)):
+    return [shapes._sample_scene(np.random.default_rng([0, i]), shape) for i in range(count)]
 
 
 def paint(scene_list):
@@ -67,7 +67,8 @@ def test_seed_decides_and_sets_nest(dataset):
         assert not np.array_equal(ours, different)
 
 
-def test_boxes_are_the_hulls_of_what_is_painted():
+@pytest.mark.parametrize("shape", [(SIZE, SIZE), (36, 60)])
+def test_boxes_are_the_hulls_of_what_is_painted(shape):
     """Paint a scene with and without its only object, plain black on a light ground: where at least half of the
     light is gone lies the object, and its hull is the box to the pixel.
     """
@@ -79,7 +80,7 @@ def test_boxes_are_the_hulls_of_what_is_painted():
             noise=0 * scene.noise,
             strokes=scene.strokes._replace(colors=np.full_like(scene.strokes.colors, 0.8)),
         )
-        for scene in scenes(30)
+        for scene in scenes(30, shape)
     ]
     with_object = paint([scene._replace(valid=np.arange(MAX_OBJECTS) == 0) for scene in scene_list])
     empty = paint([scene._replace(valid=np.zeros(MAX_OBJECTS, bool)) for scene in scene_list])
@@ -89,8 +90,9 @@ def test_boxes_are_the_hulls_of_what_is_painted():
         light = image[..., 0] / ground[..., 0].astype(float)
         surely, perhaps = (hull_in_pixels(light < 0.5 + margin) for margin in (-0.01, 0.01))  # pixels are rounded
         outward = np.array([-1, -1, 1, 1])
-        assert (outward * surely <= outward * np.round(box * SIZE)).all()
-        assert (outward * np.round(box * SIZE) <= outward * perhaps).all()
+        found = np.round(box * np.tile(shape, 2))
+        assert (outward * surely <= outward * found).all()
+        assert (outward * found <= outward * perhaps).all()
 
 
 def test_a_covered_object_is_difficult():

@@ -85,7 +85,7 @@ PLANTED = (
         SETTINGS,
     ),
     Mutant(CONFIG, "0 < self.val_fraction < 1", "0 <= self.val_fraction < 1", "nothing held out", SETTINGS),
-    Mutant(CONFIG, "1 <= self.image_size <= 4096", "0 <= self.image_size <= 4096", "images without a pixel", SETTINGS),
+    Mutant(CONFIG, "1 <= side <= 4096", "0 <= side <= 4096", "images without a pixel", SETTINGS),
     Mutant(
         PRESETS, '"lr_multipliers": (0.01, 0.1, 1.0)', '"lr_multipliers": (0.1, 0.01, 1.0)', "lower and upper swapped"
     ),

@@ -15,7 +15,7 @@ PLANTED = (
     Mutant(BUILD, '        "aspect": aspect,\n', "", "the cache's key without aspect", KEYS),
     Mutant(BUILD, '        "reader": type(source).__name__,\n', "", "the cache's key without the reader", KEYS),
     Mutant(BUILD, '        "max_objects": max_objects,\n', "", "the cache's key without the limit", KEYS),
-    Mutant(BUILD, '        "image_size": image_size,\n', "", "the cache's key without the size", KEYS),
+    Mutant(BUILD, '        "image_size": shape,\n', "", "the cache's key without the size", KEYS),
     Mutant(BUILD, '        "ids": ids,\n', "", "the cache's key without the ids", KEYS),
     Mutant(BUILD, '        "class_names": class_names,\n', "", "the cache's key without the classes", KEYS),
     Mutant(
@@ -31,9 +31,9 @@ PLANTED = (
     ),
     Mutant(DATASET, "json.dumps([self.class_names, self.ids])", "json.dumps([self.ids])", "names not pinned", KEYS),
     Mutant(DATASET, "np.argsort(-area, kind", "np.argsort(area, kind", "the smallest are kept"),
-    Mutant(PLACE, "extent = sizes / sizes.min(", "extent = sizes / sizes.max(", "a crop that is a letterbox"),
+    Mutant(PLACE, 'np.argmin if aspect == "crop" else np.argmax', "np.argmax", "a crop that is a letterbox"),
     Mutant(PLACE, "np.tile(first, 2)) / np", "np.tile(last, 2)) / np", "boxes shifted on the way back"),
-    Mutant(PLACE, "(image_size - pixels) // 2", "(image_size - pixels)", "margins on one side"),
+    Mutant(PLACE, "(canvas - pixels) // 2", "(canvas - pixels)", "margins on one side"),
     Mutant(
         LOAD,
         "max_objects=config.max_objects",
@@ -141,7 +141,9 @@ PLANTED = (
         "original = stored",
         "the size of a turned picture is the stored one",
     ),
-    Mutant("jaxssd/data/images.py", "draft=(2 * size, 2 * size)", "draft=(size // 2, size // 2)", "half the detail"),
+    Mutant(
+        "jaxssd/data/images.py", "side = 2 * max(as_pair(size))", "side = max(as_pair(size)) // 2", "half the detail"
+    ),
     Mutant(
         "jaxssd/data/images.py",
         'Image.new("RGBA", size, "white")',

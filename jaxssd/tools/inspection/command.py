@@ -57,10 +57,10 @@ class Command:
     """Name of the validation split."""
     classes: Annotated[tuple[str, ...] | None, unset_is("all classes")] = None
     """Names of the classes to inspect; objects of other classes are left out."""
-    image_size: Annotated[int | None, PRESETS_VALUE] = None
-    """Input size of the network: height and width in pixels."""
+    image_size: Annotated[tuple[int, ...] | None, PRESETS_VALUE] = None
+    """Input size of the network in pixels: one side, or height and width."""
     aspect: Annotated[Aspect | None, PRESETS_VALUE] = None
-    """Resizing to a square: `squash` changes the shape, `letterbox` pads, `crop` takes the middle."""
+    """Resizing to the input size: `squash` changes the shape, `letterbox` pads, `crop` takes the middle."""
     exif: Annotated[Exif | None, PRESETS_VALUE] = None
     """EXIF orientation: apply it, ignore it, or `auto` to decide by the boxes."""
     grids: Annotated[tuple[int, ...] | None, PRESETS_VALUE] = None
@@ -96,7 +96,7 @@ def run(command: Command) -> None:
     make_task(config)  # an error if the network has no such grids
     datasets = {split: load_split(config.dataset, split) for split in SPLITS}
 
-    size, anchors = config.dataset.image_size, config.anchors
+    size, anchors = max(config.dataset.input_shape), config.anchors
     given = AnchorSettings(anchors.grids, anchors.zooms, anchors.ratios)
     inspection = inspect(datasets)
     coverage = cover(inspection, given.corners)
@@ -152,7 +152,7 @@ def configure(command: Command) -> Config:
 def network_grids(config: Config) -> tuple[int, ...]:
     """Grids that the network of a run can have, largest first."""
     stride = BACKBONES[config.model.backbone]().output_stride
-    return HEADS[config.model.head].available_grids(-(-config.dataset.image_size // stride))
+    return HEADS[config.model.head].available_grids(-(-max(config.dataset.input_shape) // stride))
 
 
 def train_command(command: Command, anchors: AnchorSettings) -> str:

@@ -322,7 +322,7 @@ def test_one_image_in_each_split(folder, capsys):
 def test_no_grid_is_asked_for_that_the_network_does_not_have(preset):
     config = command.configure(command.Command(path="x", preset=preset, classes=("pen",)))
     make_task(config.replace(grids=command.network_grids(config)))
-    larger = config.replace(image_size=2 * config.dataset.image_size)
+    larger = config.replace(image_size=2 * config.dataset.input_shape[0])
     make_task(larger.replace(grids=command.network_grids(larger)))
     assert set(config.anchors.grids) <= set(command.network_grids(config))
 
