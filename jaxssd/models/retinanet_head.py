@@ -143,7 +143,7 @@ class RetinaNetHead(AnchorHead):
     @staticmethod
     def anchor_grids(config: Config) -> tuple[int, ...]:
         """Cells of each level: image size over `2**level`, rounded up."""
-        return tuple(-(-config.dataset.image_size // 2**level) for level in config.anchors.levels)
+        return tuple(-(-max(config.dataset.input_shape) // 2**level) for level in config.anchors.levels)
 
     @nn.compact
     def __call__(self, maps: Sequence[Float[ArrayLike, "B _ _ _"]], *, train: bool) -> Predictions:
