@@ -19,14 +19,14 @@ import pytest
 from PIL import Image
 
 from jaxssd.config import TOPIC_OF, Config
-from jaxssd.data import load
+from jaxssd.data import augmentation, load
 from jaxssd.data.shapes import make_shapes
 from jaxssd.ops import OFFSET_CODER, bce_loss, decode_offsets, make_anchors, ssd300_anchors
 from jaxssd.presets import PRESETS
 from jaxssd.tasks.task import make_task
 from jaxssd.tools import explain, export
 from jaxssd.tools.inspection import command as inspect_command
-from jaxssd.training import RunFolder, loop, variables
+from jaxssd.training import RunFolder, job, loop, variables
 from jaxssd.training.loader import is_streamed
 from jaxssd.training.optimizer import make_schedule, places
 from tests.training.toy import SIDE, ToyTask, flat, toy_set
@@ -49,6 +49,14 @@ class Row(NamedTuple):
     look: Any
     seen: Any
     beside: dict[str, Any] = {}  # noqa: RUF012  # never written to
+
+
+def augmented_by(config):
+    return chunk_gets("augment")(config)
+
+
+def ssd_with(name):
+    return lambda config: augmented_by(config)[0].keywords[name]
 
 
 def head(name):
@@ -172,6 +180,11 @@ def of_train(look, config, place):
     return look(load.load_split(load.with_classes(config.dataset), "train"))
 
 
+def stored_shapes(config, place):
+    sets = job._load(load.with_classes(config.dataset))
+    return [dataset.examples.images.shape[1:] for dataset in sets]
+
+
 def streamed(config):
     return is_streamed(toy_set(4), config.runtime.memory)
 
@@ -187,6 +200,7 @@ ROWS = {
     "val_fraction": Row(0.5, lambda config, place: len(ids("val", config, place)), 5, PHOTOGRAPHS | {"data": "flat"}),
     "classes": Row(("dog",), partial(of_train, per_image), [1, 1, 1], PHOTOGRAPHS),
     "image_size": Row((16, 24), partial(of_train, lambda data: data.examples.images.shape[1:3]), (16, 24), PHOTOGRAPHS),
+    "stored_scale": Row(1.5, stored_shapes, [(48, 48, 3), (32, 32, 3)], PHOTOGRAPHS),
     "aspect": Row("letterbox", partial(of_train, place_of_first), [0.25, 0, 0.75, 1], PHOTOGRAPHS),
     "exif": Row("apply", partial(of_train, lambda data: data.sizes[0].tolist()), [40, 20], PHOTOGRAPHS),
     "max_objects": Row(1, partial(of_train, lambda data: data.examples.valid.shape), (3, 1), PHOTOGRAPHS),
@@ -236,7 +250,9 @@ ROWS = {
     "iou_threshold": Row(0.7, nms("iou_threshold"), 0.7),
     "max_candidates": Row(50, nms("max_candidates"), 50),
     "max_outputs": Row(7, nms("max_outputs"), 7),
-    "augment": Row("none", chunk_gets("augment"), ()),
+    "augment": Row("none", lambda config: [step.func for step in augmented_by(config)], [augmentation.resize]),
+    "vertical_flip": Row(0.25, ssd_with("vertical_flip"), 0.25, {"augment": "ssd"}),
+    "zoom_out": Row(2.0, ssd_with("zoom_out"), (1.0, 2.0), {"augment": "ssd"}),
     "memory": Row("stream", streamed, True),
     "eval_every": Row(2, partial(toy_rows, "val", "epoch"), [1], TOY),
     "checkpoint_every": Row(1e-9, saved_steps, [1, 2, 3, 4, 5, 6], TOY),

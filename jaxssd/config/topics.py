@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import tyro
@@ -88,6 +88,8 @@ class DatasetConfig(Topic):
     """Names of the classes to learn; objects of other classes count as background."""
     image_size: Annotated[int | tuple[int, ...], tyro.conf.arg(metavar="INT [INT]")] = (224,)
     """Input size of the network in pixels: one side, or height and width."""
+    stored_scale: float = 1.0
+    """Size of the stored training images relative to the input; above 1, zoomed-in crops keep detail."""
     aspect: Aspect = "squash"
     """Resizing to the input size: `squash` changes the shape, `letterbox` pads, `crop` takes the middle."""
     exif: Exif = "auto"
@@ -112,9 +114,16 @@ class DatasetConfig(Topic):
         sides = self.image_size
         sides_hold = isinstance(sides, tuple) and len(sides) in (1, 2) and all(1 <= side <= 4096 for side in sides)
         self.require("image_size", sides_hold, "one side, or height and width, each 1 to 4096 pixels")
+        most = 4096 / max(self.input_shape)
+        self.require("stored_scale", 1 <= self.stored_scale <= most, f"a factor from 1 to {most:g}")
         self.require("max_objects", self.max_objects >= 1, "1 or more")
         self.require("classes", len(set(self.classes)) == len(self.classes), "each name once")
         self.require("val_fraction", 0 < self.val_fraction < 1, "a share between 0 and 1")
+
+    def stored(self) -> "DatasetConfig":
+        """Settings with the size of the stored training images in place of the input size."""
+        height, width = (round(side * self.stored_scale) for side in self.input_shape)
+        return replace(self, image_size=(height, width), stored_scale=1.0)
 
 
 @dataclass(frozen=True)
@@ -321,11 +330,17 @@ class AugmentationConfig(Topic):
     """Augmentation."""
 
     augment: Annotated[str, one_of(AUGMENTATIONS)] = "crop"
-    """Augmentation: flip and lighting with random zoom and shift (`crop`) or small rotations (`lesson`)."""
+    """Augmentation: zoom, shift and light (`crop`), SSD's crops and colours (`ssd`), rotation (`lesson`)."""
+    vertical_flip: float = 0.0
+    """Probability of a vertical flip, for pictures seen from above, such as cells or aerial photographs."""
+    zoom_out: float = 4.0
+    """Zoom-out of `--augment ssd`: largest side of the canvas relative to the image; 1 for none."""
 
     def check(self) -> None:
-        """Check the name."""
+        """Check the name and ranges."""
         self.require("augment", self.augment in AUGMENTATIONS, f"one of {', '.join(AUGMENTATIONS)}")
+        self.require("vertical_flip", 0 <= self.vertical_flip <= 1, "a probability between 0 and 1")
+        self.require("zoom_out", 1 <= self.zoom_out < math.inf, "1 or more")
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,17 @@ from typing import Any
 
 from jaxssd.registry import Registry
 
-AUGMENTATIONS: Registry[tuple[Any, ...]] = Registry(
+AUGMENTATIONS: Registry[Any] = Registry(
     "augmentation",
     {
-        "crop": "jaxssd.data.augmentation:CROP",
-        "lesson": "jaxssd.data.augmentation:LESSON",
-        "none": "jaxssd.data.augmentation:NONE",
+        "crop": "jaxssd.data.augmentation:crop",
+        "ssd": "jaxssd.data.augmentation:ssd",
+        "lesson": "jaxssd.data.augmentation:lesson",
+        "none": "jaxssd.data.augmentation:none",
     },
 )
-"""Values of `--augment`: tuples of functions that are applied in order, see `jaxssd.data.augmentation`."""
+"""Values of `--augment`: functions `(settings, size) -> steps`, or plain tuples of steps, which are applied in order.
+
+The settings are an `AugmentationConfig`, the size is the height and width of the network's input. A step changes one
+image and its boxes, or a batch; see `jaxssd.data.augmentation`.
+"""

@@ -3,13 +3,24 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from jaxssd.config import AugmentationConfig
+from jaxssd.data import AUGMENTATIONS
 from jaxssd.data.dataset import Examples
-from jaxssd.ops import Augmentation, augment_boxes, augment_image, sample_augmentation
+from jaxssd.ops import (
+    Augmentation,
+    augment_boxes,
+    augment_image,
+    identity_augmentation,
+    sample_augmentation,
+    sample_color_distortion,
+    sample_ssd_augmentation,
+)
 from jaxssd.ops.arrays import ArrayLike
 
 AugmentImage = Callable[[Array, Array, Array, Array], tuple[Array, Array, Array]]
@@ -27,6 +38,21 @@ class BatchAugmentation:
 
 
 AugmentStep = AugmentImage | BatchAugmentation
+AugmentSteps = tuple[AugmentStep, ...]
+
+
+def augmentation_steps(settings: AugmentationConfig, size: tuple[int, int]) -> AugmentSteps:
+    """Augmentation of a run.
+
+    Args:
+        settings: name and options.
+        size: height and width of the network's input in pixels; the stored images may be larger.
+
+    Returns:
+        Steps for `augment_batch`, which give images of that size.
+    """
+    chosen = AUGMENTATIONS[settings.augment]
+    return (*chosen, partial(resize, size=size)) if isinstance(chosen, tuple) else tuple(chosen(settings, size))
 
 
 def augment_example(
@@ -36,7 +62,8 @@ def augment_example(
     valid: Bool[Array, " G"],
     *,
     sample: Callable[[Array], Augmentation] = sample_augmentation,
-) -> tuple[Float[Array, "H W 3"], Float[Array, "G 4"], Bool[Array, " G"]]:
+    size: tuple[int, int] | None = None,
+) -> tuple[Float[Array, "height width 3"], Float[Array, "G 4"], Bool[Array, " G"]]:
     """Apply one sampled `Augmentation` to an image and its boxes.
 
     Args:
@@ -45,24 +72,89 @@ def augment_example(
         boxes: corners, normalised.
         valid: which rows of `boxes` hold an object.
         sample: function from a key to an `Augmentation`.
+        size: height and width of the result in pixels; default, those of the image.
 
     Returns:
         Image, boxes and `valid`; objects that have mostly left the image are no longer valid.
     """
-    augmentation, (height, width, _) = sample(key), image.shape
-    return augment_image(image, augmentation), *augment_boxes(boxes, valid, augmentation, image_size=(height, width))
+    augmentation, shape = sample(key), image.shape[:2] if size is None else size
+    return augment_image(image, augmentation, size=size), *augment_boxes(boxes, valid, augmentation, image_size=shape)
 
 
-CROP = (augment_example,)
-"""Random zoom, shift, flip and lighting."""
+def augment_as_ssd(
+    key: Key[Array, ""],
+    image: Float[Array, "H W 3"],
+    boxes: Float[Array, "G 4"],
+    valid: Bool[Array, " G"],
+    *,
+    size: tuple[int, int] | None = None,
+    **settings: Any,
+) -> tuple[Float[Array, "height width 3"], Float[Array, "G 4"], Bool[Array, " G"]]:
+    """Apply SSD's augmentation: photometric distortion, zoom-out, crop under a minimum IoU, flip.
 
-LESSON = (
-    partial(augment_example, sample=partial(sample_augmentation, rotation=3.0, scale=(1.0, 1.0), aspect=(1.0, 1.0))),
-)
-"""The lesson's random rotation by 3 degrees at most, flip and lighting."""
+    An object is kept if its centre is in view, as in SSD, however little of it is: a crop is chosen by the centres that
+    it contains, so it never loses all objects.
 
-NONE: tuple[AugmentStep, ...] = ()
-"""No augmentation."""
+    Args:
+        key: key of `jax.random`.
+        image: pixels in `[0, 1]`.
+        boxes: corners, normalised.
+        valid: which rows of `boxes` hold an object.
+        size: height and width of the result in pixels; default, those of the image.
+        settings: keywords of `sample_ssd_augmentation`.
+
+    Returns:
+        Image, boxes and `valid`.
+    """
+    color_key, view_key = jax.random.split(key)
+    augmentation = sample_ssd_augmentation(view_key, boxes, valid, **settings)
+    moved = augment_boxes(boxes, valid, augmentation, min_visible=0, center_in_view=True)
+    return augment_image(image, augmentation._replace(color=sample_color_distortion(color_key)), size=size), *moved
+
+
+def resize(
+    key: Key[Array, ""],
+    image: Float[Array, "H W 3"],
+    boxes: Float[Array, "G 4"],
+    valid: Bool[Array, " G"],
+    *,
+    size: tuple[int, int],
+) -> tuple[Float[Array, "height width 3"], Float[Array, "G 4"], Bool[Array, " G"]]:
+    """Resize an image to a height and width, with antialiasing; one of that size stays as it is, and so do boxes."""
+    del key
+    if image.shape[:2] != tuple(size):
+        image = augment_image(image, identity_augmentation()._replace(brightness=None, contrast=None), size=size)
+    return image, boxes, valid
+
+
+def crop(settings: AugmentationConfig, size: tuple[int, int]) -> AugmentSteps:
+    """Random zoom, shift, flip and lighting."""
+    sample = partial(sample_augmentation, vertical_flip=settings.vertical_flip)
+    return (partial(augment_example, sample=sample, size=size),)
+
+
+def lesson(settings: AugmentationConfig, size: tuple[int, int]) -> AugmentSteps:
+    """Augmentation of the lesson: random rotation by 3 degrees at most, flip and lighting."""
+    sample = partial(
+        sample_augmentation,
+        rotation=3.0,
+        scale=(1.0, 1.0),
+        aspect=(1.0, 1.0),
+        vertical_flip=settings.vertical_flip,
+    )
+    return (partial(augment_example, sample=sample, size=size),)
+
+
+def ssd(settings: AugmentationConfig, size: tuple[int, int]) -> AugmentSteps:
+    """Augmentation of SSD: photometric distortion, zoom-out, crop under a minimum IoU and flip."""
+    zoom_out = (1.0, settings.zoom_out)
+    return (partial(augment_as_ssd, size=size, zoom_out=zoom_out, vertical_flip=settings.vertical_flip),)
+
+
+def none(settings: AugmentationConfig, size: tuple[int, int]) -> AugmentSteps:
+    """No augmentation."""
+    del settings
+    return (partial(resize, size=size),)
 
 
 def augment_batch(key: Key[Array, ""], batch: Examples, steps: tuple[AugmentStep, ...]) -> Examples:

@@ -97,6 +97,11 @@ def load_split(config: DatasetConfig, split: str) -> Dataset:
     )
 
 
+def count_images(config: DatasetConfig, split: str) -> int:
+    """Number of images that a split lists; some may turn out to be unreadable."""
+    return SHAPES_IMAGES[split] if config.data == "shapes" else len(_split_ids(_open(config), config, split))
+
+
 def default_split(config: DatasetConfig) -> str:
     """Split to score of data that the run was not trained on: `val` if there is one, else `all`."""
     return "val" if config.data == "shapes" or "val" in _open(config).split_names() else "all"

@@ -12,6 +12,8 @@ from jaxssd.ops.box_coder import (
     encode_offsets,
 )
 from jaxssd.ops.boxes import box_area, box_iou, clip_boxes, generalized_box_iou, to_center_size, to_corners
+from jaxssd.ops.color import ColorDistortion, distort_colors, sample_color_distortion
+from jaxssd.ops.iou_crop import sample_ssd_augmentation
 from jaxssd.ops.losses import bce_loss, focal_loss, hard_negative_mask
 from jaxssd.ops.matching import Match, match_anchors
 from jaxssd.ops.nms import Detections, NMSResult, multiclass_nms, nms
@@ -26,6 +28,7 @@ __all__ = [
     "Anchors",
     "Augmentation",
     "BoxCoder",
+    "ColorDistortion",
     "Detections",
     "Match",
     "NMSResult",
@@ -41,6 +44,7 @@ __all__ = [
     "decode_offsets",
     "decode_tanh",
     "detection_loss",
+    "distort_colors",
     "encode_offsets",
     "focal_loss",
     "generalized_box_iou",
@@ -51,6 +55,8 @@ __all__ = [
     "multiclass_nms",
     "nms",
     "sample_augmentation",
+    "sample_color_distortion",
+    "sample_ssd_augmentation",
     "ssd300_anchors",
     "ssd_loss",
     "to_center_size",

@@ -23,6 +23,7 @@ from jaxssd.ops.arrays import (
     is_traced,
 )
 from jaxssd.ops.boxes import box_area, clip_boxes, to_center_size
+from jaxssd.ops.color import distort_colors
 from jaxssd.ops.rotation import rotate_points, rotated_boxes
 from jaxssd.ops.sampling import Augmentation
 
@@ -35,12 +36,13 @@ def augment_image(
     augmentation: Augmentation,
     *,
     fill: Sequence[Number] | Real[ArrayLike, "3"] = (0.485, 0.456, 0.406),
-) -> Float[Array, "H W 3"]:
+    size: Sequence[Any] | None = None,
+) -> Float[Array, "height width 3"]:
     """Light, zoom, shift, rotate and mirror one image, in a single resampling.
 
     Lighting is the lesson's: contrast about the mean of all pixels and channels, then brightness. It changes only the
     picture; the canvas around it keeps the colour `fill`. An output pixel is picture if its centre comes from inside
-    the image, and fill otherwise; the two are never blended.
+    the image, and fill otherwise; the two are never blended. A photometric distortion comes after the resampling.
 
     Without an angle the resampling is two small matrix products, with antialiasing. With an angle, even 0, each pixel
     is interpolated between the four nearest to its source. Both agree at angle 0 unless the image shrinks, where only
@@ -54,15 +56,17 @@ def augment_image(
         augmentation: parameters for this image, from `sample_augmentation`.
         fill: colour around the image, in `[0, 1]`; the default is ImageNet's mean, which normalises to zero. May be
             traced.
+        size: height and width of the result in pixels; default, those of the image. An image with more pixels than
+            the result keeps its detail where the augmentation zooms in.
 
     Returns:
-        `[H, W, 3]`, in `[0, 1]` up to rounding.
+        `[height, width, 3]`, in `[0, 1]` up to rounding.
 
     Raises:
         TypeError: if an argument is not an array of numbers.
         ValueError: if a shape is wrong, the image holds integers or values far outside `[0, 1]`, a scale is not
-            positive, or `fill` is not three values in `[0, 1]`. The values of a traced image are checked by
-            `jax.experimental.checkify`, not on a mesh with Explicit axes.
+            positive, `fill` is not three values in `[0, 1]`, or `size` is not two positive numbers. The values of a
+            traced image are checked by `jax.experimental.checkify`, not on a mesh with Explicit axes.
 
     Example:
         >>> from jaxssd.ops.sampling import identity_augmentation
@@ -79,10 +83,12 @@ def augment_image(
         raise ValueError(f"augment_image: `fill` is {fill}, expected three values in [0, 1]")
     image, augmentation = _with_arrays("augment_image", image, augmentation)
     colour = colour.astype(image.dtype)[None, None, :]
+    height, width, _ = image.shape
+    shape = (height, width) if size is None else _checked_size("augment_image", "size", size)
     lit = _light(image, augmentation)
     if augmentation.angle is None:
-        return _scale_and_translate(lit, augmentation, colour)
-    return _warp(lit, augmentation, augmentation.angle, colour)
+        return _scale_and_translate(lit, augmentation, colour, shape)
+    return _warp(lit, augmentation, augmentation.angle, colour, shape)
 
 
 def augment_boxes(
@@ -91,6 +97,7 @@ def augment_boxes(
     augmentation: Augmentation,
     *,
     min_visible: Number = 0.3,
+    center_in_view: bool = False,
     image_size: Sequence[Any] | Real[ArrayLike, "2"] | None = None,
 ) -> tuple[Float[Array, "G 4"], Bool[Array, "G"]]:
     """Move boxes with their image, and drop those with too little of their area left in view.
@@ -106,6 +113,7 @@ def augment_boxes(
         valid: `[G]` mask of the rows that hold a box, bool or nonzero for True.
         augmentation: parameters given to `augment_image`.
         min_visible: smallest share of a moved box's area that must lie in the image, in `[0, 1]`; may be traced.
+        center_in_view: if True, the centre of a moved box must lie in the image as well, as in SSD.
         image_size: height and width of the image, `image.shape[:2]`; needed for a rotation.
 
     Returns:
@@ -132,31 +140,45 @@ def augment_boxes(
     boxes, augmentation = _with_arrays("augment_boxes", jnp.where(valid[:, None], boxes, 0), augmentation)
     moved = boxes * jnp.tile(augmentation.scale, 2)[None, :] + jnp.tile(augmentation.translation, 2)[None, :]
     if augmentation.angle is None:
-        moved = _mirror(moved, augmentation.flip)
+        moved = _mirror(moved, augmentation)
         clipped, area = clip_boxes(moved), box_area(moved)
-        visible = box_area(clipped)
+        visible, centers = box_area(clipped), to_center_size(moved)[:, :2]
     else:
-        pixels = _checked_size("augment_boxes", image_size, boxes.dtype)
+        pixels = _as_array(_checked_size("augment_boxes", "image_size", image_size), boxes.dtype)
         scale = jnp.tile(pixels, 2)[None, :]
-        hulls, visible = rotated_boxes(to_center_size(moved * scale), augmentation.angle, pixels)
-        clipped, area = _mirror(hulls / scale, augmentation.flip), box_area(moved)
+        center_size = to_center_size(moved * scale)
+        hulls, visible = rotated_boxes(center_size, augmentation.angle, pixels)
+        clipped, area = _mirror(hulls / scale, augmentation), box_area(moved)
         visible = visible * (1 + _ROUNDING) / pixels.prod()
+        turned = rotate_points(center_size[:, 0], center_size[:, 1], augmentation.angle, pixels)
+        centers = jnp.stack(turned, axis=-1) / pixels[None, :]
     in_view = (visible > 0) & (box_area(clipped) > 0) & (visible >= jnp.asarray(min_visible, area.dtype) * area)
+    if center_in_view:
+        in_view &= ((centers >= 0) & (centers <= 1)).all(axis=-1)
     kept = valid & (box_area(boxes) > 0) & in_view
     return jnp.where(kept[:, None], clipped, 0), kept
 
 
-def _mirror(boxes: Float[Array, "G 4"], flip: Bool[Array, ""]) -> Float[Array, "G 4"]:
+def _mirror(boxes: Float[Array, "G 4"], augmentation: Augmentation) -> Float[Array, "G 4"]:
     y1, x1, y2, x2 = jnp.moveaxis(boxes, -1, 0)
-    return jnp.where(flip, jnp.stack([y1, 1 - x2, y2, 1 - x1], axis=-1), boxes)
+    boxes = jnp.where(augmentation.flip, jnp.stack([y1, 1 - x2, y2, 1 - x1], axis=-1), boxes)
+    if augmentation.vertical_flip is None:
+        return boxes
+    y1, x1, y2, x2 = jnp.moveaxis(boxes, -1, 0)
+    return jnp.where(augmentation.vertical_flip, jnp.stack([1 - y2, x1, 1 - y1, x2], axis=-1), boxes)
 
 
-def _checked_size(function: str, image_size: Any, dtype: Any) -> Float[Array, "2"]:
-    """Height and width as an array; symbolic sizes of `jax.export` are allowed."""
-    sides = tuple(image_size) if np.ndim(image_size) == 1 else ()  # type: ignore[arg-type]
+def _checked_size(function: str, name: str, size: Any) -> tuple[Any, Any]:
+    """Height and width; symbolic sizes of `jax.export` are allowed."""
+    sides = tuple(size) if np.ndim(size) == 1 else ()
     if len(sides) != 2 or not all(isinstance(side, jax.core.Tracer) or side > 0 for side in sides):
-        raise ValueError(f"{function}: `image_size` is {image_size}, expected (height, width) for the rotation")
-    return jnp.stack([jnp.asarray(side).astype(dtype) for side in sides])
+        raise ValueError(f"{function}: `{name}` is {size}, expected (height, width) in pixels")
+    return sides[0], sides[1]
+
+
+def _as_array(size: Sequence[Any], dtype: Any) -> Float[Array, "2"]:
+    """Height and width in pixels as an array; symbolic sizes of `jax.export` are allowed."""
+    return jnp.stack([jnp.asarray(side).astype(dtype) for side in size])
 
 
 def _check_levels(function: str, image: Array) -> None:
@@ -179,62 +201,85 @@ def _check_levels(function: str, image: Array) -> None:
 
 
 def _with_arrays(function: str, array: Array, augmentation: Augmentation) -> tuple[Array, Augmentation]:
-    """Array and fields in one float dtype, the flip as bool; a batched field, which would broadcast, is an error."""
+    """Array and fields in one float dtype, flips as bool; a batched field, which would broadcast, is an error."""
     if not isinstance(augmentation, Augmentation):
         found = type(augmentation).__name__
         raise TypeError(f"{function}: `augmentation` is a {found}, expected an `Augmentation`")
-    forms = {"flip": "", "scale": "2", "translation": "2", "brightness": "", "contrast": "", "angle": ""}
-    fields = {name: value for name, value in augmentation._asdict().items() if value is not None}
-    flip, *others = as_arrays(function, **{name: (value, forms[name]) for name, value in fields.items()})
-    scale = concrete(others[0])
+    fields = {name: value for name, value in augmentation._asdict().items() if value is not None and name != "color"}
+    forms = {name: (value, "2" if name in ("scale", "translation") else "") for name, value in fields.items()}
+    arrays = dict(zip(fields, as_arrays(function, **forms), strict=True))
+    flips = {name: as_mask(arrays.pop(name)) for name in ("flip", "vertical_flip") if name in arrays}
+    scale = concrete(arrays["scale"])
     if scale is not None and not (scale > 0).all():
         raise ValueError(f"{function}: `scale` is {scale.tolist()}, expected positive factors")
-    array, *others = as_floats(array, *others)
-    return array, Augmentation(as_mask(flip), *others)
+    array, *floats = as_floats(array, *arrays.values())
+    fields |= flips | dict(zip(arrays, floats, strict=True))
+    return array, Augmentation(**fields, color=augmentation.color)
 
 
 def _light(image: Float[Array, "H W 3"], augmentation: Augmentation) -> Float[Array, "H W 3"]:
-    contrast = augmentation.contrast
+    if augmentation.brightness is None and augmentation.contrast is None:
+        return image
+    brightness, contrast = (0 if x is None else x for x in (augmentation.brightness, augmentation.contrast))
     factor = jnp.where(contrast >= 0, 1 + contrast, 1 / (1 + jnp.abs(contrast)))
     mean = image.mean()
-    return jnp.clip((image - mean) * factor + mean + augmentation.brightness, 0, 1)
+    return jnp.clip((image - mean) * factor + mean + brightness, 0, 1)
 
 
 def _scale_and_translate(
-    image: Float[Array, "H W 3"], augmentation: Augmentation, colour: Float[Array, "1 1 3"]
-) -> Float[Array, "H W 3"]:
+    image: Float[Array, "H W 3"], augmentation: Augmentation, colour: Float[Array, "1 1 3"], shape: tuple[Any, Any]
+) -> Float[Array, "height width 3"]:
     # Resampling puts zeros around the image, which are the fill colour in a difference from it. Antialiasing costs
     # nothing (the weights are a dense matrix either way), does nothing when zooming in, and when zooming out averages
     # pixels as the resized images of the evaluation do.
+    size = _as_array(shape, image.dtype)
     moved = jax.image.scale_and_translate(
         image - colour,
-        image.shape,
+        (*shape, 3),
         spatial_dims=(0, 1),
-        scale=augmentation.scale,
-        translation=augmentation.translation * _size_of(image),
+        scale=augmentation.scale * (size / _as_array(image.shape[:2], image.dtype)),
+        translation=augmentation.translation * size,
         method="linear",
         antialias=True,
     )
+    if augmentation.color is not None:
+        inside = [
+            (source >= 0) & (source <= 1)
+            for source in (
+                ((jnp.arange(side, dtype=image.dtype) + 0.5) / side - augmentation.translation[axis])
+                / augmentation.scale[axis]
+                for axis, side in enumerate(shape)
+            )
+        ]
+        picture = distort_colors(moved + colour, augmentation.color)
+        moved = jnp.where((inside[0][:, None] & inside[1][None, :])[..., None], picture - colour, 0)
     # The mirror comes last: as a negative scale it would have no antialiasing filter. It is exact, and XLA fuses it.
-    return jnp.where(augmentation.flip, moved[:, ::-1], moved) + colour
+    moved = jnp.where(augmentation.flip, moved[:, ::-1], moved)
+    if augmentation.vertical_flip is not None:
+        moved = jnp.where(augmentation.vertical_flip, moved[::-1], moved)
+    return moved + colour
 
 
 def _warp(
-    image: Float[Array, "H W 3"], augmentation: Augmentation, angle: Float[Array, ""], colour: Float[Array, "1 1 3"]
-) -> Float[Array, "H W 3"]:
-    """Sample each pixel at its source: mirror, rotation, shift and zoom undone in turn."""
-    height, width = _size_of(image)
-    rows, columns = (jnp.arange(side, dtype=image.dtype) + 0.5 for side in image.shape[:2])  # centres, in pixels
+    image: Float[Array, "H W 3"],
+    augmentation: Augmentation,
+    angle: Float[Array, ""],
+    colour: Float[Array, "1 1 3"],
+    shape: tuple[Any, Any],
+) -> Float[Array, "height width 3"]:
+    """Sample each pixel at its source: mirrors, rotation, shift and zoom undone in turn."""
+    size, stored = _as_array(shape, image.dtype), _as_array(image.shape[:2], image.dtype)
+    rows, columns = (jnp.arange(side, dtype=image.dtype) + 0.5 for side in shape)  # centres, in pixels
     y, x = jnp.meshgrid(rows, columns, indexing="ij")
-    x = jnp.where(augmentation.flip, width - x, x)
-    y, x = rotate_points(y, x, -angle, _size_of(image))
-    y = (y - augmentation.translation[0] * height) / augmentation.scale[0]
-    x = (x - augmentation.translation[1] * width) / augmentation.scale[1]
-    inside = (y >= 0) & (y <= height) & (x >= 0) & (x <= width)
+    x = jnp.where(augmentation.flip, size[1] - x, x)
+    if augmentation.vertical_flip is not None:
+        y = jnp.where(augmentation.vertical_flip, size[0] - y, y)
+    y, x = rotate_points(y, x, -angle, size)
+    y = (y - augmentation.translation[0] * size[0]) / augmentation.scale[0] * (stored[0] / size[0])
+    x = (x - augmentation.translation[1] * size[1]) / augmentation.scale[1] * (stored[1] / size[1])
+    inside = (y >= 0) & (y <= stored[0]) & (x >= 0) & (x <= stored[1])
     look_up = jax.vmap(partial(map_coordinates, order=1, mode="nearest"), in_axes=(-1, None), out_axes=-1)
-    return jnp.where(inside[..., None], look_up(image, [y - 0.5, x - 0.5]), colour)
-
-
-def _size_of(image: Float[Array, "H W 3"]) -> Float[Array, "2"]:
-    """Height and width in pixels in the image's dtype; symbolic sizes of `jax.export` are allowed."""
-    return jnp.stack([jnp.asarray(side).astype(image.dtype) for side in image.shape[:2]])
+    picture = look_up(image, [y - 0.5, x - 0.5])
+    if augmentation.color is not None:
+        picture = distort_colors(picture, augmentation.color)
+    return jnp.where(inside[..., None], picture, colour)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,9 @@ from jax import Array, random
 from jaxtyping import Bool, Float, PRNGKeyArray, Real
 
 from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, check_setting, concrete, exportable
+
+if TYPE_CHECKING:
+    from jaxssd.ops.color import ColorDistortion
 
 
 @exportable
@@ -20,19 +23,24 @@ class Augmentation(NamedTuple):
         flip: True to mirror left and right, last.
         scale: factors of (y, x), positive; above 1 zooms in. Coordinates are continuous, and the image spans `[0, 1]`.
         translation: shift of (y, x) in the same units.
-        brightness: value added to the pixels.
-        contrast: change c of the distance of pixels from their mean, by the factor 1 + c, or 1 / (1 - c) below 0.
+        brightness: value added to the pixels; None changes nothing.
+        contrast: change c of the distance of pixels from their mean, by the factor 1 + c, or 1 / (1 - c) below 0; None
+            changes nothing.
         angle: angle in radians about the image's centre, counter-clockwise on the screen; pi / 2 is `jnp.rot90`. It
             rotates pixels, not normalised coordinates: squares stay squares in an image that is not square. None means
             no rotation; its resampling is better than that of a rotation by 0.
+        vertical_flip: True to mirror top and bottom, last; None never does.
+        color: photometric distortion of the picture, but not of the canvas around it; None changes nothing.
     """
 
     flip: Bool[Array, ""]
     scale: Float[Array, "2"]
     translation: Float[Array, "2"]
-    brightness: Float[Array, ""]
-    contrast: Float[Array, ""]
+    brightness: Float[Array, ""] | None = None
+    contrast: Float[Array, ""] | None = None
     angle: Float[Array, ""] | None = None
+    vertical_flip: Bool[Array, ""] | None = None
+    color: "ColorDistortion | None" = None
 
 
 def identity_augmentation() -> Augmentation:
@@ -64,6 +72,7 @@ def sample_augmentation(
     aspect: tuple[Number, Number] | Sequence[Number] | Real[ArrayLike, "2"] = (4 / 5, 5 / 4),
     brightness: Number = 0.05,
     contrast: Number = 0.05,
+    vertical_flip: Number = 0.0,
 ) -> Augmentation:
     """Random parameters of an augmentation; equal keys give equal ones. Settings may be traced.
 
@@ -80,6 +89,7 @@ def sample_augmentation(
         aspect: range of the factor of height over width at equal area, log-uniform.
         brightness: largest change of brightness up or down, uniform (0.05 in the lesson).
         contrast: largest change of contrast up or down, uniform (0.05 in the lesson).
+        vertical_flip: probability of a top-bottom mirror, as in pictures from above; at 0 the field is None.
 
     Returns:
         `Augmentation` for one image; `vmap` over keys for a batch.
@@ -95,37 +105,52 @@ def sample_augmentation(
         (Array([1., 1.], dtype=float32), Array([0., 0.], dtype=float32))
     """
     function = "sample_augmentation"
-    for name, probability in {"flip": flip, "rotation_probability": rotation_probability}.items():
+    chances = {"flip": flip, "rotation_probability": rotation_probability, "vertical_flip": vertical_flip}
+    for name, probability in chances.items():
         check_setting(function, name, probability, lambda x: 0 <= x <= 1, "a probability in [0, 1]")
     check_setting(function, "rotation", rotation, lambda x: 0 <= x <= 180, "degrees in [0, 180]")
     for name, limit in {"brightness": brightness, "contrast": contrast}.items():
         check_setting(function, name, limit, lambda x: 0 <= x < math.inf, "0 or more")
-    zooms, aspects = (_checked_range(function, name, limits) for name, limits in (("scale", scale), ("aspect", aspect)))
+    zooms, aspects = (checked_range(function, name, limits) for name, limits in (("scale", scale), ("aspect", aspect)))
     known_rotation = concrete(rotation)
-    flip_key, scale_key, aspect_key, shift_key, brightness_key, contrast_key = _split_key(function, key)
+    flip_key, scale_key, aspect_key, shift_key, brightness_key, contrast_key = split_key(function, key)
     zoom = _log_uniform(scale_key, zooms)
     stretch = jnp.sqrt(_log_uniform(aspect_key, aspects))
     axis_scale = jnp.stack([zoom * stretch, zoom / stretch])
     return Augmentation(
-        flip=_happens(flip_key, flip),
+        flip=happens(flip_key, flip),
         scale=axis_scale,
         translation=random.uniform(shift_key, (2,), jnp.float32) * (1 - axis_scale),
-        brightness=_up_or_down(brightness_key, brightness),
-        contrast=_up_or_down(contrast_key, contrast),
+        brightness=up_or_down(brightness_key, brightness),
+        contrast=up_or_down(contrast_key, contrast),
         # A key of its own, so that the other draws are the same without rotation.
         angle=None
         if known_rotation is not None and known_rotation == 0
         else _sample_angle(random.fold_in(key, 6), rotation, rotation_probability),
+        vertical_flip=flips_or_none(random.fold_in(key, 7), vertical_flip),
     )
 
 
-def _split_key(function: str, key: Any) -> Array:
+def split_key(function: str, key: Any) -> Array:
+    """Six keys of one; TypeError that names the function for anything else."""
     try:
         return random.split(key, 6)
     except (TypeError, ValueError) as error:
         found = f"has shape {key.shape}" if isinstance(key, jax.Array) else f"is a {type(key).__name__}"
         expected = "one key, such as jax.random.key(0); vmap over several"
         raise TypeError(f"{function}: `key` {found}, expected {expected}") from error
+
+
+def flips_or_none(key: PRNGKeyArray, probability: Number) -> Bool[Array, ""] | None:
+    """Flag of a mirror, or None if its probability is known to be 0."""
+    known = concrete(probability)
+    return None if known is not None and known == 0 else happens(key, probability)
+
+
+def uniform(key: PRNGKeyArray, limits: Sequence[Number], shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
+    """Uniform float32 numbers between two limits, which may be traced."""
+    low, high = (jnp.asarray(limit, jnp.float32) for limit in limits)
+    return random.uniform(key, shape, jnp.float32, low, high)
 
 
 def _log_uniform(key: PRNGKeyArray, limits: Sequence[Number]) -> Float[Array, ""]:
@@ -136,24 +161,26 @@ def _log_uniform(key: PRNGKeyArray, limits: Sequence[Number]) -> Float[Array, ""
     return jnp.exp(random.uniform(key, (), jnp.float32, low, high))
 
 
-def _up_or_down(key: PRNGKeyArray, limit: Number) -> Float[Array, ""]:
+def up_or_down(key: PRNGKeyArray, limit: Number) -> Float[Array, ""]:
+    """Uniform number from -limit to limit."""
     return random.uniform(key, (), jnp.float32, -limit, limit)
 
 
-def _happens(key: PRNGKeyArray, probability: Number) -> Bool[Array, ""]:
+def happens(key: PRNGKeyArray, probability: Number) -> Bool[Array, ""]:
+    """True with this probability."""
     return random.bernoulli(key, jnp.asarray(probability, jnp.float32))
 
 
 def _sample_angle(key: PRNGKeyArray, rotation: Number, probability: Number) -> Float[Array, ""]:
     angle_key, rotated_key = random.split(key)
     return jnp.where(
-        _happens(rotated_key, probability),
-        _up_or_down(angle_key, jnp.asarray(rotation, jnp.float32) * (math.pi / 180)),
+        happens(rotated_key, probability),
+        up_or_down(angle_key, jnp.asarray(rotation, jnp.float32) * (math.pi / 180)),
         0,
     )
 
 
-def _checked_range(function: str, name: str, limits: Any) -> Sequence[Number]:
+def checked_range(function: str, name: str, limits: Any) -> Sequence[Number]:
     """Limits of a range, two numbers or tracers of them."""
     as_arrays(function, **{name: (limits, "2")})
     low, high = limits

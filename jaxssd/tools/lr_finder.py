@@ -59,7 +59,7 @@ def find_rate(config: Config, folder: Path) -> None:
     config = settle(config)
     for line in notes_on_splits(config.dataset, "--val-split"):
         print(line)
-    train_set = load_split(config.dataset, "train")
+    train_set = load_split(config.dataset.stored(), "train")
     print(f"train: {train_set.report.summary()}")
     for line in notes_on_quality("train", train_set):
         print(line)

@@ -10,12 +10,13 @@ from pathlib import Path
 from jaxssd.config import Config, DatasetConfig
 from jaxssd.data.class_filter import notes_on_classes
 from jaxssd.data.dataset import Dataset
-from jaxssd.data.load import NAMES, load_split, notes_on_splits, with_classes
+from jaxssd.data.load import NAMES, count_images, load_split, notes_on_splits, with_classes
 from jaxssd.data.quality import notes_on_quality, why_untrainable
 from jaxssd.tasks.task import Task, make_task
-from jaxssd.training.distribution import barrier, broadcast, data_mesh, describe, is_main_process
+from jaxssd.training.distribution import all_min, barrier, broadcast, data_mesh, describe, is_main_process
 from jaxssd.training.epochs import whole_batch
 from jaxssd.training.evaluation import evaluate
+from jaxssd.training.loader import has_room
 from jaxssd.training.loop import train
 from jaxssd.training.report import report_scores, report_training
 from jaxssd.training.rows import DivergedError, compare_ends
@@ -65,10 +66,25 @@ def settle(config: Config) -> Config:
     if config.model.pretrained is not None:
         config = config.replace(pretrained=_absolute(config.model.pretrained))
     config = replace(config, dataset=with_classes(config.dataset))
+    config = _with_room(config)
     task = make_task(config)
     if config.model.pretrained is not None:
         pretrained_backbone(config, task)
     return config
+
+
+def _with_room(config: Config) -> Config:
+    """Store the training images at the input size if the larger ones would not fit the device's memory."""
+    if config.dataset.stored_scale == 1 or config.runtime.memory != "auto":
+        return config
+    count, (height, width) = count_images(config.dataset, "train"), config.dataset.stored().input_shape
+    if all_min(has_room(count * height * width * 3)):
+        return config
+    print(
+        f"--stored-scale is {config.dataset.stored_scale:g}, but {count:,} images of {height}x{width} px are more than half the "
+        "memory: they are stored at the input size; --memory stream keeps the larger ones, and streams them"
+    )
+    return config.replace(stored_scale=1.0)
 
 
 def _absolute(path: str) -> str:
@@ -79,7 +95,7 @@ def _absolute(path: str) -> str:
 def _load(config: DatasetConfig) -> tuple[Dataset, Dataset]:
     for line in notes_on_splits(config, "--val-split"):
         print(line)
-    train_set, val_set = (load_split(config, split) for split in ("train", "val"))
+    train_set, val_set = load_split(config.stored(), "train"), load_split(config, "val")
     print(f"train: {train_set.report.summary()}\nval: {val_set.report.summary()}")
     lines = [*notes_on_classes("train", train_set, trained_on=True), *notes_on_classes("val", val_set)]
     for line in [*lines, *notes_on_quality("train", train_set), *notes_on_quality("val", val_set)]:

@@ -55,6 +55,11 @@ class Loader(NamedTuple):
     nbytes: int
 
 
+def has_room(size: int) -> bool:
+    """True if images of so many bytes take at most half the memory of the device."""
+    return size <= MEMORY_SHARE * memory_bytes()
+
+
 def is_streamed(dataset: Dataset, memory: Memory) -> bool:
     """Decide whether the images are streamed.
 
@@ -63,7 +68,7 @@ def is_streamed(dataset: Dataset, memory: Memory) -> bool:
         memory: `device` and `stream` force one way; `auto` streams what would take more than half the memory.
     """
     if memory == "auto":
-        return dataset.examples.images.nbytes > MEMORY_SHARE * memory_bytes()
+        return not has_room(dataset.examples.images.nbytes)
     return memory == "stream"
 
 

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from jaxssd.config import Config, Phase
-from jaxssd.data import AUGMENTATIONS
+from jaxssd.data.augmentation import augmentation_steps
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.tasks.task import Task, make_task
 from jaxssd.training.checkpoint import Checkpoints
@@ -111,7 +111,7 @@ def make_phase(
         partial(task.apply, frozen_stages=frozen_stages(phase.trainable, task.num_stages)),
         task.loss,
         optimizer,
-        augment=AUGMENTATIONS[config.augmentation.augment],
+        augment=augmentation_steps(config.augmentation, config.dataset.input_shape),
         grad_accum_steps=config.optimizer.grad_accum_steps,
         ema_decay=config.optimizer.ema_decay,
         mesh=mesh,

@@ -82,8 +82,8 @@ PLANTED = (
     ),
     Mutant(
         SAMPLING,
-        "contrast=_up_or_down(contrast_key, contrast)",
-        "contrast=_up_or_down(brightness_key, contrast)",
+        "contrast=up_or_down(contrast_key, contrast)",
+        "contrast=up_or_down(brightness_key, contrast)",
         "contrast and brightness in step",
         ABOUT,
     ),

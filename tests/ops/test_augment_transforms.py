@@ -186,10 +186,10 @@ def test_an_integer_image_is_an_error_under_jit_too():
         jax.jit(augment_image)(np.uint8(255 * IMAGES[0]), identity_augmentation())
 
 
-@pytest.mark.parametrize("name", Augmentation._fields)
+@pytest.mark.parametrize("name", [name for name in Augmentation._fields if name != "color"])
 @pytest.mark.parametrize("of_images", [True, False])
 def test_a_batched_field_names_itself(name, of_images):
-    batched = ROTATED._replace(**{name: jnp.ones((5, *getattr(ROTATED, name).shape))})
+    batched = ROTATED._replace(**{name: jnp.ones((5, *np.shape(getattr(ROTATED, name))))})
     boxes = partial(augment_boxes, BOXES[0], VALID[0], image_size=(H, W))
     with pytest.raises(ValueError, match=rf"`{name}` has shape \(5"):
         (partial(augment_image, IMAGES[0]) if of_images else boxes)(batched)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxssd.data import AUGMENTATIONS
-from jaxssd.data.augmentation import augment_batch, augment_example
+from jaxssd.config import AugmentationConfig
+from jaxssd.data.augmentation import augment_batch, augment_example, augmentation_steps
 from jaxssd.data.dataset import Examples
 from jaxssd.ops import sample_augmentation
 from jaxssd.tasks.task import make_task
@@ -31,12 +31,16 @@ def optimizer_of(config, trainable="all"):
     )
 
 
+def steps_of(name):
+    return augmentation_steps(AugmentationConfig(augment=name), (32, 32))
+
+
 @pytest.fixture(scope="module")
 def setup(tiny_config, tiny_sets):
     """A task, its compiled chunk, a function that makes a fresh state, and data on the device."""
     config = tiny_config.replace(input_dropout=0.5, dropout=0.5)
     task, optimizer = make_task(config), optimizer_of(config)
-    chunk = block_of(task, optimizer, augment=AUGMENTATIONS["crop"])
+    chunk = block_of(task, optimizer, augment=steps_of("crop"))
     start = init_state(*first_variables(config, task), optimizer)
     return task, chunk, lambda: jax.tree.map(jnp.copy, start), jax.device_put(tiny_sets[0].examples)
 
@@ -157,7 +161,7 @@ def test_difficult_objects_are_no_targets(setup, tiny_config):
 
 def test_augmentation_moves_each_image_its_own_way(tiny_sets):
     examples = jax.tree.map(lambda x: np.repeat(x[3:4], 4, axis=0), tiny_sets[0].examples)
-    batch = jax.jit(partial(augment_batch, steps=AUGMENTATIONS["crop"]))(jax.random.key(0), examples)
+    batch = jax.jit(partial(augment_batch, steps=steps_of("crop")))(jax.random.key(0), examples)
     assert batch.images.shape == examples.images.shape
     assert batch.images.dtype == jnp.float32
     assert len(np.unique(np.asarray(batch.images).reshape(4, -1), axis=0)) == 4
@@ -168,7 +172,7 @@ def test_augmentation_moves_each_image_its_own_way(tiny_sets):
 
 def test_the_lessons_augmentation_turns_by_three_degrees_and_never_zooms():
     """Half of the images flipped and half turned; nothing scaled or shifted; brightness and contrast by 5 %."""
-    augmentations = jax.vmap(AUGMENTATIONS["lesson"][0].keywords["sample"])(jax.random.split(jax.random.key(0), 2000))
+    augmentations = jax.vmap(steps_of("lesson")[0].keywords["sample"])(jax.random.split(jax.random.key(0), 2000))
     degrees = np.rad2deg(np.asarray(augmentations.angle))
     assert 2.9 < degrees.max() <= 3.0
     assert -3.0 <= degrees.min() < -2.9
