@@ -78,7 +78,7 @@ def sample_color_distortion(
     check_setting(function, "hue", hue, lambda x: 0 <= x <= 180, "degrees in [0, 180]")
     factors = [checked_range(function, *one) for one in (("contrast", contrast), ("saturation", saturation))]
     which_key, brightness_key, contrast_key, saturation_key, hue_key, order_key = split_key(function, key)
-    changed = random.uniform(which_key, (5,)) < jnp.asarray(probability, jnp.float32)
+    changed = random.uniform(which_key, (4,), jnp.float32) < jnp.asarray(probability, jnp.float32)
     known = concrete(channel_order)
     return ColorDistortion(
         brightness=jnp.where(changed[0], up_or_down(brightness_key, brightness), 0),

@@ -30,6 +30,12 @@ TURN = jaxssd.Augmentation(
     contrast=np.float32(0.2),
     angle=np.float32(0.3),
 )
+COLORS = jaxssd.ColorDistortion(
+    *map(np.float32, (0.1, 1.2, 0.8, 30.0)), contrast_last=np.array(True), order=np.array([2, 0, 1], np.int32)
+)
+RECOLORED = TURN._replace(
+    brightness=None, contrast=None, angle=None, vertical_flip=np.array(True), color=COLORS._replace(order=None)
+)
 
 
 class Row(NamedTuple):
@@ -214,6 +220,29 @@ ROWS = {
         gradients=(0,),
         sizes=("H,W,3", None),
         shared=("10", "01"),
+    ),
+    "augment_image, colours at another size": Row(
+        jaxssd.augment_image, (IMAGE, RECOLORED), {}, {"size": (4, 5)}, gradients=(0,), shared=("10", "01")
+    ),
+    "sample_color_distortion": Row(
+        jaxssd.sample_color_distortion,
+        (jax.random.key(0),),
+        {"probability": 1.0, "brightness": 0.2, "contrast": (0.5, 1.5), "saturation": (0.5, 1.5), "hue": 18.0,
+         "channel_order": 0.9},
+        keeps_float64=False,
+    ),
+    "distort_colors": Row(
+        jaxssd.distort_colors, (IMAGE, COLORS), gradients=(0,), sizes=("H,W,3", None), shared=("10", "01")
+    ),
+    "sample_ssd_augmentation": Row(
+        jaxssd.sample_ssd_augmentation,
+        (jax.random.key(0), BOXES, VALID),
+        {"flip": 1.0, "vertical_flip": 0.9, "zoom_out": (2.0, 4.0), "zoom_out_probability": 0.9, "crop": (0.5, 1.0),
+         "aspect": (0.5, 2.0), "min_ious": (0.2, 0.4)},
+        {"candidates": 3},
+        sizes=(None, "G,4", "G"),
+        shared=("100", "011"),
+        keeps_float64=False,
     ),
     "augment_boxes": Row(
         jaxssd.augment_boxes,
