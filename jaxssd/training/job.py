@@ -80,9 +80,10 @@ def _with_room(config: Config) -> Config:
     count, (height, width) = count_images(config.dataset, "train"), config.dataset.stored().input_shape
     if all_min(has_room(count * height * width * 3)):
         return config
+    scale, size = config.dataset.stored_scale, f"{height}x{width}"
     print(
-        f"--stored-scale is {config.dataset.stored_scale:g}, but {count:,} images of {height}x{width} px are more than half the "
-        "memory: they are stored at the input size; --memory stream keeps the larger ones, and streams them"
+        f"--stored-scale is {scale:g}, but {count:,} images of {size} pixels are more than half the memory: they are "
+        "stored at the input size; --memory stream keeps the larger ones, and streams them"
     )
     return config.replace(stored_scale=1.0)
 
