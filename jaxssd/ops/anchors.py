@@ -1,5 +1,6 @@
 """Anchors (default or prior boxes): boxes in every cell of a few grids, in the order of the head's outputs."""
 
+import math
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, as_floats, exportable, is_traced
+from jaxssd.ops.arrays import ArrayLike, Number, Size, as_arrays, as_floats, exportable, is_traced
 
 SSD300_CELLS = (38, 19, 10, 5, 3, 1)
 SSD300_STEPS = (8, 16, 32, 64, 100, 300)
@@ -23,12 +24,13 @@ class Anchors(NamedTuple):
     Attributes:
         center_size: `[A, 4]`, `[cy, cx, height, width]`.
         corners: `[A, 4]`, `[y1, x1, y2, x2]`; not clipped to the image.
-        cell_size: `[A, 1]`, distance between the centres of neighbouring cells.
+        cell_size: `[A, 1]`, distance between the centres of neighbouring cells; `[A, 2]`, vertical and horizontal, if
+            some grid does not have as many rows as columns.
     """
 
     center_size: Float[Array, "A 4"]
     corners: Float[Array, "A 4"]
-    cell_size: Float[Array, "A 1"]
+    cell_size: Float[Array, "A _"]
 
 
 def with_anchors(function: str, anchors: Any, **arguments: tuple[Any, str]) -> tuple[Anchors, list[Array]]:
@@ -36,12 +38,13 @@ def with_anchors(function: str, anchors: Any, **arguments: tuple[Any, str]) -> t
     if not all(hasattr(anchors, field) for field in Anchors._fields):
         found = type(anchors).__name__
         raise TypeError(f"{function}: `anchors` is a {found}, expected `Anchors` as `make_anchors` returns them")
+    cell_sides = 2 if np.shape(anchors.cell_size)[1:] == (2,) else 1
     fields = as_arrays(
         function,
         **{
             "anchors.center_size": (anchors.center_size, "A 4"),
             "anchors.corners": (anchors.corners, "A 4"),
-            "anchors.cell_size": (anchors.cell_size, "A 1"),
+            "anchors.cell_size": (anchors.cell_size, f"A {cell_sides}"),
         },
     )
     _, *arrays = as_arrays(function, **arguments, anchors=(fields[1], "A 4"))[::-1]
@@ -50,26 +53,32 @@ def with_anchors(function: str, anchors: Any, **arguments: tuple[Any, str]) -> t
 
 
 def make_anchors(
-    grids: Sequence[int] = (4, 2, 1),
+    grids: Sequence[Size] = (4, 2, 1),
     zooms: Sequence[Number] | ArrayLike = (0.75, 1.0, 1.3),
     ratios: Sequence[Sequence[Number]] | ArrayLike = ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0)),
+    *,
+    image_size: Size | None = None,
 ) -> Anchors:
-    """Anchors of the lesson: every zoom of every ratio, in each cell of each square grid.
+    """Anchors of the lesson: every zoom of every ratio, in each cell of each grid.
 
     The order is grid, row, column, zoom, ratio, the last one fastest: the order of a head's output `[rows, columns, k]`
     reshaped to `[rows * columns * k]`.
 
     Args:
-        grids: number of cells along one side of each grid; cannot be traced, since it decides the shape.
-        zooms: sizes in units of a cell; may be traced.
-        ratios: `(height, width)` factors of each size; may be traced.
+        grids: number of cells along one side of each grid, or `(rows, columns)`; cannot be traced, since it decides the
+            shape.
+        zooms: sizes in units of a cell: a square in pixels that has the cell's area; may be traced.
+        ratios: `(height, width)` factors of each size, in pixels; may be traced.
+        image_size: height and width of the image, in any unit; one number or None for a square image. It decides which
+            boxes are squares in pixels. Cannot be traced.
 
     Returns:
-        `Anchors` with `A = sum(g * g for g in grids) * len(zooms) * len(ratios)`; the defaults give the lesson's 189.
+        `Anchors` with `A = sum(rows * columns of each grid) * len(zooms) * len(ratios)`; the defaults give the lesson's
+        189.
 
     Raises:
-        ValueError: if an argument is empty or not positive, `grids` are traced or not whole numbers, or `ratios` are
-            not pairs.
+        ValueError: if an argument is empty or not positive, `grids` or `image_size` are traced, `grids` are not whole
+            numbers, or `ratios` are not pairs.
 
     Example:
         >>> make_anchors(grids=(2,), zooms=(1.0,), ratios=((1.0, 0.5),)).corners
@@ -77,16 +86,26 @@ def make_anchors(
                [0.   , 0.625, 0.5  , 0.875],
                [0.5  , 0.125, 1.   , 0.375],
                [0.5  , 0.625, 1.   , 0.875]], dtype=float32)
+        >>> anchors = make_anchors(grids=((1, 2),), zooms=(1.0,), ratios=((1.0, 1.0),), image_size=(100, 200))
+        >>> anchors.corners  # squares of 100 pixels
+        Array([[0. , 0. , 1. , 0.5],
+               [0. , 0.5, 1. , 1. ]], dtype=float32)
     """
-    if is_traced(grids):
-        raise ValueError("make_anchors: `grids` are traced, expected ints: they decide the number of anchors")
-    cells = _positive("make_anchors", "grids", grids)
+    cells = _pairs("make_anchors", "grids", grids)
     if (cells % 1).any():
         raise ValueError(f"make_anchors: `grids` must be whole numbers, got {grids!r}")
+    ((height, width),) = _pairs("make_anchors", "image_size", [1 if image_size is None else image_size]).tolist()
     zoom = _positive("make_anchors", "zooms", zooms)
     ratio = _positive("make_anchors", "ratios", ratios, columns=(2,))
     sizes_in_cells = (zoom[:, None, None] * ratio[None, :, :]).reshape(-1, 2)
-    return _anchors([_one_grid(int(n), 1 / n, sizes_in_cells / n) for n in cells])
+    grids_of_boxes = []
+    for rows, columns in cells.tolist():
+        # Sides of a square with the cell's area, as shares of the image: 1 / rows and 1 / columns for a square cell.
+        elongation = math.sqrt((width / columns) / (height / rows))
+        squares = np.array([[rows / elongation, columns * elongation]])
+        sizes = sizes_in_cells / _numpy_of(sizes_in_cells).asarray(squares, sizes_in_cells.dtype)
+        grids_of_boxes.append(_one_grid((int(rows), int(columns)), (1 / rows, 1 / columns), sizes))
+    return _anchors(grids_of_boxes, square_cells=bool((cells[:, 0] == cells[:, 1]).all()))
 
 
 def ssd300_anchors(sizes: Sequence[Number] | ArrayLike = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)) -> Anchors:
@@ -120,27 +139,42 @@ def ssd300_anchors(sizes: Sequence[Number] | ArrayLike = (30.0, 60.0, 111.0, 162
         boxes = [(s[k], s[k]), (xp.sqrt(s[k] * s[k + 1]),) * 2]
         for root in np.sqrt(alphas).tolist():
             boxes += [(s[k] / root, s[k] * root), (s[k] * root, s[k] / root)]
-        grids.append(_one_grid(cells, step / 300, xp.array(boxes)))
+        grids.append(_one_grid((cells, cells), (step / 300, step / 300), xp.array(boxes)))
     return _anchors(grids)
 
 
-def _one_grid(cells: int, step: float, sizes: Any) -> Any:
-    """Centre, size and cell size `[cells * cells * k, 5]` of sizes `[k, 2]` in every cell, row by row."""
+def _one_grid(cells: tuple[int, int], steps: tuple[float, float], sizes: Any) -> Any:
+    """Centre, size and cell's sides `[rows * columns * k, 6]` of sizes `[k, 2]` in every cell, row by row."""
     xp = _numpy_of(sizes)
-    centers = (np.arange(cells) + 0.5) * step
-    cy, cx, _ = np.meshgrid(centers, centers, np.arange(len(sizes)), indexing="ij")
+    y, x = ((np.arange(count) + 0.5) * step for count, step in zip(cells, steps, strict=True))
+    cy, cx, _ = np.meshgrid(y, x, np.arange(len(sizes)), indexing="ij")
     nothing = np.zeros_like(cy)
-    fixed = np.stack([cy, cx, nothing, nothing, np.full_like(cy, step)], axis=-1).reshape(-1, 5)
+    columns = [cy, cx, nothing, nothing, *(np.full_like(cy, step) for step in steps)]
+    fixed = np.stack(columns, axis=-1).reshape(-1, 6)
     # A sum, since a mesh with Explicit axes cannot stack fixed columns with mapped ones.
-    return xp.asarray(fixed, sizes.dtype) + xp.pad(xp.tile(sizes, (cells * cells, 1)), ((0, 0), (2, 1)))
+    return xp.asarray(fixed, sizes.dtype) + xp.pad(xp.tile(sizes, (math.prod(cells), 1)), ((0, 0), (2, 2)))
 
 
-def _anchors(grids: list) -> Anchors:
+def _anchors(grids: list, *, square_cells: bool = True) -> Anchors:
     """Anchors in float32, rounded here once from float64 unless a size is traced."""
     xp = _numpy_of(grids[0])
     center, size, cell = xp.split(xp.concatenate(grids), [2, 4], axis=1)
+    cell = cell[:, :1] if square_cells else cell
     columns = [center, size], [center - size / 2, center + size / 2], [cell]
     return Anchors(*(jnp.asarray(xp.concatenate(c, axis=1), jnp.float32) for c in columns))
+
+
+def _pairs(function: str, name: str, values: Any) -> np.ndarray:
+    """Positive pairs `[n, 2]` from a sequence of numbers, which stand for both, and of pairs."""
+    if is_traced(values):
+        raise ValueError(f"{function}: `{name}` are traced, expected numbers: the number of anchors depends on them")
+    listed = values.tolist() if hasattr(values, "tolist") else values
+    each = listed if isinstance(listed, (list, tuple)) else ()
+    try:
+        return _positive(function, name, [x if isinstance(x, (list, tuple)) else (x, x) for x in each], columns=(2,))
+    except ValueError:
+        kinds = "positive numbers, or pairs of them"
+        raise ValueError(f"{function}: `{name}` must be {kinds}, at least one, got {values!r}") from None
 
 
 def _positive(function: str, name: str, values: Any, columns: tuple[int, ...] = ()) -> Any:
