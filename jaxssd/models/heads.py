@@ -14,9 +14,10 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxssd.config import Config, FastLayer
+from jaxssd.models import BACKBONES
 from jaxssd.models.layers import batch_norm, conv_to_float32
 from jaxssd.ops import Anchors, make_anchors
-from jaxssd.ops.arrays import ArrayLike, check_shapes
+from jaxssd.ops.arrays import ArrayLike, Size, as_pair, check_shapes
 
 PRIOR_PROBABILITY = 1 / (1 + math.exp(4.0))  # a class bias of -4, as in the lesson
 
@@ -136,18 +137,19 @@ class AnchorHead(nn.Module):
         return {}
 
     @staticmethod
-    def anchor_grids(config: Config) -> tuple[int, ...]:
-        """Grids of the anchors: side of each in cells, largest first; none for fixed anchors."""
+    def anchor_grids(config: Config) -> tuple[Size, ...]:
+        """Grids of the anchors, largest first: side of each in cells, or rows and columns; none for fixed anchors."""
         return ()
 
     @classmethod
     def anchors(cls, config: Config) -> Anchors:
         """Anchors of the head, in the order of its predictions: every zoom of every ratio in each cell of its grids."""
-        return make_anchors(cls.anchor_grids(config), config.anchors.zooms, config.anchors.ratios)
+        grids, shape = cls.anchor_grids(config), config.dataset.input_shape
+        return make_anchors(grids, config.anchors.zooms, config.anchors.ratios, image_size=shape)
 
     @staticmethod
-    def available_grids(cells: int) -> tuple[int, ...]:
-        """Grids of anchors that `--grids` can ask for, given the backbone's cells along one side; none by default."""
+    def available_grids(cells: Size) -> tuple[Size, ...]:
+        """Grids of anchors that `--grids` can ask for, given the grid of the backbone; none by default."""
         return ()
 
 
@@ -157,7 +159,7 @@ class PyramidHead(AnchorHead):
     The first `StdConv` keeps the backbone's grid and every next one halves it; see `pyramid_grids`.
 
     Attributes:
-        grids: side of each grid that predicts, largest first; the `grids` of the anchors.
+        grids: side of each grid that predicts, or its rows and columns, largest first; the `grids` of the anchors.
         boxes_per_cell: k, zooms times ratios of the anchors.
         prior_probability: probability of every class at the start.
         input_dropout: dropout rate of the backbone's features.
@@ -165,7 +167,7 @@ class PyramidHead(AnchorHead):
         width: channels of every `StdConv`.
     """
 
-    grids: tuple[int, ...] = (4, 2, 1)
+    grids: tuple[Size, ...] = (4, 2, 1)
     boxes_per_cell: int = 9
     prior_probability: float = PRIOR_PROBABILITY
     input_dropout: float = 0.4
@@ -178,7 +180,7 @@ class PyramidHead(AnchorHead):
     def settings(config: Config) -> dict[str, Any]:
         """Grids and anchors of a cell, prior probability, dropout and width."""
         return {
-            "grids": config.anchors.grids,
+            "grids": PyramidHead.anchor_grids(config),
             "boxes_per_cell": len(config.anchors.zooms) * len(config.anchors.ratios),
             "prior_probability": config.model.prior_probability,
             "input_dropout": config.model.input_dropout,
@@ -187,12 +189,30 @@ class PyramidHead(AnchorHead):
         }
 
     @staticmethod
-    def anchor_grids(config: Config) -> tuple[int, ...]:
-        """Grids of the run's settings."""
-        return config.anchors.grids
+    def anchor_grids(config: Config) -> tuple[Size, ...]:
+        """Grids of the run's settings, which name the longer side of each; rows and columns of a rectangular input.
+
+        Raises:
+            ValueError: if a rectangular input does not have such a grid.
+        """
+        height, width = config.dataset.input_shape
+        if height == width:
+            return config.anchors.grids
+        stride = BACKBONES[config.model.backbone]().output_stride
+        by_side = {max(grid): grid for grid in pyramid_grids((-(-height // stride), -(-width // stride)))}
+        if not set(config.anchors.grids) <= set(by_side):
+            sides, shapes = (
+                " ".join(map(str, by_side)),
+                ", ".join(f"{rows}x{columns}" for rows, columns in by_side.values()),
+            )
+            raise ValueError(
+                f"--grids is {config.anchors.grids}, expected some of {sides}: the longer sides of the grids {shapes}, "
+                f"which {config.model.backbone} has at --image-size {height} {width}"
+            )
+        return tuple(by_side[side] for side in config.anchors.grids)
 
     @staticmethod
-    def available_grids(cells: int) -> tuple[int, ...]:
+    def available_grids(cells: Size) -> tuple[Size, ...]:
         """Backbone's grid and its halves; see `pyramid_grids`."""
         return pyramid_grids(cells)
 
@@ -201,22 +221,24 @@ class PyramidHead(AnchorHead):
         """Predict for every anchor of every grid.
 
         Args:
-            features: feature map of the backbone, `[B, h, h, c]`.
+            features: feature map of the backbone, `[B, h, w, c]`.
             train: if True, drop activations and normalise with the batch's statistics.
 
         Returns:
             Float32 `class_logits [B, A, C]` and `box_activations [B, A, 4]`, ordered by grid, row, column, box.
 
         Raises:
-            ValueError: if the features are not square, or if `grids` is not taken from their pyramid, largest first.
+            ValueError: if `grids` is not taken from the pyramid of the features, largest first.
         """
-        check_shapes("PyramidHead", features=(features, "B h h c"))
-        grids, pyramid = tuple(self.grids), pyramid_grids(features.shape[1])
+        check_shapes("PyramidHead", features=(features, "B h w c"))
+        rows, columns = features.shape[1:3]
+        grids, pyramid = tuple(map(as_pair, self.grids)), tuple(map(as_pair, pyramid_grids((rows, columns))))
         if not grids or grids != tuple(grid for grid in pyramid if grid in grids):
-            size = f"{pyramid[0]}x{pyramid[0]}"
+            sides, expected = " ".join(str(max(grid)) for grid in pyramid), pyramid_grids(rows)
             raise ValueError(
-                f"PyramidHead: `grids` is {grids}; expected some of {pyramid}, largest first, for {size} "
-                f"features: --grids {' '.join(map(str, pyramid))} uses all; a larger --image-size gives larger grids"
+                f"PyramidHead: `grids` is {self.grids}; expected some of {expected if rows == columns else pyramid}, "
+                f"largest first, for {rows}x{columns} features: --grids {sides} uses all; a larger --image-size gives "
+                "larger grids"
             )
         common = (self.dropout, self.dtype, self.fast_layers)
         of_cell = (self.num_classes, self.boxes_per_cell, self.prior_probability)
@@ -244,20 +266,26 @@ SSDHead = partial(
 """The lesson's one-grid head (`SSD_Head`): 16 anchors from a 7x7 feature map. Any field can be given another value."""
 
 
-def pyramid_grids(grid: int) -> tuple[int, ...]:
+def pyramid_grids(grid: Size) -> tuple[Any, ...]:
     """List the grids that a `PyramidHead` can predict on, given the grid of its backbone.
 
     Args:
-        grid: cells along one side of the backbone's feature map: image size over output stride, rounded up.
+        grid: cells along one side of the backbone's feature map: image size over output stride, rounded up. Or rows and
+            columns of the map.
 
     Returns:
-        That grid, and its halves rounded up, down to 1.
+        That grid, and its halves rounded up, down to one cell; numbers or pairs as the argument is.
 
     Example:
-        >>> pyramid_grids(7)
-        (7, 4, 2, 1)
+        >>> pyramid_grids(7), pyramid_grids((4, 6))
+        ((7, 4, 2, 1), ((4, 6), (2, 3), (1, 2), (1, 1)))
     """
-    return (grid,) if grid <= 1 else (grid, *pyramid_grids(-(-grid // 2)))
+    if isinstance(grid, int):
+        return (grid,) if grid <= 1 else (grid, *pyramid_grids(-(-grid // 2)))
+    rows, columns = grid
+    return (
+        ((rows, columns),) if max(grid) <= 1 else ((rows, columns), *pyramid_grids((-(-rows // 2), -(-columns // 2))))
+    )
 
 
 def _all_but_the_bias(

@@ -16,7 +16,7 @@ from jaxssd.models import BACKBONES
 from jaxssd.models.feature_pyramid import FeaturePyramid
 from jaxssd.models.heads import PRIOR_PROBABILITY, AnchorHead, OutConv, Predictions
 from jaxssd.models.layers import EPSILON, batch_norm
-from jaxssd.ops.arrays import ArrayLike
+from jaxssd.ops.arrays import ArrayLike, Size
 
 GROUPS = 32
 """Groups of GroupNorm (Wu and He 2018, arXiv:1803.08494), or as many as divide the channels."""
@@ -141,9 +141,11 @@ class RetinaNetHead(AnchorHead):
         }
 
     @staticmethod
-    def anchor_grids(config: Config) -> tuple[int, ...]:
-        """Cells of each level: image size over `2**level`, rounded up."""
-        return tuple(-(-max(config.dataset.input_shape) // 2**level) for level in config.anchors.levels)
+    def anchor_grids(config: Config) -> tuple[Size, ...]:
+        """Rows and columns of each level: input size over `2**level`, rounded up; one number for a square input."""
+        height, width = config.dataset.input_shape
+        cells = [(-(-height // 2**level), -(-width // 2**level)) for level in config.anchors.levels]
+        return tuple(rows for rows, _ in cells) if height == width else tuple(cells)
 
     @nn.compact
     def __call__(self, maps: Sequence[Float[ArrayLike, "B _ _ _"]], *, train: bool) -> Predictions:

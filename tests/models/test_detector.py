@@ -196,7 +196,7 @@ def test_grid_beyond_the_image_size_is_refused():
         shapes_of(make_detector(num_classes=2, grids=(7, 4)), 256)
 
 
-@pytest.mark.parametrize(("shape", "dtype"), [((1, 32, 32, 4), np.float32), ((1, 32, 32, 3), np.uint8)])
+@pytest.mark.parametrize(("shape", "dtype"), [((32, 32, 3), np.float32), ((1, 32, 32, 3), np.uint8)])
 def test_images_of_another_form_are_refused(shape, dtype):
     with pytest.raises(Exception, match="images"):
         TINY.init(key(0), np.zeros(shape, dtype), train=False)

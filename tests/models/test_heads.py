@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from jaxssd.models.heads import OutConv, PyramidHead, SSDHead, SSDMultiHead, StdConv, pyramid_grids
 from jaxssd.ops.anchors import make_anchors
+from jaxssd.ops.arrays import as_pair
 
 key = partial(jax.random.key, impl="rbg")  # Threefry takes XLA a second to compile for every draw on a CPU
 ZOOMS, RATIOS = (0.75, 1.0, 1.3), ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))
@@ -93,13 +94,22 @@ def test_grids_that_cannot_be_had_are_named_with_those_that_can(grids):
         shapes_of(SSDMultiHead(num_classes=2, grids=grids), 1, 7, 7, 8, train=False)
 
 
-def test_features_must_be_square():
-    with pytest.raises(ValueError, match="features"):
-        shapes_of(TINY, 1, 4, 5, 8, train=False)
+@pytest.mark.parametrize("grids", [(8, 5, 3), ((5, 8), (2, 3)), ((8, 5),)])
+def test_grids_that_rectangular_features_do_not_have_are_named(grids):
+    with pytest.raises(ValueError, match=r"\(5, 8\), \(3, 4\), \(2, 2\), \(1, 1\)\).*5x8 features: --grids 8 4 2 1 "):
+        shapes_of(SSDMultiHead(num_classes=2, grids=grids), 1, 5, 8, 8, train=False)
 
 
 @pytest.mark.parametrize(
-    ("backbone_grid", "grids"), [(7, (7, 4, 2, 1)), (7, (4, 2, 1)), (8, (8, 4, 2, 1)), (5, (5, 2))]
+    ("backbone_grid", "grids"),
+    [
+        (7, (7, 4, 2, 1)),
+        (7, (4, 2, 1)),
+        (8, (8, 4, 2, 1)),
+        (5, (5, 2)),
+        ((4, 6), ((4, 6), (2, 3))),
+        ((6, 4), ((3, 2),)),
+    ],
 )
 def test_rows_are_in_the_order_of_the_anchors(backbone_grid, grids):
     """Features hold their cell's row and column, and box j of an `OutConv` reads them as the anchor's centre."""
@@ -108,15 +118,15 @@ def test_rows_are_in_the_order_of_the_anchors(backbone_grid, grids):
     )
     sizes_in_cells = np.array([(zoom * h, zoom * w) for zoom in ZOOMS for h, w in RATIOS], np.float32)
     params, stats = {}, {}
-    for level, grid in enumerate(g for g in pyramid_grids(backbone_grid) if g >= grids[-1]):
+    pyramid, wanted = pyramid_grids(as_pair(backbone_grid)), tuple(map(as_pair, grids))
+    for level, grid in enumerate(pyramid[: pyramid.index(wanted[-1]) + 1]):
         params[f"std_conv{level}"] = {"conv": identity_conv(2), "bn": {"scale": np.ones(2), "bias": np.zeros(2)}}
         stats[f"std_conv{level}"] = {"bn": {"mean": np.zeros(2), "var": np.full(2, 1 - 1e-5)}}
-        if grid in grids:
+        if grid in wanted:
             boxes = {"kernel": np.zeros((3, 3, 2, 9, 4)), "bias": np.zeros((9, 4))}
-            boxes["kernel"][1, 1, 0, :, 0] = boxes["kernel"][1, 1, 1, :, 1] = 1 / (
-                2**level * grid
-            )  # every 2nd cell is kept
-            boxes["bias"][:, :2] = 0.5 / grid
+            for axis, cells in enumerate(grid):
+                boxes["kernel"][1, 1, axis, :, axis] = 1 / (2**level * cells)  # every 2nd cell is kept
+            boxes["bias"][:, :2] = 0.5 / np.array(grid)
             boxes["bias"][:, 2:] = sizes_in_cells / grid
             classes = {"kernel": np.zeros((3, 3, 2, 9, 2)), "bias": np.zeros((9, 2))}
             classes["kernel"][1, 1, 1, :, 0] = 1 / 2**level
@@ -125,15 +135,15 @@ def test_rows_are_in_the_order_of_the_anchors(backbone_grid, grids):
                 "boxes": {"kernel": boxes["kernel"].reshape(3, 3, 2, 36), "bias": boxes["bias"].reshape(36)},
                 "classes": {"kernel": classes["kernel"].reshape(3, 3, 2, 18), "bias": classes["bias"].reshape(18)},
             }
-    cells = np.stack(np.meshgrid(*[np.arange(backbone_grid)] * 2, indexing="ij"), axis=-1)[None].astype(np.float32)
+    cells = np.moveaxis(np.indices(pyramid[0]), 0, -1)[None].astype(np.float32)
 
     logits, activations = jax.jit(partial(head.apply, train=False))({"params": params, "batch_stats": stats}, cells)
 
-    expected = make_anchors(grids, ZOOMS, RATIOS).center_size
+    expected = make_anchors(grids, ZOOMS, RATIOS, image_size=pyramid[0]).center_size
     np.testing.assert_allclose(activations[0], expected, rtol=1e-5)
-    columns = [column for g in grids for _ in range(g) for column in range(g) for _ in range(9)]
+    columns = [column for rows, width in wanted for _ in range(rows) for column in range(width) for _ in range(9)]
     np.testing.assert_allclose(logits[0, :, 0], columns, rtol=1e-5)
-    np.testing.assert_allclose(logits[0, :, 1], np.tile(np.arange(9), sum(g * g for g in grids)), rtol=1e-5)
+    np.testing.assert_allclose(logits[0, :, 1], np.tile(np.arange(9), sum(map(math.prod, wanted))), rtol=1e-5)
 
 
 def test_std_conv_is_convolution_bias_relu_norm():

@@ -1,11 +1,14 @@
 """Anchors against loops, the lesson's printed grid and the SSD paper's count."""
 
+import inspect
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
 from jaxssd.ops.anchors import make_anchors, ssd300_anchors
@@ -21,16 +24,30 @@ def test_worked_example():
     np.testing.assert_array_equal(anchors.cell_size, [[1 / 2]] * 4)
 
 
-def reference_lesson(grids, zooms, ratios):
+def test_worked_example_of_a_rectangular_image():
+    """An image of 60 x 120 pixels: cells of 30 x 40 hold squares of sqrt(1200) = 34.64 pixels; the whole, 84.85."""
+    anchors = jax.device_get(make_anchors(grids=((2, 3), 1), zooms=(1.0,), ratios=((1.0, 1.0),), image_size=(60, 120)))
+    pixels = np.array([60, 120])
+    np.testing.assert_allclose(anchors.center_size[1, :2] * pixels, [15, 60], rtol=1e-6)
+    np.testing.assert_allclose(anchors.center_size[1, 2:] * pixels, [34.641016] * 2, rtol=1e-6)
+    np.testing.assert_allclose(anchors.center_size[6] * np.tile(pixels, 2), [30, 60, 84.852814, 84.852814], rtol=1e-6)
+    np.testing.assert_allclose(anchors.cell_size * pixels, [[30, 40]] * 6 + [[60, 120]], rtol=1e-6)
+
+
+def reference_lesson(grids, zooms, ratios, image_size=(1, 1)):
     rows = []
     for grid in grids:
-        for row in range(grid):
-            for column in range(grid):
+        cells = np.array(grid if isinstance(grid, tuple) else (grid, grid))
+        cell = np.array(image_size) / cells  # in pixels
+        for row in range(cells[0]):
+            for column in range(cells[1]):
                 for zoom in zooms:
-                    for height, width in ratios:
-                        center = [(row + 0.5) / grid, (column + 0.5) / grid]
-                        rows.append([*center, zoom * height / grid, zoom * width / grid, 1 / grid])
-    return np.array(rows)
+                    for ratio in ratios:
+                        center = (np.array([row, column]) + 0.5) / cells
+                        size = zoom * np.array(ratio) * np.sqrt(cell.prod()) / image_size
+                        rows.append([*center, *size, *1 / cells])
+    rows = np.array(rows)
+    return rows if (rows[:, 4] != rows[:, 5]).any() else rows[:, :5]
 
 
 def reference_ssd300(sizes):
@@ -47,14 +64,14 @@ def reference_ssd300(sizes):
     return np.array(rows) / 300
 
 
-def assert_anchors_equal(anchors, reference):
-    cy, cx, height, width, cell = reference.T
+def assert_anchors_equal(anchors, reference, atol=1e-7):
+    cy, cx, height, width, *cell = reference.T
     corners = np.stack([cy - height / 2, cx - width / 2, cy + height / 2, cx + width / 2], axis=1)
-    for got, expected in zip(anchors, (reference[:, :4], corners, cell[:, None]), strict=True):
+    for got, expected in zip(anchors, (reference[:, :4], corners, np.stack(cell, axis=1)), strict=True):
         assert isinstance(got, jax.Array)
         assert got.dtype == jnp.float32
         assert got.shape == expected.shape
-        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-7)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +84,23 @@ def assert_anchors_equal(anchors, reference):
 )
 def test_lesson_anchors_are_the_five_loops(grids, zooms, ratios):
     assert_anchors_equal(make_anchors(grids, zooms, ratios), reference_lesson(grids, zooms, ratios))
+
+
+@settings(max_examples=20)
+@given(st.lists(st.tuples(*[st.integers(1, 6)] * 2), min_size=1, max_size=3), st.tuples(*[st.integers(1, 500)] * 2))
+def test_anchors_of_rows_and_columns_are_the_loops_in_pixels(grids, image_size):
+    zooms, ratios = (0.7, 1.3), ((1.0, 1.0), (0.5, 2.0))
+    got, expected = (make(grids, zooms, ratios, image_size=image_size) for make in (make_anchors, reference_lesson))
+    assert_anchors_equal(got, expected, atol=1e-6)  # their sides are up to ten times the image's
+    squares = np.asarray(got.center_size)[::2, 2:] * image_size
+    np.testing.assert_allclose(squares[:, 0], squares[:, 1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("grids", [(3, 2), [[3, 3], 2], ((3, 3), (2, 2))])
+@pytest.mark.parametrize("image_size", [None, 300, (64, 64)])
+def test_a_pair_of_equal_numbers_is_a_square(grids, image_size):
+    same = make_anchors(grids=grids, image_size=image_size)
+    jax.tree.map(np.testing.assert_array_equal, same, make_anchors(grids=(3, 2)))
 
 
 def test_the_defaults_are_the_lesson_s_189():
@@ -113,6 +147,10 @@ def test_anchors_are_constants_under_jit():
         ("grids", ()),
         ("grids", (4, 0)),
         ("grids", (4, -2)),
+        ("grids", ((4, 2, 1), 2)),
+        ("grids", ((4, 0), 2)),
+        ("image_size", (0, 2)),
+        ("image_size", (100, 200, 3)),
         ("zooms", ()),
         ("zooms", (1.0, 0.0)),
         ("zooms", (float("nan"),)),
@@ -127,6 +165,12 @@ def test_a_bad_argument_is_named_with_its_value(name, value):
     with pytest.raises(ValueError, match=f"make_anchors: `{name}`") as error:
         make_anchors(**{name: value})
     assert repr(value) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["grids", "image_size"])
+def test_shapes_cannot_be_traced(name):
+    with pytest.raises(ValueError, match=f"`{name}` are traced"):
+        jax.jit(lambda value: inspect.unwrap(make_anchors)(**{name: [value, value]}))(2)
 
 
 @pytest.mark.parametrize("grids", [(2.5,), 4])

@@ -34,6 +34,14 @@ def test_worked_example():
     assert (OFFSET_CODER.encode, OFFSET_CODER.decode) == (encode_offsets, decode_offsets)
 
 
+def test_tanh_moves_by_half_a_cell_along_each_axis():
+    """Cells of 1/2 x 1/4: tanh(100) = 1 moves the centre of the first, (1/4, 1/8), to (1/2, 0), its corner."""
+    anchors = make_anchors(grids=((2, 4),), zooms=(1.0,), ratios=((1.0, 1.0),), image_size=(100, 200))
+    activations = np.float32([[100, -100, 0, 0]] * 8)
+    np.testing.assert_allclose(JITTED[decode_tanh](activations, anchors)[0], [0.25, -0.125, 0.75, 0.125], atol=1e-6)
+    np.testing.assert_allclose(JITTED[decode_tanh](0 * activations, anchors), anchors.corners, atol=1e-6)
+
+
 def corners(cy, cx, height, width):
     return [cy - height / 2, cx - width / 2, cy + height / 2, cx + width / 2]
 
