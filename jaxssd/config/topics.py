@@ -9,7 +9,7 @@ import tyro
 
 from jaxssd.data import AUGMENTATIONS
 from jaxssd.models import BACKBONES, HEADS
-from jaxssd.ops import BOX_CODERS
+from jaxssd.ops import BOX_CODERS, BOX_LOSSES
 from jaxssd.ops.arrays import as_pair
 from jaxssd.ops.ssd_loss import Normalizer
 
@@ -189,7 +189,9 @@ class AnchorConfig(Topic):
     match_rule: Literal["best_iou", "lesson"] = "best_iou"
     """Matching rule: with `best_iou` each object keeps an anchor; with `lesson` a later one may take it."""
     match_threshold: float = 0.4
-    """IoU threshold for positive anchors; the best anchor of each object is positive at any IoU."""
+    """IoU threshold for positive anchors; the best anchor of each object is positive at any IoU above 0."""
+    ignore_threshold: Annotated[float | None, unset_is("no ignored anchors")] = None
+    """IoU threshold for ignored anchors: from it to --match-threshold an anchor has no loss."""
 
     def check(self) -> None:
         """Ranges."""
@@ -199,6 +201,8 @@ class AnchorConfig(Topic):
         sizes_hold = len(self.anchor_sizes) == 7 and all(0 < size < math.inf for size in self.anchor_sizes)
         self.require("anchor_sizes", sizes_hold, "seven positive numbers")
         self.require("match_threshold", 0 <= self.match_threshold <= 1, "an IoU between 0 and 1")
+        in_order = self.ignore_threshold is None or 0 < self.ignore_threshold <= self.match_threshold
+        self.require("ignore_threshold", in_order, "an IoU above 0, at most --match-threshold, or None")
 
 
 @dataclass(frozen=True)
@@ -213,14 +217,23 @@ class LossConfig(Topic):
     """Focal loss gamma: focusing parameter; 2 in the lesson's lecture, 1 in its notebook."""
     negative_ratio: Annotated[int | None, unset_is("all")] = None
     """Number of negatives kept per positive anchor, hardest first."""
+    min_negatives: int = 0
+    """Minimum number of negatives kept per image, also without objects (with --negative-ratio)."""
     normalizer: Normalizer = "classes"
-    """Divisor of the classification loss: number of classes (the lesson) or of positive anchors (SSD)."""
+    """Divisor of the loss: number of classes (the lesson), or positive anchors of the image or batch."""
     box_coder: Annotated[str, one_of(BOX_CODERS)] = "tanh"
     """Box coder: `tanh` (the lesson's bounded shifts, L1 loss) or `offsets` (SSD's, smooth L1 loss)."""
+    box_loss: Annotated[str, one_of(BOX_LOSSES)] = "coder"
+    """Box loss: `coder` is that of the box coder; the others compare decoded boxes by their overlap."""
+    box_loss_weight: float = 1.0
+    """Weight of the box loss in the total loss."""
 
     def check(self) -> None:
         """Ranges."""
         self.require("box_coder", self.box_coder in BOX_CODERS, f"one of {', '.join(BOX_CODERS)}")
+        self.require("box_loss", self.box_loss in BOX_LOSSES, f"one of {', '.join(BOX_LOSSES)}")
+        self.require("box_loss_weight", 0 <= self.box_loss_weight < math.inf, "0 or more")
+        self.require("min_negatives", self.min_negatives >= 0, "0 or more")
         self.require("alpha", 0 <= self.alpha <= 1, "a share between 0 and 1")
         self.require("gamma", 0 <= self.gamma < math.inf, "0 or more")
         self.require("negative_ratio", self.negative_ratio is None or self.negative_ratio >= 1, "1 or more, or None")

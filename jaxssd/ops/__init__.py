@@ -11,10 +11,11 @@ from jaxssd.ops.box_coder import (
     decode_tanh,
     encode_offsets,
 )
+from jaxssd.ops.box_losses import BOX_LOSSES, ciou_loss, diou_loss, giou_loss
 from jaxssd.ops.boxes import box_area, box_iou, clip_boxes, generalized_box_iou, to_center_size, to_corners
 from jaxssd.ops.color import ColorDistortion, distort_colors, sample_color_distortion
 from jaxssd.ops.iou_crop import sample_ssd_augmentation
-from jaxssd.ops.losses import bce_loss, focal_loss, hard_negative_mask
+from jaxssd.ops.losses import bce_loss, focal_loss, hard_negative_mask, softmax_loss
 from jaxssd.ops.matching import Match, match_anchors
 from jaxssd.ops.nms import Detections, NMSResult, multiclass_nms, nms
 from jaxssd.ops.sampling import Augmentation, identity_augmentation, sample_augmentation
@@ -23,6 +24,7 @@ from jaxssd.ops.targets import Targets, assign_targets
 
 __all__ = [
     "BOX_CODERS",
+    "BOX_LOSSES",
     "OFFSET_CODER",
     "TANH_CODER",
     "Anchors",
@@ -40,14 +42,17 @@ __all__ = [
     "bce_loss",
     "box_area",
     "box_iou",
+    "ciou_loss",
     "clip_boxes",
     "decode_offsets",
     "decode_tanh",
     "detection_loss",
+    "diou_loss",
     "distort_colors",
     "encode_offsets",
     "focal_loss",
     "generalized_box_iou",
+    "giou_loss",
     "hard_negative_mask",
     "identity_augmentation",
     "make_anchors",
@@ -57,6 +62,7 @@ __all__ = [
     "sample_augmentation",
     "sample_color_distortion",
     "sample_ssd_augmentation",
+    "softmax_loss",
     "ssd300_anchors",
     "ssd_loss",
     "to_center_size",

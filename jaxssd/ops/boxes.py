@@ -25,7 +25,7 @@ def box_area(boxes: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch"]:
         Array([0.25, 0.  ], dtype=float32)
     """
     (boxes,) = as_floats(*as_arrays("box_area", boxes=(boxes, "... 4")))
-    height, width = _sides(boxes)
+    height, width = sides(boxes)
     return height * width
 
 
@@ -77,11 +77,11 @@ def generalized_box_iou(a: Float[ArrayLike, "N 4"], b: Float[ArrayLike, "M 4"]) 
     a, b = as_floats(*as_arrays("generalized_box_iou", a=(a, "N 4"), b=(b, "M 4")))
     near = jnp.minimum(a[:, None, :2], b[None, :, :2])
     far = jnp.maximum(a[:, None, 2:], b[None, :, 2:])
-    height, width = _sides(jnp.concatenate([near, far], axis=-1))
-    units = _unit(height), _unit(width)
-    _, union = _intersection_and_union(a, b, *units)
+    height, width = sides(jnp.concatenate([near, far], axis=-1))
+    units = unit_of(height), unit_of(width)
+    _, union = intersection_and_union(*_every_pair(a, b), *units)
     hull = (height * units[0]) * (width * units[1])
-    return _iou(a, b) - _ratio(hull - union, hull)
+    return _iou(a, b) - safe_ratio(hull - union, hull)
 
 
 def to_corners(center_size: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
@@ -148,7 +148,7 @@ def clip_boxes(boxes: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
 
 def raw_iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
     """IoU `[N, M]` for comparisons: no gradient, 0 where it is NaN; XLA fuses it into a reduction that follows."""
-    intersection, union = _intersection_and_union(a, b)
+    intersection, union = intersection_and_union(*_every_pair(a, b))
     return jnp.where(union > 0, intersection / jnp.where(union > 0, union, 1), 0)
 
 
@@ -156,17 +156,24 @@ def _iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:
     """IoU in units of the longer side of each pair, so that areas neither vanish nor overflow."""
     y_unit, x_unit = (
         jnp.minimum(of_a[:, None], of_b[None, :])
-        for of_a, of_b in zip(map(_unit, _sides(a)), map(_unit, _sides(b)), strict=True)
+        for of_a, of_b in zip(map(unit_of, sides(a)), map(unit_of, sides(b)), strict=True)
     )
-    return _ratio(*_intersection_and_union(a, b, y_unit, x_unit))
+    return safe_ratio(*intersection_and_union(*_every_pair(a, b), y_unit, x_unit))
 
 
-def _intersection_and_union(
-    a: Float[Array, "N 4"], b: Float[Array, "M 4"], y_unit: Array | float = 1.0, x_unit: Array | float = 1.0
-) -> tuple[Float[Array, "N M"], Float[Array, "N M"]]:
-    """Areas of intersection and union of each pair, heights times `y_unit` and widths times `x_unit`."""
-    a_y1, a_x1, a_y2, a_x2 = a.T[:, :, None]
-    b_y1, b_x1, b_y2, b_x2 = b.T[:, None, :]
+def _every_pair(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> tuple[Float[Array, "4 N 1"], Float[Array, "4 1 M"]]:
+    """Coordinates of all boxes of `a` against all of `b`."""
+    return a.T[:, :, None], b.T[:, None, :]
+
+
+def intersection_and_union(
+    a: Float[Array, "..."], b: Float[Array, "..."], y_unit: Array | float = 1.0, x_unit: Array | float = 1.0
+) -> tuple[Array, Array]:
+    """Areas of intersection and union of each pair, heights times `y_unit` and widths times `x_unit`.
+
+    The four coordinates come first; the other axes are broadcast.
+    """
+    (a_y1, a_x1, a_y2, a_x2), (b_y1, b_x1, b_y2, b_x2) = a, b
 
     def area(y1, x1, y2, x2):
         return (jnp.maximum(y2 - y1, 0) * y_unit) * (jnp.maximum(x2 - x1, 0) * x_unit)
@@ -177,13 +184,13 @@ def _intersection_and_union(
     return intersection, area(a_y1, a_x1, a_y2, a_x2) + area(b_y1, b_x1, b_y2, b_x2) - intersection
 
 
-def _sides(boxes: Float[Array, "*batch 4"]) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
+def sides(boxes: Float[Array, "*batch 4"]) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
     """Height and width of each box, 0 where the corners are swapped."""
     y1, x1, y2, x2 = jnp.moveaxis(boxes, -1, 0)
     return jnp.maximum(y2 - y1, 0), jnp.maximum(x2 - x1, 0)
 
 
-def _unit(side: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+def unit_of(side: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """Power of two that scales a length to between 1/2 and 1 without rounding."""
     side = lax.stop_gradient(side)  # a ratio of areas does not depend on the unit
     exponent = jnp.where(side > 0, jnp.frexp(side)[1], -125)
@@ -191,14 +198,14 @@ def _unit(side: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
 
 
 @jax.custom_jvp
-def _ratio(numerator: Array, denominator: Array) -> Array:
+def safe_ratio(numerator: Array, denominator: Array) -> Array:
     """Ratio, 0 where the denominator is 0 and NaN where it is NaN."""
     zero = denominator == 0
     return jnp.where(zero, 0, numerator / jnp.where(zero, 1, denominator))
 
 
-@_ratio.defjvp
+@safe_ratio.defjvp
 def _ratio_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     """Derivative without the square of the denominator, which vanishes long before the denominator does."""
-    ratio = _ratio(*primals)
-    return ratio, _ratio(tangents[0] - ratio * tangents[1], primals[1])
+    ratio = safe_ratio(*primals)
+    return ratio, safe_ratio(tangents[0] - ratio * tangents[1], primals[1])

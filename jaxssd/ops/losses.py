@@ -1,4 +1,4 @@
-"""Classification losses, elementwise and not reduced, and hard negative mining."""
+"""Classification losses, not reduced, and hard negative mining."""
 
 from typing import Any
 
@@ -76,8 +76,52 @@ def focal_loss(
     return (alpha * targets + (1 - alpha) * (1 - targets)) * loss
 
 
+def softmax_loss(
+    logits: Float[ArrayLike, "*batch outputs"], classes: Shaped[ArrayLike, "*batch C"]
+) -> Float[Array, "*batch"]:
+    """Softmax cross entropy of each anchor over the classes and background, which has the last logit.
+
+    Args:
+        logits: `[..., C + 1]`.
+        classes: `[..., C]` one-hot label, or zeros for background; bool, integer or float.
+
+    Returns:
+        `[...]`; value and gradient are finite for any logit up to 1e30.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+
+    Source:
+        SSD (Liu et al. 2016, arXiv:1512.02325, eq. 3), which has background first.
+
+    Example:
+        >>> softmax_loss(jnp.zeros((2, 3)), jnp.array([[0, 1], [0, 0]]))
+        Array([1.0986123, 1.0986123], dtype=float32)
+    """
+    logits, classes = as_arrays("softmax_loss", logits=(logits, "... outputs"), classes=(classes, "... C"))
+    if logits.shape[:-1] != classes.shape[:-1]:
+        raise ValueError(
+            f"softmax_loss: `classes` has shape {classes.shape}, expected {logits.shape[:-1]} and C as `logits`"
+        )
+    if logits.shape[-1] != classes.shape[-1] + 1:
+        raise ValueError(
+            f"softmax_loss: `logits` has {logits.shape[-1]} columns for {classes.shape[-1]} classes, expected one more "
+            "than classes: the last is background; in `ssd_loss` set `background=True`"
+        )
+    (logits,) = as_floats(logits)
+    classes = classes.astype(logits.dtype)
+    of_classes, of_background = logits[..., :-1], logits[..., -1]
+    target = jnp.sum(classes * of_classes, axis=-1) + (1 - jnp.sum(classes, axis=-1)) * of_background
+    return jax.nn.logsumexp(logits, axis=-1) - target
+
+
 def hard_negative_mask(
-    loss: Float[ArrayLike, " A"], positive: Shaped[ArrayLike, " A"], *, ratio: Number = 3
+    loss: Float[ArrayLike, " A"],
+    positive: Shaped[ArrayLike, " A"],
+    *,
+    ratio: Number = 3,
+    min_negatives: Number = 0,
+    ignored: Shaped[ArrayLike, " A"] | None = None,
 ) -> Bool[Array, " A"]:
     """Hard negatives: the negative anchors with the highest loss, `ratio` per positive anchor.
 
@@ -85,13 +129,15 @@ def hard_negative_mask(
         loss: `[A]`, classification loss of each anchor.
         positive: `[A]` mask of the anchors with an object, bool or nonzero for True.
         ratio: number of negatives for each positive, 0 or more; may be traced.
+        min_negatives: smallest number of negatives, for images with few objects or none; may be traced.
+        ignored: `[A]` mask of anchors that are no negatives either, bool or nonzero for True; None has none.
 
     Returns:
-        `[A]` bool, True for exactly `ratio x positives` negatives, rounded down, or for all if there are fewer; none
-        without a positive. Ties go to the lowest index, and a NaN counts as the lowest loss.
+        `[A]` bool, True for exactly `ratio x positives` negatives, rounded down, or for `min_negatives` if that is
+        more, or for all if there are fewer. Ties go to the lowest index, and a NaN counts as the lowest loss.
 
     Raises:
-        ValueError: if a shape does not fit or `ratio` is negative.
+        ValueError: if a shape does not fit, or `ratio` or `min_negatives` is negative.
 
     Source:
         SSD (Liu et al. 2016, arXiv:1512.02325, section 2.2, "hard negative mining").
@@ -101,21 +147,27 @@ def hard_negative_mask(
         Array([False, False,  True,  True], dtype=bool)
     """
     loss, positive = as_arrays("hard_negative_mask", loss=(loss, "A"), positive=(positive, "A"))
-    check_setting("hard_negative_mask", "ratio", ratio, lambda x: x >= 0, "0 or more")
+    for name, count in (("ratio", ratio), ("min_negatives", min_negatives)):
+        check_setting("hard_negative_mask", name, count, lambda x: x >= 0, "0 or more")
     (loss,), positive = lax.stop_gradient(as_floats(loss)), as_mask(positive)
+    excluded = positive
+    if ignored is not None:
+        _, ignored = as_arrays("hard_negative_mask", loss=(loss, "A"), ignored=(ignored, "A"))
+        excluded = positive | as_mask(ignored)
     if loss.shape[0] == 0:
         return positive
-    rank = _hardest_first(loss, positive)
+    rank = _hardest_first(loss, excluded)
     # In float32 a product of two counts cannot overflow; it is exact up to 2^24, and beyond that it means all.
-    positives, negatives = (jnp.sum(mask, dtype=jnp.int32).astype(jnp.float32) for mask in (positive, ~positive))
-    count = jnp.minimum(jnp.asarray(ratio, jnp.float32) * positives, negatives).astype(jnp.int32)
+    positives, negatives = (jnp.sum(mask, dtype=jnp.int32).astype(jnp.float32) for mask in (positive, ~excluded))
+    wanted = jnp.maximum(jnp.asarray(ratio, jnp.float32) * positives, jnp.asarray(min_negatives, jnp.float32))
+    count = jnp.minimum(wanted, negatives).astype(jnp.int32)
     last = jnp.sort(rank)[jnp.maximum(count - 1, 0)]
     harder, tied = rank < last, rank == last
     return harder | (tied & (jnp.cumsum(tied, dtype=jnp.int32) <= count - jnp.sum(harder, dtype=jnp.int32)))
 
 
-def _hardest_first(loss: Float[Array, " A"], positive: Bool[Array, " A"]) -> Int[Array, " A"]:
-    """Integers that rise where the loss falls, NaN and positives last: they sort many times as fast as pairs.
+def _hardest_first(loss: Float[Array, " A"], excluded: Bool[Array, " A"]) -> Int[Array, " A"]:
+    """Integers that rise where the loss falls, NaN and excluded last: they sort many times as fast as pairs.
 
     The bits of a float that is not negative, read as an integer, have the order of the floats; below zero the reverse.
     """
@@ -123,7 +175,7 @@ def _hardest_first(loss: Float[Array, " A"], positive: Bool[Array, " A"]) -> Int
     last = jnp.iinfo(integer).max
     bits = lax.bitcast_convert_type(jnp.where(loss == 0, 0, -loss), integer)  # one zero in place of two
     rank = jnp.where(bits < 0, bits ^ last, bits)
-    return jnp.where(positive, last, jnp.where(jnp.isnan(loss), last - 1, rank))
+    return jnp.where(excluded, last, jnp.where(jnp.isnan(loss), last - 1, rank))
 
 
 def _same_shape(function: str, logits: Any, targets: Any) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:

@@ -63,11 +63,13 @@ def match_anchors(
     An anchor is positive if its IoU with some ground truth exceeds `threshold`; it is matched with the one it overlaps
     most. Further anchors are forced to be positive, so that every object has one. The rules differ in these:
 
-    - `"best_iou"`: every valid ground truth owns an anchor while there are anchors left. Pairs of a free ground truth
-      and a free anchor are taken greedily, highest IoU first. Ties go to the lowest anchor, then to the ground truth
-      whose coordinates come first in lexicographic order: the order of the rows does not matter.
-    - `"lesson"`: a ground truth owns the anchor that it overlaps most, the lowest one on ties. If several share a best
-      anchor, the last one owns it and the others own none.
+    - `"best_iou"`: every valid ground truth owns an anchor while one that overlaps it is left. Pairs of a free ground
+      truth and a free anchor are taken greedily, highest IoU first. Ties go to the lowest anchor, then to the ground
+      truth whose coordinates come first in lexicographic order: the order of the rows does not matter. A ground truth
+      that overlaps no anchor, such as one without area or outside of the image, owns none: an anchor elsewhere could
+      not learn it, and its loss would exceed that of all others.
+    - `"lesson"`: a ground truth owns the anchor that it overlaps most, the lowest one on ties and at an IoU of 0. If
+      several share a best anchor, the last one owns it and the others own none.
 
     Memory grows with `A + G`: the IoUs of all pairs are never stored. Time grows with `A x G`, and is a few times
     higher if many different objects have the same best anchors.
@@ -146,7 +148,7 @@ def _owners(
     this ends, and the order of the proposals makes no difference. First come a few rounds in which all propose at once,
     one for identical boxes, which are neighbours here. Then the rest propose one by one, best offer first, since a
     round for one is cheaper; identical boxes together, each to another anchor. Ground truths left after that overlap no
-    free anchor, and take free anchors in order.
+    free anchor.
 
     IoUs are computed in each round, inside the reduction that finds the best offer. Only IoUs from such reductions are
     compared with each other: elsewhere they may differ in the last bit.
@@ -192,7 +194,7 @@ def _owners(
     start = first_round, jnp.sum(nobody, dtype=jnp.int32)
     standing, _ = repeat_until_settled(rounds_go_on, count_round, start, boxes, anchors)
     standing = standing._replace(seeking=standing.seeking | (overlapping & copy))
-    return _with_the_rest(repeat_until_settled(somebody_seeks, serve_one, standing, boxes, anchors), valid, anchors)
+    return _held(repeat_until_settled(somebody_seeks, serve_one, standing, boxes, anchors), anchors)
 
 
 def _settle(
@@ -215,18 +217,6 @@ def _held(standing: _Standing, anchors: Float[Array, "A 4"]) -> tuple[Int[Array,
     """Ground truth that holds each anchor, or -1, and their IoU, or 0."""
     owner = _owner_of(jnp.where(standing.holds, standing.anchor, anchors.shape[0]), anchors)
     return owner, jnp.where(owner >= 0, standing.overlap[jnp.maximum(owner, 0)], 0)
-
-
-def _with_the_rest(
-    standing: _Standing, valid: Bool[Array, " G"], anchors: Float[Array, "A 4"]
-) -> tuple[Int[Array, " A"], Float[Array, " A"]]:
-    """Owner and IoU of each anchor after the ground truths left have taken free anchors, both in their order."""
-    owner, owned = _held(standing, anchors)
-    left, free = valid & ~standing.holds, owner < 0
-    first_left_first = jnp.argsort(~left, stable=True).astype(jnp.int32)
-    place = jnp.where(free, jnp.cumsum(free, dtype=jnp.int32) - 1, 0)
-    taken = free & (place < jnp.sum(left, dtype=jnp.int32))
-    return jnp.where(taken, first_left_first[jnp.where(taken, place, 0)], owner), owned
 
 
 def _owner_of(anchor: Int[Array, " G"], anchors: Float[Array, "A 4"]) -> Int[Array, " A"]:

@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import lax
 from jaxtyping import Array, Float, Int, Integer, Shaped
 
 from jaxssd.ops.anchors import Anchors, with_anchors
 from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, as_floats, as_mask, check_setting, exportable
 from jaxssd.ops.box_coder import TANH_CODER, BoxCoder
+from jaxssd.ops.box_losses import BoxLoss
 from jaxssd.ops.losses import focal_loss, hard_negative_mask
 from jaxssd.ops.targets import Targets, assign_targets
 
-Normalizer = Literal["classes", "positives"]
+Normalizer = Literal["classes", "positives", "batch_positives"]
 
 
 @exportable
@@ -24,8 +26,8 @@ class SSDLoss(NamedTuple):
 
     Attributes:
         total: `localization + classification`.
-        localization: mean over the positive anchors of the box loss, see `detection_loss`.
-        classification: sum over anchors and classes, divided by the number of classes or of positive anchors.
+        localization: weighted mean over the positive anchors of the box loss, see `detection_loss`.
+        classification: sum over anchors and classes, divided by `normalizer`.
         num_positive: int32 number of positive anchors.
     """
 
@@ -46,19 +48,25 @@ def ssd_loss(
     class_loss: Callable[[Array, Array], Array] = focal_loss,
     box_coder: BoxCoder = TANH_CODER,
     negative_ratio: Number | None = None,
-    normalizer: Normalizer = "classes",
+    normalizer: Normalizer | Number = "classes",
     threshold: Number = 0.4,
     rule: str = "best_iou",
+    ignore_threshold: Number | None = None,
+    background: bool = False,
+    box_loss: BoxLoss | None = None,
+    box_loss_weight: Number = 1.0,
+    min_negatives: Number = 0,
+    axis_name: str = "batch",
 ) -> SSDLoss:
     """Single-shot detection loss of one image: `assign_targets`, then `detection_loss` (vmap it over a batch).
 
-    The lesson's numbers come with `rule="lesson"`; its batch loss is the sum over images. SSD300's loss, with a sigmoid
-    for each class in place of the softmax, takes `class_loss=bce_loss`, `box_coder=OFFSET_CODER`, `negative_ratio=3`,
-    `normalizer="positives"` and `threshold=0.5`; an image without objects then has a loss of 0. RetinaNet's
-    classification loss is the focal loss with `normalizer="positives"`.
+    The lesson's numbers come with `rule="lesson"`; its batch loss is the sum over images. SSD300's loss takes
+    `class_loss=softmax_loss`, `background=True`, `box_coder=OFFSET_CODER`, `negative_ratio=3`, `threshold=0.5` and
+    `normalizer="batch_positives"` under `jax.vmap(..., axis_name="batch")`. RetinaNet's takes the focal loss,
+    `OFFSET_CODER`, `normalizer="batch_positives"`, `threshold=0.5` and `ignore_threshold=0.4`.
 
     Args:
-        class_logits: `[A, C]`.
+        class_logits: `[A, C]`, or `[A, C + 1]` with `background`.
         box_activations: `[A, 4]`, in the form that `box_coder` decodes.
         gt_boxes: corners `[G, 4]`, padded; `G` may be 0.
         gt_labels: `[G]` integers in `[0, C)`. A label outside that range in a valid row is an error outside of `jit`;
@@ -72,6 +80,12 @@ def ssd_loss(
         normalizer: divisor of the classification loss, see `detection_loss`.
         threshold: IoU above which an anchor is positive, see `match_anchors`; may be traced.
         rule: `"best_iou"` or `"lesson"`, see `match_anchors`.
+        ignore_threshold: IoU from which an anchor that is not positive is ignored, see `assign_targets`.
+        background: if True, the last column of `class_logits` is background, as `softmax_loss` expects.
+        box_loss: loss of decoded boxes such as `giou_loss`, see `detection_loss`. None is the loss of the box coder.
+        box_loss_weight: factor of the localization loss; may be traced.
+        min_negatives: smallest number of negatives kept, see `detection_loss`.
+        axis_name: name of the batch under `vmap`, see `detection_loss`.
 
     Returns:
         `SSDLoss(total, localization, classification, num_positive)`. A NaN in a prediction of any anchor is a NaN in
@@ -81,8 +95,8 @@ def ssd_loss(
         TypeError: if an argument is not an array of real numbers, `gt_labels` are not integers, `anchors` is
             not `Anchors`, `box_coder` is not a `BoxCoder`, or `class_loss` is not a function.
         ValueError: if a shape does not fit, a label of a valid row lies outside `[0, C)`, `rule` or `normalizer` is
-            unknown, `threshold` is NaN, `negative_ratio` is below 1, or `class_loss` or a function of `box_coder`
-            returns another shape.
+            unknown, `threshold` is NaN, `negative_ratio` is below 1, `class_loss`, `box_loss` or a function of
+            `box_coder` returns another shape, or the batch has no axis of that name.
 
     Source:
         fast.ai 2018, lesson 9, `ssd_1_loss`; SSD (arXiv:1512.02325, section 2.2, eq. 1 to 3); RetinaNet
@@ -107,7 +121,14 @@ def ssd_loss(
         gt_valid=(gt_valid, "G"),
     )
     targets = assign_targets(
-        anchors, boxes, gt_labels, gt_valid, num_classes=logits.shape[1], threshold=threshold, rule=rule
+        anchors,
+        boxes,
+        gt_labels,
+        gt_valid,
+        num_classes=logits.shape[1] - background,
+        threshold=threshold,
+        rule=rule,
+        ignore_threshold=ignore_threshold,
     )
     return detection_loss(
         logits,
@@ -118,6 +139,11 @@ def ssd_loss(
         box_coder=box_coder,
         negative_ratio=negative_ratio,
         normalizer=normalizer,
+        background=background,
+        box_loss=box_loss,
+        box_loss_weight=box_loss_weight,
+        min_negatives=min_negatives,
+        axis_name=axis_name,
     )
 
 
@@ -130,28 +156,52 @@ def detection_loss(
     class_loss: Callable[[Array, Array], Array] = focal_loss,
     box_coder: BoxCoder = TANH_CODER,
     negative_ratio: Number | None = None,
-    normalizer: Normalizer = "classes",
+    normalizer: Normalizer | Number = "classes",
+    background: bool = False,
+    box_loss: BoxLoss | None = None,
+    box_loss_weight: Number = 1.0,
+    min_negatives: Number = 0,
+    axis_name: str = "batch",
 ) -> SSDLoss:
     """Loss of predictions against the training targets of the anchors, from `assign_targets` or elsewhere.
 
-    localization = mean over positive anchors of the box loss, 0 if no anchor is positive. With `box_coder.encode` the
-    box loss is the sum of smooth L1(activations - encoded target), where smooth L1(x) = x^2 / 2 for |x| <= 1 and
-    |x| - 1/2 beyond. Without it, it is the mean over the four coordinates of |decoded - target|.
+    localization = `box_loss_weight` x mean over positive anchors of the box loss, 0 if no anchor is positive. The box
+    loss is `box_loss(decoded, target)` if that is given. Otherwise, with `box_coder.encode`, it is the sum of smooth
+    L1(activations - encoded target), where smooth L1(x) = x^2 / 2 for |x| <= 1 and |x| - 1/2 beyond. Without it, it is
+    the mean over the four coordinates of |decoded - target|.
 
     classification = sum over anchors and classes of `class_loss(logits, classes)`, divided by `normalizer`. The target
-    of an anchor that is not positive is zero for every class: background is the absence of a label.
+    of an anchor that is not positive is zero for every class: background is the absence of a label. Ignored anchors
+    have no loss.
+
+    The normalizer `"batch_positives"` divides both sums by the mean number of positive anchors of an image in the
+    batch, so the mean of the losses is the sum over the batch divided by its positives (at least 1). Every positive
+    anchor then has the same weight. The mean is taken along `axis_name`: call
+    `jax.vmap(partial(detection_loss, normalizer="batch_positives"), axis_name="batch")`; a batch that is sharded under
+    `jit` is one batch. A number divides both sums as well; give one inside `shard_map`, where JAX has no mean along an
+    axis of `vmap`.
 
     Args:
-        class_logits: `[A, C]`.
+        class_logits: `[A, C]`, or `[A, C + 1]` with `background`.
         box_activations: `[A, 4]`, in the form that `box_coder` decodes.
         targets: from `assign_targets`, or your own.
         anchors: from `make_anchors` or `ssd300_anchors`.
-        class_loss: elementwise loss, not reduced, such as `focal_loss` or `bce_loss`; `functools.partial` sets its
-            parameters.
+        class_loss: loss of each logit, not reduced, such as `focal_loss` or `bce_loss`, or of each anchor, such as
+            `softmax_loss`; `functools.partial` sets its parameters.
         box_coder: `TANH_CODER`, `OFFSET_CODER` or your own.
         negative_ratio: number of negatives kept in the classification loss for each positive anchor, hardest first; see
             `hard_negative_mask`. None keeps all. May be traced.
-        normalizer: divisor of the classification loss: the number of `"classes"`, or of `"positives"` but at least 1.
+        normalizer: divisor of the classification loss: the number of `"classes"`, or of `"positives"` but at least 1;
+            or the mean number of `"batch_positives"`, or a number above 0, which divides the localization loss too. A
+            number may be traced.
+        background: if True, the last column of `class_logits` is background, as `softmax_loss` expects.
+        box_loss: loss of each decoded box, `(boxes[A, 4], truth[A, 4]) -> [A]`, such as `giou_loss`, `diou_loss` or
+            `ciou_loss`; its values lie near 1 at first, those of `OFFSET_CODER` near 2 and of `TANH_CODER` near 0.1.
+            None is the loss of the box coder.
+        box_loss_weight: factor of the localization loss; may be traced.
+        min_negatives: smallest number of negatives kept in an image, where `negative_ratio` is given: without it an
+            image without objects has no loss. May be traced.
+        axis_name: name of the batch's axis, for `normalizer="batch_positives"`.
 
     Returns:
         `SSDLoss(total, localization, classification, num_positive)`. A NaN in a prediction of any anchor is a NaN in
@@ -160,8 +210,8 @@ def detection_loss(
     Raises:
         TypeError: if an argument is not an array of real numbers, `targets` is not `Targets`, `anchors` is
             not `Anchors`, `box_coder` is not a `BoxCoder`, or `class_loss` is not a function.
-        ValueError: if a shape does not fit, `normalizer` is unknown, `negative_ratio` is below 1, or `class_loss` or a
-            function of `box_coder` returns another shape.
+        ValueError: if a shape does not fit, `normalizer` is unknown, `negative_ratio` is below 1, `class_loss`,
+            `box_loss` or a function of `box_coder` returns another shape, or the batch has no axis of that name.
 
     Source:
         SSD (arXiv:1512.02325, section 2.2, eq. 1 to 3); fast.ai 2018, lesson 9, `ssd_1_loss`; `optax.huber_loss`.
@@ -177,53 +227,101 @@ def detection_loss(
     anchors, _ = with_anchors("detection_loss", anchors)
     if not isinstance(targets, Targets):
         raise TypeError(f"detection_loss: `targets` is a {type(targets).__name__}, expected `Targets`")
-    _, logits, activations, truth, classes, positive = as_arrays(
+    given = {
+        "targets.boxes": (targets.boxes, "A 4"),
+        "targets.classes": (targets.classes, "A C"),
+        "targets.positive": (targets.positive, "A"),
+    }
+    if targets.ignored is not None:
+        given["targets.ignored"] = (targets.ignored, "A")
+    _, logits, activations, truth, classes, positive, *ignored = as_arrays(
         "detection_loss",
         anchors=(anchors.corners, "A 4"),
-        class_logits=(class_logits, "A C"),
+        class_logits=(class_logits, "A outputs" if background else "A C"),
         box_activations=(box_activations, "A 4"),
-        **{
-            "targets.boxes": (targets.boxes, "A 4"),
-            "targets.classes": (targets.classes, "A C"),
-            "targets.positive": (targets.positive, "A"),
-        },
+        **given,
     )
+    if logits.shape[1] != classes.shape[1] + background:
+        raise ValueError(
+            f"detection_loss: `class_logits` has {logits.shape[1]} columns for {classes.shape[1]} classes, expected "
+            "one more than classes: the last is background"
+        )
     logits, activations, truth, classes, *fields = as_floats(logits, activations, truth, classes, *anchors)
     anchors, positive = Anchors(*fields), as_mask(positive)
-    if normalizer not in get_args(Normalizer):
+    if not isinstance(normalizer, str):
+        check_setting("detection_loss", "normalizer", normalizer, lambda x: x > 0, "a number above 0, or a name")
+    elif normalizer not in get_args(Normalizer):
         expected = " or ".join(map(repr, get_args(Normalizer)))
-        raise ValueError(f"detection_loss: `normalizer` is {normalizer!r}, expected {expected}")
+        raise ValueError(f"detection_loss: `normalizer` is {normalizer!r}, expected {expected}, or a number above 0")
     if negative_ratio is not None:
         check_setting("detection_loss", "negative_ratio", negative_ratio, lambda x: x >= 1, "1 or more, or None")
+    check_setting("detection_loss", "box_loss_weight", box_loss_weight, lambda x: x >= 0, "0 or more")
     if not isinstance(box_coder, BoxCoder):
         raise TypeError(f"detection_loss: `box_coder` is {box_coder!r}, expected a `BoxCoder` such as `TANH_CODER`")
-    if not callable(class_loss):
-        raise TypeError(f"detection_loss: `class_loss` is {class_loss!r}, expected a function such as `focal_loss`")
+    for name, function, example in (
+        ("class_loss", class_loss, "focal_loss"),
+        ("box_loss", box_loss or focal_loss, "giou_loss"),
+    ):
+        if not callable(function):
+            raise TypeError(f"detection_loss: `{name}` is {function!r}, expected a function such as `{example}`")
     num_positive = jnp.sum(positive, dtype=jnp.int32)
-    at_least_one = jnp.maximum(num_positive, 1).astype(logits.dtype)
+    if not isinstance(normalizer, str):
+        positives = jnp.asarray(normalizer, logits.dtype)
+    elif normalizer == "batch_positives":
+        positives = _mean_positives(num_positive, axis_name).astype(logits.dtype)
+    else:
+        positives = jnp.maximum(num_positive, 1).astype(logits.dtype)
 
     # The error of other anchors is masked before any loss. A prediction that is NaN is never masked.
     counted = (positive | jnp.any(jnp.isnan(activations), axis=1))[:, None]
-    if box_coder.encode is None:
+    if box_loss is not None:
         decoded = _checked("box_coder.decode", box_coder.decode(activations, anchors), activations.shape)
-        box_loss = jnp.sum(jnp.abs(jnp.where(counted, decoded - truth, 0))) / 4
+        of_each = _checked("box_loss", box_loss(jnp.where(counted, decoded, truth), truth), activations.shape[:1])
+        box_losses = jnp.sum(jnp.where(counted[:, 0], of_each, 0))
+    elif box_coder.encode is None:
+        decoded = _checked("box_coder.decode", box_coder.decode(activations, anchors), activations.shape)
+        box_losses = jnp.sum(jnp.abs(jnp.where(counted, decoded - truth, 0))) / 4
     else:
         encoded = _checked("box_coder.encode", box_coder.encode(truth, anchors), activations.shape)
-        box_loss = jnp.sum(optax.huber_loss(jnp.where(counted, activations - encoded, 0), delta=1.0))
-    localization = box_loss / at_least_one
+        box_losses = jnp.sum(optax.huber_loss(jnp.where(counted, activations - encoded, 0), delta=1.0))
+    localization = box_losses / positives * jnp.asarray(box_loss_weight, logits.dtype)
 
-    losses = _checked("class_loss", class_loss(logits, classes), logits.shape).astype(logits.dtype)
+    losses = _checked("class_loss", class_loss(logits, classes), logits.shape, logits.shape[:1]).astype(logits.dtype)
+    losses = losses[:, None] if losses.ndim == 1 else losses
+    ignored_mask = as_mask(ignored[0]) & ~positive if ignored else None
+    kept = None if ignored_mask is None else ~ignored_mask
     if negative_ratio is not None:
-        hard = hard_negative_mask(jnp.sum(losses, axis=1), positive, ratio=negative_ratio)
-        losses = jnp.where((positive | hard)[:, None] | jnp.isnan(losses), losses, 0)
-    divisor = at_least_one if normalizer == "positives" else jax.core.max_dim(logits.shape[1], 1)
+        kept = positive | hard_negative_mask(
+            jnp.sum(losses, axis=1), positive, ratio=negative_ratio, min_negatives=min_negatives, ignored=ignored_mask
+        )
+    if kept is not None:
+        losses = jnp.where(kept[:, None] | jnp.isnan(losses), losses, 0)
+    of_classes = isinstance(normalizer, str) and normalizer == "classes"
+    divisor = jax.core.max_dim(classes.shape[1], 1) if of_classes else positives
     classification = jnp.sum(losses) / divisor
     return SSDLoss(localization + classification, localization, classification, num_positive)
 
 
-def _checked(name: str, values: Any, shape: tuple) -> Array:
+def _mean_positives(num_positive: Int[Array, ""], axis_name: str) -> Float[Array, ""]:
+    """Mean number of positive anchors of an image in the batch, which has one at least."""
+    explicit = jax.sharding.AxisType.Explicit in jax.typeof(num_positive).sharding.mesh.axis_types
+    try:
+        if explicit:  # there JAX has no sum along an axis of `vmap`
+            positives = jnp.sum(lax.all_gather(num_positive, axis_name), dtype=jnp.int32)
+        else:
+            positives = lax.psum(num_positive, axis_name)
+        return jnp.maximum(positives, 1) / lax.axis_size(axis_name)
+    except NameError as error:
+        raise ValueError(
+            f"detection_loss: the batch has no axis of the name {axis_name!r}, which `normalizer='batch_positives'` "
+            f"needs: call it under jax.vmap(..., axis_name={axis_name!r})"
+        ) from error
+
+
+def _checked(name: str, values: Any, *shapes: tuple) -> Array:
     """Return value of a function given by the caller; a mean in place of losses would broadcast."""
     found = np.shape(values)
-    if found != shape:
-        raise ValueError(f"detection_loss: `{name}` returned an array of shape {found}, expected {shape}: elementwise")
+    if found not in shapes:
+        expected = " or ".join(map(str, shapes))
+        raise ValueError(f"detection_loss: `{name}` returned an array of shape {found}, expected {expected}")
     return jnp.asarray(values)

@@ -10,7 +10,7 @@ from jax.experimental import checkify
 from jaxtyping import Array, Bool, Float, Integer, Shaped
 
 from jaxssd.ops.anchors import Anchors, with_anchors
-from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, as_mask, concrete, exportable, take_rows
+from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, as_mask, check_setting, concrete, exportable, take_rows
 from jaxssd.ops.matching import match_anchors
 
 
@@ -22,11 +22,13 @@ class Targets(NamedTuple):
         boxes: `[A, 4]` corners of the matched ground truth; the anchor's own corners where not `positive`.
         classes: `[A, C]` one-hot label of the matched ground truth; zeros, which are background, where not `positive`.
         positive: `[A]` bool, True for an anchor with a matched ground truth.
+        ignored: `[A]` bool, True for an anchor that is neither positive nor background and has no loss; None for none.
     """
 
     boxes: Float[Array, "A 4"]
     classes: Float[Array, "A C"]
     positive: Bool[Array, " A"]
+    ignored: Bool[Array, " A"] | None = None
 
 
 def assign_targets(
@@ -38,6 +40,7 @@ def assign_targets(
     num_classes: Any,
     threshold: Number = 0.4,
     rule: str = "best_iou",
+    ignore_threshold: Number | None = None,
 ) -> Targets:
     """Training targets of one image: match the anchors, then give each its ground truth's box and one-hot label.
 
@@ -51,15 +54,17 @@ def assign_targets(
         num_classes: C, an int or a symbolic size of `jax.export`.
         threshold: IoU above which an anchor is positive, see `match_anchors`; may be traced.
         rule: `"best_iou"` or `"lesson"`, see `match_anchors`.
+        ignore_threshold: IoU from which an anchor that is not positive is ignored, RetinaNet's 0.4 below a `threshold`
+            of 0.5; may be traced. None ignores no anchor.
 
     Returns:
-        `Targets(boxes[A, 4], classes[A, C], positive[A])`.
+        `Targets(boxes[A, 4], classes[A, C], positive[A], ignored[A])`; `ignored` is None without `ignore_threshold`.
 
     Raises:
         TypeError: if an argument is not an array of real numbers, `gt_labels` are not integers, or `anchors`
             is not `Anchors`.
-        ValueError: if a shape does not fit, a label of a valid row lies outside `[0, C)`, `rule` is unknown or
-            `threshold` is NaN.
+        ValueError: if a shape does not fit, a label of a valid row lies outside `[0, C)`, `rule` is unknown, or
+            `threshold` or `ignore_threshold` is NaN.
 
     Example:
         >>> from jaxssd.ops.anchors import make_anchors
@@ -77,6 +82,10 @@ def assign_targets(
     anchors, (boxes,) = with_anchors("assign_targets", anchors, gt_boxes=(jnp.where(valid[:, None], boxes, 0), "G 4"))
     labels, labels_known = _known_labels(labels, valid, num_classes, given=(gt_labels, gt_valid))
     match = match_anchors(anchors.corners, boxes, valid, threshold=threshold, rule=rule)
+    ignored = None
+    if ignore_threshold is not None:
+        check_setting("assign_targets", "ignore_threshold", ignore_threshold, lambda x: x == x, "a number, or None")
+        ignored = ~match.positive & (match.overlap >= jnp.asarray(ignore_threshold, match.overlap.dtype))
 
     # One row of padding more, so that there is a row to gather where G = 0.
     matched = take_rows(jnp.pad(boxes, ((0, 1), (0, 0))), match.gt_index)
@@ -86,6 +95,7 @@ def assign_targets(
         boxes=jnp.where(match.positive[:, None], matched, anchors.corners),
         classes=one_hot * jnp.where(labels_known, 1.0, jnp.nan).astype(boxes.dtype),
         positive=match.positive,
+        ignored=ignored,
     )
 
 

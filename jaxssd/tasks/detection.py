@@ -20,6 +20,7 @@ from jaxssd.models.detector import make_detector
 from jaxssd.models.heads import Predictions
 from jaxssd.ops import (
     BOX_CODERS,
+    BOX_LOSSES,
     Anchors,
     Detections,
     SSDLoss,
@@ -118,8 +119,12 @@ class DetectionTask(Task):
             threshold=config.anchors.match_threshold,
             rule=config.anchors.match_rule,
             box_coder=box_coder,
+            ignore_threshold=config.anchors.ignore_threshold,
             negative_ratio=config.loss.negative_ratio,
+            min_negatives=config.loss.min_negatives,
             normalizer=config.loss.normalizer,
+            box_loss=BOX_LOSSES[config.loss.box_loss],
+            box_loss_weight=config.loss.box_loss_weight,
         )
         nms = partial(multiclass_nms, **asdict(config.postprocess))
         return cls(
@@ -129,7 +134,8 @@ class DetectionTask(Task):
     def loss(self, predictions: Predictions, examples: Examples) -> SSDLoss:
         """`ssd_loss` of each image."""
         targets = examples.valid & ~examples.difficult
-        return jax.vmap(self.loss_of_image)(*predictions, examples.boxes, examples.labels, targets)
+        loss_of_batch = jax.vmap(self.loss_of_image, axis_name="batch")  # the axis of `normalizer="batch_positives"`
+        return loss_of_batch(*predictions, examples.boxes, examples.labels, targets)
 
     def postprocess(self, predictions: Predictions) -> Detections:
         """Decode, clip and suppress: the detections of each image, `[B, D]`."""

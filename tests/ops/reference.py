@@ -35,10 +35,10 @@ def match_lesson(anchors, boxes, valid, threshold):
 
 
 def match_greedy(anchors, boxes, valid, threshold):
-    """All pairs by falling overlap, lowest anchor, lowest coordinates; take each whose two sides are still free."""
+    """All pairs that overlap, by falling overlap, lowest anchor, lowest coordinates; take each with two free sides."""
     overlaps = [[iou(box, anchor) for anchor in anchors] for box in boxes]
     rows = sorted(np.flatnonzero(valid), key=lambda row: tuple(boxes[row]))
-    pairs = [(row, a) for row in rows for a in range(len(anchors))]
+    pairs = [(row, a) for row in rows for a in range(len(anchors)) if overlaps[row][a] > 0]
     owner = {}
     for row, a in sorted(pairs, key=lambda pair: (-overlaps[pair[0]][pair[1]], pair[1], rows.index(pair[0]))):
         if a not in owner and row not in owner.values():

@@ -18,7 +18,7 @@ NEAR = RNG.random((4, 2)) / 2
 BOXES = np.concatenate([NEAR, NEAR + 0.3], axis=-1).astype(np.float32)
 LOGITS, ACTIVATIONS = (RNG.normal(size=(4, n)).astype(np.float32) for n in (3, 4))
 LABELS, VALID = np.array([0, 2, 1, 0], np.int32), np.array([True, True, False, True])
-TARGETS = jaxssd.Targets(BOXES, np.eye(3, dtype=np.float32)[LABELS] * VALID[:, None], VALID)
+TARGETS = jaxssd.Targets(BOXES, np.eye(3, dtype=np.float32)[LABELS] * VALID[:, None], VALID, VALID[::-1])
 IMAGE = RNG.random((6, 8, 3), np.float32)
 FEW = {"max_outputs": 3}
 SCALES = (9.0, 9.0, 5.0, 4.0)
@@ -93,6 +93,9 @@ ROWS = {
     "generalized_box_iou": Row(
         jaxssd.generalized_box_iou, (BOXES, BOXES[::-1]), gradients=(0, 1), sizes=("N,4", "M,4"), shared=("01",)
     ),
+    "giou_loss": Row(jaxssd.giou_loss, (BOXES, BOXES[::-1]), gradients=(0, 1), sizes=("N,4", "N,4"), shared=("10",)),
+    "diou_loss": Row(jaxssd.diou_loss, (BOXES, BOXES[::-1]), gradients=(0, 1), sizes=("N,4", "N,4"), shared=("10",)),
+    "ciou_loss": Row(jaxssd.ciou_loss, (BOXES, BOXES[::-1]), gradients=(0, 1), sizes=("N,4", "N,4"), shared=("10",)),
     "clip_boxes": Row(jaxssd.clip_boxes, (BOXES,), gradients=(0,), sizes=("N,4",)),
     "to_corners": Row(jaxssd.to_corners, (BOXES,), gradients=(0,), sizes=("N,4",)),
     "to_center_size": Row(jaxssd.to_center_size, (BOXES,), gradients=(0,), sizes=("N,4",)),
@@ -124,8 +127,15 @@ ROWS = {
         sizes=("A,C", "A,C"),
         shared=("10",),
     ),
+    "softmax_loss": Row(
+        jaxssd.softmax_loss, (LOGITS, LOGITS[:, :2] > 1), gradients=(0,), sizes=("A,C+1", "A,C"), shared=("10",)
+    ),
     "hard_negative_mask": Row(
-        jaxssd.hard_negative_mask, (LOGITS[:, 0], VALID), {"ratio": 1}, sizes=("A", "A"), shared=("10",)
+        jaxssd.hard_negative_mask,
+        (LOGITS[:, 0], VALID),
+        {"ratio": 1, "min_negatives": 1},
+        sizes=("A", "A"),
+        shared=("10",),
     ),
     "match_anchors": Row(
         jaxssd.match_anchors,
@@ -159,10 +169,19 @@ ROWS = {
         sizes=("A,C", "A,4", "G,4", "G", "G", ("A,4", "A,4", "A,1")),
         shared=("111110", "110000", "110010"),
     ),
+    "ssd_loss, softmax and overlap": Row(
+        jaxssd.ssd_loss,
+        (LOGITS, ACTIVATIONS, BOXES, LABELS // 2, VALID, ANCHORS),
+        {"negative_ratio": 2, "min_negatives": 1, "ignore_threshold": 0.1, "box_loss_weight": 2.0},
+        {"class_loss": jaxssd.softmax_loss, "background": True, "box_loss": jaxssd.ciou_loss},
+        gradients=(0, 1),
+        sizes=("A,C", "A,4", "G,4", "G", "G", ("A,4", "A,4", "A,1")),
+        shared=("111110", "110000"),
+    ),
     "assign_targets": Row(
         jaxssd.assign_targets,
         (ANCHORS, BOXES, LABELS, VALID),
-        {"threshold": 0.3},
+        {"threshold": 0.3, "ignore_threshold": 0.1},
         {"num_classes": 3},
         sizes=(("A,4", "A,4", "A,1"), "G,4", "G", "G"),
         shared=("0111", "0001"),
@@ -170,9 +189,9 @@ ROWS = {
     "detection_loss": Row(
         jaxssd.detection_loss,
         (LOGITS, ACTIVATIONS, TARGETS, ANCHORS),
-        {"negative_ratio": 2},
+        {"negative_ratio": 2, "normalizer": 1.5},
         gradients=(0, 1),
-        sizes=("A,C", "A,4", ("A,4", "A,C", "A"), ("A,4", "A,4", "A,1")),
+        sizes=("A,C", "A,4", ("A,4", "A,C", "A", "A"), ("A,4", "A,4", "A,1")),
         shared=("1110", "1100"),
     ),
     "nms": Row(

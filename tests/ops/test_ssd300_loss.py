@@ -232,6 +232,7 @@ def test_no_array_of_all_pairs_is_ever_stored(rule):
     ("keywords", "message"),
     [
         ({"normalizer": "anchors"}, "normalizer"),
+        ({"normalizer": 0}, "`normalizer` is 0, expected a number above 0"),
         ({"negative_ratio": 0}, "`negative_ratio` is 0, expected 1 or more"),
         ({"negative_ratio": -3}, "`negative_ratio` is -3"),
         ({"box_coder": "offsets"}, "box_coder"),

@@ -73,3 +73,15 @@ def test_values_and_gradients_are_those_of_one_device(name, mapped):
             jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=2e-5), whole, expected)
     in_parts = jax.jit(jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=P("data")))(*placed)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=2e-5), in_parts, expected)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Explicit, AxisType.Auto])
+def test_the_positives_of_a_batch_are_those_of_all_devices(kind):
+    name, mapped = "ssd_loss", "111110"
+    _, batch = of_batch(name, mapped)
+    batch[4] = np.array([[True, True, True, True], [False, False, False, True]])
+    loss = partial(ROWS[name].function, normalizer="batch_positives")
+    loss = jax.jit(jax.vmap(loss, in_axes=(0, 0, 0, 0, 0, None), axis_name="batch"))
+    mesh, _, placed = on_mesh(kind, mapped, batch)
+    with jax.set_mesh(mesh):
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), loss(*placed), loss(*batch))
