@@ -177,7 +177,7 @@ class AnchorConfig(Topic):
     """Anchors and matching."""
 
     grids: tuple[int, ...] = (4, 2, 1)
-    """Anchor grids: side length of each in cells (`--head pyramid`)."""
+    """Anchor grids: cells along the longer side of each (`--head pyramid`)."""
     levels: tuple[int, ...] = (3, 4, 5, 6, 7)
     """Pyramid levels with anchors; level 3 has cells of 8 pixels, 4 of 16 (`--head retinanet`)."""
     zooms: tuple[float, ...] = (0.75, 1.0, 1.3)

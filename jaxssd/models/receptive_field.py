@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxssd.models.detector import Detector
 from jaxssd.models.heads import PyramidHead, pyramid_grids
-from jaxssd.ops.arrays import ArrayLike
+from jaxssd.ops.arrays import ArrayLike, Size, as_pair
 
 Layer = tuple[int, int]
 """Kernel size (odd) and stride of a convolution or pooling that is padded by half its kernel."""
@@ -43,12 +43,12 @@ def receptive_field(layers: Sequence[Layer], cells: int) -> Int[np.ndarray, "cel
     return np.stack([first, last + 1], axis=1)
 
 
-def anchor_receptive_fields(detector: Detector, image_size: int) -> Float[np.ndarray, "A 4"]:
+def anchor_receptive_fields(detector: Detector, image_size: Size) -> Float[np.ndarray, "A 4"]:
     """Compute the theoretical receptive field of every anchor, in the order of `make_anchors`.
 
     Args:
         detector: network with a `PyramidHead`, and a backbone that has `layers`, such as a `ResNet`.
-        image_size: height and width in pixels.
+        image_size: one side of the image in pixels, or height and width.
 
     Returns:
         Corners `[A, 4]`, in units of the image; not clipped: receptive fields of deep networks extend beyond the image.
@@ -62,14 +62,17 @@ def anchor_receptive_fields(detector: Detector, image_size: int) -> Float[np.nda
             f"anchor_receptive_fields: unknown layers of {type(backbone).__name__} and {type(head).__name__}; "
             "expected a backbone with `layers` and a PyramidHead"
         )
-    below = backbone.layers
+    below, shape, wanted = backbone.layers, as_pair(image_size), set(map(as_pair, head.grids))
+    finest = tuple(-(-side // backbone.output_stride) for side in shape)
     fields = []
-    for level, grid in enumerate(pyramid_grids(-(-image_size // backbone.output_stride))):
+    for level, grid in enumerate(pyramid_grids(finest)):
         below.append((3, 1 if level == 0 else 2))
-        if grid in head.grids:
-            rows = receptive_field([*below, (3, 1)], grid) / image_size
-            y, x = np.indices((grid, grid)).reshape(2, -1)
-            cells = np.stack([rows[y, 0], rows[x, 0], rows[y, 1], rows[x, 1]], axis=1)
+        if grid in wanted:
+            rows, columns = (
+                receptive_field([*below, (3, 1)], count) / side for count, side in zip(grid, shape, strict=True)
+            )
+            y, x = np.indices(grid).reshape(2, -1)
+            cells = np.stack([rows[y, 0], columns[x, 0], rows[y, 1], columns[x, 1]], axis=1)
             fields.append(cells.repeat(head.boxes_per_cell, axis=0))
     return np.concatenate(fields)
 

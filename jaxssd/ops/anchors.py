@@ -94,18 +94,37 @@ def make_anchors(
     cells = _pairs("make_anchors", "grids", grids)
     if (cells % 1).any():
         raise ValueError(f"make_anchors: `grids` must be whole numbers, got {grids!r}")
-    ((height, width),) = _pairs("make_anchors", "image_size", [1 if image_size is None else image_size]).tolist()
+    (shape,) = _pairs("make_anchors", "image_size", [1 if image_size is None else image_size]).tolist()
     zoom = _positive("make_anchors", "zooms", zooms)
     ratio = _positive("make_anchors", "ratios", ratios, columns=(2,))
     sizes_in_cells = (zoom[:, None, None] * ratio[None, :, :]).reshape(-1, 2)
     grids_of_boxes = []
     for rows, columns in cells.tolist():
-        # Sides of a square with the cell's area, as shares of the image: 1 / rows and 1 / columns for a square cell.
-        elongation = math.sqrt((width / columns) / (height / rows))
-        squares = np.array([[rows / elongation, columns * elongation]])
-        sizes = sizes_in_cells / _numpy_of(sizes_in_cells).asarray(squares, sizes_in_cells.dtype)
+        units = np.array([units_per_side((rows, columns), shape)])
+        sizes = sizes_in_cells / _numpy_of(sizes_in_cells).asarray(units, sizes_in_cells.dtype)
         grids_of_boxes.append(_one_grid((int(rows), int(columns)), (1 / rows, 1 / columns), sizes))
     return _anchors(grids_of_boxes, square_cells=bool((cells[:, 0] == cells[:, 1]).all()))
+
+
+def units_per_side(grid: Sequence[Number], image_size: Sequence[Number]) -> tuple[float, float]:
+    """Count the anchors' units along the height and along the width of an image.
+
+    The unit is the side of a square in pixels with the area of a cell: a cell itself, where it is a square.
+
+    Args:
+        grid: rows and columns.
+        image_size: height and width in any unit.
+
+    Returns:
+        Two numbers; a zoom divided by them is a share of the height and of the width.
+
+    Example:
+        >>> units_per_side((2, 2), (100, 100)), units_per_side((1, 1), (100, 400))
+        ((2.0, 2.0), (0.5, 2.0))
+    """
+    (rows, columns), (height, width) = grid, image_size
+    elongation = math.sqrt((width / columns) / (height / rows))
+    return rows / elongation, columns * elongation
 
 
 def ssd300_anchors(sizes: Sequence[Number] | ArrayLike = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)) -> Anchors:

@@ -21,6 +21,7 @@ from jaxssd.ops import (
     match_anchors,
     sample_augmentation,
 )
+from jaxssd.ops.arrays import as_pair
 
 FIELD_IMAGES = 32  # enough for a smooth mean of gradients
 VISIBLE = partial(  # the lesson's augmentation, stronger so that a reader sees it
@@ -45,11 +46,12 @@ def idea_figures(
     """
     examples = dataset.examples
     image, boxes, labels, valid, _ = _most_telling(examples, task.anchors, config.anchors.match_threshold)
+    grids = task.model.head.anchor_grids(config)
     of_grids = not task.model.head.fixed_anchors  # SSD300's anchors are too many to draw
     if of_grids:
         yield (
             "anchors",
-            viz.anchor_figure(image, task.anchors, config.anchors.grids, config.anchors.zooms, config.anchors.ratios),
+            viz.anchor_figure(image, task.anchors, grids, config.anchors.zooms, config.anchors.ratios),
         )
     yield (
         "matches",
@@ -87,12 +89,12 @@ def _receptive_fields(config: Config, task: Any, variables: tuple[Any, Any], ima
 
     per_cell = len(config.anchors.zooms) * len(config.anchors.ratios)
     middles, start = [], 0
-    for grid in config.anchors.grids:
-        middles.append(start + (grid // 2 * grid + grid // 2) * per_cell)
-        start += grid * grid * per_cell
+    for rows, columns in map(as_pair, task.model.head.anchor_grids(config)):
+        middles.append(start + (rows // 2 * columns + columns // 2) * per_cell)
+        start += rows * columns * per_cell
     pixels = images.astype(np.float32) / 255
     effective = np.stack([np.asarray(field(variables, pixels, jnp.int32(index))) for index in middles])
-    theoretical = anchor_receptive_fields(task.model, max(config.dataset.input_shape))[middles]
+    theoretical = anchor_receptive_fields(task.model, config.dataset.input_shape)[middles]
     return viz.receptive_field_figure(images[0], effective, theoretical, task.anchors, middles)
 
 
@@ -118,17 +120,16 @@ def _predictions(
     logits, activations = (array[0] for array in predictions)
     boxes = np.asarray(clip_boxes(task.decode(activations, task.anchors)))
     scores = np.asarray(jax.nn.sigmoid(logits))
+    grids = task.model.head.anchor_grids(config)
     if (
         not task.model.head.fixed_anchors
-        and len(config.anchors.grids) == 1
+        and len(grids) == 1
         and len(config.anchors.zooms) * len(config.anchors.ratios) == 1
     ):
         labels = scores.argmax(axis=1).astype(np.int32)
         yield (
             "raw-predictions",
-            viz.raw_predictions_figure(
-                image, boxes, labels, scores.max(axis=1), task.class_names, config.anchors.grids[0]
-            ),
+            viz.raw_predictions_figure(image, boxes, labels, scores.max(axis=1), task.class_names, grids[0]),
         )
     anchor, label = np.indices(scores.shape).reshape(2, -1)
     yield (

@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 
 from jaxssd.ops import Anchors
+from jaxssd.ops.arrays import Size, as_pair
 from jaxssd.viz.boxes import outline
 from jaxssd.viz.panels import (
     LEGEND_ROW,
@@ -27,7 +28,7 @@ LINESTYLES: tuple[Linestyle, ...] = ("-", "--", ":", "-.")
 def anchor_figure(
     image: UInt8[np.ndarray, "H W 3"],
     anchors: Anchors,
-    grids: Sequence[int],
+    grids: Sequence[Size],
     zooms: Sequence[float],
     ratios: Sequence[Sequence[float]],
 ) -> Figure:
@@ -36,7 +37,7 @@ def anchor_figure(
     Args:
         image: pixels `[H, W, 3]`.
         anchors: result of `make_anchors(grids, zooms, ratios)`.
-        grids: cells along one side of each grid.
+        grids: cells along one side of each grid, or rows and columns.
         zooms: zooms of the anchors; each has a colour.
         ratios: ratios of the anchors; each has a line style.
 
@@ -47,24 +48,29 @@ def anchor_figure(
         ValueError: if the number of anchors is not that of the grids, zooms and ratios.
     """
     boxes_per_cell = len(zooms) * len(ratios)
-    counts = [grid * grid * boxes_per_cell for grid in grids]
+    shapes = [as_pair(grid) for grid in grids]
+    counts = [rows * columns * boxes_per_cell for rows, columns in shapes]
     corners, ends = np.asarray(anchors.corners), np.cumsum(counts)
     if len(corners) != ends[-1]:
         raise ValueError(f"anchor_figure: `anchors` are {len(corners)}, expected {ends[-1]} on grids {tuple(grids)}")
 
     by_cell = [
-        part.reshape(grid, grid, boxes_per_cell, 4)
-        for part, grid in zip(np.split(corners, ends[:-1]), grids, strict=True)
+        part.reshape(*shape, boxes_per_cell, 4)
+        for part, shape in zip(np.split(corners, ends[:-1]), shapes, strict=True)
     ]
-    middles = [(grid - 1) // 2 for grid in grids]
-    shown = [cells[middle, middle] for cells, middle in zip(by_cell, middles, strict=True)]
+    middles = [((rows - 1) // 2, (columns - 1) // 2) for rows, columns in shapes]
+    shown = [cells[middle] for cells, middle in zip(by_cell, middles, strict=True)]
     per_cell = f"{boxes_per_cell} box{'es' * (boxes_per_cell > 1)}"
-    titles = [f"{grid} x {grid} cells, {per_cell} each: {count}" for grid, count in zip(grids, counts, strict=True)]
+    titles = [
+        f"{rows} x {columns} cells, {per_cell} each: {count}"
+        for (rows, columns), count in zip(shapes, counts, strict=True)
+    ]
     margins = [overhang(boxes) + 0.02 for boxes in shown]
     figure, axes = image_panels(image, titles, side=3.2, header=0.3, footer=2 * LEGEND_ROW + 0.1, margins=margins)
-    for ax, grid, middle, cells, boxes in zip(axes, grids, middles, by_cell, shown, strict=True):
-        grid_lines(ax, grid)
-        tint(ax, np.array([middle, middle, middle + 1, middle + 1]) / grid, "white", alpha=0.35)
+    for ax, shape, middle, cells, boxes in zip(axes, shapes, middles, by_cell, shown, strict=True):
+        grid_lines(ax, shape)
+        row, column = middle
+        tint(ax, np.array([row, column, row + 1, column + 1]) / np.tile(shape, 2), "white", alpha=0.35)
         for index in reversed(range(boxes_per_cell)):  # smallest on top
             zoom, ratio = divmod(index, len(ratios))
             outline(ax, boxes[index], _color(zoom), line_width=1.2, linestyle=_linestyle(ratio))

@@ -10,6 +10,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from jaxssd.ops.arrays import Size, as_pair
 from jaxssd.viz.boxes import Linestyle, rim, show_image
 from jaxssd.viz.fonts import one_line
 from jaxssd.viz.style import DPI
@@ -71,10 +72,11 @@ def tint(ax: Axes, box: Float[np.ndarray, "4"], color: str, *, alpha: float) -> 
     ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, facecolor=color, alpha=alpha, linewidth=0))
 
 
-def grid_lines(ax: Axes, cells: int) -> None:
+def grid_lines(ax: Axes, cells: Size) -> None:
     """Draw the borders of a grid's cells, faint, below everything else."""
-    borders = np.linspace(0, 1, cells + 1)
-    for lines in (ax.vlines, ax.hlines):
+    rows, columns = as_pair(cells)
+    for lines, count in ((ax.vlines, columns), (ax.hlines, rows)):
+        borders = np.linspace(0, 1, count + 1)
         lines(borders, 0, 1, colors="white", linewidth=1.0, alpha=0.45, path_effects=rim(2.0), zorder=0.5)
 
 

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int, UInt8
 from matplotlib.figure import Figure
 
 from jaxssd.metrics import DetectionArrays
+from jaxssd.ops.arrays import Size, as_pair
 from jaxssd.viz.boxes import class_color, draw_boxes, outline, rim
 from jaxssd.viz.fonts import legible, one_line
 from jaxssd.viz.panels import GAP, LEGEND_ROW, grid_lines, heading, image_panels, key, legend_rows, overhang, tint
@@ -23,7 +24,7 @@ def raw_predictions_figure(
     labels: Int[np.ndarray, "A"],
     scores: Float[np.ndarray, "A"],
     class_names: Sequence[str],
-    grid: int,
+    grid: Size,
 ) -> Figure:
     """Draw every prediction of a grid with one anchor per cell, without threshold or suppression.
 
@@ -35,7 +36,7 @@ def raw_predictions_figure(
         labels: class with the highest score, `[A]`.
         scores: highest score, `[A]`.
         class_names: name of each label.
-        grid: cells along one side, `A = grid * grid`.
+        grid: cells along one side, or rows and columns; A of them.
 
     Returns:
         A figure with two panels: the cells with their class and score, and their boxes.
@@ -43,9 +44,12 @@ def raw_predictions_figure(
     Raises:
         ValueError: if there is not one box for each cell.
     """
-    if len(boxes) != grid * grid:
-        raise ValueError(f"raw_predictions_figure: `boxes` are {len(boxes)}, expected {grid * grid}, one for each cell")
-    titles = [f"{grid} x {grid} cells: class and score", "their boxes: no threshold, no suppression"]
+    rows, columns = as_pair(grid)
+    if len(boxes) != rows * columns:
+        raise ValueError(
+            f"raw_predictions_figure: `boxes` are {len(boxes)}, expected {rows * columns}, one for each cell"
+        )
+    titles = [f"{rows} x {columns} cells: class and score", "their boxes: no threshold, no suppression"]
     margin = overhang(boxes, at_most=WIDEST_MARGIN) + 0.01
     figure, axes = image_panels(image, titles, side=4.4, footer=GAP, margins=[margin, margin])
     for ax in axes:
@@ -53,11 +57,11 @@ def raw_predictions_figure(
     cell_ax, box_ax = axes
     strength = scores / max(scores.max(), np.finfo(np.float32).tiny)
     for index in np.argsort(scores, kind="stable").tolist():  # best on top
-        row, column = divmod(index, grid)
+        row, column = divmod(index, columns)
         color = BOX_COLORS[(index + 2 * (row // 2)) % len(BOX_COLORS)]  # not the same one two rows further down
         weight = float(strength[index])
-        center = np.array([row + 0.5, column + 0.5]) / grid
-        cell = np.array([row, column, row + 1, column + 1]) / grid
+        center = np.array([row + 0.5, column + 0.5]) / (rows, columns)
+        cell = np.array([row, column, row + 1, column + 1]) / (rows, columns, rows, columns)
         tint(cell_ax, cell, color, alpha=0.1 + 0.4 * weight)
         cell_ax.text(
             center[1],

@@ -43,7 +43,7 @@ def receptive_field_figure(
     cells = np.concatenate([centers - cell_sizes / 2, centers + cell_sizes / 2], axis=1)
     halves = [_half_of_effect(field, center) for field, center in zip(effective, centers, strict=True)]
     titles = [
-        _title(cell_size.item(), theory, half, effective.shape[1])
+        _title(cell_size, theory, half, effective.shape[1])
         for cell_size, theory, half in zip(cell_sizes, theoretical, halves, strict=True)
     ]
     grey = np.repeat(image.mean(axis=-1, keepdims=True), 3, axis=-1).astype(np.uint8)
@@ -63,19 +63,21 @@ def receptive_field_figure(
 
 def _half_of_effect(field: Float[np.ndarray, "h w"], center: Float[np.ndarray, "2"]) -> Float[np.ndarray, "4"]:
     """Smallest square around the centre that holds half of the sum over all pixels."""
-    y, x = ((np.arange(size) + 0.5) / size for size in field.shape)
-    distance = np.maximum(abs(y - center[0])[:, None], abs(x - center[1])[None, :]).ravel()
+    y, x = (np.arange(side) + 0.5 - side * middle for side, middle in zip(field.shape, center, strict=True))
+    distance = np.maximum(abs(y)[:, None], abs(x)[None, :]).ravel()  # in pixels
     order = np.argsort(distance)
     within = np.cumsum(field.ravel()[order])
-    radius = distance[order][np.searchsorted(within, within[-1] / 2)] + 0.5 / len(field)
+    radius = (distance[order][np.searchsorted(within, within[-1] / 2)] + 0.5) / np.array(field.shape)
     return np.concatenate([center - radius, center + radius])
 
 
-def _title(cell_size: float, theory: Float[np.ndarray, "4"], half: Float[np.ndarray, "4"], image_size: int) -> str:
-    grid = round(1 / cell_size)
+def _title(
+    cell_size: Float[np.ndarray, " _"], theory: Float[np.ndarray, "4"], half: Float[np.ndarray, "4"], height: int
+) -> str:
+    rows, columns = np.broadcast_to(np.round(1 / cell_size).astype(int), 2).tolist()
     everything = ", the whole image" if _covers_image(theory) else ""
-    in_theory, in_effect = (f"{(box[2] - box[0]) * image_size:.0f} px" for box in (theory, half))
-    return f"{grid} x {grid} cells: in theory {in_theory}{everything}\nhalf of the effect within {in_effect}"
+    in_theory, in_effect = (f"{(box[2] - box[0]) * height:.0f} px" for box in (theory, half))
+    return f"{rows} x {columns} cells: in theory {in_theory}{everything}\nhalf of the effect within {in_effect}"
 
 
 def _show_heat(ax: Axes, field: Float[np.ndarray, "h w"]) -> None:

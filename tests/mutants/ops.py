@@ -19,7 +19,9 @@ PLANTED = (
     Mutant(BOXES, "(near + far) / 2, far - near]", "(near + far) / 2, near - far]", "sizes are negative"),
     Mutant(BOXES, "[center - size / 2, center + size / 2]", "[center - size, center + size]", "twice the size"),
     Mutant(ANCHORS, "(np.arange(count) + 0.5) * step", "np.arange(count) * step", "centres are corners of cells"),
-    Mutant(ANCHORS, "(width / columns) / (height / rows)", "(height / rows) / (width / columns)", "anchors turned"),
+    Mutant(
+        ANCHORS, "rows / elongation, columns * elongation", "rows * elongation, columns / elongation", "anchors turned"
+    ),
     Mutant(ANCHORS, "cell[:, :1] if square_cells else cell", "cell[:, :1]", "moves along a row as along a column"),
     Mutant(ANCHORS, "np.stack([cy, cx, nothing", "np.stack([cx, cy, nothing", "columns before rows"),
     Mutant(ANCHORS, "xp.sqrt(s[k] * s[k + 1])", "(s[k] + s[k + 1]) / 2", "an arithmetic for a geometric mean"),

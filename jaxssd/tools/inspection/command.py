@@ -64,7 +64,7 @@ class Command:
     exif: Annotated[Exif | None, PRESETS_VALUE] = None
     """EXIF orientation: apply it, ignore it, or `auto` to decide by the boxes."""
     grids: Annotated[tuple[int, ...] | None, PRESETS_VALUE] = None
-    """Anchor grids: side length of each in cells."""
+    """Anchor grids: cells along the longer side of each."""
     zooms: Annotated[tuple[float, ...] | None, PRESETS_VALUE] = None
     """Anchor scales relative to the grid cell."""
     ratios: Annotated[tuple[tuple[float, float], ...] | None, PRESETS_VALUE] = None
