@@ -23,7 +23,7 @@ PLANTED = (
         ANCHORS, "rows / elongation, columns * elongation", "rows * elongation, columns / elongation", "anchors turned"
     ),
     Mutant(ANCHORS, "cell[:, :1] if square_cells else cell", "cell[:, :1]", "moves along a row as along a column"),
-    Mutant(ANCHORS, "np.stack([cy, cx, nothing", "np.stack([cx, cy, nothing", "columns before rows"),
+    Mutant(ANCHORS, "columns = [cy, cx, nothing", "columns = [cx, cy, nothing", "columns before rows"),
     Mutant(ANCHORS, "xp.sqrt(s[k] * s[k + 1])", "(s[k] + s[k + 1]) / 2", "an arithmetic for a geometric mean"),
     Mutant(MATCHING, "(a[0] == b[0]) & (a[1] < b[1])", "(a[0] == b[0]) & (a[1] > b[1])", "ties go to the highest"),
     Mutant(MATCHING, "& (rows[None, :] < rows[:, None])", "& (rows[None, :] > rows[:, None])", "ties of owners turned"),

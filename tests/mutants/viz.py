@@ -23,7 +23,7 @@ PLANTED = (
         "shares.append(Share(boxes[[index] * len(rows)]",
         "boxes drawn for anchors",
     ),
-    Mutant(PREDICTIONS, "divmod(index, grid)", "divmod(index, grid)[::-1]", "cells of the other diagonal"),
+    Mutant(PREDICTIONS, "divmod(index, columns)", "divmod(index, columns)[::-1]", "cells of the other diagonal"),
     Mutant(PREDICTIONS, "scores >= score_threshold)\n", "scores > 2 * score_threshold)\n", "some are not drawn"),
     Mutant(ANCHORS, "divmod(index, len(ratios))", "divmod(index, len(zooms))[::-1]", "zooms and ratios swapped"),
     Mutant(
@@ -32,5 +32,5 @@ PLANTED = (
     Mutant(EXPLAIN, "            boxes[anchor],\n", "            boxes[label],\n", "boxes of other anchors"),
     Mutant(EXPLAIN, "scores.argmax(axis=1)", "scores.argmin(axis=1)", "the least likely class"),
     Mutant(EXPLAIN, "np.asarray(lost)))[-1]", "np.asarray(lost)))[0]", "the image that tells least"),
-    Mutant(EXPLAIN, "(grid // 2 * grid + grid // 2)", "(grid // 2 + grid // 2)", "not the middle cell"),
+    Mutant(EXPLAIN, "(rows // 2 * columns + columns // 2)", "(rows // 2 + columns // 2)", "not the middle cell"),
 )

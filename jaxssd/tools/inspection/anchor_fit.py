@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from jaxssd.ops import make_anchors
+from jaxssd.ops.anchors import units_per_side
+from jaxssd.ops.arrays import Size, as_pair
 from jaxssd.tools.inspection.coverage import best_anchors
 
 MOST_FITTED = 2_000
@@ -25,11 +27,12 @@ COARSE, FINE = (1.35, 1.15), (1.07, 1.03)
 
 
 class AnchorSettings(NamedTuple):
-    """Arguments of `make_anchors`, which are options of train.py."""
+    """Arguments of `make_anchors`, which are options of train.py, and the network's input, whose proportions count."""
 
-    grids: tuple[int, ...]
+    grids: tuple[Size, ...]
     zooms: tuple[float, ...]
     ratios: tuple[tuple[float, float], ...]
+    input_shape: tuple[int, int] = (1, 1)
 
     @property
     def boxes_per_cell(self) -> int:
@@ -39,19 +42,20 @@ class AnchorSettings(NamedTuple):
     @property
     def num_anchors(self) -> int:
         """Number of anchors."""
-        return sum(grid * grid for grid in self.grids) * self.boxes_per_cell
+        return sum(math.prod(as_pair(grid)) for grid in self.grids) * self.boxes_per_cell
 
     @property
     def corners(self) -> Float[np.ndarray, "A 4"]:
         """Corners of the anchors."""
-        return np.asarray(make_anchors(*self).corners)
+        return np.asarray(make_anchors(*self[:3], image_size=self.input_shape).corners)
 
     @property
     def shapes(self) -> Float64[np.ndarray, "s 2"]:
         """Distinct heights and widths of the anchors, as fractions of the image."""
         zooms, ratios = np.array(self.zooms, np.float64), np.array(self.ratios, np.float64)
         per_cell = (zooms[:, None, None] * ratios).reshape(-1, 2)
-        return np.unique(np.concatenate([per_cell / grid for grid in self.grids]), axis=0)
+        units = [units_per_side(as_pair(grid), self.input_shape) for grid in self.grids]
+        return np.unique(np.concatenate([per_cell / unit for unit in units]), axis=0)
 
     def options(self) -> str:
         """Options of train.py.
@@ -60,7 +64,8 @@ class AnchorSettings(NamedTuple):
             >>> AnchorSettings((4, 2), (0.75, 1.0), ((1.0, 1.0), (1.41, 0.71))).options()
             '--grids 4 2 --zooms 0.75 1 --ratios 1 1 1.41 0.71'
         """
-        words = {"grids": self.grids, "zooms": self.zooms, "ratios": [side for pair in self.ratios for side in pair]}
+        longer_sides = [max(as_pair(grid)) for grid in self.grids]
+        words = {"grids": longer_sides, "zooms": self.zooms, "ratios": [side for pair in self.ratios for side in pair]}
         return " ".join(f"--{name} {' '.join(f'{value:g}' for value in values)}" for name, values in words.items())
 
 
@@ -105,7 +110,7 @@ def advise(
     *,
     boxes_per_cell: int,
     threshold: float,
-    other_grids: Sequence[tuple[int, ...]] = (),
+    other_grids: Sequence[tuple[Size, ...]] = (),
     finer: AnchorSettings | None = None,
 ) -> Advice:
     """Compare given anchors with anchors fitted to the objects.
@@ -132,7 +137,13 @@ def advise(
         return Advice(before, larger, (), None)
 
     fitted = tuple(
-        judge(fit_anchors(fit_boxes, grids, boxes_per_cell, threshold=threshold, start=given), boxes, threshold)
+        judge(
+            fit_anchors(
+                fit_boxes, grids, boxes_per_cell, threshold=threshold, start=given, input_shape=given.input_shape
+            ),
+            boxes,
+            threshold,
+        )
         for grids in dict.fromkeys([given.grids, *other_grids])
     )
     better = [candidate for candidate in fitted if _improves(candidate, before)]
@@ -144,11 +155,12 @@ def advise(
 
 def fit_anchors(
     boxes: Float[np.ndarray, "n 4"],
-    grids: Sequence[int],
+    grids: Sequence[Size],
     boxes_per_cell: int,
     *,
     threshold: float,
     start: AnchorSettings | None = None,
+    input_shape: tuple[int, int] = (1, 1),
 ) -> AnchorSettings:
     """Fit zooms and ratios to objects by coordinate ascent on the score.
 
@@ -160,10 +172,11 @@ def fit_anchors(
 
     Args:
         boxes: corners of the objects, at least one, each with an area.
-        grids: number of cells along one side of each grid.
+        grids: number of cells along one side of each grid, or rows and columns.
         boxes_per_cell: number of zooms times number of ratios. Those that are no object's best anchor are dropped.
         threshold: IoU above which an anchor matches an object.
         start: further settings to start from; its grids are not used.
+        input_shape: height and width of the network's input, which decide the boxes' shapes in pixels.
 
     Returns:
         Settings rounded to hundredths. Height times width of each ratio is about 1.
@@ -174,19 +187,19 @@ def fit_anchors(
     Example:
         >>> boxes = np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]], np.float32)
         >>> fit_anchors(boxes, (2,), 3, threshold=0.4)
-        AnchorSettings(grids=(2,), zooms=(1.0,), ratios=((1.0, 1.0),))
+        AnchorSettings(grids=(2,), zooms=(1.0,), ratios=((1.0, 1.0),), input_shape=(1, 1))
     """
     for name, number in (("boxes", len(boxes)), ("grids", len(grids)), ("boxes_per_cell", boxes_per_cell)):
         if number < 1:
             raise ValueError(f"fit_anchors: `{name}` is {number}, expected 1 or more")
     boxes = boxes[np.linspace(0, len(boxes) - 1, min(len(boxes), MOST_FITTED)).round().astype(int)]
     starts = [
-        _from_quantiles(boxes, tuple(grids), num_zooms, boxes_per_cell // num_zooms)
+        _from_quantiles(boxes, tuple(grids), num_zooms, boxes_per_cell // num_zooms, input_shape)
         for num_zooms in range(1, boxes_per_cell + 1)
         if boxes_per_cell % num_zooms == 0
     ]
     if start is not None and start.boxes_per_cell == boxes_per_cell:
-        starts.append(start._replace(grids=tuple(grids)))
+        starts.append(start._replace(grids=tuple(grids), input_shape=input_shape))
 
     @cache
     def score(settings: AnchorSettings) -> float:
@@ -267,20 +280,26 @@ def _neighbours(settings: AnchorSettings, place: int, factor: float) -> list[Anc
 
 
 def _from_quantiles(
-    boxes: Float[np.ndarray, "n 4"], grids: tuple[int, ...], num_zooms: int, num_ratios: int
+    boxes: Float[np.ndarray, "n 4"],
+    grids: tuple[Size, ...],
+    num_zooms: int,
+    num_ratios: int,
+    input_shape: tuple[int, int],
 ) -> AnchorSettings:
     """Settings from quantiles of the objects' shapes, and of their sizes in cells of the nearest grid."""
     height, width = _sides(boxes).T
-    zooms = np.sqrt(height * width)[:, None] * np.array(grids, np.float64)
+    shapes = np.sqrt(height / width * (input_shape[0] / input_shape[1]))
+    zooms = np.sqrt(height * width)[:, None] * np.sqrt([math.prod(as_pair(grid)) for grid in grids])
     nearest = zooms[np.arange(len(boxes)), np.abs(np.log(zooms)).argmin(axis=1)]
     middle_zooms, middle_shapes = (
         np.quantile(values, (np.arange(count) + 0.5) / count)
-        for values, count in ((nearest, num_zooms), (np.sqrt(height / width), num_ratios))
+        for values, count in ((nearest, num_zooms), (shapes, num_ratios))
     )
     return AnchorSettings(
         grids,
         tuple(map(_hundredths, middle_zooms)),
         tuple((_hundredths(shape), _hundredths(1 / shape)) for shape in middle_shapes),
+        input_shape,
     )
 
 

@@ -22,6 +22,7 @@ from jaxssd.atomic import write_text
 from jaxssd.config import Aspect, Config, Exif, unset_is
 from jaxssd.data.load import load_split, notes_on_splits, with_classes
 from jaxssd.models import BACKBONES, HEADS
+from jaxssd.ops.arrays import as_pair
 from jaxssd.presets import PRESETS
 from jaxssd.tasks import TASKS
 from jaxssd.tasks.task import make_task
@@ -96,8 +97,10 @@ def run(command: Command) -> None:
     make_task(config)  # an error if the network has no such grids
     datasets = {split: load_split(config.dataset, split) for split in SPLITS}
 
-    size, anchors = max(config.dataset.input_shape), config.anchors
-    given = AnchorSettings(anchors.grids, anchors.zooms, anchors.ratios)
+    height, width = config.dataset.input_shape
+    given, finer = anchors_of(config), None
+    if max(height, width) <= 2048:
+        finer = anchors_of(with_all_grids(config.replace(image_size=(2 * height, 2 * width))))
     inspection = inspect(datasets)
     coverage = cover(inspection, given.corners)
     of_train = inspection.trained_on & inspection.in_split("train")
@@ -107,10 +110,12 @@ def run(command: Command) -> None:
         given,
         boxes_per_cell=command.anchors or given.boxes_per_cell,
         threshold=config.anchors.match_threshold,
-        other_grids=[network_grids(config)],
-        finer=given._replace(grids=network_grids(config.replace(image_size=2 * size))) if size <= 2048 else None,
+        other_grids=[anchors_of(with_all_grids(config)).grids],
+        finer=finer,
     )
-    print(f"{config.dataset.data}, for the preset {command.preset}: {size} x {size} pixels ({config.dataset.aspect})\n")
+    print(
+        f"{config.dataset.data}, for the preset {command.preset}: {height} x {width} pixels ({config.dataset.aspect})\n"
+    )
     for line in notes_on_splits(config.dataset, "--val-split"):
         print(f"  {line}\n")
     print(report_text(inspection, coverage, advice, config.anchors.match_threshold))
@@ -150,9 +155,21 @@ def configure(command: Command) -> Config:
 
 
 def network_grids(config: Config) -> tuple[int, ...]:
-    """Grids that the network of a run can have, largest first."""
+    """Grids that the network of a run can have, as `--grids` names them: the longer side of each, largest first."""
     stride = BACKBONES[config.model.backbone]().output_stride
-    return HEADS[config.model.head].available_grids(-(-max(config.dataset.input_shape) // stride))
+    height, width = (-(-side // stride) for side in config.dataset.input_shape)
+    return tuple(max(as_pair(grid)) for grid in HEADS[config.model.head].available_grids((height, width)))
+
+
+def with_all_grids(config: Config) -> Config:
+    """Settings of a run with all grids that its network can have."""
+    return config.replace(grids=network_grids(config))
+
+
+def anchors_of(config: Config) -> AnchorSettings:
+    """Anchors of a run."""
+    grids, anchors = HEADS[config.model.head].anchor_grids(config), config.anchors
+    return AnchorSettings(grids, anchors.zooms, anchors.ratios, config.dataset.input_shape)
 
 
 def train_command(command: Command, anchors: AnchorSettings) -> str:

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from jaxssd.tools.inspection.anchor_fit import Advice
 from jaxssd.tools.inspection.coverage import Coverage, MatchCounts, count_matches
-from jaxssd.tools.inspection.inspection import ELONGATED, TINY_PIXELS, TINY_SHARE, Inspection, count_classes
+from jaxssd.tools.inspection.inspection import ELONGATED, Inspection, count_classes, smallest_sides
 from jaxssd.tools.inspection.text import name_candidates
 from jaxssd.viz.fonts import drawable, legible, one_line
 from jaxssd.viz.panels import write_labels
@@ -118,26 +118,28 @@ def _draw_image_sizes(ax: Axes, inspection: Inspection) -> None:
 
 
 def _draw_box_sizes(ax: Axes, inspection: Inspection, advice: Advice) -> None:
-    sides, size = inspection.objects.sides, inspection.image_size
+    sides, (height, width) = inspection.objects.sides, inspection.input_shape
     title = "box sizes, as the network sees them"
     if not len(sides):
         return _say(ax, title, "no object")
-    tiny = max(TINY_SHARE, TINY_PIXELS / size)
+    tiny_height, tiny_width = smallest_sides((height, width)).tolist()
     anchors = advice.given.settings.shapes
     cloud = sides[np.linspace(0, len(sides) - 1, min(len(sides), MOST_POINTS)).astype(int)]
     alpha = float(np.clip(120 / len(cloud) ** 0.75, 0.15, 0.6))  # many points are seen by their density
     ax.plot(*cloud.T[::-1], ".", color="0.3", markersize=3, markeredgewidth=0, alpha=alpha)
     ax.plot(*anchors.T[::-1], "x", color=VERMILION, markersize=6, label=f"{len(anchors)} shapes of the anchors")
-    smallest = 0.8 * min(float(sides.min()), float(anchors.min()), tiny)
+    smallest = 0.8 * min(float(sides.min()), float(anchors.min()), tiny_height, tiny_width)
     most = 1.15 * max(1.0, float(anchors.max()))
-    ax.axhspan(smallest, tiny, color=ORANGE, alpha=0.15, linewidth=0)
-    ax.axvspan(smallest, tiny, color=ORANGE, alpha=0.15, linewidth=0, label=f"tiny: below {tiny * size:.3g} px")
+    pixels = dict.fromkeys(f"{share * side:.3g}" for share, side in ((tiny_height, height), (tiny_width, width)))
+    label = f"tiny: below {' x '.join(pixels)} px"
+    ax.axhspan(smallest, tiny_height, color=ORANGE, alpha=0.15, linewidth=0)
+    ax.axvspan(smallest, tiny_width, color=ORANGE, alpha=0.15, linewidth=0, label=label)
     ax.set(xscale="log", yscale="log", xlim=(smallest, most), ylim=(smallest, most))
-    for axis in (ax.xaxis, ax.yaxis):
+    for axis, side in ((ax.xaxis, width), (ax.yaxis, height)):
         axis.set_minor_locator(NullLocator())
-        axis.set_major_locator(FixedLocator((2.0 ** np.arange(13) / size).tolist()))
-        axis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * size:.0f}"))
-    ax.set(xlabel=f"width, px of {size}", ylabel=f"height, px of {size}")
+        axis.set_major_locator(FixedLocator((2.0 ** np.arange(13) / side).tolist()))
+        axis.set_major_formatter(FuncFormatter(lambda share, _, side=side: f"{share * side:.0f}"))
+    ax.set(xlabel=f"width, px of {width}", ylabel=f"height, px of {height}")
     ax.grid(alpha=0.25)
     _caption(ax, title, legend_columns=2)
 
@@ -146,7 +148,8 @@ def _draw_box_shapes(ax: Axes, inspection: Inspection, advice: Advice) -> None:
     sides, title = inspection.objects.sides.astype(np.float64), "box shapes, as the network sees them"
     if not len(sides):
         return _say(ax, title, "no object")
-    octaves = np.log2(sides[:, 0] / sides[:, 1])
+    input_height, input_width = inspection.input_shape
+    octaves = np.log2(sides[:, 0] / sides[:, 1] * (input_height / input_width))
     limit = max(3.3, float(np.abs(octaves).max()) + 0.1)
     edges = np.linspace(-limit, limit, 61)
     for index, split in enumerate(inspection.splits):

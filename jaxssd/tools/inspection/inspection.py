@@ -57,7 +57,7 @@ class Objects(NamedTuple):
 
     Attributes:
         image: row of each object's image in `Images`.
-        boxes: corners on the square input of the network.
+        boxes: corners on the input of the network.
         labels: class of each object.
         difficult: True for each object that is neither trained on nor scored.
     """
@@ -69,7 +69,7 @@ class Objects(NamedTuple):
 
     @property
     def sides(self) -> Float32[np.ndarray, "n 2"]:
-        """Height and width, as fractions of the square."""
+        """Height and width, as fractions of the input's."""
         return self.boxes[:, 2:] - self.boxes[:, :2]
 
 
@@ -80,19 +80,19 @@ class Inspection:
     Attributes:
         splits: names of the splits.
         class_names: class names in the order of the labels.
-        image_size: side of the square in pixels.
+        input_shape: height and width of the network's input in pixels.
         loading: loading report of each split.
         warnings: lines of `notes_on_quality` of all splits.
         images: images of all splits.
         objects: objects of all splits.
         suspicious: rows of `objects` for each key of `SUSPICIOUS`, the most extreme first.
         same_ids: names that are in more than one split.
-        same_pixels: groups of rows of `images` that are equal in every pixel of the square.
+        same_pixels: groups of rows of `images` that are equal in every pixel of the input.
     """
 
     splits: tuple[str, ...]
     class_names: tuple[str, ...]
-    image_size: int
+    input_shape: tuple[int, int]
     loading: dict[str, LoadReport]
     warnings: tuple[str, ...]
     images: Images
@@ -134,7 +134,7 @@ def inspect(datasets: Mapping[str, Dataset]) -> Inspection:
     kinds = {(dataset.class_names, dataset.examples.images.shape[1:3]) for dataset in splits}
     if len(kinds) > 1:
         raise ValueError(f"inspect: the splits {', '.join(datasets)} differ in classes or in the size of their images")
-    class_names, (image_size, _) = kinds.pop()
+    class_names, input_shape = kinds.pop()
 
     images = Images(
         split=np.repeat(np.arange(len(splits)), [len(dataset.ids) for dataset in splits]),
@@ -156,12 +156,12 @@ def inspect(datasets: Mapping[str, Dataset]) -> Inspection:
     return Inspection(
         splits=tuple(datasets),
         class_names=class_names,
-        image_size=image_size,
+        input_shape=input_shape,
         loading={name: dataset.report for name, dataset in datasets.items()},
         warnings=tuple(line for name, dataset in datasets.items() for line in notes_on_quality(name, dataset)),
         images=images,
         objects=objects,
-        suspicious=_suspicious(objects, placements, np.concatenate(repeated), image_size),
+        suspicious=_suspicious(objects, placements, np.concatenate(repeated), input_shape),
         same_ids=_same_ids(images),
         same_pixels=_same_pixels(splits),
     )
@@ -206,10 +206,10 @@ def distributions(inspection: Inspection) -> dict[str, dict[str, float]]:
         inspection: inspection of the data set.
 
     Returns:
-        `quantiles` by the name of the measure. Boxes are measured on the square.
+        `quantiles` by the name of the measure. Boxes are measured on the network's input.
     """
     images, (height, width) = inspection.images, inspection.objects.sides.astype(np.float64).T
-    size = inspection.image_size
+    rows_of_input, columns_of_input = inspection.input_shape
     rows = {
         f"objects an image, {name}": images.objects[images.split == index]
         for index, name in enumerate(inspection.splits)
@@ -220,9 +220,9 @@ def distributions(inspection: Inspection) -> dict[str, dict[str, float]]:
         "image height / width": images.sizes[:, 0] / images.sizes[:, 1],
         "box height, fraction of the image": height,
         "box width, fraction of the image": width,
-        f"box height, px of {size}": height * size,
-        f"box width, px of {size}": width * size,
-        "box height / width": height / width,
+        f"box height, px of {rows_of_input}": height * rows_of_input,
+        f"box width, px of {columns_of_input}": width * columns_of_input,
+        "box height / width": height / width * (rows_of_input / columns_of_input),
     }
     return {name: quantiles(values) for name, values in rows.items()}
 
@@ -249,17 +249,27 @@ def repeated_boxes(
     return np.asarray(_repeated(boxes, labels, valid, threshold, images))
 
 
+def smallest_sides(input_shape: tuple[int, int]) -> Float[np.ndarray, "2"]:
+    """Height and width below which a box is tiny, as fractions of the input's."""
+    return np.maximum(TINY_SHARE, TINY_PIXELS / np.array(input_shape))
+
+
 def _suspicious(
-    objects: Objects, placements: Float[np.ndarray, "N 4"], repeated: Bool[np.ndarray, " n"], image_size: int
+    objects: Objects,
+    placements: Float[np.ndarray, "N 4"],
+    repeated: Bool[np.ndarray, " n"],
+    input_shape: tuple[int, int],
 ) -> dict[str, Int[np.ndarray, " _"]]:
     """Rows of `objects` for each key of `SUSPICIOUS`, the most extreme first."""
-    sides = objects.sides.astype(np.float64)
-    shortest, longest = sides.min(axis=1), sides.max(axis=1)
-    # A box can only cover the part of the image that is on the square.
+    sides, shape = objects.sides.astype(np.float64), np.array(input_shape)
+    in_pixels = sides * (shape / shape.max())  # up to a factor
+    shortest, longest = in_pixels.min(axis=1), in_pixels.max(axis=1)
+    limits = smallest_sides(input_shape)
+    # A box can only cover the part of the image that is on the input.
     extent = np.minimum(placements[:, 2:] - placements[:, :2], 1)[objects.image]
     covered = (sides / extent).min(axis=1)
     found = {
-        "tiny": (shortest < max(TINY_SHARE, TINY_PIXELS / image_size), shortest),
+        "tiny": ((sides < limits).any(axis=1), (sides / limits).min(axis=1)),
         "elongated": (longest > ELONGATED * shortest, shortest / longest),
         "whole image": (covered >= WHOLE_IMAGE, -covered),
         "repeated": (repeated, np.zeros(len(sides))),

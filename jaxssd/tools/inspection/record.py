@@ -19,7 +19,7 @@ def inspection_record(inspection: Inspection, coverage: Coverage, advice: Advice
         advice: comparison with other anchors.
         threshold: IoU above which an anchor matches an object.
     """
-    images, size = inspection.images, inspection.image_size
+    images = inspection.images
     counts = count_classes(inspection)
     matches = [_matches(line) for line in count_matches(inspection, coverage, threshold)]
     splits = {
@@ -44,7 +44,7 @@ def inspection_record(inspection: Inspection, coverage: Coverage, advice: Advice
         for label, name in enumerate(inspection.class_names)
     ]
     return {
-        "image_size": size,
+        "image_size": list(inspection.input_shape),
         "match_threshold": threshold,
         "warnings": list(inspection.warnings),
         "splits": splits,
@@ -72,7 +72,7 @@ def _matches(counts: MatchCounts) -> Record:
 
 def _candidate(candidate: Candidate) -> Record:
     return {
-        **candidate.settings._asdict(),
+        **dict(zip(("grids", "zooms", "ratios"), candidate.settings, strict=False)),
         "anchors": candidate.settings.num_anchors,
         "mean_iou": _number(candidate.mean_iou),
         "mean_shape_iou": _number(candidate.shape_iou),

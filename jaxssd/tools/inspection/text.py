@@ -4,10 +4,12 @@ import io
 import math
 from collections.abc import Sequence
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxssd.ops.arrays import as_pair
 from jaxssd.tools.inspection.anchor_fit import Advice, AnchorSettings, Candidate
 from jaxssd.tools.inspection.coverage import Coverage, count_matches
 from jaxssd.tools.inspection.inspection import QUANTILES, SUSPICIOUS, Inspection, count_classes, distributions
@@ -47,11 +49,10 @@ def name_candidates(inspection: Inspection, advice: Advice) -> list[tuple[str, C
     """All anchors that were compared, with a short name for each."""
     named = [("as they are", advice.given)]
     for candidate in advice.fitted:
-        grids = candidate.settings.grids
-        same = grids == advice.given.settings.grids
-        named.append(("fitted" if same else f"fitted, grids {' '.join(map(str, grids))}", candidate))
+        same = candidate.settings.grids == advice.given.settings.grids
+        named.append(("fitted" if same else f"fitted, grids {_grids(candidate.settings)}", candidate))
     if advice.finer is not None:
-        named.append((f"as they are, at {2 * inspection.image_size} px", advice.finer))
+        named.append((f"as they are, at {_twice(inspection)} px", advice.finer))
     return named
 
 
@@ -140,8 +141,8 @@ def _same(inspection: Inspection) -> str:
         lines += [["", "  " + words] for words in found[:FIRST]]
         if len(found) > FIRST:
             lines.append(["", f"  and {len(found) - FIRST:,} more"])
-    size = inspection.image_size
-    return f"duplicates (pixels are compared at {size} x {size})\n{_table(lines, 'rl')}"
+    height, width = inspection.input_shape
+    return f"duplicates (pixels are compared at {height} x {width})\n{_table(lines, 'rl')}"
 
 
 def _anchors(inspection: Inspection, advice: Advice, threshold: float) -> str:
@@ -165,8 +166,19 @@ def _larger_input(inspection: Inspection, advice: Advice) -> list[str]:
     """Hint at a larger input size, if it leaves clearly fewer objects unmatched."""
     if advice.finer is None or advice.finer.unmatched >= FEWER * advice.given.unmatched:
         return []
-    size, grids = 2 * inspection.image_size, " ".join(map(str, advice.finer.settings.grids))
+    size, grids = _twice(inspection), _grids(advice.finer.settings)
     return [f"  small objects? inspect again with --image-size {size} --grids {grids}, at four times the cost"]
+
+
+def _twice(inspection: Inspection) -> str:
+    """Input size of twice the height and width, as on the command line."""
+    height, width = inspection.input_shape
+    return f"{2 * height}" if height == width else f"{2 * height} {2 * width}"
+
+
+def _grids(settings: AnchorSettings) -> str:
+    """Grids as on the command line: the longer side of each."""
+    return " ".join(str(max(as_pair(grid))) for grid in settings.grids)
 
 
 def _verdict(advice: Advice, threshold: float) -> str:
@@ -186,7 +198,7 @@ def _describe(inspection: Inspection, row: int) -> str:
     """Place and size of an object."""
     objects, images = inspection.objects, inspection.images
     image = objects.image[row]
-    height, width = (objects.sides[row] * inspection.image_size).tolist()
+    height, width = (objects.sides[row] * np.array(inspection.input_shape, np.float32)).tolist()
     where = f"{inspection.splits[images.split[image]]} {images.ids[image]}"
     return f"{where}: {inspection.class_names[objects.labels[row]]}, {height:.1f} x {width:.1f} px (height x width)"
 

@@ -12,6 +12,7 @@ from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise, fit_ancho
 from tests.strategies import grid_boxes
 
 GIVEN = AnchorSettings((4, 2, 1), (1.0, 1.4), ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4)))
+WIDE = GIVEN._replace(grids=((4, 6), (2, 3), 1), input_shape=(40, 60))
 
 
 def scattered(count, height, width, seed=0):
@@ -33,13 +34,25 @@ def test_options_are_those_of_train():
     assert AnchorSettings(config.anchors.grids, config.anchors.zooms, config.anchors.ratios) == GIVEN
 
 
-def test_number_corners_and_shapes_are_those_of_the_anchors():
-    anchors = make_anchors(*GIVEN)
-    np.testing.assert_array_equal(GIVEN.corners, anchors.corners)
-    assert GIVEN.num_anchors == len(anchors.corners)
-    assert GIVEN.boxes_per_cell == 6
+@pytest.mark.parametrize("given", [GIVEN, WIDE])
+def test_number_corners_and_shapes_are_those_of_the_anchors(given):
+    anchors = make_anchors(*given[:3], image_size=given.input_shape)
+    np.testing.assert_array_equal(given.corners, anchors.corners)
+    assert given.num_anchors == len(anchors.corners)
+    assert given.boxes_per_cell == 6
     sizes = np.unique(np.asarray(anchors.center_size)[:, 2:].round(5), axis=0)
-    np.testing.assert_allclose(np.unique(GIVEN.shapes.round(5), axis=0), sizes, atol=1e-5)
+    np.testing.assert_allclose(np.unique(given.shapes.round(5), axis=0), sizes, atol=1e-5)
+
+
+def test_shapes_are_fitted_in_pixels():
+    """Squares of 20 pixels in the middle of the cells of 60 x 120 pixels, which have 30."""
+    middles = (np.indices((2, 4)).reshape(2, -1).T + 0.5) / (2, 4)
+    half = np.array([10 / 60, 10 / 120])
+    boxes = np.stack([middles - half, middles + half], axis=1).reshape(-1, 4).astype(np.float32)
+    fitted = fit_anchors(boxes, ((2, 4),), 1, threshold=0.4, input_shape=(60, 120))
+    assert fitted == AnchorSettings(((2, 4),), (0.67,), ((1.0, 1.0),), (60, 120))
+    assert judge(fitted, boxes, 0.4).mean_iou > 0.98
+    assert fitted.options() == "--grids 4 --zooms 0.67 --ratios 1 1"
 
 
 @settings(max_examples=10)

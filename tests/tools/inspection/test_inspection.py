@@ -11,6 +11,7 @@ from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples, pad_objects
 from jaxssd.data.placement import place_images
 from jaxssd.data.report import LoadReport, Problem
+from jaxssd.ops.arrays import as_pair
 from jaxssd.tasks.task import make_task
 from jaxssd.tools.inspection import command
 from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise
@@ -34,7 +35,7 @@ def make_set(*images, ids=None, pixels=None, sizes=None, aspect="squash", size=2
         max_objects=100,
     )
     values = range(len(rows)) if pixels is None else pixels
-    pictures = np.stack([np.full((size, size, 3), value, np.uint8) for value in values])
+    pictures = np.stack([np.full((*as_pair(size), 3), value, np.uint8) for value in values])
     sizes = np.array(sizes or [(200, 400)] * len(rows), np.int32)
     return Dataset(
         examples=Examples(pictures, *padded),
@@ -130,6 +131,28 @@ def test_tiny_is_also_what_has_few_pixels():
     boxes = [((0, 0, 0.05, 0.05), 0), ((0, 0, 0.25, 0.25), 0)]
     assert inspect({"train": make_set(boxes, size=64)}).suspicious["tiny"].tolist() == [0]
     assert inspect({"train": make_set(boxes, size=100)}).suspicious["tiny"].tolist() == []
+
+
+def test_a_rectangular_input_is_measured_in_its_pixels():
+    """30 x 30 pixels of 60 x 240, where 2 % are 1.2 and 4.8 pixels; 9 pixels high and 72 wide."""
+    pixels = np.array([60, 240, 60, 240])
+    boxes = [np.array(box) / pixels for box in ((0, 0, 30, 30), (0, 0, 9, 73), (0, 0, 3.9, 20), (0, 0, 30, 4.7))]
+    dataset = make_set([(box, 0) for box in boxes], size=(60, 240))
+    given = AnchorSettings(((2, 8), (1, 4)), (1.0,), ((1.0, 1.0),), (60, 240))
+    text, record = told({"train": dataset}, given, given._replace(grids=((4, 16),), input_shape=(120, 480)))
+    found = inspect({"train": dataset})
+    assert found.suspicious["elongated"].tolist() == [1]
+    assert found.suspicious["tiny"].tolist() == [2, 3]
+    rows = distributions(found)
+    assert rows["box height, px of 60"]["max"] == pytest.approx(30)
+    assert rows["box width, px of 240"]["max"] == pytest.approx(73)
+    assert rows["box height / width"]["max"] == pytest.approx(30 / 4.7)
+    assert "cat, 3.9 x 20.0 px" in text
+    assert "--grids 8 4 --zooms 1 --ratios 1 1" in text
+    assert "compared at 60 x 240" in text
+    assert "at 120 480 px" in text
+    assert record["image_size"] == [60, 240]
+    assert cover(found, given.corners).iou[0] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("aspect", "box"), [("letterbox", (0.25, 0, 0.75, 1)), ("crop", (0, 0, 1, 1))])
@@ -275,7 +298,7 @@ def test_options_replace_the_presets_settings(folder, capsys, tmp_path):
     record = json.loads((tmp_path / "here" / "inspection.json").read_text())
     assert record["anchors"]["given"]["grids"] == [2, 1]
     assert record["anchors"]["given"]["ratios"] == [[1, 1], [0.5, 2]]
-    assert (record["image_size"], record["aspect"]) == (32, "letterbox")
+    assert (record["image_size"], record["aspect"]) == ([32, 32], "letterbox")
     assert all(len(fit["zooms"]) * len(fit["ratios"]) <= 2 for fit in record["anchors"]["fitted"])
     out = capsys.readouterr().out
     if record["anchors"]["suggestion"]:
