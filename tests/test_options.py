@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from jaxssd.config import TOPIC_OF, Config
-from jaxssd.data import augmentation, load
+from jaxssd.data import augmentation, load, mosaic
 from jaxssd.data.shapes import make_shapes
 from jaxssd.ops import OFFSET_CODER, bce_loss, decode_offsets, make_anchors, ssd300_anchors
 from jaxssd.presets import PRESETS
@@ -53,6 +53,11 @@ class Row(NamedTuple):
 
 def augmented_by(config):
     return chunk_gets("augment")(config)
+
+
+def batch_steps(config):
+    steps = [step.function for step in augmented_by(config)[1:]]
+    return [(step.func, step.keywords["probability"]) for step in steps]
 
 
 def ssd_with(name):
@@ -251,8 +256,12 @@ ROWS = {
     "max_candidates": Row(50, nms("max_candidates"), 50),
     "max_outputs": Row(7, nms("max_outputs"), 7),
     "augment": Row("none", lambda config: [step.func for step in augmented_by(config)], [augmentation.resize]),
+    "scale_jitter": Row((0.1, 2.0), lambda config: augmented_by(config)[0].keywords["sample"].keywords["scale"],
+                        (0.1, 2.0)),
     "vertical_flip": Row(0.25, ssd_with("vertical_flip"), 0.25, {"augment": "ssd"}),
     "zoom_out": Row(2.0, ssd_with("zoom_out"), (1.0, 2.0), {"augment": "ssd"}),
+    "mosaic": Row(0.5, batch_steps, [(mosaic.mosaic, 0.5)]),
+    "mixup": Row(0.25, batch_steps, [(mosaic.mixup, 0.25)]),
     "memory": Row("stream", streamed, True),
     "eval_every": Row(2, partial(toy_rows, "val", "epoch"), [1], TOY),
     "checkpoint_every": Row(1e-9, saved_steps, [1, 2, 3, 4, 5, 6], TOY),

@@ -344,15 +344,24 @@ class AugmentationConfig(Topic):
 
     augment: Annotated[str, one_of(AUGMENTATIONS)] = "crop"
     """Augmentation: zoom, shift and light (`crop`), SSD's crops and colours (`ssd`), rotation (`lesson`)."""
+    scale_jitter: tuple[float, float] = (2 / 3, 3 / 2)
+    """Scale jitter of `--augment crop`: range of the zoom factor; `0.1 2` is large-scale jitter."""
     vertical_flip: float = 0.0
     """Probability of a vertical flip, for pictures seen from above, such as cells or aerial photographs."""
     zoom_out: float = 4.0
     """Zoom-out of `--augment ssd`: largest side of the canvas relative to the image; 1 for none."""
+    mosaic: float = 0.0
+    """Mosaic: probability that an image is combined with three others of its batch, side by side."""
+    mixup: float = 0.0
+    """Mixup: probability that an image is blended with another one of its batch."""
 
     def check(self) -> None:
         """Check the name and ranges."""
         self.require("augment", self.augment in AUGMENTATIONS, f"one of {', '.join(AUGMENTATIONS)}")
-        self.require("vertical_flip", 0 <= self.vertical_flip <= 1, "a probability between 0 and 1")
+        for name in ("vertical_flip", "mosaic", "mixup"):
+            self.require(name, 0 <= getattr(self, name) <= 1, "a probability between 0 and 1")
+        low, high = self.scale_jitter
+        self.require("scale_jitter", 0 < low <= high < math.inf, "two positive factors, the smaller first")
         self.require("zoom_out", 1 <= self.zoom_out < math.inf, "1 or more")
 
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Key
 from jaxssd.config import AugmentationConfig
 from jaxssd.data import AUGMENTATIONS
 from jaxssd.data.dataset import Examples
+from jaxssd.data.mosaic import mixup, mosaic
 from jaxssd.ops import (
     Augmentation,
     augment_boxes,
@@ -52,7 +53,10 @@ def augmentation_steps(settings: AugmentationConfig, size: tuple[int, int]) -> A
         Steps for `augment_batch`, which give images of that size.
     """
     chosen = AUGMENTATIONS[settings.augment]
-    return (*chosen, partial(resize, size=size)) if isinstance(chosen, tuple) else tuple(chosen(settings, size))
+    steps = (*chosen, partial(resize, size=size)) if isinstance(chosen, tuple) else chosen(settings, size)
+    combine = ((mosaic, settings.mosaic), (mixup, settings.mixup))
+    batched = (BatchAugmentation(partial(function, probability=chance)) for function, chance in combine if chance > 0)
+    return (*steps, *batched)
 
 
 def augment_example(
@@ -129,7 +133,7 @@ def resize(
 
 def crop(settings: AugmentationConfig, size: tuple[int, int]) -> AugmentSteps:
     """Random zoom, shift, flip and lighting."""
-    sample = partial(sample_augmentation, vertical_flip=settings.vertical_flip)
+    sample = partial(sample_augmentation, scale=settings.scale_jitter, vertical_flip=settings.vertical_flip)
     return (partial(augment_example, sample=sample, size=size),)
 
 

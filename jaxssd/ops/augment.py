@@ -1,7 +1,6 @@
 """Augmentation of an image and its boxes: zoom, shift, rotation, flip and lighting by sampled parameters."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.experimental import checkify
-from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Bool, Float, Real, Shaped
 
 from jaxssd.ops.arrays import (
@@ -23,7 +21,7 @@ from jaxssd.ops.arrays import (
     is_traced,
 )
 from jaxssd.ops.boxes import box_area, clip_boxes, to_center_size
-from jaxssd.ops.color import distort_colors
+from jaxssd.ops.resampling import as_array, light, scale_and_translate, warp
 from jaxssd.ops.rotation import rotate_points, rotated_boxes
 from jaxssd.ops.sampling import Augmentation
 
@@ -85,10 +83,10 @@ def augment_image(
     colour = colour.astype(image.dtype)[None, None, :]
     height, width, _ = image.shape
     shape = (height, width) if size is None else _checked_size("augment_image", "size", size)
-    lit = _light(image, augmentation)
+    lit = light(image, augmentation)
     if augmentation.angle is None:
-        return _scale_and_translate(lit, augmentation, colour, shape)
-    return _warp(lit, augmentation, augmentation.angle, colour, shape)
+        return scale_and_translate(lit, augmentation, colour, shape)
+    return warp(lit, augmentation, augmentation.angle, colour, shape)
 
 
 def augment_boxes(
@@ -144,7 +142,7 @@ def augment_boxes(
         clipped, area = clip_boxes(moved), box_area(moved)
         visible, centers = box_area(clipped), to_center_size(moved)[:, :2]
     else:
-        pixels = _as_array(_checked_size("augment_boxes", "image_size", image_size), boxes.dtype)
+        pixels = as_array(_checked_size("augment_boxes", "image_size", image_size), boxes.dtype)
         scale = jnp.tile(pixels, 2)[None, :]
         center_size = to_center_size(moved * scale)
         hulls, visible = rotated_boxes(center_size, augmentation.angle, pixels)
@@ -174,11 +172,6 @@ def _checked_size(function: str, name: str, size: Any) -> tuple[Any, Any]:
     if len(sides) != 2 or not all(isinstance(side, jax.core.Tracer) or side > 0 for side in sides):
         raise ValueError(f"{function}: `{name}` is {size}, expected (height, width) in pixels")
     return sides[0], sides[1]
-
-
-def _as_array(size: Sequence[Any], dtype: Any) -> Float[Array, "2"]:
-    """Height and width in pixels as an array; symbolic sizes of `jax.export` are allowed."""
-    return jnp.stack([jnp.asarray(side).astype(dtype) for side in size])
 
 
 def _check_levels(function: str, image: Array) -> None:
@@ -215,71 +208,3 @@ def _with_arrays(function: str, array: Array, augmentation: Augmentation) -> tup
     array, *floats = as_floats(array, *arrays.values())
     fields |= flips | dict(zip(arrays, floats, strict=True))
     return array, Augmentation(**fields, color=augmentation.color)
-
-
-def _light(image: Float[Array, "H W 3"], augmentation: Augmentation) -> Float[Array, "H W 3"]:
-    if augmentation.brightness is None and augmentation.contrast is None:
-        return image
-    brightness, contrast = (0 if x is None else x for x in (augmentation.brightness, augmentation.contrast))
-    factor = jnp.where(contrast >= 0, 1 + contrast, 1 / (1 + jnp.abs(contrast)))
-    mean = image.mean()
-    return jnp.clip((image - mean) * factor + mean + brightness, 0, 1)
-
-
-def _scale_and_translate(
-    image: Float[Array, "H W 3"], augmentation: Augmentation, colour: Float[Array, "1 1 3"], shape: tuple[Any, Any]
-) -> Float[Array, "height width 3"]:
-    # Resampling puts zeros around the image, which are the fill colour in a difference from it. Antialiasing costs
-    # nothing (the weights are a dense matrix either way), does nothing when zooming in, and when zooming out averages
-    # pixels as the resized images of the evaluation do.
-    size = _as_array(shape, image.dtype)
-    moved = jax.image.scale_and_translate(
-        image - colour,
-        (*shape, 3),
-        spatial_dims=(0, 1),
-        scale=augmentation.scale * (size / _as_array(image.shape[:2], image.dtype)),
-        translation=augmentation.translation * size,
-        method="linear",
-        antialias=True,
-    )
-    if augmentation.color is not None:
-        inside = [
-            (source >= 0) & (source <= 1)
-            for source in (
-                ((jnp.arange(side, dtype=image.dtype) + 0.5) / side - augmentation.translation[axis])
-                / augmentation.scale[axis]
-                for axis, side in enumerate(shape)
-            )
-        ]
-        picture = distort_colors(moved + colour, augmentation.color)
-        moved = jnp.where((inside[0][:, None] & inside[1][None, :])[..., None], picture - colour, 0)
-    # The mirror comes last: as a negative scale it would have no antialiasing filter. It is exact, and XLA fuses it.
-    moved = jnp.where(augmentation.flip, moved[:, ::-1], moved)
-    if augmentation.vertical_flip is not None:
-        moved = jnp.where(augmentation.vertical_flip, moved[::-1], moved)
-    return moved + colour
-
-
-def _warp(
-    image: Float[Array, "H W 3"],
-    augmentation: Augmentation,
-    angle: Float[Array, ""],
-    colour: Float[Array, "1 1 3"],
-    shape: tuple[Any, Any],
-) -> Float[Array, "height width 3"]:
-    """Sample each pixel at its source: mirrors, rotation, shift and zoom undone in turn."""
-    size, stored = _as_array(shape, image.dtype), _as_array(image.shape[:2], image.dtype)
-    rows, columns = (jnp.arange(side, dtype=image.dtype) + 0.5 for side in shape)  # centres, in pixels
-    y, x = jnp.meshgrid(rows, columns, indexing="ij")
-    x = jnp.where(augmentation.flip, size[1] - x, x)
-    if augmentation.vertical_flip is not None:
-        y = jnp.where(augmentation.vertical_flip, size[0] - y, y)
-    y, x = rotate_points(y, x, -angle, size)
-    y = (y - augmentation.translation[0] * size[0]) / augmentation.scale[0] * (stored[0] / size[0])
-    x = (x - augmentation.translation[1] * size[1]) / augmentation.scale[1] * (stored[1] / size[1])
-    inside = (y >= 0) & (y <= stored[0]) & (x >= 0) & (x <= stored[1])
-    look_up = jax.vmap(partial(map_coordinates, order=1, mode="nearest"), in_axes=(-1, None), out_axes=-1)
-    picture = look_up(image, [y - 0.5, x - 0.5])
-    if augmentation.color is not None:
-        picture = distort_colors(picture, augmentation.color)
-    return jnp.where(inside[..., None], picture, colour)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import Array, random
 from jaxtyping import Bool, Float, Int, PRNGKeyArray, Real, Shaped
 
-from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, as_floats, as_mask, check_setting, concrete, exportable
-from jaxssd.ops.sampling import checked_range, happens, split_key, uniform, up_or_down
+from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, as_floats, as_mask, check_setting, exportable
+from jaxssd.ops.sampling import between, checked_range, happens, is_never, split_key
 
 
 @exportable
@@ -17,7 +17,7 @@ class ColorDistortion(NamedTuple):
 
     Attributes:
         brightness: value added to all pixels.
-        contrast: factor of all pixels.
+        contrast: factor of the distance of pixels from the image's mean.
         saturation: factor of the saturation (HSV); a colour is saturated at most.
         hue: rotation of the hue in degrees (HSV).
         contrast_last: True to change the contrast after saturation and hue, False to change it before.
@@ -64,7 +64,8 @@ def sample_color_distortion(
     Source:
         arXiv:1512.02325, section 2.2, and the distortion of the authors' Caffe code: each change with probability 0.5,
         the contrast before or after the colours at even odds, no change of the channel order for SSD300. That code
-        turns the hue by 18 units of OpenCV's 8-bit hue, which are 36 degrees; 18 degrees is torchvision's limit.
+        turns the hue by 18 units of OpenCV's 8-bit hue, which are 36 degrees; 18 degrees is torchvision's limit. As in
+        torchvision, the contrast is about the mean: Caffe's factor of the pixels turns bright pictures white.
 
     Example:
         >>> distortion = sample_color_distortion(random.key(0), probability=0.0)
@@ -77,34 +78,36 @@ def sample_color_distortion(
     check_setting(function, "brightness", brightness, lambda x: 0 <= x <= 1, "a value in [0, 1]")
     check_setting(function, "hue", hue, lambda x: 0 <= x <= 180, "degrees in [0, 180]")
     factors = [checked_range(function, *one) for one in (("contrast", contrast), ("saturation", saturation))]
-    which_key, brightness_key, contrast_key, saturation_key, hue_key, order_key = split_key(function, key)
-    changed = random.uniform(which_key, (4,), jnp.float32) < jnp.asarray(probability, jnp.float32)
-    known = concrete(channel_order)
+    numbers_key, order_key, *_ = split_key(function, key)
+    drawn = random.uniform(numbers_key, (9,), jnp.float32)  # at once: each call is compiled by itself
+    changed = drawn[:4] < jnp.asarray(probability, jnp.float32)
     return ColorDistortion(
-        brightness=jnp.where(changed[0], up_or_down(brightness_key, brightness), 0),
-        contrast=jnp.where(changed[1], uniform(contrast_key, factors[0]), 1),
-        saturation=jnp.where(changed[2], uniform(saturation_key, factors[1]), 1),
-        hue=jnp.where(changed[3], up_or_down(hue_key, hue), 0),
-        contrast_last=happens(random.fold_in(contrast_key, 1), 0.5),
-        order=None if known is not None and known == 0 else _sample_order(order_key, channel_order),
+        brightness=jnp.where(changed[0], between((-brightness, brightness), drawn[4]), 0),
+        contrast=jnp.where(changed[1], between(factors[0], drawn[5]), 1),
+        saturation=jnp.where(changed[2], between(factors[1], drawn[6]), 1),
+        hue=jnp.where(changed[3], between((-hue, hue), drawn[7]), 0),
+        contrast_last=drawn[8] < 0.5,
+        order=None if is_never(channel_order) else _sample_order(order_key, channel_order),
     )
 
 
 def distort_colors(
-    image: Shaped[ArrayLike, "H W 3"] | Sequence[Any], distortion: ColorDistortion
+    image: Shaped[ArrayLike, "H W 3"] | Sequence[Any], distortion: ColorDistortion, *, mean: Number | None = None
 ) -> Float[Array, "H W 3"]:
     """Change brightness, contrast, saturation, hue and the order of the channels; cut off at 0 and 1 after each.
 
     Args:
         image: `[H, W, 3]`, red, green and blue in `[0, 1]`.
         distortion: parameters for this image, from `sample_color_distortion`.
+        mean: mean of the pixels, about which the contrast changes; default, the mean of this image, which may be a part
+            of a photograph. May be traced.
 
     Returns:
         `[H, W, 3]` in `[0, 1]`.
 
     Raises:
         TypeError: if an argument is not an array of numbers.
-        ValueError: if a shape is wrong.
+        ValueError: if a shape is wrong or `mean` lies outside `[0, 1]`.
 
     Example:
         >>> pale = ColorDistortion(*map(jnp.float32, (0.0, 1.0, 0.5, 0.0)), contrast_last=jnp.array(False))
@@ -119,10 +122,16 @@ def distort_colors(
     *numbers, last = as_arrays(function, **fields)
     image, brightness, contrast, saturation, hue = as_floats(image, *numbers)
     last = as_mask(last)
+    check_setting(function, "mean", 0 if mean is None else mean, lambda x: 0 <= x <= 1, "a value in [0, 1]")
+    center = brightness + (image.mean() if mean is None else jnp.asarray(mean, image.dtype))
+
+    def change_contrast(planes: Float[Array, "3 H W"], factor: Float[Array, ""]) -> Float[Array, "3 H W"]:
+        return jnp.clip((planes - center) * factor + center, 0, 1)
+
     planes = jnp.clip(jnp.moveaxis(image, -1, 0) + brightness, 0, 1)
-    planes = jnp.clip(planes * jnp.where(last, 1, contrast), 0, 1)
+    planes = change_contrast(planes, jnp.where(last, 1, contrast))
     planes = _change_colors(planes, saturation, hue)
-    planes = jnp.clip(planes * jnp.where(last, contrast, 1), 0, 1)
+    planes = change_contrast(planes, jnp.where(last, contrast, 1))
     if distortion.order is not None:
         (order,) = as_arrays(function, order=(distortion.order, "3"))
         chosen = (order[:, None] == jnp.arange(3, dtype=order.dtype)[None, :]).astype(planes.dtype)
@@ -147,7 +156,7 @@ def _change_colors(
     red, green, blue = planes
     value = planes.max(axis=0)
     chroma = value - planes.min(axis=0)
-    per_chroma = 1 / jnp.where(chroma > 0, chroma, 1)
+    per_chroma = 1 / jnp.where(chroma > 1e-6, chroma, 1)
     of_green, of_blue = 2 + (blue - red) * per_chroma, 4 + (red - green) * per_chroma
     sixths = jnp.where(value == red, (green - blue) * per_chroma, jnp.where(value == green, of_green, of_blue))
     chroma = jnp.minimum(chroma * saturation, value)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, PRNGKeyArray, Real, Shaped
 
 from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, as_mask, check_count, check_setting, concrete, take_rows
 from jaxssd.ops.boxes import box_area, clip_boxes, to_center_size
-from jaxssd.ops.sampling import Augmentation, checked_range, flips_or_none, happens, split_key, uniform
+from jaxssd.ops.sampling import Augmentation, between, checked_range, is_never, split_key
 
 _MARGIN = 1e-4  # distance of a centre from the edge of a crop, so that rounding drops no object that a crop is to keep
 
@@ -70,7 +70,7 @@ def sample_ssd_augmentation(
         True
     """
     function = "sample_ssd_augmentation"
-    canvas_key, place_key, crop_key, corner_key, order_key, flip_key = split_key(function, key)
+    key, *_ = split_key(function, key)
     boxes, valid = as_arrays(function, boxes=(boxes, "G 4"), valid=(valid, "G"))
     (thresholds,) = as_arrays(function, min_ious=(min_ious, "K"))
     chances = {"flip": flip, "vertical_flip": vertical_flip, "zoom_out_probability": zoom_out_probability}
@@ -81,15 +81,19 @@ def sample_ssd_augmentation(
     )
     _check_bounds(function, zooms[0], sides[1])
     check_count(function, "candidates", candidates)
+    options = len(thresholds) + 1
+    # All random numbers at once: each call would be compiled by itself.
+    drawn = random.uniform(key, (6 + options + 4 * candidates,), jnp.float32)
+    of_image, turns, of_crops = drawn[:6], drawn[6 : 6 + options], drawn[6 + options :].reshape(2, candidates, 2)
     valid = as_mask(valid)
     boxes = jnp.where(valid[:, None], boxes, 0).astype(jnp.float32)
 
     # Scale and shift of the image on the canvas, and of the canvas in the view of each crop; the last is the whole.
-    zoomed = happens(random.fold_in(canvas_key, 1), zoom_out_probability)
-    shrink = jnp.where(zoomed, 1 / uniform(canvas_key, zooms), 1)
-    place = random.uniform(place_key, (2,), jnp.float32) * (1 - shrink)
-    size = uniform(crop_key, sides, (candidates, 2))
-    corner = random.uniform(corner_key, (candidates, 2), jnp.float32) * (1 - size)
+    zoomed = of_image[0] < jnp.asarray(zoom_out_probability, jnp.float32)
+    shrink = jnp.where(zoomed, 1 / between(zooms, of_image[1]), 1)
+    place = of_image[2:4] * (1 - shrink)
+    size = between(sides, of_crops[0])
+    corner = of_crops[1] * (1 - size)
     size = jnp.concatenate([size, jnp.ones((1, 2), jnp.float32)])
     corner = jnp.concatenate([corner, jnp.zeros((1, 2), jnp.float32)])
     scale, translation = shrink / size, (place[None, :] - corner) / size
@@ -102,12 +106,12 @@ def sample_ssd_augmentation(
     shaped = (ratio >= low) & (ratio <= high) & ~whole
     holds = (iou[None, :] >= thresholds[:, None].astype(jnp.float32)) & shaped[None, :]
     holds = jnp.concatenate([holds, whole[None, :]])
-    chosen = _first_that_holds(order_key, holds)
+    chosen = _first_that_holds(turns, holds)
     return Augmentation(
-        flip=happens(flip_key, flip),
+        flip=of_image[4] < jnp.asarray(flip, jnp.float32),
         scale=take_rows(scale, chosen),
         translation=take_rows(translation, chosen),
-        vertical_flip=flips_or_none(random.fold_in(flip_key, 1), vertical_flip),
+        vertical_flip=None if is_never(vertical_flip) else of_image[5] < jnp.asarray(vertical_flip, jnp.float32),
     )
 
 
@@ -132,8 +136,7 @@ def _best_iou(moved: Float[Array, "N G 4"], valid: Shaped[Array, "G"]) -> Float[
     return jnp.where(valid.any(), best, 1)
 
 
-def _first_that_holds(key: PRNGKeyArray, holds: Shaped[Array, "K N"]) -> Int[Array, ""]:
-    """First column that holds in the first row, of a random order of the rows, that has one."""
-    turn = jnp.where(holds.any(axis=1), random.uniform(key, (len(holds),), jnp.float32), -1)
-    rows = jnp.arange(len(holds)) == turn.argmax()
+def _first_that_holds(turns: Float[Array, "K"], holds: Shaped[Array, "K N"]) -> Int[Array, ""]:
+    """First column that holds in the row of the largest random number, of the rows that have one."""
+    rows = jnp.arange(len(holds)) == jnp.where(holds.any(axis=1), turns, -1).argmax()
     return (holds & rows[:, None]).any(axis=0).argmax()

@@ -127,7 +127,7 @@ def sample_augmentation(
         angle=None
         if known_rotation is not None and known_rotation == 0
         else _sample_angle(random.fold_in(key, 6), rotation, rotation_probability),
-        vertical_flip=flips_or_none(random.fold_in(key, 7), vertical_flip),
+        vertical_flip=None if is_never(vertical_flip) else happens(random.fold_in(key, 7), vertical_flip),
     )
 
 
@@ -141,16 +141,10 @@ def split_key(function: str, key: Any) -> Array:
         raise TypeError(f"{function}: `key` {found}, expected {expected}") from error
 
 
-def flips_or_none(key: PRNGKeyArray, probability: Number) -> Bool[Array, ""] | None:
-    """Flag of a mirror, or None if its probability is known to be 0."""
-    known = concrete(probability)
-    return None if known is not None and known == 0 else happens(key, probability)
-
-
-def uniform(key: PRNGKeyArray, limits: Sequence[Number], shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
-    """Uniform float32 numbers between two limits, which may be traced."""
+def between(limits: Sequence[Number], drawn: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Uniform numbers between two limits, which may be traced, from those drawn in [0, 1)."""
     low, high = (jnp.asarray(limit, jnp.float32) for limit in limits)
-    return random.uniform(key, shape, jnp.float32, low, high)
+    return low + drawn * (high - low)
 
 
 def _log_uniform(key: PRNGKeyArray, limits: Sequence[Number]) -> Float[Array, ""]:
@@ -164,6 +158,12 @@ def _log_uniform(key: PRNGKeyArray, limits: Sequence[Number]) -> Float[Array, ""
 def up_or_down(key: PRNGKeyArray, limit: Number) -> Float[Array, ""]:
     """Uniform number from -limit to limit."""
     return random.uniform(key, (), jnp.float32, -limit, limit)
+
+
+def is_never(probability: Number) -> bool:
+    """True if a probability is known to be 0."""
+    known = concrete(probability)
+    return known is not None and bool(known == 0)
 
 
 def happens(key: PRNGKeyArray, probability: Number) -> Bool[Array, ""]:

@@ -11,7 +11,8 @@ LOSSES, SSD, NMS, BOX_CODER = (
 )
 TARGETS = "jaxssd/ops/targets.py"
 AUGMENT, ROTATION = "jaxssd/ops/augment.py", "jaxssd/ops/rotation.py"
-SAMPLING = "jaxssd/ops/sampling.py"
+SAMPLING, RESAMPLING = "jaxssd/ops/sampling.py", "jaxssd/ops/resampling.py"
+COLOR, IOU_CROP, MOSAIC = "jaxssd/ops/color.py", "jaxssd/ops/iou_crop.py", "jaxssd/data/mosaic.py"
 ABOUT = "tests/ops/test_augment.py tests/ops/test_augment_transforms.py"
 
 PLANTED = (
@@ -99,29 +100,33 @@ PLANTED = (
         ABOUT,
     ),
     Mutant(
-        "jaxssd/ops/augment.py",
+        RESAMPLING,
         "1 + contrast, 1 / (1 + jnp.abs(contrast))",
         "1 + contrast, 1 - jnp.abs(contrast)",
         "less contrast is another factor",
+        ABOUT,
     ),
-    Mutant("jaxssd/ops/augment.py", "mean = image.mean()", "mean = 0.5", "contrast about grey"),
+    Mutant(RESAMPLING, "mean = image.mean()", "mean = 0.5", "contrast about grey", ABOUT),
     Mutant(
-        "jaxssd/ops/augment.py",
-        "return jnp.where(augmentation.flip, moved[:, ::-1], moved) + colour",
-        "return jnp.where(augmentation.flip, moved[::-1], moved) + colour",
+        RESAMPLING,
+        "moved = jnp.where(augmentation.flip, moved[:, ::-1], moved)",
+        "moved = jnp.where(augmentation.flip, moved[::-1], moved)",
         "images flip upside down",
+        ABOUT,
     ),
     Mutant(
-        "jaxssd/ops/augment.py",
-        "rotate_points(y, x, -angle, _size_of(image))",
-        "rotate_points(y, x, angle, _size_of(image))",
+        RESAMPLING,
+        "rotate_points(y, x, -angle, size)",
+        "rotate_points(y, x, angle, size)",
         "images turn the other way",
+        ABOUT,
     ),
     Mutant(
-        "jaxssd/ops/augment.py",
-        "inside[..., None], look_up(image, [y - 0.5, x - 0.5])",
-        "inside[..., None], look_up(image, [y, x])",
+        RESAMPLING,
+        "look_up(image, [y - 0.5, x - 0.5])",
+        "look_up(image, [y, x])",
         "half a pixel beside",
+        ABOUT,
     ),
     Mutant(
         "jaxssd/ops/augment.py",
@@ -136,10 +141,11 @@ PLANTED = (
         "boxes without area stay",
     ),
     Mutant(
-        "jaxssd/ops/augment.py",
+        RESAMPLING,
         'method="linear",\n        antialias=True',
         'method="linear",\n        antialias=False',
         "aliases",
+        ABOUT,
     ),
     Mutant(
         "jaxssd/ops/augment.py",
@@ -148,6 +154,27 @@ PLANTED = (
         "pixels up to 255 pass",
         "tests/ops/test_augment_transforms.py",
     ),
+    Mutant(
+        RESAMPLING,
+        "jnp.where(augmentation.vertical_flip, moved[::-1], moved)",
+        "jnp.where(augmentation.vertical_flip, moved[:, ::-1], moved)",
+        "a vertical flip left and right",
+        ABOUT,
+    ),
+    Mutant(
+        AUGMENT, "(centers >= 0) & (centers <= 1)", "(centers >= -1) & (centers <= 2)", "centres out of view", ABOUT
+    ),
+    Mutant(COLOR, "jnp.minimum(chroma * saturation, value)", "chroma * saturation", "colours beyond saturation"),
+    Mutant(COLOR, "k = n + sixths + hue / 60", "k = n + sixths - hue / 60", "hues turn the other way"),
+    Mutant(COLOR, "center = brightness + (", "center = (", "contrast about the mean from before"),
+    Mutant(IOU_CROP, "inside & valid[None, :], iou, -1", "valid[None, :], iou, -1", "crops without a centre"),
+    Mutant(
+        IOU_CROP, "(place[None, :] - corner) / size", "(place[None, :] - corner)", "crops shift by pixels of the canvas"
+    ),
+    Mutant(IOU_CROP, "jnp.where(valid.any(), best, 1)", "best", "images without objects are never cropped"),
+    Mutant(MOSAIC, "jnp.roll(x, -step, axis=0)", "x", "a mosaic of one image"),
+    Mutant(MOSAIC, "other.valid & chosen[:, None]", "other.valid", "objects of images that are not blended"),
+    Mutant(MOSAIC, "jnp.argsort(-area", "jnp.argsort(area", "the smallest objects are kept"),
     Mutant(SAMPLING, "(math.pi / 180)", "(math.pi / 90)", "angles of twice the size", ABOUT),
     Mutant(
         TARGETS,
