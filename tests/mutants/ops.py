@@ -67,8 +67,8 @@ PLANTED = (
     Mutant(AUGMENT, "jnp.stack([y1, 1 - x2, y2, 1 - x1]", "jnp.stack([1 - y2, x1, 1 - y1, x2]", "a flip upside down"),
     Mutant(
         AUGMENT,
-        "return jnp.where(flip, jnp.stack",
-        "return jnp.where(~flip, jnp.stack",
+        "boxes = jnp.where(augmentation.flip, jnp.stack",
+        "boxes = jnp.where(~augmentation.flip, jnp.stack",
         "boxes flip when images do not",
     ),
     Mutant(

@@ -11,6 +11,7 @@ MIRRORS = {
     "train.py": "tests/test_options.py",
     "evaluate.py": "tests/test_options.py",
     "jaxssd/presets.py": "tests/test_presets.py",
+    "jaxssd/data/mosaic.py": "tests/data/test_augmentation.py",
     "jaxssd/data/boxes.py": "tests/data/test_build.py",
     "jaxssd/data/orientation.py": "tests/data/test_build.py",
     "jaxssd/tools/explain.py": "tests/tools/test_explain.py",

@@ -97,7 +97,7 @@ PLANTED = (
     Mutant(LOADER, "(count := file.readinto(place)) == 0:", "not (count := file.readinto(place) or 1):", "short file"),
     Mutant(LOADER, "file.seek(offset + row", "file.seek(row", "the header of a file is read as pixels"),
     Mutant(LOADER, "prefetch.submit(load, following)", "prefetch.submit(load, rows[0])", "one block all the time"),
-    Mutant(LOADER, "> MEMORY_SHARE * memory_bytes()\n    return", "> memory_bytes()\n    return", "streams too late"),
+    Mutant(LOADER, "return size <= MEMORY_SHARE * memory_bytes()", "return size <= memory_bytes()", "streams too late"),
     Mutant(
         COMPILATION,
         "leaf.size * leaf.dtype.itemsize",

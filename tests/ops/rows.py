@@ -251,7 +251,12 @@ ROWS = {
         keeps_float64=False,
     ),
     "distort_colors": Row(
-        jaxssd.distort_colors, (IMAGE, COLORS), {"mean": 0.4}, gradients=(0,), sizes=("H,W,3", None), shared=("10", "01")
+        jaxssd.distort_colors,
+        (IMAGE, COLORS),
+        {"mean": 0.4},
+        gradients=(0,),
+        sizes=("H,W,3", None),
+        shared=("10", "01"),
     ),
     "sample_ssd_augmentation": Row(
         jaxssd.sample_ssd_augmentation,
