@@ -32,7 +32,7 @@ OPTIMIZED = {"metrics", "models", "ops"}
 NOT_OPTIMIZED = {
     *("test_transforms", "test_augment_transforms", "two_devices"),
     *("test_dense_heads", "test_detector", "test_heads", "test_pretrained", "test_receptive_field"),
-    *("test_ssd300_head", "test_weight_files"),
+    *("test_feature_pyramid", "test_retinanet_head", "test_ssd300_head", "test_weight_files"),
 }
 """Files in those folders that compare many programs with one another, or look at shapes and at where weights go."""
 
