@@ -1,6 +1,7 @@
 """Feature pyramid network (FPN): maps of equal width at several resolutions, each with what coarser maps know."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -8,6 +9,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxssd.ops.arrays import ArrayLike, check_shapes
+
+Layer = tuple[int, int | Fraction]
+"""Kernel size (odd) and stride of a layer that is padded by half its kernel; a stride of 1/2 repeats each cell."""
+UPSAMPLING: Layer = (1, Fraction(1, 2))
+GridPaths = tuple[tuple[int, int], list[list[Layer]]]
+"""Rows and columns of a grid, and the layers of every path from the image to it."""
 
 KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 
@@ -84,6 +91,30 @@ class FeaturePyramid(nn.Module):
             kernel_init=KERNEL_INIT,
             name=name,
         )
+
+
+def pyramid_paths(
+    level_layers: Sequence[list[Layer]], num_levels: int, *, extra_from_backbone: bool = False
+) -> list[list[list[Layer]]]:
+    """List the paths from the image to each level of a `FeaturePyramid`, whose receptive field is the union of theirs.
+
+    Args:
+        level_layers: layers from the image up to each of the backbone's maps, finest first; see `ResNet.level_layers`.
+        num_levels: number of levels.
+        extra_from_backbone: start of the extra levels.
+
+    Returns:
+        For each level the layers of every path, one through each map that the level contains.
+    """
+    count = len(level_layers)
+    paths = [
+        [[*level_layers[start], *[UPSAMPLING] * (start - level), (3, 1)] for start in range(level, count)]
+        for level in range(min(count, num_levels))
+    ]
+    for level in range(count, num_levels):
+        below = [level_layers[-1]] if extra_from_backbone and level == count else paths[-1]
+        paths.append([[*path, (3, 2)] for path in below])
+    return paths
 
 
 def upsample_nearest(

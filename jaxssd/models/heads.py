@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,7 +15,8 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from jaxssd.config import Config, FastLayer
-from jaxssd.models import BACKBONES
+from jaxssd.models.feature_pyramid import FeaturePyramid, GridPaths, Layer, pyramid_paths
+from jaxssd.models.grids import all_grids, map_grids, pyramid_grids, refuse_grids
 from jaxssd.models.layers import batch_norm, conv_to_float32
 from jaxssd.ops import Anchors, make_anchors
 from jaxssd.ops.arrays import ArrayLike, Size, as_pair, check_shapes
@@ -156,9 +158,13 @@ class AnchorHead(nn.Module):
 class PyramidHead(AnchorHead):
     """Chain of `StdConv`s that shrinks the feature map, with an `OutConv` on each grid of `grids`.
 
-    The first `StdConv` keeps the backbone's grid and every next one halves it; see `pyramid_grids`.
+    The first `StdConv` keeps the backbone's grid and every next one halves it; see `pyramid_grids`. Grids finer than
+    the backbone's last map are predicted from its finer maps: a `FeaturePyramid`, and a `StdConv` and an `OutConv` on
+    each of its levels. The other grids are the same with and without them.
 
     Attributes:
+        levels: number of the backbone's maps that the head reads, one more than it has finer grids; None for the last
+            map, not in a tuple.
         grids: side of each grid that predicts, or its rows and columns, largest first; the `grids` of the anchors.
         boxes_per_cell: k, zooms times ratios of the anchors.
         prior_probability: probability of every class at the start.
@@ -173,13 +179,23 @@ class PyramidHead(AnchorHead):
     input_dropout: float = 0.4
     dropout: float = 0.4
     width: int = 256
+    levels: int | None = None
 
     fixed_anchors: ClassVar[bool] = False
 
     @staticmethod
     def settings(config: Config) -> dict[str, Any]:
-        """Grids and anchors of a cell, prior probability, dropout and width."""
+        """Grids and anchors of a cell, prior probability, dropout, width, and number of the backbone's maps.
+
+        Raises:
+            ValueError: if a grid is finer than the backbone's last map, and none of its finer maps has that size.
+        """
+        maps = [max(grid) for grid in map_grids(config)]
+        largest = max(config.anchors.grids, default=0)
+        if largest > maps[-1] and largest not in maps:
+            refuse_grids(config)
         return {
+            "levels": len(maps) - maps.index(largest) if largest > maps[-1] else None,
             "grids": PyramidHead.anchor_grids(config),
             "boxes_per_cell": len(config.anchors.zooms) * len(config.anchors.ratios),
             "prior_probability": config.model.prior_probability,
@@ -198,17 +214,9 @@ class PyramidHead(AnchorHead):
         height, width = config.dataset.input_shape
         if height == width:
             return config.anchors.grids
-        stride = BACKBONES[config.model.backbone]().output_stride
-        by_side = {max(grid): grid for grid in pyramid_grids((-(-height // stride), -(-width // stride)))}
+        by_side = {max(grid): grid for grid in all_grids(map_grids(config))}
         if not set(config.anchors.grids) <= set(by_side):
-            sides, shapes = (
-                " ".join(map(str, by_side)),
-                ", ".join(f"{rows}x{columns}" for rows, columns in by_side.values()),
-            )
-            raise ValueError(
-                f"--grids is {config.anchors.grids}, expected some of {sides}: the longer sides of the grids {shapes}, "
-                f"which {config.model.backbone} has at --image-size {height} {width}"
-            )
+            refuse_grids(config)
         return tuple(by_side[side] for side in config.anchors.grids)
 
     @staticmethod
@@ -216,40 +224,76 @@ class PyramidHead(AnchorHead):
         """Backbone's grid and its halves; see `pyramid_grids`."""
         return pyramid_grids(cells)
 
+    def paths(self, level_layers: Sequence[list[Layer]], maps: Sequence[tuple[int, int]]) -> list[GridPaths]:
+        """Every grid, and the paths from the image to its predictions, given the layers and cells of the maps."""
+        count = self.levels or 1
+        finer, pyramid = self._known_grids(maps[-count:])
+        of_finer = zip(finer, pyramid_paths(level_layers[-count:], len(finer)), strict=True)
+        found = [(grid, [[*path, (3, 1), (3, 1)] for path in paths]) for grid, paths in of_finer]
+        below = list(level_layers[-1])
+        for level, grid in enumerate(pyramid):
+            below = [*below, (3, 1 if level == 0 else 2)]
+            if grid in map(as_pair, self.grids):
+                found.append((grid, [[*below, (3, 1)]]))
+        return found
+
     @nn.compact
-    def __call__(self, features: Float[ArrayLike, "B h w c"], *, train: bool) -> Predictions:
+    def __call__(
+        self, features: Float[ArrayLike, "B h w c"] | Sequence[Float[ArrayLike, "B _ _ _"]], *, train: bool
+    ) -> Predictions:
         """Predict for every anchor of every grid.
 
         Args:
-            features: feature map of the backbone, `[B, h, w, c]`.
+            features: feature map of the backbone, `[B, h, w, c]`; with `levels` a tuple of its last maps, finest first.
             train: if True, drop activations and normalise with the batch's statistics.
 
         Returns:
             Float32 `class_logits [B, A, C]` and `box_activations [B, A, 4]`, ordered by grid, row, column, box.
 
         Raises:
-            ValueError: if `grids` is not taken from the pyramid of the features, largest first.
+            ValueError: if `grids` is not taken from the maps and the pyramid of the last one, largest first.
         """
-        check_shapes("PyramidHead", features=(features, "B h w c"))
-        rows, columns = features.shape[1:3]
-        grids, pyramid = tuple(map(as_pair, self.grids)), tuple(map(as_pair, pyramid_grids((rows, columns))))
-        if not grids or grids != tuple(grid for grid in pyramid if grid in grids):
-            sides, expected = " ".join(str(max(grid)) for grid in pyramid), pyramid_grids(rows)
-            raise ValueError(
-                f"PyramidHead: `grids` is {self.grids}; expected some of {expected if rows == columns else pyramid}, "
-                f"largest first, for {rows}x{columns} features: --grids {sides} uses all; a larger --image-size gives "
-                "larger grids"
-            )
+        maps: list[Any] = [features] if self.levels is None else list(features)
+        for each in maps:
+            check_shapes("PyramidHead", features=(each, "B h w c"))
+        grids = tuple(map(as_pair, self.grids))
+        finer, pyramid = self._known_grids([each.shape[1:3] for each in maps])
         common = (self.dropout, self.dtype, self.fast_layers)
         of_cell = (self.num_classes, self.boxes_per_cell, self.prior_probability)
+
+        def dropped(features: ArrayLike) -> Array:
+            return nn.Dropout(self.input_dropout, deterministic=not train)(nn.relu(features))
+
         outputs = []
-        x = nn.Dropout(self.input_dropout, deterministic=not train)(nn.relu(features))
-        for level, grid in enumerate(pyramid[: pyramid.index(grids[-1]) + 1]):
+        x = dropped(maps[-1])
+        for level, grid in enumerate(pyramid[: pyramid.index(grids[-1]) + 1] if grids[-1] in pyramid else ()):
             stride = 1 if level == 0 else 2
             x = StdConv(self.width, stride, *common, name=f"std_conv{level}")(x, train=train)
             if grid in grids:
                 outputs.append(OutConv(*of_cell, name=f"out_conv{level}")(x))
+        if finer:
+            of_finer = []
+            for level, merged in enumerate(FeaturePyramid(self.width, len(finer), dtype=self.dtype, name="fpn")(maps)):
+                x = StdConv(self.width, 1, *common, name=f"finer_std_conv{level}")(dropped(merged), train=train)
+                of_finer.append(OutConv(*of_cell, name=f"finer_out_conv{level}")(x))
+            outputs = of_finer + outputs
         return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *outputs)
+
+    def _known_grids(self, maps: Sequence[Sequence[int]]) -> tuple[list[Any], list[Any]]:
+        """Finer grids, all of which predict, and the pyramid of the last map; an error if `grids` is not of them."""
+        grids, (*finer, last) = tuple(map(as_pair, self.grids)), [as_pair(tuple(grid)) for grid in maps]
+        pyramid = list(pyramid_grids(last))
+        known = (*finer, *pyramid)
+        if not grids or not set(finer) <= set(grids) or grids != tuple(grid for grid in known if grid in grids):
+            rows, columns = last
+            sides = " ".join(str(max(grid)) for grid in known)
+            square = all(rows == columns for rows, columns in known)
+            expected = tuple(rows for rows, _ in known) if square else known
+            raise ValueError(
+                f"PyramidHead: `grids` is {self.grids}; expected some of {expected}, largest first, for "
+                f"{rows}x{columns} features: --grids {sides} uses all; a larger --image-size gives larger grids"
+            )
+        return finer, pyramid
 
 
 SSDMultiHead = PyramidHead
@@ -264,28 +308,6 @@ SSDHead = partial(
     dropout=0.1,
 )
 """The lesson's one-grid head (`SSD_Head`): 16 anchors from a 7x7 feature map. Any field can be given another value."""
-
-
-def pyramid_grids(grid: Size) -> tuple[Any, ...]:
-    """List the grids that a `PyramidHead` can predict on, given the grid of its backbone.
-
-    Args:
-        grid: cells along one side of the backbone's feature map: image size over output stride, rounded up. Or rows and
-            columns of the map.
-
-    Returns:
-        That grid, and its halves rounded up, down to one cell; numbers or pairs as the argument is.
-
-    Example:
-        >>> pyramid_grids(7), pyramid_grids((4, 6))
-        ((7, 4, 2, 1), ((4, 6), (2, 3), (1, 2), (1, 1)))
-    """
-    if isinstance(grid, int):
-        return (grid,) if grid <= 1 else (grid, *pyramid_grids(-(-grid // 2)))
-    rows, columns = grid
-    return (
-        ((rows, columns),) if max(grid) <= 1 else ((rows, columns), *pyramid_grids((-(-rows // 2), -(-columns // 2))))
-    )
 
 
 def _all_but_the_bias(

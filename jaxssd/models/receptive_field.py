@@ -12,17 +12,16 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxssd.models.detector import Detector
-from jaxssd.models.heads import PyramidHead, pyramid_grids
+from jaxssd.models.feature_pyramid import Layer
+from jaxssd.models.grids import grids_of
 from jaxssd.ops.arrays import ArrayLike, Size, as_pair
-
-Layer = tuple[int, int]
-"""Kernel size (odd) and stride of a convolution or pooling that is padded by half its kernel."""
 
 
 def receptive_field(layers: Sequence[Layer], cells: int) -> Int[np.ndarray, "cells 2"]:
     """Compute the pixels along one axis that each cell of a feature map depends on.
 
-    A cell i of a layer reads the cells from s i - (k - 1) / 2 to s i + (k - 1) / 2 of the one below.
+    A cell i of a layer reads the cells from s i - (k - 1) / 2 to s i + (k - 1) / 2 of the one below. With a stride
+    s = 1/2, which repeats each cell, s i is rounded down.
 
     Args:
         layers: `(kernel size, stride)` from the image up; a layer is padded by half its kernel.
@@ -39,7 +38,8 @@ def receptive_field(layers: Sequence[Layer], cells: int) -> Int[np.ndarray, "cel
     """
     first = last = np.arange(cells)
     for kernel, stride in reversed(layers):
-        first, last = first * stride - kernel // 2, last * stride + kernel // 2
+        first, last = (x * stride.numerator // stride.denominator for x in (first, last))
+        first, last = first - kernel // 2, last + kernel // 2
     return np.stack([first, last + 1], axis=1)
 
 
@@ -47,8 +47,9 @@ def anchor_receptive_fields(detector: Detector, image_size: Size) -> Float[np.nd
     """Compute the theoretical receptive field of every anchor, in the order of `make_anchors`.
 
     Args:
-        detector: network with a `PyramidHead`, and a backbone that has `layers`, such as a `ResNet`.
-        image_size: one side of the image in pixels, or height and width.
+        detector: network with a `PyramidHead` or a `RetinaNetHead`, and a backbone that has `level_layers`, such as a
+            `ResNet`.
+        image_size: height and width in pixels, or one number for both.
 
     Returns:
         Corners `[A, 4]`, in units of the image; not clipped: receptive fields of deep networks extend beyond the image.
@@ -57,24 +58,27 @@ def anchor_receptive_fields(detector: Detector, image_size: Size) -> Float[np.nd
         TypeError: if the layers of the backbone or the head are unknown.
     """
     head, backbone = detector.head, detector.backbone
-    if not (isinstance(head, PyramidHead) and hasattr(backbone, "layers")):
+    if not has_paths(detector):
         raise TypeError(
             f"anchor_receptive_fields: unknown layers of {type(backbone).__name__} and {type(head).__name__}; "
-            "expected a backbone with `layers` and a PyramidHead"
+            "expected a backbone with `level_layers` and a head with `paths`"
         )
-    below, shape, wanted = backbone.layers, as_pair(image_size), set(map(as_pair, head.grids))
-    finest = tuple(-(-side // backbone.output_stride) for side in shape)
+    shape = as_pair(image_size)
     fields = []
-    for level, grid in enumerate(pyramid_grids(finest)):
-        below.append((3, 1 if level == 0 else 2))
-        if grid in wanted:
-            rows, columns = (
-                receptive_field([*below, (3, 1)], count) / side for count, side in zip(grid, shape, strict=True)
-            )
-            y, x = np.indices(grid).reshape(2, -1)
-            cells = np.stack([rows[y, 0], columns[x, 0], rows[y, 1], columns[x, 1]], axis=1)
-            fields.append(cells.repeat(head.boxes_per_cell, axis=0))
+    for grid, paths in head.paths(backbone.level_layers, grids_of(backbone.level_strides, shape)):
+        axes = []
+        for cells, pixels in zip(grid, shape, strict=True):
+            each = np.stack([receptive_field(path, cells) for path in paths])
+            axes.append(np.stack([each[..., 0].min(axis=0), each[..., 1].max(axis=0)], axis=1) / pixels)
+        (rows, columns), (y, x) = axes, np.indices(grid).reshape(2, -1)
+        cells = np.stack([rows[y, 0], columns[x, 0], rows[y, 1], columns[x, 1]], axis=1)
+        fields.append(cells.repeat(head.boxes_per_cell, axis=0))
     return np.concatenate(fields)
+
+
+def has_paths(detector: Detector) -> bool:
+    """Return True if `anchor_receptive_fields` knows the layers of the network."""
+    return hasattr(detector.head, "paths") and hasattr(detector.backbone, "level_layers")
 
 
 def effective_receptive_field(

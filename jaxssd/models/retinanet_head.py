@@ -13,7 +13,8 @@ from jaxtyping import Array, Float
 
 from jaxssd.config import Config, FastLayer
 from jaxssd.models import BACKBONES
-from jaxssd.models.feature_pyramid import FeaturePyramid
+from jaxssd.models.feature_pyramid import FeaturePyramid, GridPaths, Layer, pyramid_paths
+from jaxssd.models.grids import grids_of
 from jaxssd.models.heads import PRIOR_PROBABILITY, AnchorHead, OutConv, Predictions
 from jaxssd.models.layers import EPSILON, batch_norm
 from jaxssd.ops.arrays import ArrayLike, Size
@@ -144,8 +145,20 @@ class RetinaNetHead(AnchorHead):
     def anchor_grids(config: Config) -> tuple[Size, ...]:
         """Rows and columns of each level: input size over `2**level`, rounded up; one number for a square input."""
         height, width = config.dataset.input_shape
-        cells = [(-(-height // 2**level), -(-width // 2**level)) for level in config.anchors.levels]
+        cells = grids_of([2**level for level in config.anchors.levels], (height, width))
         return tuple(rows for rows, _ in cells) if height == width else tuple(cells)
+
+    def paths(self, level_layers: Sequence[list[Layer]], maps: Sequence[tuple[int, int]]) -> list[GridPaths]:
+        """Every grid, and the paths from the image to its predictions, given the layers and cells of the maps."""
+        grids = list(maps[-self.levels :])
+        while len(grids) < self.num_grids:
+            rows, columns = grids[-1]
+            grids.append((-(-rows // 2), -(-columns // 2)))
+        of_levels = pyramid_paths(
+            level_layers[-self.levels :], self.num_grids, extra_from_backbone=self.extra_from_backbone
+        )
+        above = [(3, 1)] * (self.depth + 1)
+        return [(grid, [[*path, *above] for path in paths]) for grid, paths in zip(grids, of_levels, strict=False)]
 
     @nn.compact
     def __call__(self, maps: Sequence[Float[ArrayLike, "B _ _ _"]], *, train: bool) -> Predictions:

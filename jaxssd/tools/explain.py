@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from jaxssd import viz
 from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples
-from jaxssd.models.receptive_field import anchor_receptive_fields, effective_receptive_field
+from jaxssd.models.receptive_field import anchor_receptive_fields, effective_receptive_field, has_paths
 from jaxssd.ops import (
     Anchors,
     augment_boxes,
@@ -59,7 +59,7 @@ def idea_figures(
             image, boxes, labels, valid, task.anchors, task.class_names, threshold=config.anchors.match_threshold
         ),
     )
-    if of_grids and hasattr(task.model.backbone, "layers"):
+    if of_grids and has_paths(task.model):
         yield "receptive-fields", _receptive_fields(config, task, variables, examples.images[:FIELD_IMAGES])
     yield "focal-loss", viz.focal_figure()
     yield "augmentation", _augmentations(image, boxes, labels, valid, task.class_names)

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxssd.config import Config
 from jaxssd.models.heads import OutConv, PyramidHead, SSDHead, SSDMultiHead, StdConv, pyramid_grids
 from jaxssd.ops.anchors import make_anchors
 from jaxssd.ops.arrays import as_pair
+from jaxssd.tasks.task import make_task
 
 key = partial(jax.random.key, impl="rbg")  # Threefry takes XLA a second to compile for every draw on a CPU
 ZOOMS, RATIOS = (0.75, 1.0, 1.3), ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))
@@ -21,7 +23,9 @@ TINY = SSDMultiHead(num_classes=3, grids=(3, 2), boxes_per_cell=2, width=4)
 
 
 def shapes_of(model, *shape, **kwargs):
-    features = jax.ShapeDtypeStruct(shape, jnp.float32)
+    """Shapes of the outputs and variables for features of a shape, or for several of them."""
+    several = [jax.ShapeDtypeStruct(each, jnp.float32) for each in shape if isinstance(each, tuple)]
+    features = several or jax.ShapeDtypeStruct(shape, jnp.float32)
     return jax.eval_shape(partial(model.init_with_output, **kwargs), key(0), features)
 
 
@@ -86,6 +90,49 @@ def test_every_selection_of_the_pyramid_gives_a_row_an_anchor(grid, data):
     anchors = make_anchors(grids, zooms=(1.0,), ratios=RATIOS)
     assert predictions.box_activations.shape == (1, *anchors.corners.shape)
     assert predictions.class_logits.shape == (1, len(anchors.corners), 2)
+
+
+def test_finer_grids_leave_the_others_as_they_are(variables, features):
+    """Rows of finer grids come first; those of the lesson's grids are equal to the last bit."""
+    rng = np.random.default_rng(6)
+    fine = rng.normal(size=(2, 5, 6, 2)).astype(np.float32)
+    head = TINY.clone(grids=((5, 6), 3, 2), levels=2)
+    _, shapes = shapes_of(head, fine.shape, features.shape, train=False)
+    assert set(shapes["params"]) - set(variables["params"]) == {"fpn", "finer_std_conv0", "finer_out_conv0"}
+    more = jax.tree.map(lambda x: rng.uniform(0.5, 1, x.shape).astype(np.float32), shapes)
+    more = {kind: {**layers, **variables[kind]} for kind, layers in more.items()}
+    found = jax.jit(partial(head.apply, train=False))(more, [fine, features])
+    expected = jax.jit(partial(TINY.apply, train=False))(variables, features)
+    assert found.class_logits.shape == (2, 2 * (5 * 6 + 3 * 3 + 2 * 2), 3)
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[:, 2 * 5 * 6 :], y), found, expected)
+    changed = jax.jit(partial(head.apply, train=False))(more, [2 * fine, features])
+    assert np.all(np.any(changed.class_logits[:, : 2 * 5 * 6] != found.class_logits[:, : 2 * 5 * 6], axis=(0, 2)))
+
+
+@pytest.mark.parametrize(
+    ("size", "grids", "levels", "cells"),
+    [
+        (224, (28, 14, 7), 3, 28 * 28 + 14 * 14 + 7 * 7),
+        (224, (14, 7, 4, 2, 1), 2, 14 * 14 + 70),
+        (224, (7, 4), None, 65),
+        ((128, 96), (8, 4, 2), 2, 8 * 6 + 4 * 3 + 2 * 2),
+        (256, (16,), 2, 256),
+    ],
+)
+def test_grids_finer_than_the_last_map_come_from_finer_maps(size, grids, levels, cells):
+    config = Config.of(image_size=size, grids=grids, backbone="resnet34", head_width=4, classes=("a",))
+    task = make_task(config)
+    assert task.model.head.levels == levels
+    images = jax.ShapeDtypeStruct((1, *config.dataset.input_shape, 3), jnp.float32)
+    predictions, _ = jax.eval_shape(partial(task.model.init_with_output, train=False), key(0), images)
+    assert predictions.class_logits.shape == (1, 9 * cells, 1)
+    assert task.anchors.corners.shape == (9 * cells, 4)
+
+
+@pytest.mark.parametrize("grids", [(30, 7), (112,), (28, 7)])
+def test_grids_that_no_map_has_are_named_with_those_of_all_maps(grids):
+    with pytest.raises(ValueError, match=r"grids.* is .*expected some of .*28,? 14,? 7,? 4,? 2,? 1"):
+        make_task(Config.of(grids=grids, backbone="resnet34", classes=("a",)))
 
 
 @pytest.mark.parametrize("grids", [(3,), (8, 4), (4, 3, 2, 1), (1, 2, 4), (4, 4), ()])

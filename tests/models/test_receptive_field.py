@@ -13,6 +13,7 @@ from jaxssd.models.detector import Detector
 from jaxssd.models.heads import SSDMultiHead
 from jaxssd.models.receptive_field import anchor_receptive_fields, effective_receptive_field, receptive_field
 from jaxssd.models.resnet import ResNet
+from jaxssd.models.retinanet_head import RetinaNetHead
 from jaxssd.ops import make_anchors
 
 SIZE = 64
@@ -20,24 +21,37 @@ HEAD = SSDMultiHead(num_classes=2, grids=(8, 2), boxes_per_cell=3, width=4)
 TINY = Detector(ResNet(stage_sizes=(1, 1), width=4), HEAD)  # output stride 8
 
 
+OTHERS = (
+    Detector(ResNet(stage_sizes=(1, 1), width=4), HEAD.clone(grids=(16, 8, 4), levels=2)),
+    Detector(
+        ResNet(stage_sizes=(1, 1), width=4), RetinaNetHead(2, levels=2, num_grids=3, boxes_per_cell=3, width=4, depth=0)
+    ),
+)
+"""Finer grids of the lesson's head, and RetinaNet's, on both maps of the backbone."""
+
+
 def zeros_like_variables(module, images):
     shapes = jax.eval_shape(partial(module.init, train=False), jax.random.key(0), images)
     return jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes)
 
 
-@pytest.fixture(scope="module")
-def variables():
+def positive_variables(detector):
     rng = np.random.default_rng(1)
-    shapes = zeros_like_variables(TINY, jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32))
+    shapes = zeros_like_variables(detector, jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32))
     return {
         "params": jax.tree.map(lambda x: rng.uniform(-0.5, 0.7, x.shape).astype(np.float32), shapes["params"]),
         "batch_stats": jax.tree.map(np.ones_like, shapes["batch_stats"]),
     }
 
 
-@jax.jit
-def logits_of(variables, images):
-    return TINY.apply(variables, images, train=False).class_logits
+@pytest.fixture(scope="module")
+def variables():
+    return positive_variables(TINY)
+
+
+@partial(jax.jit, static_argnums=2)
+def logits_of(variables, images, detector=TINY):
+    return detector.apply(variables, images, train=False).class_logits
 
 
 @jax.jit
@@ -87,19 +101,35 @@ def test_the_theory_fits_every_backbone(name):
     assert np.isnan(features[:, cell, 0]).any(axis=-1).tolist() == [True, True, False, False]
 
 
-def test_every_anchor_has_the_field_that_the_detector_has(variables):
-    fields = anchor_receptive_fields(TINY, SIZE)
-    assert fields.shape == (8 * 8 * 3 + 2 * 2 * 3, 4)
+@pytest.mark.parametrize(
+    ("detector", "cells"), [(TINY, 8 * 8 + 2 * 2), *((other, 16 * 16 + 8 * 8 + 4 * 4) for other in OTHERS)]
+)
+def test_every_anchor_has_the_field_that_the_detector_has(detector, cells):
+    fields = anchor_receptive_fields(detector, SIZE)
+    assert fields.shape == (3 * cells, 4)
     blank = np.zeros((SIZE, SIZE, SIZE, 3), np.float32)
     rows, columns = blank.copy(), blank.copy()
     pixel = np.arange(SIZE)
     rows[pixel, pixel] = columns[pixel, :, pixel] = np.nan
-    pixels_of_axis = [np.isnan(logits_of(variables, images)).any(axis=-1) for images in (rows, columns)]
+    variables = positive_variables(detector)
+    pixels_of_axis = [np.isnan(logits_of(variables, images, detector)).any(axis=-1) for images in (rows, columns)]
     for axis, depends in enumerate(pixels_of_axis):
         first, last = (np.clip(fields[:, side], 0, 1) * SIZE for side in (axis, axis + 2))
         expected = (pixel[:, None] >= first[None, :]) & (pixel[:, None] < last[None, :])
         np.testing.assert_array_equal(depends, expected)
     assert not expected.all()
+
+
+def test_fields_of_a_rectangular_image_are_those_of_its_sides():
+    square, wide = (anchor_receptive_fields(OTHERS[1], size) for size in (SIZE, (SIZE // 2, SIZE)))
+    grids = 16, 8, 4
+    assert len(wide) == len(square) // 2
+    halves = [
+        part.reshape(grid, grid, 3, 4)[: grid // 2]
+        for grid, part in zip(grids, np.split(square, [768, 960]), strict=True)
+    ]
+    expected = np.concatenate([part.reshape(-1, 4) for part in halves]) * (2, 1, 2, 1)
+    np.testing.assert_allclose(wide, expected)
 
 
 def test_other_networks_are_refused():
