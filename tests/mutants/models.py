@@ -4,8 +4,11 @@ from tests.mutants.planted import Mutant
 
 DETECTOR, HEADS, RESNET = "jaxssd/models/detector.py", "jaxssd/models/heads.py", "jaxssd/models/resnet.py"
 LAYERS, FAST = "jaxssd/models/layers.py", "jaxssd/models/fast_layers.py"
+FPN, RETINANET = "jaxssd/models/feature_pyramid.py", "jaxssd/models/retinanet_head.py"
+OF_FPN, OF_RETINANET = "tests/models/test_feature_pyramid.py", "tests/models/test_retinanet_head.py"
 DENSE, SSD300 = "jaxssd/models/dense_heads.py", "jaxssd/models/ssd300_head.py"
 FIELD = "jaxssd/models/receptive_field.py"
+OF_FIELD = "tests/models/test_receptive_field.py"
 CONSTANTS = "tests/models/test_constants.py"
 
 PLANTED = (
@@ -14,8 +17,8 @@ PLANTED = (
     Mutant(DETECTOR, "        x = x / 255", "        x = x / 256", "white is not 1", CONSTANTS),
     Mutant(
         DETECTOR,
-        "train=train, frozen_stages=frozen_stages)",
-        "train=train, frozen_stages=0)",
+        "frozen_stages=frozen_stages, **several",
+        "frozen_stages=0, **several",
         "nothing freezes",
         "tests/models/test_detector.py::test_bfloat16_training_step_is_finite_and_respects_frozen_stages",
     ),
@@ -37,8 +40,8 @@ PLANTED = (
     ),
     Mutant(
         HEADS,
-        "x = nn.Dropout(self.input_dropout,",
-        "x = nn.Dropout(self.dropout,",
+        "return nn.Dropout(self.input_dropout,",
+        "return nn.Dropout(self.dropout,",
         "one dropout for both",
         "tests/models/test_heads.py::test_backbone_features_are_dropped_too",
     ),
@@ -89,9 +92,40 @@ PLANTED = (
     ),
     Mutant(
         FIELD,
-        "first * stride - kernel // 2",
-        "first * stride - kernel",
+        "first - kernel // 2",
+        "first - kernel",
         "a field too wide",
         "tests/models/test_receptive_field.py::test_known_stacks",
+    ),
+    Mutant(
+        FPN, "reversed(range(len(inner) - 1))", "range(len(inner) - 1)", "nothing flows further than a level", OF_FPN
+    ),
+    Mutant(FPN, "x if level == len(maps) else nn.relu(x)", "nn.relu(x)", "no negative number enters P6", OF_FPN),
+    Mutant(
+        FPN, "down, right = -(-rows // height)", "down, right = 1 + (rows // height)", "too many repeats, cut", OF_FPN
+    ),
+    Mutant(FPN, "[UPSAMPLING] * (start - level)", "[UPSAMPLING]", "a coarse map enlarged once", OF_FIELD),
+    Mutant(RETINANET, 'use_bias=self.norm == "none"', "use_bias=True", "a bias before the norm", OF_RETINANET),
+    Mutant(
+        RETINANET,
+        "out_conv(*features) for",
+        "out_conv(features[0]) for",
+        "boxes from the class tower",
+        f"{OF_RETINANET}::test_class_tower_and_box_tower_are_two",
+    ),
+    Mutant(RETINANET, "_level{level}", "", "statistics of all levels in one", OF_RETINANET),
+    Mutant(
+        RESNET,
+        "stage == last or self.strides[stage] > 1",
+        "True",
+        "two levels of one stride",
+        f"{OF_RETINANET}::test_every_backbone_and_size_gives_a_row_an_anchor",
+    ),
+    Mutant(
+        HEADS,
+        "outputs = of_finer + outputs",
+        "outputs = outputs + of_finer",
+        "finer grids after the others",
+        "tests/models/test_heads.py::test_finer_grids_leave_the_others_as_they_are",
     ),
 )
