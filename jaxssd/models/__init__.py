@@ -12,6 +12,7 @@ BACKBONES: Registry[Any] = Registry(
     {
         "resnet_tiny": "jaxssd.models.resnet:resnet_tiny",
         "resnet_small": "jaxssd.models.resnet:resnet_small",
+        "resnet10_light": "jaxssd.models.resnet:resnet10_light",
         "resnet18": "jaxssd.models.resnet:resnet18",
         "resnet34": "jaxssd.models.resnet:resnet34",
         "resnet34_ssd300": "jaxssd.models.resnet:resnet34_ssd300",

@@ -82,6 +82,7 @@ def test_a_block_of_the_head_is_relu_then_norm():
         ("resnet18", 32, (2, 2, 2, 2), 512),
         ("resnet34", 32, (3, 4, 6, 3), 512),
         ("resnet50", 32, (3, 4, 6, 3), 2048),
+        ("resnet10_light", 32, (1, 1, 1, 1), 256),
         ("resnet_small", 16, (1, 1, 1), 128),
         ("resnet_tiny", 8, (1, 1), 64),
         ("resnet34_ssd300", 8, (3, 4, 6), 256),

@@ -63,9 +63,10 @@ def numpy_bottleneck(x, params, stats, stride):
     return np.maximum(x + y, 0)
 
 
-def numpy_tiny(images, params, stats):
-    x = numpy_norm(numpy_conv(images, params["conv1"]["kernel"], 2, 3), params["bn1"], stats["bn1"])
-    x = numpy_max_pool(np.maximum(x, 0))
+def numpy_tiny(images, params, stats, pool=True):
+    x = numpy_conv(images, params["conv1"]["kernel"], 2 if pool else 4, 3)
+    x = np.maximum(numpy_norm(x, params["bn1"], stats["bn1"]), 0)
+    x = numpy_max_pool(x) if pool else x
     x = numpy_block(x, params["layer1_0"], stats["layer1_0"], 1)
     return numpy_block(x, params["layer2_0"], stats["layer2_0"], 2)
 
@@ -227,6 +228,14 @@ def test_network_equals_its_numpy_reference(variables, images):
     expected = numpy_tiny(images, variables["params"], variables["batch_stats"])
     assert expected.shape == (2, 3, 3, 8)
     np.testing.assert_allclose(evaluate(variables, images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_without_pooling_the_first_convolution_has_stride_four(variables, images):
+    without = ResNet(stage_sizes=(1, 1), width=4, pool=False)
+    expected = numpy_tiny(images, variables["params"], variables["batch_stats"], pool=False)
+    features = jax.jit(partial(without.apply, train=False))(variables, images)
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
+    assert (without.output_stride, without.layers[0]) == (TINY.output_stride, (7, 4))
 
 
 def test_jit_equals_eager(variables, images):

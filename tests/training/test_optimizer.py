@@ -172,6 +172,7 @@ def test_frozen_groups_have_no_optimizer_state(start):
     [
         ("resnet34", {"conv1", "bn1", "layer1", "layer2"}, {"layer3", "layer4"}),
         ("resnet50", {"conv1", "bn1", "layer1", "layer2"}, {"layer3", "layer4"}),
+        ("resnet10_light", {"conv1", "bn1", "layer1", "layer2"}, {"layer3", "layer4"}),
         ("resnet_small", {"conv1", "bn1", "layer1"}, {"layer2", "layer3"}),
         ("resnet_tiny", {"conv1", "bn1", "layer1"}, {"layer2"}),
     ],
