@@ -294,7 +294,15 @@ def test_ideas_are_drawn(trained, cache, tmp_path):
     result = called("evaluate.py", trained[0], "--explain", "--out", tmp_path, cache=cache)
     assert result.returncode == 0, result.stderr
     names = {path.stem for path in (tmp_path / "ideas").iterdir()}
-    assert names == {"anchors", "matches", "receptive-fields", "focal-loss", "augmentation", "suppression"}
+    assert names == {
+        "anchors",
+        "matches",
+        "receptive-fields",
+        "focal-loss",
+        "augmentation",
+        "training-images",
+        "suppression",
+    }
 
 
 def test_the_learning_rate_is_swept(voc_folder, cache, tmp_path):

@@ -140,20 +140,17 @@ def augment_boxes(
     if augmentation.angle is None:
         moved = _mirror(moved, augmentation)
         clipped, area = clip_boxes(moved), box_area(moved)
-        visible, centers = box_area(clipped), to_center_size(moved)[:, :2]
+        visible = box_area(clipped)
     else:
         pixels = as_array(_checked_size("augment_boxes", "image_size", image_size), boxes.dtype)
         scale = jnp.tile(pixels, 2)[None, :]
-        center_size = to_center_size(moved * scale)
-        hulls, visible = rotated_boxes(center_size, augmentation.angle, pixels)
+        hulls, visible = rotated_boxes(to_center_size(moved * scale), augmentation.angle, pixels)
         clipped, area = _mirror(hulls / scale, augmentation), box_area(moved)
         visible = visible * (1 + _ROUNDING) / pixels.prod()
-        turned = rotate_points(center_size[:, 0], center_size[:, 1], augmentation.angle, pixels)
-        centers = jnp.stack(turned, axis=-1) / pixels[None, :]
     in_view = (visible > 0) & (box_area(clipped) > 0) & (visible >= jnp.asarray(min_visible, area.dtype) * area)
-    if center_in_view:
-        in_view &= ((centers >= 0) & (centers <= 1)).all(axis=-1)
     kept = valid & (box_area(boxes) > 0) & in_view
+    if center_in_view:
+        kept &= _center_in_view(moved, augmentation.angle, image_size)
     return jnp.where(kept[:, None], clipped, 0), kept
 
 
@@ -164,6 +161,18 @@ def _mirror(boxes: Float[Array, "G 4"], augmentation: Augmentation) -> Float[Arr
         return boxes
     y1, x1, y2, x2 = jnp.moveaxis(boxes, -1, 0)
     return jnp.where(augmentation.vertical_flip, jnp.stack([1 - y2, x1, 1 - y1, x2], axis=-1), boxes)
+
+
+def _center_in_view(
+    moved: Float[Array, "G 4"], angle: Float[Array, ""] | None, image_size: Sequence[Any] | None
+) -> Bool[Array, "G"]:
+    """True for boxes whose centre lies in the image after the rotation; a mirror does not change that."""
+    y, x, _, _ = jnp.moveaxis(to_center_size(moved), -1, 0)
+    if angle is not None:
+        pixels = as_array(_checked_size("augment_boxes", "image_size", image_size), moved.dtype)
+        y, x = rotate_points(y * pixels[0], x * pixels[1], angle, pixels)
+        y, x = y / pixels[0], x / pixels[1]
+    return (y >= 0) & (y <= 1) & (x >= 0) & (x <= 1)
 
 
 def _checked_size(function: str, name: str, size: Any) -> tuple[Any, Any]:

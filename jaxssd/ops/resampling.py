@@ -32,12 +32,14 @@ def scale_and_translate(
     # Resampling puts zeros around the image, which are the fill colour in a difference from it. Antialiasing costs
     # nothing (the weights are a dense matrix either way), does nothing when zooming in, and when zooming out averages
     # pixels as the resized images of the evaluation do.
-    size = as_array(shape, image.dtype)
+    size, scale = as_array(shape, image.dtype), augmentation.scale
+    if shape != image.shape[:2]:  # a factor of 1 would change the last bit
+        scale = scale * (size / as_array(image.shape[:2], image.dtype))
     moved = jax.image.scale_and_translate(
         image - colour,
         (*shape, 3),
         spatial_dims=(0, 1),
-        scale=augmentation.scale * (size / as_array(image.shape[:2], image.dtype)),
+        scale=scale,
         translation=augmentation.translation * size,
         method="linear",
         antialias=True,

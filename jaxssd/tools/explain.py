@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from jaxssd import viz
 from jaxssd.config import Config
+from jaxssd.data.augmentation import augment_batch, augmentation_steps
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.models.receptive_field import anchor_receptive_fields, effective_receptive_field, has_paths
 from jaxssd.ops import (
@@ -23,6 +24,7 @@ from jaxssd.ops import (
 )
 from jaxssd.ops.arrays import as_pair
 
+AUGMENTED_IMAGES = 12
 FIELD_IMAGES = 32  # enough for a smooth mean of gradients
 VISIBLE = partial(  # the lesson's augmentation, stronger so that a reader sees it
     sample_augmentation, rotation=20.0, rotation_probability=1.0, scale=(1.0, 1.0), aspect=(1.0, 1.0), brightness=0.2
@@ -32,7 +34,7 @@ VISIBLE = partial(  # the lesson's augmentation, stronger so that a reader sees 
 def idea_figures(
     config: Config, task: Any, variables: tuple[Any, Any], dataset: Dataset
 ) -> Iterator[tuple[str, Figure]]:
-    """Draw anchors, matches, receptive fields, predictions, suppression, augmentation and the focal loss.
+    """Draw anchors, matches, receptive fields, predictions, suppression, augmentations and the focal loss.
 
     Args:
         config: settings of the run.
@@ -63,6 +65,7 @@ def idea_figures(
         yield "receptive-fields", _receptive_fields(config, task, variables, examples.images[:FIELD_IMAGES])
     yield "focal-loss", viz.focal_figure()
     yield "augmentation", _augmentations(image, boxes, labels, valid, task.class_names)
+    yield "training-images", _training_images(config, dataset)
     yield from _predictions(config, task, variables, image)
 
 
@@ -109,6 +112,16 @@ def _augmentations(
 
     images, moved = jax.device_get(augment(image.astype(np.float32) / 255, boxes, valid))
     return viz.augmentation_pair(images, (boxes, valid), moved, labels, class_names)
+
+
+def _training_images(config: Config, dataset: Dataset) -> Figure:
+    """Images of the data set, augmented as those of the run's training."""
+    few = Examples(*(array[:AUGMENTED_IMAGES] for array in dataset.examples))
+    steps = augmentation_steps(config.augmentation, config.dataset.input_shape)
+    images, boxes, labels, valid, _ = jax.device_get(
+        jax.jit(partial(augment_batch, steps=steps))(jax.random.key(0), few)
+    )
+    return viz.augmented_grid(images, boxes, labels, valid, dataset.class_names)
 
 
 def _predictions(

@@ -4,7 +4,7 @@ Import this package only inside functions that draw: matplotlib takes a second t
 """
 
 from jaxssd.viz.anchors import anchor_figure
-from jaxssd.viz.augmentation import augmentation_pair
+from jaxssd.viz.augmentation import augmentation_pair, augmented_grid
 from jaxssd.viz.boxes import class_color, draw_boxes, show_image
 from jaxssd.viz.curves import learning_rate_sweep, precision_recall, training_curves
 from jaxssd.viz.focal import focal_figure
@@ -28,6 +28,7 @@ __all__ = [
     "TRUTH_COLOR",
     "anchor_figure",
     "augmentation_pair",
+    "augmented_grid",
     "class_color",
     "detection_grid",
     "detection_image",

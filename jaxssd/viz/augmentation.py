@@ -1,13 +1,61 @@
-"""Augmentation of an image and of its boxes."""
+"""Augmentation of images and of their boxes."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxssd.viz.boxes import class_color, draw_boxes, show_image
 from jaxssd.viz.style import DPI
+
+
+def augmented_grid(
+    images: Float[np.ndarray, "n H W 3"],
+    boxes: Float[np.ndarray, "n G 4"],
+    labels: Int[np.ndarray, "n G"],
+    valid: Bool[np.ndarray, "n G"],
+    class_names: Sequence[str],
+) -> Figure:
+    """Draw augmented images with their boxes, as a network is trained on them.
+
+    Args:
+        images: augmented images `[n, H, W, 3]` in `[0, 1]`.
+        boxes: corners `[n, G, 4]`.
+        labels: labels `[n, G]`.
+        valid: rows that hold a box, `[n, G]`.
+        class_names: name of each label.
+
+    Returns:
+        A figure with four images in a row at most.
+    """
+    count, pixel_height, pixel_width, _ = images.shape
+    columns = min(4, count)
+    rows = -(-count // columns)
+    side, gap = 2.4, 0.06
+    image_height = side * pixel_height / pixel_width
+    width, height = columns * (side + gap) + gap, rows * (image_height + gap) + gap
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    for index in range(count):
+        row, column = divmod(index, columns)
+        left, bottom = gap + column * (side + gap), height - (row + 1) * (image_height + gap)
+        ax = figure.add_axes((left / width, bottom / height, side / width, image_height / height))
+        _draw_image(ax, images[index], boxes[index][valid[index]], labels[index][valid[index]], class_names)
+    return figure
+
+
+def _draw_image(
+    ax: Axes,
+    image: Float[np.ndarray, "H W 3"],
+    boxes: Float[np.ndarray, "n 4"],
+    labels: Int[np.ndarray, "n"],
+    class_names: Sequence[str],
+) -> None:
+    """Draw one image with its boxes."""
+    show_image(ax, np.round(255 * image.clip(0, 1)).astype(np.uint8))
+    names, colors = [class_names[label] for label in labels], [class_color(label) for label in labels.tolist()]
+    draw_boxes(ax, boxes, names, colors, font_size=6.5)
 
 
 def augmentation_pair(
@@ -50,8 +98,5 @@ def augmentation_pair(
             row, column = divmod(index, columns)
             left, bottom = start + column * (side + gap), height - title - row * (image_height + gap) - image_height
             ax = figure.add_axes((left / width, bottom / height, side / width, image_height / height))
-            show_image(ax, np.round(255 * image.clip(0, 1)).astype(np.uint8))
-            shown = labels[valid[index]].tolist()
-            names, colors = [class_names[label] for label in shown], [class_color(label) for label in shown]
-            draw_boxes(ax, boxes[index][valid[index]], names, colors, font_size=6.5)
+            _draw_image(ax, image, boxes[index][valid[index]], labels[valid[index]], class_names)
     return figure

@@ -161,9 +161,7 @@ PLANTED = (
         "a vertical flip left and right",
         ABOUT,
     ),
-    Mutant(
-        AUGMENT, "(centers >= 0) & (centers <= 1)", "(centers >= -1) & (centers <= 2)", "centres out of view", ABOUT
-    ),
+    Mutant(AUGMENT, "(x >= 0) & (x <= 1)", "(x >= -1) & (x <= 2)", "centres out of view"),
     Mutant(COLOR, "jnp.minimum(chroma * saturation, value)", "chroma * saturation", "colours beyond saturation"),
     Mutant(COLOR, "k = n + sixths + hue / 60", "k = n + sixths - hue / 60", "hues turn the other way"),
     Mutant(COLOR, "center = brightness + (", "center = (", "contrast about the mean from before"),

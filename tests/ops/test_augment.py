@@ -1,5 +1,6 @@
 """Augmentation against slow NumPy references, and images against boxes: paint in a box must stay in the box."""
 
+import inspect
 import math
 from functools import partial
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
 from jaxssd.ops.augment import augment_boxes, augment_image
+from jaxssd.ops.color import ColorDistortion, distort_colors
 from jaxssd.ops.sampling import Augmentation, identity_augmentation, sample_augmentation
 
 SIZE, G = 32, 6
@@ -506,6 +508,70 @@ def test_gradients_are_finite(angle):
     assert of_augmentation.angle != 0
     for gradient in [*of_arrays, *jax.tree.leaves(of_augmentation)[1:]]:
         assert np.isfinite(gradient).all()
+
+
+# Other sizes, colours, vertical flips, centres
+
+RECOLORED = Augmentation(
+    flip=np.array(False),
+    scale=np.float32([1, 1]),
+    translation=np.float32([0, 0]),
+    vertical_flip=np.array(False),
+    color=ColorDistortion(*map(np.float32, (0.1, 1.2, 0.7, 15)), contrast_last=np.array(True)),
+)
+resized = jax.jit(partial(augment_image, size=(SIZE // 2, SIZE)))
+recolored = jax.jit(augment_image)
+
+
+def test_a_zoomed_in_crop_has_the_stored_pixels():
+    """Twice as high as the result and zoomed in by 2 in height: rows of the image itself, nothing blended."""
+    image, lower_half = an_image(), an_augmentation(scale=(2, 1), translation=(-1, 0))
+    np.testing.assert_allclose(resized(image, lower_half), image[SIZE // 2 :], atol=1e-5)
+    np.testing.assert_allclose(resized(image, an_augmentation(scale=(2, 1), angle=0)), image[: SIZE // 2], atol=1e-5)
+
+
+def test_without_a_zoom_a_smaller_result_is_the_resized_image():
+    image = an_image()
+    expected = jax.image.resize(image, (SIZE // 2, SIZE, 3), "linear", antialias=True)
+    np.testing.assert_allclose(resized(image, an_augmentation()), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [0, (5,), (5, 0), "ab"])
+def test_a_size_of_a_wrong_kind_is_named(size):
+    with pytest.raises(ValueError, match=r"^augment_image: `size`"):
+        inspect.unwrap(augment_image)(an_image(), RECOLORED, size=size)
+
+
+def test_colours_change_in_the_picture_and_not_on_the_canvas():
+    image, half = an_image(), {"scale": np.float32([0.5, 0.5]), "translation": np.float32([0, 0.25])}
+    plain = np.asarray(recolored(image, RECOLORED._replace(color=None, **half)))
+    out = np.asarray(recolored(image, RECOLORED._replace(**half)))
+    picture = slice(0, SIZE // 2), slice(SIZE // 4, 3 * SIZE // 4)
+    expected = distort_colors(plain[picture], RECOLORED.color, mean=image.mean())
+    np.testing.assert_allclose(out[picture], expected, atol=1e-5)
+    canvas = ~a_mask(0, SIZE // 4, SIZE // 2, 3 * SIZE // 4)
+    np.testing.assert_allclose(out[canvas], np.tile(FILL, (canvas.sum(), 1)), atol=1e-6)
+
+
+def test_a_vertical_flip_turns_image_and_boxes_upside_down():
+    image, boxes = an_image(), np.float32([[0.1, 0.2, 0.4, 0.9]])
+    over = RECOLORED._replace(vertical_flip=np.array(True), color=None)
+    np.testing.assert_allclose(recolored(image, over), image[::-1], atol=1e-5)
+    turned = over._replace(angle=np.float32(0))
+    np.testing.assert_allclose(recolored(image, turned), image[::-1], atol=1e-5)
+    for augmentation in (over, turned):
+        moved, _ = augment_boxes(boxes, np.array([True]), augmentation, image_size=SQUARE)
+        np.testing.assert_allclose(moved, [[0.6, 0.2, 0.9, 0.9]], atol=1e-5)
+
+
+@pytest.mark.parametrize("angle", [None, math.pi / 2])
+def test_a_box_whose_centre_is_out_of_view_is_dropped_where_asked(angle):
+    """Shifted to the edge: one keeps its centre and the other does not. A quarter turn changes nothing in that."""
+    boxes = np.float32([[0.5, 0.1, 0.7, 0.5], [0.5, 0.1, 0.7, 0.3]])
+    left = an_augmentation(translation=(0, -0.25), angle=angle)
+    keep = jax.jit(partial(augment_boxes, min_visible=0, center_in_view=True, image_size=SQUARE))
+    assert keep(boxes, np.array([True, True]), left)[1].tolist() == [True, False]
+    assert jitted_boxes(boxes, np.array([True, True]), left, min_visible=0)[1].tolist() == [True, True]
 
 
 # Sampling

@@ -58,7 +58,7 @@ def drawn():
     task = Fixed(**{name: getattr(task, name) for name in [field.name for field in fields(task)]})
     with pytest.MonkeyPatch.context() as patch:
         for name in ("anchor_figure", "match_figure", "receptive_field_figure", "focal_figure", "augmentation_pair",
-                     "raw_predictions_figure", "nms_figure"):  # fmt: skip
+                     "augmented_grid", "raw_predictions_figure", "nms_figure"):  # fmt: skip
             patch.setattr(viz, name, lambda *args, name=name, **more: given.update({name: (args, more)}) or Figure())
         patch.setattr(explain, "_receptive_fields", lambda *_: Figure())
         patch.setattr(explain, "augment_image", lambda image, augmentation: image)
@@ -69,6 +69,7 @@ def drawn():
         "receptive-fields",
         "focal-loss",
         "augmentation",
+        "training-images",
         "raw-predictions",
         "suppression",
     ]
@@ -128,6 +129,18 @@ def test_augmented_boxes_are_those_of_the_augmented_images(drawn):
         np.testing.assert_array_equal(kept[index], expected[1])
     assert images.shape == (9, 32, 32, 3)
     np.testing.assert_array_equal(labels, truth_labels)
+    assert names == DATA.class_names
+
+
+def test_training_images_are_augmented_as_in_the_run():
+    given = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(viz, "augmented_grid", lambda *args: given.update(args=args) or Figure())
+        explain._training_images(CONFIG.replace(augment="none"), DATA)
+    images, boxes, labels, valid, names = given["args"]
+    np.testing.assert_allclose(images, DATA.examples.images / 255, atol=1e-6)
+    for found, expected in zip((boxes, labels, valid), DATA.examples[1:4], strict=True):
+        np.testing.assert_array_equal(found, expected)
     assert names == DATA.class_names
 
 

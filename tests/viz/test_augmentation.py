@@ -5,7 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 
 from jaxssd.ops import augment_boxes, augment_image, sample_augmentation
-from jaxssd.viz.augmentation import augmentation_pair
+from jaxssd.viz.augmentation import augmentation_pair, augmented_grid
 from jaxssd.viz.boxes import class_color
 
 NAMES = ("cat", "dog", "horse")
@@ -65,6 +65,20 @@ def test_every_left_image_faces_its_counterpart_and_pixels_are_square(nine):
     grid = places[:9].reshape(3, 3, 4)
     assert (grid[:, 1:, 0] > grid[:, :-1, 2]).all()
     assert (grid[1:, :, 3] < grid[:-1, :, 1]).all()
+    assert places.min() >= 0
+    assert (places[:, 2:].max(0) <= figure.bbox.size).all()
+
+
+def test_a_grid_of_augmented_images_has_their_own_boxes(nine):
+    images, (boxes, valid) = nine
+    labels = np.stack([LABELS, LABELS[::-1]] * 5)[:9]
+    figure = augmented_grid(images, boxes, labels, valid, NAMES)
+    assert len(figure.axes) == 9
+    for index, ax in enumerate(figure.axes):
+        np.testing.assert_allclose(drawn(ax).reshape(-1, 4), boxes[index][valid[index]], atol=1e-6)
+        assert [text.get_text() for text in ax.texts] == [NAMES[label] for label in labels[index][valid[index]]]
+        np.testing.assert_array_equal(ax.images[0].get_array(), np.round(255 * images[index].clip(0, 1)))
+    places = np.array([ax.get_window_extent().extents for ax in figure.axes])
     assert places.min() >= 0
     assert (places[:, 2:].max(0) <= figure.bbox.size).all()
 

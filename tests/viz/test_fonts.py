@@ -49,6 +49,7 @@ def figures():
     yield viz.match_figure(image, *truth, make_anchors(), NAMES)
     moved = (boxes[None], valid[None])
     yield viz.augmentation_pair(np.zeros((1, 9, 9, 3), np.float32), (boxes, valid), moved, labels, NAMES)
+    yield viz.augmented_grid(np.zeros((1, 9, 9, 3), np.float32), *moved[:1], labels[None], valid[None], NAMES)
     scores = voc_scores(batch(ONE), boxes[None], labels[None], valid[None], num_classes=3)
     yield viz.precision_recall(scores, NAMES)
 
