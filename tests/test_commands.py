@@ -25,7 +25,7 @@ from jaxssd.training.checkpoint import Checkpoints
 from tests.test_formats import EVALUATE, TRAIN
 
 ROOT = Path(__file__).parents[1]
-TINY = ["--backbone", "resnet_tiny", "--image-size", "32", "--head-width", "8", "--batch-size", "8"]
+TINY = ["--backbone", "resnet_tiny", "--image-size", "24", "32", "--head-width", "8", "--batch-size", "8"]
 SMALL = [*TINY, "--grids", "2", "1", "--epochs", "2"]
 
 

@@ -1,5 +1,6 @@
 """Settings: phases from columns, what is refused and how, and the way to JSON and back."""
 
+import json
 import math
 from dataclasses import fields
 
@@ -107,6 +108,23 @@ def test_a_value_out_of_range_is_named_as_the_option_it_is(name, value):
     option = "--" + name.replace("_", "-")
     with pytest.raises(ValueError, match=rf"^{option} is .*expected "):
         Config.of(**{name: value})
+
+
+@pytest.mark.parametrize("size", [64, (64,), [64], (64, 64), [64, 64]])
+def test_a_square_input_has_one_form(size, tmp_path):
+    """Also where an older version wrote one number into config.json."""
+    config = Config.of(image_size=size)
+    assert config == Config.of(image_size=64)
+    assert (config.dataset.image_size, config.dataset.input_shape) == ((64,), (64, 64))
+    (tmp_path / "config.json").write_text(json.dumps({"version": 1, "dataset": {"image_size": size}}))
+    assert Config.load(tmp_path / "config.json") == config
+
+
+def test_a_rectangular_input_has_height_and_width(tmp_path):
+    config = Config.of(image_size=(240, 320))
+    assert config.dataset.input_shape == (240, 320)
+    config.save(tmp_path / "config.json")
+    assert Config.load(tmp_path / "config.json") == config
 
 
 def test_limits_that_are_allowed():

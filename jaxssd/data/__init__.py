@@ -6,7 +6,7 @@
     formats        data sets on disk: `registry.open_source(path)` gives a `Source`, which reads annotations
     splits         images to train and to validate on
     build          `build_dataset(source, ids, ...)`: decode images, check and fit `boxes`, pad, keep in the `cache`
-    images         decoding, within `image_limits`, of `image_formats`; `orientation` by EXIF, `placement` on a square
+    images         decoding, within `image_limits`, of `image_formats`; `orientation` by EXIF, `placement` on the input
     quality        lines for the log on suspicious data; `class_filter` for objects of other classes
     augmentation   random changes of training images
 

@@ -77,11 +77,11 @@ def fit_boxes(
 
     boxes, visible = _crop(boxes, placement)
     if outside := int((kept & (visible == 0)).sum()):
-        detail = f"{outside} objects of which nothing lies in the middle square"
+        detail = f"{outside} objects of which nothing lies in the crop"
         problems.extend([Problem(file, "dropped", "outside the crop", detail)] * outside)
     cut = kept & (visible > 0) & (visible < MIN_VISIBLE)
     if cut.any():
-        detail = f"{cut.sum()} objects of which less than {MIN_VISIBLE:.0%} lies in the middle square are difficult"
+        detail = f"{cut.sum()} objects of which less than {MIN_VISIBLE:.0%} lies in the crop are difficult"
         problems.append(Problem(file, "noted", "with objects cut by the crop", detail))
     kept &= visible > 0
     return FittedBoxes(boxes[kept], record.labels[kept], (record.difficult | cut)[kept]), problems

@@ -19,7 +19,7 @@ BACKBONES: Registry[Any] = Registry(
         "resnet50": "jaxssd.models.resnet:resnet50",
     },
 )
-"""Values of `--backbone`: constructors of a module that turns images `[B, S, S, 3]` into a feature map `[B, h, h, c]`.
+"""Values of `--backbone`: constructors of a module that turns images `[B, H, W, 3]` into a feature map `[B, h, w, c]`.
 
 A backbone has the fields `dtype`, `fast_layers` and `remat`, and the properties `output_stride` and `num_stages`. Its
 `__call__` takes `train` and `frozen_stages`; for a head on several maps also `levels`, with the property

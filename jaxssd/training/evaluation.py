@@ -38,7 +38,7 @@ def make_predict(apply: Apply, postprocess: Callable[[Any], Any]) -> Predict:
         postprocess: function from its outputs to results, such as decoding with NMS.
 
     Returns:
-        A jitted `(variables, images [B, S, S, 3]) -> results`: `variables` is a `TrainState`, whose average is used if
+        A jitted `(variables, images [B, H, W, 3]) -> results`: `variables` is a `TrainState`, whose average is used if
         it has one, or `Variables`; images are uint8 or float in `[0, 1]`.
 
     Example:

@@ -23,7 +23,7 @@ from jaxssd.training.distribution import divided, replicated, send
 Apply = Callable[..., tuple[Any, Any]]
 """A model, `(params, model_state, images, *, train, key) -> (outputs, model_state)`.
 
-`images` are float `[B, S, S, 3]` in `[0, 1]`. `train` switches on batch statistics and dropout, which draws from `key`;
+`images` are float `[B, H, W, 3]` in `[0, 1]`. `train` switches on batch statistics and dropout, which draws from `key`;
 the key is None in evaluation.
 """
 LossFunction = Callable[[Any, Examples], Any]

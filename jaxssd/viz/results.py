@@ -21,7 +21,7 @@ Truths = tuple[Float[np.ndarray, "n G 4"], Int[np.ndarray, "n G"], Bool[np.ndarr
 
 
 def detection_grid(
-    images: UInt8[np.ndarray, "n S S 3"],
+    images: UInt8[np.ndarray, "n H W 3"],
     detections: DetectionArrays,
     truths: Truths | None,
     class_names: Sequence[str],
@@ -33,7 +33,7 @@ def detection_grid(
     """Draw images with their detections (solid, in the class's colour) and ground truth (dashed white and black).
 
     Args:
-        images: n images `[n, S, S, 3]`, at least one.
+        images: n images `[n, H, W, 3]`, at least one.
         detections: detections of the images, `[n, D, ...]`.
         truths: ground truth `(boxes[n, G, 4], labels[n, G], valid[n, G])`, or None to draw none.
         class_names: name of each label.
@@ -65,7 +65,7 @@ def detection_grid(
 
 
 def object_grid(
-    images: UInt8[np.ndarray, "n S S 3"],
+    images: UInt8[np.ndarray, "n H W 3"],
     boxes: Float[np.ndarray, "n 4"],
     captions: Sequence[str],
     true_boxes: Float[np.ndarray, "n 4"],
@@ -77,7 +77,7 @@ def object_grid(
     """Draw images with one predicted box each (solid) and the true one (dashed).
 
     Args:
-        images: n images `[n, S, S, 3]`, at least one.
+        images: n images `[n, H, W, 3]`, at least one.
         boxes: corners of the predicted boxes, `[n, 4]`.
         captions: caption of each predicted box.
         true_boxes: corners of the true boxes, `[n, 4]`; a box without an area is not drawn.
@@ -98,7 +98,7 @@ def object_grid(
 
 
 def label_grid(
-    images: UInt8[np.ndarray, "n S S 3"],
+    images: UInt8[np.ndarray, "n H W 3"],
     probabilities: Float[np.ndarray, "n C"],
     held: Bool[np.ndarray, "n C"],
     class_names: Sequence[str],
@@ -110,7 +110,7 @@ def label_grid(
     """Draw images with their classes above a threshold; wrong ones are in brackets, missed ones are marked.
 
     Args:
-        images: n images `[n, S, S, 3]`, at least one.
+        images: n images `[n, H, W, 3]`, at least one.
         probabilities: probability of each class, `[n, C]`.
         held: True for the classes that each image holds, `[n, C]`.
         class_names: name of each label.
@@ -197,19 +197,20 @@ def labelled_image(image: UInt8[np.ndarray, "H W 3"], lines: Sequence[str]) -> F
 
 
 def _image_grid(
-    images: UInt8[np.ndarray, "n S S 3"], columns: int, titles: Sequence[str] | None
+    images: UInt8[np.ndarray, "n H W 3"], columns: int, titles: Sequence[str] | None
 ) -> tuple[Figure, list[Axes]]:
     """Figure and axes with an image each, row by row, and room for a legend below."""
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     side, title, legend, gap = 3.0, 0.0 if titles is None else 0.25, 0.4, 0.08
-    width, height = columns * (side + gap) + gap, rows * (side + title + gap) + legend
+    tall = side * images.shape[1] / images.shape[2]
+    width, height = columns * (side + gap) + gap, rows * (tall + title + gap) + legend
     figure = Figure(figsize=(width, height), dpi=DPI)
     panels = []
     for index, image in enumerate(images):
         row, column = divmod(index, columns)
-        left, bottom = gap + column * (side + gap), height - (row + 1) * (side + title + gap)
-        ax = figure.add_axes((left / width, bottom / height, side / width, side / height))
+        left, bottom = gap + column * (side + gap), height - (row + 1) * (tall + title + gap)
+        ax = figure.add_axes((left / width, bottom / height, side / width, tall / height))
         show_image(ax, image)
         if titles is not None:
             ax.set_title(one_line(titles[index]), fontsize=8, pad=3, parse_math=False)

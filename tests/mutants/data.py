@@ -32,6 +32,7 @@ PLANTED = (
     Mutant(DATASET, "json.dumps([self.class_names, self.ids])", "json.dumps([self.ids])", "names not pinned", KEYS),
     Mutant(DATASET, "np.argsort(-area, kind", "np.argsort(area, kind", "the smallest are kept"),
     Mutant(PLACE, 'np.argmin if aspect == "crop" else np.argmax', "np.argmax", "a crop that is a letterbox"),
+    Mutant(PLACE, "fullest(sizes / canvas, axis=-1)", "fullest(sizes, axis=-1)", "a canvas taken for a square"),
     Mutant(PLACE, "np.tile(first, 2)) / np", "np.tile(last, 2)) / np", "boxes shifted on the way back"),
     Mutant(PLACE, "(canvas - pixels) // 2", "(canvas - pixels)", "margins on one side"),
     Mutant(

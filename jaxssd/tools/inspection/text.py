@@ -52,7 +52,8 @@ def name_candidates(inspection: Inspection, advice: Advice) -> list[tuple[str, C
         same = candidate.settings.grids == advice.given.settings.grids
         named.append(("fitted" if same else f"fitted, grids {_grids(candidate.settings)}", candidate))
     if advice.finer is not None:
-        named.append((f"as they are, at {_twice(inspection)} px", advice.finer))
+        size = " x ".join(_twice(inspection).split())
+        named.append((f"as they are, at {size} px", advice.finer))
     return named
 
 

@@ -150,7 +150,7 @@ def test_a_rectangular_input_is_measured_in_its_pixels():
     assert "cat, 3.9 x 20.0 px" in text
     assert "--grids 8 4 --zooms 1 --ratios 1 1" in text
     assert "compared at 60 x 240" in text
-    assert "at 120 480 px" in text
+    assert "at 120 x 480 px" in text
     assert record["image_size"] == [60, 240]
     assert cover(found, given.corners).iou[0] == pytest.approx(1)
 
