@@ -16,6 +16,14 @@ PLANTED = (
     Mutant(LARGEST, "box_area(examples.boxes), -1)", "box_area(examples.boxes), 2)", "padding is the largest"),
     Mutant(LARGEST, "CLASS_WEIGHT * classification, loc", "classification, loc", "no weight of the class"),
     Mutant(LARGEST, "return -self.box_error if", "return self.box_error if", "more error is better"),
+    Mutant(LARGEST, "[input_shape * 2]", "[input_shape[::-1] * 2]", "rows measured as columns"),
+    Mutant(
+        HEADS,
+        "config.anchors.ratios, image_size=shape)",
+        "config.anchors.ratios)",
+        "squares in cells, not in pixels",
+        "tests/tasks/test_make.py::test_a_rectangular_input_has_anchors_of_its_shape",
+    ),
     Mutant(
         MULTILABEL,
         "(results.probabilities > 0.5) == held",

@@ -49,6 +49,28 @@ def test_every_task_predicts_and_postprocesses_in_float32(name, precision):
     assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves(result))
 
 
+@pytest.mark.parametrize(
+    ("head", "grids"),
+    [("pyramid", [(3, 4), (2, 2), (1, 1)]), ("retinanet", [(6, 8), (3, 4)])],
+)
+def test_a_rectangular_input_has_anchors_of_its_shape(head, grids):
+    """48 x 64 pixels; `--grids` names the longer sides, and squares have the area of their cell in pixels."""
+    settings = {"image_size": (48, 64), "backbone": "resnet_small", "grids": (4, 2, 1), "levels": (3, 4)}
+    task = task_of(head=head, zooms=(1.0,), ratios=((1.0, 1.0),), **settings)
+    variables = jax.eval_shape(partial(task.init, image_size=(48, 64)), jax.random.key(0))
+    predictions = jax.eval_shape(task.predict, variables, jax.ShapeDtypeStruct((2, 48, 64, 3), jnp.uint8))
+    centers = np.concatenate([(np.indices(grid).reshape(2, -1).T + 0.5) / grid for grid in grids])
+    np.testing.assert_allclose(task.anchors.center_size[:, :2], centers, rtol=1e-6)
+    sides = np.concatenate([[np.sqrt(48 * 64 / rows / columns)] * rows * columns for rows, columns in grids])
+    np.testing.assert_allclose(task.anchors.center_size[:, 2:] * [48, 64], np.stack([sides] * 2, 1), rtol=1e-6)
+    assert predictions.box_activations.shape == (2, len(centers), 4)
+
+
+def test_grids_that_a_rectangular_input_does_not_have_are_named():
+    with pytest.raises(ValueError, match=r"--grids is \(3,\), expected some of .*4 2 1.*48"):
+        task_of(image_size=(48, 64), backbone="resnet_small", grids=(3,))
+
+
 def test_heads_have_the_settings():
     settings = {"head_width": 12, "input_dropout": 0.1, "dropout": 0.2, "precision": "bfloat16"}
     heads = {name: task_of(task=name, **settings).model.head for name in TASKS}

@@ -88,6 +88,7 @@ def test_anchors_have_the_sizes_asked_for():
     ("change", "message"),
     [
         ({"image_size": 224}, "38x38"),
+        ({"image_size": (300, 400)}, "features are 38x50, expected 38x38: .* --image-size 300"),
         ({"backbone": "resnet34"}, "38x38"),
         ({"anchor_sizes": (1.0, 2.0)}, "--anchor-sizes"),
         ({"negative_ratio": -1}, "--negative-ratio"),
