@@ -12,7 +12,6 @@ from jaxtyping import Array, Bool, Float, Key
 from jaxssd.config import AugmentationConfig
 from jaxssd.data import AUGMENTATIONS
 from jaxssd.data.dataset import Examples
-from jaxssd.data.mosaic import mixup, mosaic
 from jaxssd.ops import (
     Augmentation,
     augment_boxes,
@@ -53,10 +52,16 @@ def augmentation_steps(settings: AugmentationConfig, size: tuple[int, int]) -> A
         Steps for `augment_batch`, which give images of that size.
     """
     chosen = AUGMENTATIONS[settings.augment]
-    steps = (*chosen, partial(resize, size=size)) if isinstance(chosen, tuple) else chosen(settings, size)
-    combine = ((mosaic, settings.mosaic), (mixup, settings.mixup))
-    batched = (BatchAugmentation(partial(function, probability=chance)) for function, chance in combine if chance > 0)
-    return (*steps, *batched)
+    steps = (*chosen, partial(resize, size=size)) if isinstance(chosen, tuple) else tuple(chosen(settings, size))
+    return (*steps, *_of_batches(settings)) if settings.mosaic or settings.mixup else steps
+
+
+def _of_batches(settings: AugmentationConfig) -> AugmentSteps:
+    """Mosaic and mixup, of those that have a probability."""
+    from jaxssd.data.mosaic import mixup, mosaic
+
+    chances = ((mosaic, settings.mosaic), (mixup, settings.mixup))
+    return tuple(BatchAugmentation(partial(function, probability=chance)) for function, chance in chances if chance)
 
 
 def augment_example(

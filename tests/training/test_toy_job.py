@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from jaxssd.config import Config
+from jaxssd.data.load import SHAPES_IMAGES
 from jaxssd.data.shapes import CLASS_NAMES
 from jaxssd.tools import lr_finder
-from jaxssd.training import RunFolder, job, loop, restore
+from jaxssd.training import RunFolder, job, loader, loop, restore
 from jaxssd.training.variables import first_variables
 from tests.training.blocks import batch_stats
 from tests.training.toy import SIDE, ToyTask, brightness, toy_set
@@ -111,6 +112,16 @@ def test_a_sweep_is_of_the_first_phase_and_of_the_training_split(monkeypatch, tm
     np.testing.assert_array_equal(np.sort(shown), np.sort(TRAIN.examples.images[:, 0, 0, 0]))
     assert not np.array_equal(shown, TRAIN.examples.images[:, 0, 0, 0])  # in another order than on the disk
     assert len(set(given["order"][:3].ravel().tolist())) == 12
+
+
+def test_larger_images_are_stored_only_where_they_have_room(monkeypatch, capsys):
+    config, side = CONFIG.replace(stored_scale=1.5), round(1.5 * SIDE)
+    size = 2 * SHAPES_IMAGES["train"] * side * side * 3
+    for memory, expected in ((size, 1.5), (size - 2, 1.0)):
+        monkeypatch.setattr(loader, "memory_bytes", lambda memory=memory: memory)
+        assert job.settle(config).dataset.stored_scale == expected
+        assert job._with_room(config.replace(memory="stream")).dataset.stored_scale == 1.5
+    assert capsys.readouterr().out.startswith(f"--stored-scale is 1.5, but 6,000 images of {side}x{side} pixels")
 
 
 def test_the_command_that_is_printed_names_any_folder():
