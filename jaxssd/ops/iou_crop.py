@@ -63,11 +63,12 @@ def sample_ssd_augmentation(
         arXiv:1512.02325, sections 2.2 and 3.6. Sides of crops are drawn as in torchvision's `RandomIoUCrop`.
 
     Example:
+        >>> from jaxssd.ops import augment_boxes
         >>> boxes, valid = jnp.array([[0.4, 0.4, 0.6, 0.6]]), jnp.array([True])
         >>> augmentation = sample_ssd_augmentation(random.key(1), boxes, valid)
-        >>> moved = boxes * jnp.tile(augmentation.scale, 2) + jnp.tile(augmentation.translation, 2)
-        >>> bool(((to_center_size(moved)[:, :2] > 0) & (to_center_size(moved)[:, :2] < 1)).all())
-        True
+        >>> moved, kept = augment_boxes(boxes, valid, augmentation, min_visible=0, center_in_view=True)
+        >>> kept
+        Array([ True], dtype=bool)
     """
     function = "sample_ssd_augmentation"
     key, *_ = split_key(function, key)

@@ -119,7 +119,7 @@ def test_larger_images_are_stored_only_where_they_have_room(monkeypatch, capsys)
     size = 2 * SHAPES_IMAGES["train"] * side * side * 3
     for memory, expected in ((size, 1.5), (size - 2, 1.0)):
         monkeypatch.setattr(loader, "memory_bytes", lambda memory=memory: memory)
-        assert job.settle(config).dataset.stored_scale == expected
+        assert job._with_room(config).dataset.stored_scale == expected
         assert job._with_room(config.replace(memory="stream")).dataset.stored_scale == 1.5
     assert capsys.readouterr().out.startswith(f"--stored-scale is 1.5, but 6,000 images of {side}x{side} pixels")
 
