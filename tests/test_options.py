@@ -21,7 +21,7 @@ from PIL import Image
 from jaxssd.config import TOPIC_OF, Config
 from jaxssd.data import augmentation, load, mosaic
 from jaxssd.data.shapes import make_shapes
-from jaxssd.ops import OFFSET_CODER, bce_loss, decode_offsets, make_anchors, ssd300_anchors
+from jaxssd.ops import OFFSET_CODER, bce_loss, decode_offsets, giou_loss, make_anchors, ssd300_anchors
 from jaxssd.presets import PRESETS
 from jaxssd.tasks.task import make_task
 from jaxssd.tools import explain, export
@@ -232,9 +232,13 @@ ROWS = {
     "alpha": Row(0.5, class_loss("alpha"), 0.5),
     "gamma": Row(1.0, class_loss("gamma"), 1.0),
     "negative_ratio": Row(3, loss("negative_ratio"), 3),
+    "min_negatives": Row(2, loss("min_negatives"), 2),
     "normalizer": Row("positives", loss("normalizer"), "positives"),
+    "box_loss": Row("giou", loss("box_loss"), giou_loss),
+    "box_loss_weight": Row(2.0, loss("box_loss_weight"), 2.0),
     "match_rule": Row("lesson", loss("rule"), "lesson"),
     "match_threshold": Row(0.7, loss("threshold"), 0.7),
+    "ignore_threshold": Row(0.3, loss("ignore_threshold"), 0.3),
     "epochs": Row((2, 3), epochs_of_phases, [[0, 1], [2, 3, 4]]),
     "learning_rate": Row((0.5,), rates, [0.5] * 4, {"schedule": ("constant",)}),
     "trainable": Row(("head",), moves, [0.0, 0.0, 1.0], {"weight_decay": 0.0}),
@@ -253,7 +257,10 @@ ROWS = {
     "warmup_steps": Row(3, rates, [2.5e-4, 5e-4, 1e-3, 1e-3], {"schedule": ("constant",)}),
     "score_threshold": Row(0.5, nms("score_threshold"), 0.5),
     "iou_threshold": Row(0.7, nms("iou_threshold"), 0.7),
+    "nms": Row("soft", nms("soft_sigma"), 0.5),
+    "soft_nms_sigma": Row(0.3, nms("soft_sigma"), 0.3, {"nms": "soft"}),
     "max_candidates": Row(50, nms("max_candidates"), 50),
+    "max_candidates_per_class": Row(50, nms("max_candidates_per_class"), 50),
     "max_outputs": Row(7, nms("max_outputs"), 7),
     "augment": Row("none", lambda config: [step.func for step in augmented_by(config)], [augmentation.resize]),
     "scale_jitter": Row((0.1, 2.0), lambda config: augmented_by(config)[0].keywords["sample"].keywords["scale"],

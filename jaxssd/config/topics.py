@@ -209,8 +209,8 @@ class AnchorConfig(Topic):
 class LossConfig(Topic):
     """Classification and box loss."""
 
-    class_loss: Literal["focal", "bce"] = "focal"
-    """Classification loss: focal loss or binary cross entropy."""
+    class_loss: Literal["focal", "bce", "softmax"] = "focal"
+    """Classification loss: focal, binary cross entropy, or `softmax` over classes and background (SSD)."""
     alpha: float = 0.25
     """Focal loss alpha: weight of positive classes; negative classes have weight 1 - alpha."""
     gamma: float = 2.0
@@ -238,6 +238,11 @@ class LossConfig(Topic):
         self.require("gamma", 0 <= self.gamma < math.inf, "0 or more")
         self.require("negative_ratio", self.negative_ratio is None or self.negative_ratio >= 1, "1 or more, or None")
 
+    @property
+    def background(self) -> bool:
+        """If True, the network has an output for background as well."""
+        return self.class_loss == "softmax"
+
 
 @dataclass(frozen=True)
 class PostprocessConfig(Topic):
@@ -245,10 +250,16 @@ class PostprocessConfig(Topic):
 
     score_threshold: float = 0.01
     """Score threshold: boxes below it are dropped before NMS."""
+    nms: Literal["hard", "soft"] = "hard"
+    """Kind of NMS: `hard` removes boxes, `soft` lowers their scores (soft-NMS)."""
     iou_threshold: float = 0.45
-    """IoU threshold of NMS: above it, the box with the lower score is removed."""
+    """IoU threshold of NMS: above it, the box with the lower score is removed (`--nms hard`)."""
+    soft_nms_sigma: float = 0.5
+    """Width of soft-NMS: scores fall by exp(-IoU^2 / width) (`--nms soft`)."""
     max_candidates: int = 200
     """Maximum number of boxes that enter NMS, over all classes, highest scores first."""
+    max_candidates_per_class: Annotated[int | None, unset_is("no limit per class")] = None
+    """Maximum number of boxes of each class that enter NMS, in place of --max-candidates."""
     max_outputs: int = 100
     """Maximum number of detections per image."""
 
@@ -256,8 +267,11 @@ class PostprocessConfig(Topic):
         """Ranges."""
         for name in ("score_threshold", "iou_threshold"):
             self.require(name, 0 <= getattr(self, name) <= 1, "a number between 0 and 1")
+        self.require("soft_nms_sigma", 0 < self.soft_nms_sigma < math.inf, "a number above 0")
         for name in ("max_candidates", "max_outputs"):
             self.require(name, getattr(self, name) >= 1, "1 or more")
+        per_class = self.max_candidates_per_class
+        self.require("max_candidates_per_class", per_class is None or per_class >= 1, "1 or more, or None")
 
 
 class Phase(NamedTuple):

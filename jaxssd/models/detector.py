@@ -65,7 +65,7 @@ def make_detector(
     """Build a detector from plain values; the defaults are the lesson's multibox model.
 
     Args:
-        num_classes: C, without background.
+        num_classes: C, the number of class outputs: one more than classes with `background=True`, for a softmax.
         backbone: a name in `BACKBONES`.
         head: a name in `HEADS`. `"pyramid"` is the lesson's, with any grids; `"ssd300"` has the layers of SSD300 for
             `ssd300_anchors`, and works with the backbone `resnet34_ssd300` and images of 297 to 304 pixels;

@@ -77,19 +77,22 @@ class OutConv(nn.Module):
     """Class logits and box activations of every box of every cell: two 3x3 convolutions.
 
     Attributes:
-        num_classes: C, without background.
+        num_classes: C, the number of class outputs.
         boxes_per_cell: k, the number of boxes per cell.
         prior_probability: probability of every class at the start, which sets the bias of the logits. Few anchors hold
             an object; with a low start value the network need not learn that first (Lin et al. 2017,
             arXiv:1708.02002, sec. 3.3).
         dtype: dtype of the operands. Sums, biases and predictions are float32: in bfloat16 scores would tie.
             In small layers, products in float32 cost almost nothing.
+        background: if True, the last output is background and its bias starts at 0: with a softmax each class then has
+            the odds of `prior_probability` against background.
     """
 
     num_classes: int
     boxes_per_cell: int
     prior_probability: float = PRIOR_PROBABILITY
     dtype: DTypeLike = jnp.float32
+    background: bool = False
 
     @nn.compact
     def __call__(
@@ -108,11 +111,16 @@ class OutConv(nn.Module):
         conv = partial(
             _Conv3x3, dtype=self.dtype, promote_dtype=_all_but_the_bias, conv_general_dilated=conv_to_float32
         )
-        bias = nn.initializers.constant(math.log(self.prior_probability / (1 - self.prior_probability)))
-        logits = conv(self.boxes_per_cell * self.num_classes, bias_init=bias, name="classes")(features)
+        logits = conv(self.boxes_per_cell * self.num_classes, bias_init=self._prior_bias, name="classes")(features)
         activations = conv(self.boxes_per_cell * 4, name="boxes")(features if box_features is None else box_features)
         batch = features.shape[0]
         return Predictions(logits.reshape(batch, -1, self.num_classes), activations.reshape(batch, -1, 4))
+
+    def _prior_bias(self, key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
+        """Bias of the class outputs: the logit of the prior probability."""
+        logit = math.log(self.prior_probability / (1 - self.prior_probability))
+        bias = jnp.full((self.boxes_per_cell, self.num_classes), logit, dtype)
+        return (bias.at[:, -1].set(0) if self.background else bias).reshape(shape)
 
 
 class AnchorHead(nn.Module):
@@ -121,14 +129,16 @@ class AnchorHead(nn.Module):
     A head with a field `levels` that is not None reads a tuple of the backbone's last maps, finest first.
 
     Attributes:
-        num_classes: C, without background.
+        num_classes: C, the number of class outputs; with `background` one more than classes.
         dtype: dtype of the computation; parameters, statistics and predictions are float32.
         fast_layers: layers in their fast form; a head has only `"norm"`.
+        background: if True, the last class output is background. It only matters for the initial bias.
     """
 
     num_classes: int
     dtype: DTypeLike = jnp.float32
     fast_layers: tuple[FastLayer, ...] = ()
+    background: bool = False
 
     fixed_anchors: ClassVar[bool] = True
     """If True, the settings `grids`, `zooms` and `ratios` have no effect."""
@@ -260,6 +270,7 @@ class PyramidHead(AnchorHead):
         finer, pyramid = self._known_grids([each.shape[1:3] for each in maps])
         common = (self.dropout, self.dtype, self.fast_layers)
         of_cell = (self.num_classes, self.boxes_per_cell, self.prior_probability)
+        out_conv = partial(OutConv, *of_cell, background=self.background)
 
         def dropped(features: ArrayLike) -> Array:
             return nn.Dropout(self.input_dropout, deterministic=not train)(nn.relu(features))
@@ -270,12 +281,12 @@ class PyramidHead(AnchorHead):
             stride = 1 if level == 0 else 2
             x = StdConv(self.width, stride, *common, name=f"std_conv{level}")(x, train=train)
             if grid in grids:
-                outputs.append(OutConv(*of_cell, name=f"out_conv{level}")(x))
+                outputs.append(out_conv(name=f"out_conv{level}")(x))
         if finer:
             of_finer = []
             for level, merged in enumerate(FeaturePyramid(self.width, len(finer), dtype=self.dtype, name="fpn")(maps)):
                 x = StdConv(self.width, 1, *common, name=f"finer_std_conv{level}")(dropped(merged), train=train)
-                of_finer.append(OutConv(*of_cell, name=f"finer_out_conv{level}")(x))
+                of_finer.append(out_conv(name=f"finer_out_conv{level}")(x))
             outputs = of_finer + outputs
         return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *outputs)
 

@@ -181,6 +181,7 @@ class RetinaNetHead(AnchorHead):
         tower = partial(Tower, self.width, self.depth, self.norm, self.dtype, self.fast_layers)
         of_classes = tower(name="class_tower")(pyramid, train=train)
         of_boxes = tower(name="box_tower")(pyramid, train=train)
-        out_conv = OutConv(self.num_classes, self.boxes_per_cell, self.prior_probability, self.dtype, name="out_conv")
+        of_cell = (self.num_classes, self.boxes_per_cell, self.prior_probability, self.dtype, self.background)
+        out_conv = OutConv(*of_cell, name="out_conv")
         outputs = [out_conv(*features) for features in zip(of_classes, of_boxes, strict=True)]
         return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *outputs)

@@ -128,6 +128,6 @@ class SSD300Head(AnchorHead):
             maps.append(extra(maps[-1], train=train))
         outputs = []
         for index, (x, boxes) in enumerate(zip(maps, BOXES_PER_CELL, strict=True)):
-            out_conv = OutConv(self.num_classes, boxes, self.prior_probability, self.dtype, name=f"out_conv{index}")
-            outputs.append(out_conv(x))
+            of_cell = (self.num_classes, boxes, self.prior_probability, self.dtype, self.background)
+            outputs.append(OutConv(*of_cell, name=f"out_conv{index}")(x))
         return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *outputs)

@@ -1,6 +1,6 @@
 """Pure functions of boxes, anchors, losses and images: arrays in, arrays out, unbatched; the caller vmaps."""
 
-from jaxssd.ops.anchors import Anchors, make_anchors, ssd300_anchors
+from jaxssd.ops.anchors import Anchors, anchors_of, make_anchors, ssd300_anchors
 from jaxssd.ops.augment import augment_boxes, augment_image
 from jaxssd.ops.box_coder import (
     BOX_CODERS,
@@ -12,13 +12,22 @@ from jaxssd.ops.box_coder import (
     encode_offsets,
 )
 from jaxssd.ops.box_losses import BOX_LOSSES, ciou_loss, diou_loss, giou_loss
-from jaxssd.ops.boxes import box_area, box_iou, clip_boxes, generalized_box_iou, to_center_size, to_corners
+from jaxssd.ops.boxes import (
+    box_area,
+    box_iou,
+    clip_boxes,
+    generalized_box_iou,
+    remove_small_boxes,
+    to_center_size,
+    to_corners,
+)
 from jaxssd.ops.color import ColorDistortion, distort_colors, sample_color_distortion
 from jaxssd.ops.iou_crop import sample_ssd_augmentation
 from jaxssd.ops.losses import bce_loss, focal_loss, hard_negative_mask, softmax_loss
 from jaxssd.ops.matching import Match, match_anchors
 from jaxssd.ops.nms import Detections, NMSResult, multiclass_nms, nms
 from jaxssd.ops.sampling import Augmentation, identity_augmentation, sample_augmentation
+from jaxssd.ops.soft_nms import SoftNMSResult, soft_nms
 from jaxssd.ops.ssd_loss import SSDLoss, detection_loss, ssd_loss
 from jaxssd.ops.targets import Targets, assign_targets
 
@@ -35,7 +44,9 @@ __all__ = [
     "Match",
     "NMSResult",
     "SSDLoss",
+    "SoftNMSResult",
     "Targets",
+    "anchors_of",
     "assign_targets",
     "augment_boxes",
     "augment_image",
@@ -59,9 +70,11 @@ __all__ = [
     "match_anchors",
     "multiclass_nms",
     "nms",
+    "remove_small_boxes",
     "sample_augmentation",
     "sample_color_distortion",
     "sample_ssd_augmentation",
+    "soft_nms",
     "softmax_loss",
     "ssd300_anchors",
     "ssd_loss",

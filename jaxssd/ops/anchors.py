@@ -10,7 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxssd.ops.arrays import ArrayLike, Number, Size, as_arrays, as_floats, exportable, is_traced
+from jaxssd.ops.arrays import (
+    ArrayLike,
+    Number,
+    Size,
+    as_arrays,
+    as_floats,
+    check_setting,
+    concrete,
+    exportable,
+    is_traced,
+)
 
 SSD300_CELLS = (38, 19, 10, 5, 3, 1)
 SSD300_STEPS = (8, 16, 32, 64, 100, 300)
@@ -125,6 +135,49 @@ def units_per_side(grid: Sequence[Number], image_size: Sequence[Number]) -> tupl
     (rows, columns), (height, width) = grid, image_size
     elongation = math.sqrt((width / columns) / (height / rows))
     return rows / elongation, columns * elongation
+
+
+def anchors_of(
+    corners: Float[ArrayLike, "A 4"], *, cell_size: Number | Float[ArrayLike, "A _"] | None = None
+) -> Anchors:
+    """Anchors from any boxes, such as those of another detector or of k-means.
+
+    Args:
+        corners: corners `[A, 4]`, `[y1, x1, y2, x2]`, in the order of the head's outputs.
+        cell_size: distance between the centres of neighbouring cells, which only `decode_tanh` reads: one number,
+            `[A, 1]`, or `[A, 2]` with the vertical and the horizontal one. None takes the side of a square with the
+            anchor's area.
+
+    Returns:
+        `Anchors` with these `corners`.
+
+    Raises:
+        ValueError: if a shape does not fit, or a box that is not traced has no height or no width.
+
+    Example:
+        >>> anchors = anchors_of(jnp.array([[0.0, 0.0, 0.5, 0.5]]))
+        >>> anchors.center_size, anchors.cell_size
+        (Array([[0.25, 0.25, 0.5 , 0.5 ]], dtype=float32), Array([[0.5]], dtype=float32))
+    """
+    (corners,) = as_floats(*as_arrays("anchors_of", corners=(corners, "A 4")))
+    known = concrete(corners)
+    if known is not None and not (known[:, 2:] > known[:, :2]).all():
+        row = int(np.argmin((known[:, 2:] > known[:, :2]).all(axis=1)))
+        raise ValueError(
+            f"anchors_of: `corners` has {known[row].tolist()} in row {row}, expected [y1, x1, y2, x2] with y1 < y2 and "
+            "x1 < x2"
+        )
+    near, far = corners[:, :2], corners[:, 2:]
+    size = far - near
+    if cell_size is None:
+        cells = jnp.sqrt(size[:, :1] * size[:, 1:])
+    elif np.ndim(cell_size) == 0:
+        check_setting("anchors_of", "cell_size", cell_size, lambda x: 0 < x < float("inf"), "a number above 0")
+        cells = 0 * size[:, :1] + jnp.asarray(cell_size, corners.dtype)
+    else:
+        form = f"A {2 if np.shape(cell_size)[1:] == (2,) else 1}"
+        _, cells = as_floats(*as_arrays("anchors_of", corners=(corners, "A 4"), cell_size=(cell_size, form)))
+    return Anchors(jnp.concatenate([(near + far) / 2, size], axis=1), corners, cells)
 
 
 def ssd300_anchors(sizes: Sequence[Number] | ArrayLike = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)) -> Anchors:

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Shaped
 
-from jaxssd.ops.arrays import ArrayLike, as_arrays, as_floats
+from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, as_floats, as_mask, check_setting
 
 
 def box_area(boxes: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch"]:
@@ -144,6 +144,41 @@ def clip_boxes(boxes: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch 4"]:
     """
     (boxes,) = as_floats(*as_arrays("clip_boxes", boxes=(boxes, "... 4")))
     return jnp.clip(boxes, 0, 1)
+
+
+def remove_small_boxes(
+    boxes: Float[ArrayLike, "*batch 4"], valid: Shaped[ArrayLike, "*batch"] | None = None, *, min_size: Number
+) -> Bool[Array, "*batch"]:
+    """Mask of the boxes whose height and width are at least `min_size`; the rows stay where they are.
+
+    Args:
+        boxes: corners `[..., 4]`.
+        valid: `[...]` mask of the rows to consider, bool or nonzero for True; None considers all.
+        min_size: smallest height and width, in units of the boxes: 8 / 300 for 8 pixels of 300. May be traced.
+
+    Returns:
+        `[...]` bool, False for small boxes, rows that are not valid and NaN coordinates; the new mask of the rows.
+
+    Raises:
+        ValueError: if a shape does not fit or `min_size` is not a number.
+
+    Source:
+        `torchvision.ops.remove_small_boxes`, which returns indices.
+
+    Example:
+        >>> remove_small_boxes(jnp.array([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.01]]), min_size=0.02)
+        Array([ True, False], dtype=bool)
+    """
+    (boxes,) = as_floats(*as_arrays("remove_small_boxes", boxes=(boxes, "... 4")))
+    check_setting("remove_small_boxes", "min_size", min_size, lambda x: x == x, "a number")
+    height, width = sides(boxes)
+    large = jnp.minimum(height, width) >= jnp.asarray(min_size, boxes.dtype)
+    if valid is None:
+        return large
+    (valid,) = as_arrays("remove_small_boxes", valid=(valid, "..."))
+    if valid.shape != large.shape:
+        raise ValueError(f"remove_small_boxes: `valid` has shape {valid.shape}, expected {large.shape} as `boxes`")
+    return large & as_mask(valid)
 
 
 def raw_iou(a: Float[Array, "N 4"], b: Float[Array, "M 4"]) -> Float[Array, "N M"]:

@@ -1,10 +1,11 @@
 """Non-maximum suppression (NMS), greedy, as a fixed point: a few sweeps over a matrix, not a step for each box."""
 
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import core, lax
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from jaxssd.ops.arrays import (
@@ -20,6 +21,7 @@ from jaxssd.ops.arrays import (
 )
 from jaxssd.ops.boxes import box_iou
 from jaxssd.ops.loops import repeat_until_settled
+from jaxssd.ops.soft_nms import best_in_turn
 
 
 @exportable
@@ -96,12 +98,15 @@ def multiclass_nms(
     score_threshold: Number = 0.01,
     max_candidates: int = 200,
     max_outputs: int = 100,
+    max_candidates_per_class: int | None = None,
+    soft_sigma: Number | None = None,
 ) -> Detections:
     """Detections of one image: the best (anchor, class) pairs, then greedy suppression within each class.
 
-    The limit on candidates is over **all classes together**, so a crowded class can use it up. Ties of score go to the
-    lowest anchor, then to the lowest class. Classes are kept apart by their labels, not by moved boxes, which would
-    lose precision.
+    The limit on candidates is over **all classes together**, so a crowded class can use it up: with
+    `max_candidates_per_class` each class has its own. Ties of score go to the lowest anchor, then to the lowest class;
+    with a limit per class to the lowest class first. Classes are kept apart by their labels, not by moved boxes, which
+    would lose precision.
 
     Args:
         boxes: decoded corners `[A, 4]`, shared by all classes; not clipped. One with a NaN coordinate overlaps nothing.
@@ -110,13 +115,17 @@ def multiclass_nms(
         score_threshold: score above which a pair is a candidate; may be traced.
         max_candidates: number `K` of best pairs that are compared; the cost grows with its square.
         max_outputs: number `D` of detections returned.
+        max_candidates_per_class: number `K` of best anchors of each class that are compared, in place of
+            `max_candidates`; torchvision's SSD has 400. The cost grows with C and with the square of K.
+        soft_sigma: width of Gaussian soft-NMS, see `soft_nms`, in place of suppression at `iou_threshold`; detections
+            then have lower scores. None suppresses. May be traced.
 
     Returns:
         `Detections(boxes[D, 4], scores[D], labels[D], valid[D])`, by falling score.
 
     Raises:
-        ValueError: if shapes disagree, `iou_threshold` lies outside `[0, 1]`, `score_threshold` is NaN, or
-            `max_candidates` or `max_outputs` is not a positive int.
+        ValueError: if shapes disagree, `iou_threshold` lies outside `[0, 1]`, `score_threshold` is NaN, `soft_sigma` is
+            not above 0, or `max_candidates`, `max_outputs` or `max_candidates_per_class` is not a positive int.
 
     Example:
         >>> boxes = jnp.array([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.9, 1.0]])
@@ -125,17 +134,30 @@ def multiclass_nms(
         (Array([0.9, 0.7, 0. ], dtype=float32), Array([0, 1, 0], dtype=int32))
     """
     boxes, scores = as_arrays("multiclass_nms", boxes=(boxes, "A 4"), scores=(scores, "A C"))
-    _check_limits("multiclass_nms", iou_threshold, max_candidates=max_candidates, max_outputs=max_outputs)
+    counts = {"max_candidates": max_candidates, "max_outputs": max_outputs}
+    if max_candidates_per_class is not None:
+        counts["max_candidates_per_class"] = max_candidates_per_class
+    _check_limits("multiclass_nms", iou_threshold, **counts)
     check_setting("multiclass_nms", "score_threshold", score_threshold, lambda x: x == x, "a number")
     scores = _or_lowest(scores, ~jnp.isnan(scores))
     score_threshold = jnp.asarray(score_threshold, scores.dtype)
     # Masked first: anchors without a candidate, NaN for example, reach no arithmetic.
     (boxes,) = as_floats(jnp.where(jnp.any(scores > score_threshold, axis=1, keepdims=True), boxes, 0))
-    best, anchors, labels = _best_pairs(scores, max_candidates)
-    candidates = take_rows(boxes, anchors)
-    overlaps = _overlaps(candidates, iou_threshold) & (labels[:, None] == labels[None, :])
-    kept = _sweep(overlaps, best > score_threshold)
-    return _kept_first(Detections(candidates, best, labels, kept), max_outputs)
+    if max_candidates_per_class is None:
+        best, anchors, labels = _best_pairs(scores, max_candidates)
+    else:
+        best, anchors, labels = _best_of_each_class(scores, max_candidates_per_class)
+    candidates = Detections(take_rows(boxes, anchors), best, labels, best > score_threshold)
+    if soft_sigma is not None:
+        return _softly(_flat(candidates), soft_sigma, score_threshold, max_outputs)
+    if max_candidates_per_class is None:
+        overlaps = _overlaps(candidates.boxes, iou_threshold) & (labels[:, None] == labels[None, :])
+        return _kept_first(candidates._replace(valid=_sweep(overlaps, candidates.valid)), max_outputs)
+    overlaps = jax.vmap(partial(_overlaps, iou_threshold=iou_threshold))(candidates.boxes)
+    kept = _flat(candidates._replace(valid=jax.vmap(_sweep)(overlaps, candidates.valid)))
+    count = core.min_dim(max_outputs, kept.valid.size)
+    order = lax.top_k(jnp.where(kept.valid, kept.scores, -jnp.inf), count)[1]
+    return _kept_first(jax.tree.map(lambda column: take_rows(column, order), kept), max_outputs)
 
 
 def _or_lowest(scores: Array, known: Bool[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -164,6 +186,30 @@ def _best_pairs(scores: Float[Array, "A C"], count: int) -> tuple[Float[Array, "
 def _best_of_all(scores: Float[Array, "A C"], count: int) -> tuple[Array, Array, Array]:
     best, pair = lax.top_k(scores.reshape(-1), min(count, scores.size))
     return best, *jnp.divmod(pair, scores.shape[1])
+
+
+def _best_of_each_class(
+    scores: Float[Array, "A C"], count: int
+) -> tuple[Float[Array, "C K"], Int[Array, "C K"], Int[Array, "C K"]]:
+    """Scores, anchors and labels of the best anchors of each class, ties to the lowest anchor."""
+    best, anchors = lax.top_k(scores.T, core.min_dim(count, scores.shape[0]))
+    return best, anchors, lax.broadcasted_iota(jnp.int32, anchors.shape, 0)
+
+
+def _flat(candidates: Detections) -> Detections:
+    """Candidates of all classes in one axis."""
+    return jax.tree.map(lambda x: x.reshape(-1, 4) if x is candidates.boxes else x.reshape(-1), candidates)
+
+
+def _softly(candidates: Detections, sigma: Number, score_threshold: Array, count: int) -> Detections:
+    """Detections by soft-NMS within each class."""
+    boxes, scores, labels, valid = candidates
+    if valid.shape[0] == 0:
+        return _kept_first(candidates, count)
+    scores = jnp.where(valid, scores, -jnp.inf)
+    order, found = best_in_turn("multiclass_nms", boxes, scores, labels, sigma=sigma, max_outputs=count)
+    ranked = jax.tree.map(lambda column: take_rows(column, order), candidates)
+    return _kept_first(ranked._replace(scores=found, valid=found > score_threshold), count)
 
 
 def _overlaps(boxes: Float[Array, "K 4"], iou_threshold: Number) -> Bool[Array, "K K"]:

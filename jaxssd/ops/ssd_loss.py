@@ -234,7 +234,7 @@ def detection_loss(
     }
     if targets.ignored is not None:
         given["targets.ignored"] = (targets.ignored, "A")
-    _, logits, activations, truth, classes, positive, *ignored = as_arrays(
+    _, logits, activations, truth, classes, positive, *masks = as_arrays(
         "detection_loss",
         anchors=(anchors.corners, "A 4"),
         class_logits=(class_logits, "A outputs" if background else "A C"),
@@ -265,12 +265,7 @@ def detection_loss(
         if not callable(function):
             raise TypeError(f"detection_loss: `{name}` is {function!r}, expected a function such as `{example}`")
     num_positive = jnp.sum(positive, dtype=jnp.int32)
-    if not isinstance(normalizer, str):
-        positives = jnp.asarray(normalizer, logits.dtype)
-    elif normalizer == "batch_positives":
-        positives = _mean_positives(num_positive, axis_name).astype(logits.dtype)
-    else:
-        positives = jnp.maximum(num_positive, 1).astype(logits.dtype)
+    positives = _divisor(normalizer, num_positive, axis_name).astype(logits.dtype)
 
     # The error of other anchors is masked before any loss. A prediction that is NaN is never masked.
     counted = (positive | jnp.any(jnp.isnan(activations), axis=1))[:, None]
@@ -284,22 +279,31 @@ def detection_loss(
     else:
         encoded = _checked("box_coder.encode", box_coder.encode(truth, anchors), activations.shape)
         box_losses = jnp.sum(optax.huber_loss(jnp.where(counted, activations - encoded, 0), delta=1.0))
-    localization = box_losses / positives * jnp.asarray(box_loss_weight, logits.dtype)
+    localization = jnp.asarray(box_loss_weight, logits.dtype) * (box_losses / positives)
 
     losses = _checked("class_loss", class_loss(logits, classes), logits.shape, logits.shape[:1]).astype(logits.dtype)
     losses = losses[:, None] if losses.ndim == 1 else losses
-    ignored_mask = as_mask(ignored[0]) & ~positive if ignored else None
-    kept = None if ignored_mask is None else ~ignored_mask
+    kept, ignored = None, as_mask(masks[0]) & ~positive if masks else None
     if negative_ratio is not None:
-        kept = positive | hard_negative_mask(
-            jnp.sum(losses, axis=1), positive, ratio=negative_ratio, min_negatives=min_negatives, ignored=ignored_mask
-        )
+        mined = {"ratio": negative_ratio, "min_negatives": min_negatives, "ignored": ignored}
+        kept = positive | hard_negative_mask(jnp.sum(losses, axis=1), positive, **mined)
+    elif ignored is not None:
+        kept = ~ignored
     if kept is not None:
         losses = jnp.where(kept[:, None] | jnp.isnan(losses), losses, 0)
-    of_classes = isinstance(normalizer, str) and normalizer == "classes"
-    divisor = jax.core.max_dim(classes.shape[1], 1) if of_classes else positives
+    by_classes = isinstance(normalizer, str) and normalizer == "classes"
+    divisor = jax.core.max_dim(classes.shape[1], 1) if by_classes else positives
     classification = jnp.sum(losses) / divisor
     return SSDLoss(localization + classification, localization, classification, num_positive)
+
+
+def _divisor(normalizer: Normalizer | Number, num_positive: Int[Array, ""], axis_name: str) -> Array:
+    """Divisor of the localization loss, and of the classification loss unless that is the number of classes."""
+    if not isinstance(normalizer, str):
+        return jnp.asarray(normalizer)
+    if normalizer == "batch_positives":
+        return _mean_positives(num_positive, axis_name)
+    return jnp.maximum(num_positive, 1)
 
 
 def _mean_positives(num_positive: Int[Array, ""], axis_name: str) -> Float[Array, ""]:

@@ -28,6 +28,7 @@ from jaxssd.ops import (
     clip_boxes,
     focal_loss,
     multiclass_nms,
+    softmax_loss,
     ssd_loss,
 )
 from jaxssd.tasks.task import MOST_ROWS, Task, box_in_pixels, fast_layers, left_out
@@ -85,12 +86,14 @@ class DetectionTask(Task):
         decode: boxes from activations and anchors.
         loss_of_image: `ssd_loss` with its settings.
         nms: `multiclass_nms` with its settings.
+        scores: scores of the classes from the class logits.
     """
 
     anchors: Anchors
     decode: Callable[[Array, Anchors], Array]
     loss_of_image: Callable[..., SSDLoss]
     nms: Callable[[Array, Array], Detections] = multiclass_nms
+    scores: Callable[[Array], Array] = jax.nn.sigmoid
 
     name: ClassVar[str] = "detection"
     has_anchors: ClassVar[bool] = True
@@ -101,21 +104,25 @@ class DetectionTask(Task):
         """Detection with the run's head, box coder and loss."""
         head = HEADS[config.model.head]
         anchors = jax.device_get(head.anchors(config))  # NumPy: device arrays would be copied back at compilation
+        background = config.loss.background
         model = make_detector(
-            num_classes=len(config.dataset.classes),
+            num_classes=len(config.dataset.classes) + background,
             backbone=config.model.backbone,
             head=config.model.head,
             dtype=jnp.dtype(config.model.precision),
             fast_layers=fast_layers(config),
             remat=config.model.remat,
+            background=background,
             **head.settings(config),
         )
         box_coder = BOX_CODERS[config.loss.box_coder]
         focal = partial(focal_loss, alpha=config.loss.alpha, gamma=config.loss.gamma)
+        class_losses = {"focal": focal, "bce": bce_loss, "softmax": softmax_loss}
         loss = partial(
             ssd_loss,
             anchors=anchors,
-            class_loss=focal if config.loss.class_loss == "focal" else bce_loss,
+            class_loss=class_losses[config.loss.class_loss],
+            background=background,
             threshold=config.anchors.match_threshold,
             rule=config.anchors.match_rule,
             box_coder=box_coder,
@@ -126,9 +133,18 @@ class DetectionTask(Task):
             box_loss=BOX_LOSSES[config.loss.box_loss],
             box_loss_weight=config.loss.box_loss_weight,
         )
-        nms = partial(multiclass_nms, **asdict(config.postprocess))
+        limits = asdict(config.postprocess)
+        kind, sigma = limits.pop("nms"), limits.pop("soft_nms_sigma")
         return cls(
-            model, config.dataset.classes, config.model.mean, config.model.std, anchors, box_coder.decode, loss, nms
+            model,
+            config.dataset.classes,
+            config.model.mean,
+            config.model.std,
+            anchors,
+            box_coder.decode,
+            loss,
+            nms=partial(multiclass_nms, **limits, soft_sigma=sigma if kind == "soft" else None),
+            scores=softmax_scores if background else jax.nn.sigmoid,
         )
 
     def loss(self, predictions: Predictions, examples: Examples) -> SSDLoss:
@@ -142,7 +158,7 @@ class DetectionTask(Task):
 
         def detect(class_logits: Array, box_activations: Array) -> Detections:
             boxes = clip_boxes(self.decode(box_activations, self.anchors))
-            return self.nms(boxes, jax.nn.sigmoid(class_logits))
+            return self.nms(boxes, self.scores(class_logits))
 
         return jax.vmap(detect)(*predictions)
 
@@ -167,3 +183,8 @@ class DetectionTask(Task):
             {"class": self.class_names[label], "score": round(float(score), 4), "box": box_in_pixels(box, size)}
             for label, score, box in rows
         ]
+
+
+def softmax_scores(class_logits: Array) -> Array:
+    """Probabilities of the classes, without that of background, whose logit is the last."""
+    return jax.nn.softmax(class_logits)[..., :-1]

@@ -132,7 +132,7 @@ def _predictions(
     detections = jax.device_get(jax.tree.map(lambda array: array[0], jax.jit(task.postprocess)(predictions)))
     logits, activations = (array[0] for array in predictions)
     boxes = np.asarray(clip_boxes(task.decode(activations, task.anchors)))
-    scores = np.asarray(jax.nn.sigmoid(logits))
+    scores = np.asarray(task.scores(logits))
     grids = task.model.head.anchor_grids(config)
     if (
         not task.model.head.fixed_anchors

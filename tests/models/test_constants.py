@@ -61,6 +61,19 @@ def test_classes_start_at_their_prior_and_boxes_at_their_anchors(head, backbone,
     np.testing.assert_array_equal(biases["boxes"]["bias"], np.zeros(16))
 
 
+def test_background_starts_with_a_bias_of_zero():
+    """The odds of each class against background are those of the prior: 1 to 4, so 1/7 for each of three classes."""
+    network = OutConv(num_classes=4, boxes_per_cell=2, prior_probability=0.2, background=True)
+    biases = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 1, 1, 4)))["params"]["classes"]["bias"]
+    np.testing.assert_allclose(jax.nn.softmax(biases.reshape(2, 4)), [[1 / 7, 1 / 7, 1 / 7, 4 / 7]] * 2, rtol=1e-6)
+    for head, backbone, size in (("pyramid", "resnet_tiny", 64), ("ssd300", "resnet34_ssd300", 300)):
+        detector = make_detector(num_classes=4, backbone=backbone, head=head, background=True)
+        images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+        variables = jax.eval_shape(lambda x, d=detector: d.init(jax.random.key(0), x, train=False), images)
+        found = jax.eval_shape(lambda v, x, d=detector: d.apply(v, x, train=False), variables, images)
+        assert found.class_logits.shape[-1] == 4
+
+
 def test_a_block_of_the_head_is_relu_then_norm():
     """The lesson's order: what comes out has a mean of 0 over the batch, negative values included."""
     block = StdConv(4, 1, 0.0)

@@ -13,6 +13,8 @@ TARGETS = "jaxssd/ops/targets.py"
 AUGMENT, ROTATION = "jaxssd/ops/augment.py", "jaxssd/ops/rotation.py"
 SAMPLING, RESAMPLING = "jaxssd/ops/sampling.py", "jaxssd/ops/resampling.py"
 COLOR, IOU_CROP, MOSAIC = "jaxssd/ops/color.py", "jaxssd/ops/iou_crop.py", "jaxssd/data/mosaic.py"
+BOX_LOSSES, SOFT_NMS = "jaxssd/ops/box_losses.py", "jaxssd/ops/soft_nms.py"
+ABOUT_LOSS, ABOUT_NMS = "tests/ops/test_loss_settings.py", "tests/ops/test_nms_variants.py"
 ABOUT = "tests/ops/test_augment.py tests/ops/test_augment_transforms.py"
 
 PLANTED = (
@@ -54,6 +56,22 @@ PLANTED = (
         "kept = hard_negative_mask(",
         "no positives mined",
         "tests/ops/test_ssd300_loss.py",
+    ),
+    Mutant(
+        LOSSES, "excluded = positive | as_mask(ignored)", "excluded = positive", "ignored anchors are mined", ABOUT_LOSS
+    ),
+    Mutant(LOSSES, "classes, axis=-1)) * of_background", "classes, axis=-1))", "background costs nothing", ABOUT_LOSS),
+    Mutant(TARGETS, "ignored = ~match.positive & (", "ignored = (", "positive anchors are ignored", ABOUT_LOSS),
+    Mutant(SSD, "/ lax.axis_size(axis_name)", "", "the batch's positives, not their mean", ABOUT_LOSS),
+    Mutant(BOX_LOSSES, "squares(y + far_y, x + far_x)", "squares(y, x)", "near corners in place of centres"),
+    Mutant(BOX_LOSSES, "safe_ratio(hull - union, hull)", "safe_ratio(hull - union, union)", "a share of the union"),
+    Mutant(SOFT_NMS, "jnp.exp(-(overlap**2) / sigma)", "jnp.exp(-overlap / sigma)", "another decay", ABOUT_NMS),
+    Mutant(
+        NMS,
+        "lax.top_k(jnp.where(kept.valid, kept.scores, -jnp.inf), count)",
+        "lax.top_k(kept.scores, count)",
+        "suppressed boxes take the places of others",
+        ABOUT_NMS,
     ),
     Mutant(SSD, "box_losses / positives", "box_losses / len(logits)", "a mean over all anchors"),
     Mutant(NMS, "jnp.triu(overlap, k=1)", "jnp.triu(overlap, k=2)", "the next best box is never suppressed"),

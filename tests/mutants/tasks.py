@@ -10,7 +10,8 @@ PLANTED = (
     Mutant(
         DETECTION, "targets = examples.valid & ~examples.difficult", "targets = examples.valid", "difficult ones learn"
     ),
-    Mutant(DETECTION, "self.nms(boxes, jax.nn.sigmoid(class", "self.nms(boxes, jax.nn.softmax(class", "softmax"),
+    Mutant(DETECTION, "background else jax.nn.sigmoid", "background else jax.nn.softmax", "softmax"),
+    Mutant(DETECTION, "softmax(class_logits)[..., :-1]", "softmax(class_logits)[..., 1:]", "background comes first"),
     Mutant(DETECTION, "result.scores >= threshold", "result.scores <= threshold", "the worst are told"),
     Mutant(LARGEST, "jnp.argmax(jnp.where(targets", "jnp.argmin(jnp.where(targets", "the smallest object"),
     Mutant(LARGEST, "box_area(examples.boxes), -1)", "box_area(examples.boxes), 2)", "padding is the largest"),

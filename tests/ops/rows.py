@@ -218,6 +218,34 @@ ROWS = {
         sizes=("A,4", "A,C"),
         shared=("01", "10"),
     ),
+    "multiclass_nms, candidates of each class": Row(
+        jaxssd.multiclass_nms,
+        (BOXES, LOGITS),
+        {"iou_threshold": 0.3, "score_threshold": 0.1},
+        FEW | {"max_candidates_per_class": 2},
+        sizes=("A,4", "A,C"),
+        shared=("01", "10"),
+    ),
+    "multiclass_nms, soft": Row(
+        jaxssd.multiclass_nms,
+        (BOXES, LOGITS),
+        {"soft_sigma": 0.4, "score_threshold": 0.1},
+        FEW,
+        sizes=("A,4", "A,C"),
+        shared=("01", "10"),
+    ),
+    "soft_nms": Row(
+        jaxssd.soft_nms,
+        (BOXES, LOGITS[:, 0], VALID),
+        {"sigma": 0.4, "score_threshold": 0.01},
+        FEW,
+        sizes=("K,4", "K", "K"),
+        shared=("011", "100"),
+    ),
+    "remove_small_boxes": Row(
+        jaxssd.remove_small_boxes, (BOXES, VALID), {"min_size": 0.1}, sizes=("N,4", "N"), shared=("10", "01")
+    ),
+    "anchors_of": Row(jaxssd.anchors_of, (BOXES,), gradients=(0,), sizes=("A,4",)),
     "make_anchors": Row(
         lesson_anchors,
         (np.float32([0.5, 1.0]), np.float32([[1.0, 0.5], [0.5, 1.0]])),

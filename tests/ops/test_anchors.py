@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 
-from jaxssd.ops.anchors import make_anchors, ssd300_anchors
+from jaxssd.ops.anchors import anchors_of, make_anchors, ssd300_anchors
 from jaxssd.ops.boxes import to_corners
 
 
@@ -184,3 +184,28 @@ def test_ssd300_wants_seven_positive_sizes(sizes):
     with pytest.raises(ValueError, match="ssd300_anchors: `sizes`") as error:
         ssd300_anchors(sizes)
     assert repr(sizes) in str(error.value)
+
+
+def test_anchors_of_any_boxes():
+    """Those of `make_anchors` come back; the size of a cell is given, or that of a square with the anchor's area."""
+    made = make_anchors(grids=(2,), zooms=(1.0,), ratios=((1.0, 0.25),))
+    for size in (0.5, made.cell_size, np.full((4, 1), 0.5)):
+        again = anchors_of(made.corners, cell_size=size)
+        for field, expected in zip(again, made, strict=True):
+            np.testing.assert_allclose(field, expected, atol=1e-7)
+    np.testing.assert_allclose(anchors_of(made.corners).cell_size, [[0.25]] * 4)
+    assert anchors_of(made.corners, cell_size=np.ones((4, 2))).cell_size.shape == (4, 2)
+
+
+@pytest.mark.parametrize(
+    ("corners", "cell_size", "message"),
+    [
+        ([[0, 0, 1, 1], [0.5, 0, 0.5, 1]], None, r"`corners` has \[0.5, 0.0, 0.5, 1.0\] in row 1, expected"),
+        ([[0, 0, 1, 1]], -1.0, "`cell_size` is -1.0, expected a number above 0"),
+        ([[0, 0, 1, 1]], np.ones((2, 1)), "`cell_size` has shape"),
+        ([[0, 0, 1]], None, "corners"),
+    ],
+)
+def test_anchors_of_no_boxes_are_refused(corners, cell_size, message):
+    with pytest.raises((ValueError, TypeCheckError), match=message):
+        anchors_of(np.float32(corners), cell_size=cell_size)

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from jaxtyping import TypeCheckError
 
-from jaxssd.ops.boxes import box_area, box_iou, clip_boxes, generalized_box_iou, to_center_size, to_corners
+from jaxssd.ops.boxes import (
+    box_area,
+    box_iou,
+    clip_boxes,
+    generalized_box_iou,
+    remove_small_boxes,
+    to_center_size,
+    to_corners,
+)
 from tests.ops.reference import iou
 from tests.strategies import grid_boxes
 
@@ -96,6 +104,15 @@ def test_pairwise_are_symmetric_and_bounded(a, b):
 def test_corners_and_center_size_are_inverses(boxes):
     np.testing.assert_array_equal(to_corners(to_center_size(boxes)), boxes)
     np.testing.assert_array_equal(to_center_size(to_corners(boxes)), boxes)
+
+
+def test_small_boxes_are_those_with_a_short_side():
+    boxes = np.float32([[0, 0, 0.25, 0.25], [0, 0, 1, 0.125], [0, 0, 0.125, 1], [1, 1, 0, 0], [0, np.nan, 1, 1]])
+    small = jax.jit(remove_small_boxes)
+    assert small(boxes, min_size=0.25).tolist() == [True, False, False, False, False]
+    assert small(boxes, np.array([0, 1, 1, 1, 1]), min_size=0.125).tolist() == [False, True, True, False, False]
+    with pytest.raises((ValueError, TypeCheckError), match="valid"):
+        remove_small_boxes(boxes, np.ones(3, bool), min_size=0.1)
 
 
 def test_swapped_corners_have_no_area_and_no_overlap():

@@ -196,7 +196,18 @@ def test_export_with_symbolic_sizes(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["Anchors", "Augmentation", "ColorDistortion", "Match", "Targets", "SSDLoss", "NMSResult", "Detections"]
+    "name",
+    [
+        "Anchors",
+        "Augmentation",
+        "ColorDistortion",
+        "Match",
+        "Targets",
+        "SSDLoss",
+        "NMSResult",
+        "SoftNMSResult",
+        "Detections",
+    ],
 )
 def test_records_are_known_to_export(name):
     """Writing itself needs a library that JAX does not bring along; a record is registered once."""

@@ -69,6 +69,28 @@ def test_the_focal_loss_has_the_settings(predictions):
     np.testing.assert_allclose(loss.total, expected, rtol=1e-5)
 
 
+def test_softmax_has_an_output_for_background():
+    """Logits of 0 for three classes and log 5 for background: probabilities of 1/8 and 5/8.
+
+    Positive anchors are 3 of 16 in the batch; each has one negative, and an image at least two.
+    """
+    task = task_of(
+        class_loss="softmax", match_rule="lesson", normalizer="batch_positives", negative_ratio=1, min_negatives=2
+    )
+    images = jax.ShapeDtypeStruct((IMAGES, 64, 64, 3), jnp.float32)
+    outputs = jax.eval_shape(lambda x: task.predict(task.init(jax.random.key(0), 64), x), images)
+    assert outputs.class_logits.shape == (IMAGES, ANCHORS, len(NAMES) + 1)
+    logits = np.tile(np.float32([0, 0, 0, np.log(5)]), (IMAGES, ANCHORS, 1))
+    even = Predictions(logits, np.zeros((IMAGES, ANCHORS, 4), np.float32))
+    loss = jax.jit(task.loss)(even, DATA.examples)
+    np.testing.assert_array_equal(loss.num_positive, [2, 0, 1, 0])
+    expected = np.array([2, 0, 1, 0]) * np.log(8) + 2 * np.log(8 / 5)
+    np.testing.assert_allclose(loss.classification, expected / (3 / IMAGES), rtol=1e-6)
+    found = jax.jit(task.postprocess)(even)
+    np.testing.assert_allclose(np.asarray(found.scores)[np.asarray(found.valid)], 1 / 8, rtol=1e-6)
+    assert set(np.asarray(found.labels)[np.asarray(found.valid)].tolist()) == {0, 1, 2}
+
+
 def test_more_padding_changes_nothing(predictions):
     images, boxes, *rest = DATA.examples
     wider = type(DATA.examples)(
