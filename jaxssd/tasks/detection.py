@@ -33,6 +33,8 @@ from jaxssd.ops import (
 )
 from jaxssd.tasks.task import MOST_ROWS, Task, box_in_pixels, fast_layers, left_out
 
+ClassLoss = Callable[[Array, Array], Array]
+
 
 @dataclass(frozen=True)
 class DetectionScores:
@@ -117,7 +119,7 @@ class DetectionTask(Task):
         )
         box_coder = BOX_CODERS[config.loss.box_coder]
         focal = partial(focal_loss, alpha=config.loss.alpha, gamma=config.loss.gamma)
-        class_losses = {"focal": focal, "bce": bce_loss, "softmax": softmax_loss}
+        class_losses: dict[str, ClassLoss] = {"focal": focal, "bce": bce_loss, "softmax": softmax_loss}
         loss = partial(
             ssd_loss,
             anchors=anchors,

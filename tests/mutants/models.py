@@ -22,7 +22,8 @@ PLANTED = (
         "nothing freezes",
         "tests/models/test_detector.py::test_bfloat16_training_step_is_finite_and_respects_frozen_stages",
     ),
-    Mutant(HEADS, "bias_init=bias, name", "bias_init=nn.initializers.zeros, name", "no prior", CONSTANTS),
+    Mutant(HEADS, "bias_init=self._prior_bias, name", "bias_init=nn.initializers.zeros, name", "no prior", CONSTANTS),
+    Mutant(HEADS, "bias.at[:, -1].set(0)", "bias", "background has the prior of a class", CONSTANTS),
     Mutant(
         HEADS,
         "logits.reshape(batch, -1, self.num_classes)",
