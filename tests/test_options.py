@@ -129,6 +129,11 @@ def chunk_gets(name):
     return look
 
 
+def fitted_zooms(config):
+    """Zooms after the anchors were fitted to generated pictures, if they are."""
+    return job.with_anchors(config, make_shapes(8, image_size=32)).anchors.zooms
+
+
 def epochs_of_phases(config):
     return [list(place.epochs) for place in places(config.optimizer)]
 
@@ -219,6 +224,7 @@ ROWS = {
     "tower_depth": Row(1, head("depth"), 1, RETINANET),
     "tower_norm": Row("none", head("norm"), "none", RETINANET),
     "grids": Row((4,), head("grids"), (4,)),
+    "anchors": Row("fit", lambda config: fitted_zooms(config) == (1.0,), False),
     "zooms": Row((0.5, 1.0), anchors, corners(make_anchors((4, 2), (0.5, 1.0), ((1.0, 1.0),)))),
     "ratios": Row(((1.0, 0.5),), anchors, corners(make_anchors((4, 2), (1.0,), ((1.0, 0.5),)))),
     "anchor_sizes": Row(COCO_SIZES, anchors, corners(ssd300_anchors(COCO_SIZES)), SSD300),

@@ -176,6 +176,8 @@ class ModelConfig(Topic):
 class AnchorConfig(Topic):
     """Anchors and matching."""
 
+    anchors: Literal["fixed", "fit"] = "fixed"
+    """Anchor shapes: `fixed` as given, or `fit` zooms and ratios to the training boxes at the start."""
     grids: tuple[int, ...] = (4, 2, 1)
     """Anchor grids: cells along the longer side of each (`--head pyramid`)."""
     levels: tuple[int, ...] = (3, 4, 5, 6, 7)

@@ -18,7 +18,7 @@ from jaxssd.data.quality import notes_on_quality
 from jaxssd.tasks.task import make_task
 from jaxssd.training.distribution import data_mesh, fetch, is_main_process, replicated, send
 from jaxssd.training.epochs import whole_batch
-from jaxssd.training.job import require_objects, settle
+from jaxssd.training.job import require_objects, settle, with_anchors
 from jaxssd.training.loop import make_phase
 from jaxssd.training.step import TrainBlock, TrainState, init_state
 from jaxssd.training.variables import first_variables
@@ -64,6 +64,7 @@ def find_rate(config: Config, folder: Path) -> None:
     for line in notes_on_quality("train", train_set):
         print(line)
     require_objects(config.dataset, train_set)
+    config = with_anchors(config, train_set)
     sweep = find_learning_rate(config, train_set)
     if is_main_process():
         folder.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,8 @@ from jaxssd.data.class_filter import notes_on_classes
 from jaxssd.data.dataset import Dataset
 from jaxssd.data.load import NAMES, count_images, load_split, notes_on_splits, with_classes
 from jaxssd.data.quality import notes_on_quality, why_untrainable
+from jaxssd.models import HEADS
+from jaxssd.tasks import TASKS
 from jaxssd.tasks.task import Task, make_task
 from jaxssd.training.distribution import all_min, barrier, broadcast, data_mesh, describe, is_main_process
 from jaxssd.training.epochs import whole_batch
@@ -41,6 +43,7 @@ def start(config: Config, run: RunFolder) -> None:
     barrier("before a run")  # or a process that is late would find the run that another has just made
     config = settle(config)
     train_set, val_set = _load(config.dataset)
+    config = with_anchors(config, train_set)
     with locked(run.path):
         run.create(config)
         barrier("at the run's folder")
@@ -67,6 +70,11 @@ def settle(config: Config) -> Config:
         config = config.replace(pretrained=_absolute(config.model.pretrained))
     config = replace(config, dataset=with_classes(config.dataset))
     config = _with_room(config)
+    if _fits_anchors(config) and HEADS[config.model.head].fixed_anchors:
+        raise ValueError(
+            f"--anchors is fit, but the anchors of --head {config.model.head} have no zooms and ratios: expected "
+            "--anchors fixed"
+        )
     task = make_task(config)
     if config.model.pretrained is not None:
         pretrained_backbone(config, task)
@@ -86,6 +94,19 @@ def _with_room(config: Config) -> Config:
         "stored at the input size; --memory stream keeps the larger ones, and streams them"
     )
     return config.replace(stored_scale=1.0)
+
+
+def with_anchors(config: Config, train_set: Dataset) -> Config:
+    """Settings with anchors fitted to the training boxes, if they ask for that."""
+    if not _fits_anchors(config):
+        return config
+    from jaxssd.tools.inspection.run_anchors import fit_run
+
+    return fit_run(config, train_set)
+
+
+def _fits_anchors(config: Config) -> bool:
+    return config.anchors.anchors == "fit" and TASKS[config.task].has_anchors
 
 
 def _absolute(path: str) -> str:

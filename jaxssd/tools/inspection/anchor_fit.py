@@ -52,10 +52,14 @@ class AnchorSettings(NamedTuple):
     @property
     def shapes(self) -> Float64[np.ndarray, "s 2"]:
         """Distinct heights and widths of the anchors, as fractions of the image."""
+        return np.unique(np.concatenate(self.shapes_of_grids), axis=0)
+
+    @property
+    def shapes_of_grids(self) -> list[Float64[np.ndarray, "k 2"]]:
+        """Heights and widths of the anchors in a cell of each grid, as fractions of the image."""
         zooms, ratios = np.array(self.zooms, np.float64), np.array(self.ratios, np.float64)
         per_cell = (zooms[:, None, None] * ratios).reshape(-1, 2)
-        units = [units_per_side(as_pair(grid), self.input_shape) for grid in self.grids]
-        return np.unique(np.concatenate([per_cell / unit for unit in units]), axis=0)
+        return [per_cell / units_per_side(as_pair(grid), self.input_shape) for grid in self.grids]
 
     def options(self) -> str:
         """Options of train.py.
@@ -203,7 +207,7 @@ def fit_anchors(
 
     @cache
     def score(settings: AnchorSettings) -> float:
-        iou = best_anchors(boxes, settings.corners).iou
+        iou = best_iou(settings, boxes)
         return float(iou.mean() - (iou <= threshold).mean())
 
     best = max((_climb(settings, COARSE, score) for settings in starts), key=score)
@@ -228,6 +232,35 @@ def judge(settings: AnchorSettings, boxes: Float[np.ndarray, "m 4"], threshold: 
     aligned = np.concatenate([shape_iou(part, settings.shapes).max(axis=1) for part in parts])
     mean, unmatched = float(iou.mean()), int((iou <= threshold).sum())
     return Candidate(settings, mean, unmatched, float(aligned.mean()), mean - unmatched / len(boxes))
+
+
+def best_iou(settings: AnchorSettings, boxes: Float[np.ndarray, "n 4"]) -> Float64[np.ndarray, " n"]:
+    """IoU of each box with its best anchor, without a list of all anchors.
+
+    Anchors of one shape lie at the centers of a grid's cells, and their overlap with a box is a product of overlaps
+    along the two axes. Each is greatest at the center nearest to the box's.
+
+    Args:
+        settings: settings of the anchors.
+        boxes: corners of the objects.
+
+    Returns:
+        `[n]`, equal to `best_anchors(boxes, settings.corners).iou` up to rounding.
+
+    Example:
+        >>> settings = AnchorSettings((2,), (1.0,), ((1.0, 1.0),))
+        >>> best_iou(settings, np.array([[0, 0, 0.5, 0.25], [0.25, 0.5, 0.75, 1]]))
+        array([0.5       , 0.33333333])
+    """
+    near, far = np.asarray(boxes[:, None, :2], np.float64), np.asarray(boxes[:, None, 2:], np.float64)
+    best = np.zeros(len(boxes))
+    for grid, sides in zip(settings.grids, settings.shapes_of_grids, strict=True):
+        cells = np.array(as_pair(grid))
+        middle = (np.clip(np.floor((near + far) / 2 * cells), 0, cells - 1) + 0.5) / cells
+        shared = np.maximum(np.minimum(far, middle + sides / 2) - np.maximum(near, middle - sides / 2), 0).prod(axis=2)
+        total = (far - near).prod(axis=2) + sides.prod(axis=1) - shared
+        best = np.maximum(best, (shared / total).max(axis=1))
+    return best
 
 
 def shape_iou(a: Float[np.ndarray, "n 2"], b: Float[np.ndarray, "k 2"]) -> Float[np.ndarray, "n k"]:

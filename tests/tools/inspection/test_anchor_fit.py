@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jaxssd.config import Config
 from jaxssd.ops import box_iou, make_anchors
 from jaxssd.tools.inspection import anchor_fit
-from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise, fit_anchors, judge, shape_iou
+from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise, best_iou, fit_anchors, judge, shape_iou
 from tests.strategies import grid_boxes
 
 GIVEN = AnchorSettings((4, 2, 1), (1.0, 1.4), ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4)))
@@ -53,6 +53,12 @@ def test_shapes_are_fitted_in_pixels():
     assert fitted == AnchorSettings(((2, 4),), (0.67,), ((1.0, 1.0),), (60, 120))
     assert judge(fitted, boxes, 0.4).mean_iou > 0.98
     assert fitted.options() == "--grids 4 --zooms 0.67 --ratios 1 1"
+
+
+@settings(max_examples=10)
+@given(grid_boxes(8, cells=16))
+def test_the_best_of_a_grid_is_at_the_nearest_centre(boxes):
+    np.testing.assert_allclose(best_iou(GIVEN, boxes), box_iou(boxes, GIVEN.corners).max(axis=1), atol=1e-6)
 
 
 @settings(max_examples=10)
