@@ -224,7 +224,7 @@ ROWS = {
     "tower_depth": Row(1, head("depth"), 1, RETINANET),
     "tower_norm": Row("none", head("norm"), "none", RETINANET),
     "grids": Row((4,), head("grids"), (4,)),
-    "anchors": Row("fit", lambda config: fitted_zooms(config) == (1.0,), False),
+    "anchors": Row("fit", lambda config: fitted_zooms(config) == (3.0,), False, {"zooms": (3.0,)}),
     "zooms": Row((0.5, 1.0), anchors, corners(make_anchors((4, 2), (0.5, 1.0), ((1.0, 1.0),)))),
     "ratios": Row(((1.0, 0.5),), anchors, corners(make_anchors((4, 2), (1.0,), ((1.0, 0.5),)))),
     "anchor_sizes": Row(COCO_SIZES, anchors, corners(ssd300_anchors(COCO_SIZES)), SSD300),

@@ -447,7 +447,7 @@ PLANTED = (
     ),
     Mutant(
         "jaxssd/training/loop.py",
-        "state = state._replace(opt_state=opt_state)",
+        "state = state._replace(opt_state=before.opt_state)",
         "pass",
         "a resumed run begins with a new optimizer",
         "tests/training/test_variables.py::test_a_run_goes_on_from_the_checkpoint_before_and_ends_as_it_did",
