@@ -82,6 +82,7 @@ BAD = {
     "input_dropout": (-0.1, 1.0, math.nan),
     "dropout": (-0.1, 1.0, math.nan),
     "match_threshold": (-0.1, 1.1, math.nan),
+    "anchors_per_object": (0, -1),
     "alpha": (-0.1, 1.1, math.nan),
     "gamma": (-1.0, math.inf, math.nan),
     "mean": ((0.5, 0.5, math.nan), (0.5, math.inf, 0.5)),
@@ -130,6 +131,11 @@ def test_a_rectangular_input_has_height_and_width(tmp_path):
     assert config.dataset.input_shape == (240, 320)
     config.save(tmp_path / "config.json")
     assert Config.load(tmp_path / "config.json") == config
+
+
+def test_several_anchors_for_each_object_need_the_default_rule():
+    with pytest.raises(ValueError, match="--anchors-per-object is 2, expected 1 with --match-rule lesson"):
+        Config.of(match_rule="lesson", anchors_per_object=2)
 
 
 def test_limits_that_are_allowed():

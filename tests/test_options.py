@@ -245,6 +245,7 @@ ROWS = {
     "match_rule": Row("lesson", loss("rule"), "lesson"),
     "match_threshold": Row(0.7, loss("threshold"), 0.7),
     "ignore_threshold": Row(0.3, loss("ignore_threshold"), 0.3),
+    "anchors_per_object": Row(3, loss("anchors_per_object"), 3),
     "epochs": Row((2, 3), epochs_of_phases, [[0, 1], [2, 3, 4]]),
     "learning_rate": Row((0.5,), rates, [0.5] * 4, {"schedule": ("constant",)}),
     "trainable": Row(("head",), moves, [0.0, 0.0, 1.0], {"weight_decay": 0.0}),

@@ -194,6 +194,8 @@ class AnchorConfig(Topic):
     """IoU threshold for positive anchors; the best anchor of each object is positive at any IoU above 0."""
     ignore_threshold: Annotated[float | None, unset_is("no ignored anchors")] = None
     """IoU threshold for ignored anchors: from it to --match-threshold an anchor has no loss."""
+    anchors_per_object: int = 1
+    """Number of best anchors that are positive for each object at any IoU above 0.1 (S3FD)."""
 
     def check(self) -> None:
         """Ranges."""
@@ -205,6 +207,9 @@ class AnchorConfig(Topic):
         self.require("match_threshold", 0 <= self.match_threshold <= 1, "an IoU between 0 and 1")
         in_order = self.ignore_threshold is None or 0 < self.ignore_threshold <= self.match_threshold
         self.require("ignore_threshold", in_order, "an IoU above 0, at most --match-threshold, or None")
+        self.require("anchors_per_object", self.anchors_per_object >= 1, "1 or more")
+        one = self.anchors_per_object == 1 or self.match_rule == "best_iou"
+        self.require("anchors_per_object", one, "1 with --match-rule lesson")
 
 
 @dataclass(frozen=True)

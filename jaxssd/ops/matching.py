@@ -13,12 +13,14 @@ from jaxssd.ops.arrays import (
     as_arrays,
     as_floats,
     as_mask,
+    check_count,
     check_setting,
     exportable,
     take_rows,
 )
 from jaxssd.ops.boxes import raw_iou
 from jaxssd.ops.loops import repeat_until_settled
+from jaxssd.ops.top_anchors import best_candidates
 
 RULES = ("best_iou", "lesson")
 FORCED_OVERLAP = 1.99  # overlap of a forced match in the lesson, above any threshold
@@ -57,8 +59,10 @@ def match_anchors(
     *,
     threshold: Number = 0.4,
     rule: str = "best_iou",
+    anchors_per_object: int = 1,
+    min_iou: Number = 0.1,
 ) -> Match:
-    """Match anchors with ground truths: all anchors above the IoU threshold, and one for every ground truth.
+    """Match anchors with ground truths: all anchors above the IoU threshold, and one or more for every ground truth.
 
     An anchor is positive if its IoU with some ground truth exceeds `threshold`; it is matched with the one it overlaps
     most. Further anchors are forced to be positive, so that every object has one. The rules differ in these:
@@ -71,7 +75,13 @@ def match_anchors(
     - `"lesson"`: a ground truth owns the anchor that it overlaps most, the lowest one on ties and at an IoU of 0. If
       several share a best anchor, the last one owns it and the others own none.
 
-    Memory grows with `A + G`: the IoUs of all pairs are never stored. Time grows with `A x G`, and is a few times
+    With `anchors_per_object` = N above 1, the N anchors of highest IoU of each valid ground truth, the lowest ones on
+    ties, are its candidates if their IoU exceeds `min_iou`. A candidate is positive below the threshold too: small
+    objects, whose IoUs are all low, get several positive anchors. It is matched with the ground truth of highest IoU
+    among those that have it as a candidate, unless another one owns it or exceeds `threshold` there.
+
+    Memory grows with `A + G`: the IoUs of all pairs are never stored (with `anchors_per_object` above 1 they are, but
+    only on a CPU). Time grows with `A x G`, and is a few times
     higher if many different objects have the same best anchors.
 
     Rows that are not valid are ignored, for any coordinates. With no valid row every `gt_index` is 0, every
@@ -83,17 +93,23 @@ def match_anchors(
         gt_valid: `[G]` mask of the rows that are real, bool or nonzero for True.
         threshold: IoU above which an anchor is positive; may be traced.
         rule: `"best_iou"` or `"lesson"`.
+        anchors_per_object: number of best anchors that are positive for each ground truth, 1 or more; only with
+            `"best_iou"`.
+        min_iou: IoU that these anchors must exceed; may be traced.
 
     Returns:
         `Match(gt_index, overlap, positive)`, each `[A]`.
 
     Raises:
-        ValueError: if the rule is unknown, `threshold` is NaN or a shape does not fit.
+        ValueError: if the rule is unknown, `threshold` or `min_iou` is NaN, `anchors_per_object` is not a positive
+            number or above 1 with the lesson's rule, or a shape does not fit.
 
     Source:
         `"lesson"`: fast.ai 2018, lesson 9, `map_to_ground_truth`. `"best_iou"`: the bipartite step of SSD
         (arXiv:1512.02325, section 2.2), solved by deferred acceptance (Gale and Shapley 1962): where both sides rank
-        pairs alike, the greedy choice is the only stable matching.
+        pairs alike, the greedy choice is the only stable matching. `anchors_per_object`: the scale compensation of
+        S3FD (arXiv:1708.05237, section 3.2), with its IoU of 0.1; there N is the mean number of anchors above the
+        threshold, only faces with fewer positive anchors than N get more, and only free ones.
 
     Example:
         >>> anchors = jnp.array([[0.0, 0.0, 1.0, 0.5], [0.0, 0.5, 1.0, 1.0]])
@@ -109,6 +125,12 @@ def match_anchors(
     if rule not in RULES:
         raise ValueError(f"match_anchors: `rule` is {rule!r}, expected one of {', '.join(map(repr, RULES))}")
     check_setting("match_anchors", "threshold", threshold, lambda x: x == x, "a number")
+    check_setting("match_anchors", "min_iou", min_iou, lambda x: x == x, "a number")
+    count = check_count("match_anchors", "anchors_per_object", anchors_per_object)
+    if count > 1 and rule == "lesson":
+        raise ValueError(
+            f"match_anchors: `anchors_per_object` is {count} with rule='lesson', expected 1; use rule='best_iou'"
+        )
     valid = as_mask(valid)
     anchors, boxes = lax.stop_gradient(as_floats(anchors, jnp.where(valid[:, None], boxes, 0)))
     if 0 in (boxes.shape[0], anchors.shape[0]):
@@ -121,11 +143,16 @@ def match_anchors(
         boxes, valid = take_rows(boxes, order), take_rows(valid, order)
     owner, owned_overlap = _owners(boxes, valid, anchors) if rule == "best_iou" else _last_best(boxes, valid, anchors)
     iou, row = _highest(jnp.where(valid[:, None], raw_iou(boxes, anchors), NO_OVERLAP), axis=0)
-    forced = owner >= 0
+    forced, positive = owner >= 0, iou > jnp.asarray(threshold, iou.dtype)
+    if count > 1:
+        candidate_row, candidate_iou = best_candidates(boxes, anchors, count, jnp.asarray(min_iou, iou.dtype))
+        added = ~positive & (candidate_row >= 0)
+        row, iou = jnp.where(added, candidate_row, row), jnp.where(added, candidate_iou, iou)
+        positive = positive | added
     return Match(
         gt_index=take_rows(order, jnp.where(forced, owner, row)),
         overlap=jnp.maximum(jnp.where(forced, owned_overlap, iou), 0),
-        positive=forced | (iou > jnp.asarray(threshold, iou.dtype)),
+        positive=forced | positive,
     )
 
 

@@ -52,6 +52,8 @@ def ssd_loss(
     threshold: Number = 0.4,
     rule: str = "best_iou",
     ignore_threshold: Number | None = None,
+    anchors_per_object: int = 1,
+    min_iou: Number = 0.1,
     background: bool = False,
     box_loss: BoxLoss | None = None,
     box_loss_weight: Number = 1.0,
@@ -81,6 +83,8 @@ def ssd_loss(
         threshold: IoU above which an anchor is positive, see `match_anchors`; may be traced.
         rule: `"best_iou"` or `"lesson"`, see `match_anchors`.
         ignore_threshold: IoU from which an anchor that is not positive is ignored, see `assign_targets`.
+        anchors_per_object: number of best anchors that are positive for each ground truth, see `match_anchors`.
+        min_iou: IoU that these anchors must exceed, see `match_anchors`; may be traced.
         background: if True, the last column of `class_logits` is background, as `softmax_loss` expects.
         box_loss: loss of decoded boxes such as `giou_loss`, see `detection_loss`. None is the loss of the box coder.
         box_loss_weight: factor of the localization loss; may be traced.
@@ -129,6 +133,8 @@ def ssd_loss(
         threshold=threshold,
         rule=rule,
         ignore_threshold=ignore_threshold,
+        anchors_per_object=anchors_per_object,
+        min_iou=min_iou,
     )
     return detection_loss(
         logits,

@@ -41,6 +41,8 @@ def assign_targets(
     threshold: Number = 0.4,
     rule: str = "best_iou",
     ignore_threshold: Number | None = None,
+    anchors_per_object: int = 1,
+    min_iou: Number = 0.1,
 ) -> Targets:
     """Training targets of one image: match the anchors, then give each its ground truth's box and one-hot label.
 
@@ -56,6 +58,8 @@ def assign_targets(
         rule: `"best_iou"` or `"lesson"`, see `match_anchors`.
         ignore_threshold: IoU from which an anchor that is not positive is ignored, RetinaNet's 0.4 below a `threshold`
             of 0.5; may be traced. None ignores no anchor.
+        anchors_per_object: number of best anchors that are positive for each ground truth, see `match_anchors`.
+        min_iou: IoU that these anchors must exceed, see `match_anchors`; may be traced.
 
     Returns:
         `Targets(boxes[A, 4], classes[A, C], positive[A], ignored[A])`; `ignored` is None without `ignore_threshold`.
@@ -81,7 +85,15 @@ def assign_targets(
     # Masked first: padding, NaN for example, reaches no arithmetic.
     anchors, (boxes,) = with_anchors("assign_targets", anchors, gt_boxes=(jnp.where(valid[:, None], boxes, 0), "G 4"))
     labels, labels_known = _known_labels(labels, valid, num_classes, given=(gt_labels, gt_valid))
-    match = match_anchors(anchors.corners, boxes, valid, threshold=threshold, rule=rule)
+    match = match_anchors(
+        anchors.corners,
+        boxes,
+        valid,
+        threshold=threshold,
+        rule=rule,
+        anchors_per_object=anchors_per_object,
+        min_iou=min_iou,
+    )
     ignored = None
     if ignore_threshold is not None:
         check_setting("assign_targets", "ignore_threshold", ignore_threshold, lambda x: x == x, "a number, or None")

@@ -129,6 +129,7 @@ class DetectionTask(Task):
             rule=config.anchors.match_rule,
             box_coder=box_coder,
             ignore_threshold=config.anchors.ignore_threshold,
+            anchors_per_object=config.anchors.anchors_per_object,
             negative_ratio=config.loss.negative_ratio,
             min_negatives=config.loss.min_negatives,
             normalizer=config.loss.normalizer,

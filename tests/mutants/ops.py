@@ -9,7 +9,7 @@ LOSSES, SSD, NMS, BOX_CODER = (
     "jaxssd/ops/nms.py",
     "jaxssd/ops/box_coder.py",
 )
-TARGETS = "jaxssd/ops/targets.py"
+TARGETS, TOP = "jaxssd/ops/targets.py", "jaxssd/ops/top_anchors.py"
 AUGMENT, ROTATION = "jaxssd/ops/augment.py", "jaxssd/ops/rotation.py"
 SAMPLING, RESAMPLING = "jaxssd/ops/sampling.py", "jaxssd/ops/resampling.py"
 COLOR, IOU_CROP, MOSAIC = "jaxssd/ops/color.py", "jaxssd/ops/iou_crop.py", "jaxssd/data/mosaic.py"
@@ -30,8 +30,25 @@ PLANTED = (
     Mutant(ANCHORS, "xp.sqrt(s[k] * s[k + 1])", "(s[k] + s[k + 1]) / 2", "an arithmetic for a geometric mean"),
     Mutant(MATCHING, "(a[0] == b[0]) & (a[1] < b[1])", "(a[0] == b[0]) & (a[1] > b[1])", "ties go to the highest"),
     Mutant(MATCHING, "& (rows[None, :] < rows[:, None])", "& (rows[None, :] > rows[:, None])", "ties of owners turned"),
-    Mutant(MATCHING, "positive=forced | (iou >", "positive=(iou >", "nothing is forced"),
-    Mutant(MATCHING, "forced | (iou > jnp", "forced | (iou >= jnp", "exactly the threshold counts"),
+    Mutant(MATCHING, "positive=forced | positive", "positive=positive", "nothing is forced"),
+    Mutant(MATCHING, "iou > jnp.asarray(threshold", "iou >= jnp.asarray(threshold", "exactly the threshold counts"),
+    Mutant(
+        MATCHING,
+        "added = ~positive & (candidate_row >= 0)",
+        "added = candidate_row >= 0",
+        "a candidate is taken from an object above the threshold",
+        "tests/ops/test_top_anchors.py",
+    ),
+    Mutant(
+        MATCHING,
+        "forced, owner, row))",
+        "forced & ~positive, owner, row))",
+        "a best anchor is taken from its owner",
+        "tests/ops/test_top_anchors.py",
+    ),
+    Mutant(TOP, "block = jnp.sort(block, axis=1)", "block = block", "ties go to the highest block"),
+    Mutant(TOP, "at[anchor].max(overlap)", "at[anchor].min(overlap)", "the lowest IoU wins an anchor"),
+    Mutant(TOP, "(overlap > min_iou) & (overlap > 0)", "overlap > 0", "any overlap is enough"),
     Mutant(MATCHING, ".max(_rows(anchor))", ".min(_rows(anchor))", "the first object has the lesson's anchor"),
     Mutant(MATCHING, "jnp.any(standing.seeking)", "jnp.all(standing.seeking)", "the last objects own no anchor"),
     Mutant(

@@ -43,6 +43,13 @@ PLANTED = (
     ),
     Mutant(
         DETECTION,
+        "anchors_per_object=config.anchors.anchors_per_object",
+        "anchors_per_object=1",
+        "--anchors-per-object ignored",
+        f"{OPTIONS}[anchors_per_object]",
+    ),
+    Mutant(
+        DETECTION,
         "alpha=config.loss.alpha, gamma=config.loss.gamma",
         "alpha=config.loss.alpha",
         "--gamma ignored",

@@ -144,6 +144,14 @@ ROWS = {
         sizes=("A,4", "G,4", "G"),
         shared=("011", "001"),
     ),
+    "match_anchors, several for each object": Row(
+        jaxssd.match_anchors,
+        (ANCHORS.corners, BOXES, VALID),
+        {"threshold": 0.5, "min_iou": 0.1},
+        {"anchors_per_object": 2},
+        sizes=("A,4", "G,4", "G"),
+        shared=("011", "001"),
+    ),
     "match_anchors, the lesson's rule": Row(
         jaxssd.match_anchors,
         (ANCHORS.corners, BOXES, VALID),
