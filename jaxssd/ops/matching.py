@@ -20,7 +20,6 @@ from jaxssd.ops.arrays import (
 )
 from jaxssd.ops.boxes import raw_iou
 from jaxssd.ops.loops import repeat_until_settled
-from jaxssd.ops.top_anchors import best_candidates
 
 RULES = ("best_iou", "lesson")
 FORCED_OVERLAP = 1.99  # overlap of a forced match in the lesson, above any threshold
@@ -145,6 +144,8 @@ def match_anchors(
     iou, row = _highest(jnp.where(valid[:, None], raw_iou(boxes, anchors), NO_OVERLAP), axis=0)
     forced, positive = owner >= 0, iou > jnp.asarray(threshold, iou.dtype)
     if count > 1:
+        from jaxssd.ops.top_anchors import best_candidates  # only some runs need it
+
         candidate_row, candidate_iou = best_candidates(boxes, anchors, count, jnp.asarray(min_iou, iou.dtype))
         added = ~positive & (candidate_row >= 0)
         row, iou = jnp.where(added, candidate_row, row), jnp.where(added, candidate_iou, iou)
