@@ -8,7 +8,7 @@ from jax import Array, random
 from jaxtyping import Bool, Float, Int, PRNGKeyArray, Real, Shaped
 
 from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, as_floats, as_mask, check_setting, exportable
-from jaxssd.ops.sampling import between, checked_range, happens, is_never, split_key
+from jaxssd.ops.sampling import between, checked_range, is_never, split_key
 
 
 @exportable
@@ -78,8 +78,9 @@ def sample_color_distortion(
     check_setting(function, "brightness", brightness, lambda x: 0 <= x <= 1, "a value in [0, 1]")
     check_setting(function, "hue", hue, lambda x: 0 <= x <= 180, "degrees in [0, 180]")
     factors = [checked_range(function, *one) for one in (("contrast", contrast), ("saturation", saturation))]
-    numbers_key, order_key, *_ = split_key(function, key)
-    drawn = random.uniform(numbers_key, (9,), jnp.float32)  # at once: each call is compiled by itself
+    key, *_ = split_key(function, key)
+    drawn = random.uniform(key, (13,), jnp.float32)  # at once: each call is compiled by itself
+    shuffled = jnp.argsort(drawn[10:])
     changed = drawn[:4] < jnp.asarray(probability, jnp.float32)
     return ColorDistortion(
         brightness=jnp.where(changed[0], between((-brightness, brightness), drawn[4]), 0),
@@ -87,7 +88,9 @@ def sample_color_distortion(
         saturation=jnp.where(changed[2], between(factors[1], drawn[6]), 1),
         hue=jnp.where(changed[3], between((-hue, hue), drawn[7]), 0),
         contrast_last=drawn[8] < 0.5,
-        order=None if is_never(channel_order) else _sample_order(order_key, channel_order),
+        order=None
+        if is_never(channel_order)
+        else jnp.where(drawn[9] < jnp.asarray(channel_order, jnp.float32), shuffled, jnp.arange(3)).astype(jnp.int32),
     )
 
 
@@ -137,12 +140,6 @@ def distort_colors(
         chosen = (order[:, None] == jnp.arange(3, dtype=order.dtype)[None, :]).astype(planes.dtype)
         planes = jnp.einsum("kc,chw->khw", chosen, planes, precision="highest")
     return jnp.moveaxis(planes, 0, -1)
-
-
-def _sample_order(key: PRNGKeyArray, probability: Number) -> Int[Array, "3"]:
-    order_key, changed_key = random.split(key)
-    shuffled = random.permutation(order_key, 3).astype(jnp.int32)
-    return jnp.where(happens(changed_key, probability), shuffled, jnp.arange(3, dtype=jnp.int32))
 
 
 def _change_colors(
