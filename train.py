@@ -1,8 +1,9 @@
 """Train a detector.
 
     python train.py                          preset `quick`, on generated pictures
-    python train.py --data DATA              preset `small`, on your own boxes: a folder in PASCAL VOC, COCO or YOLO
-                                             layout, or a COCO file; inspect it first with `python -m jaxssd.data DATA`
+    python train.py --data DATA              your own boxes: a folder in PASCAL VOC, COCO or YOLO layout, or a COCO
+                                             file; preset `small` on a CPU, `large` on a GPU or TPU; inspect the data
+                                             first with `python -m jaxssd.data DATA`
     python train.py focal --data DATA        the lesson's ResNet34 detector, for a GPU
     python train.py PRESET --pretrained FILE a stage of the lesson, from a pretrained backbone
     python train.py PRESET --find-lr         learning-rate finder: suggest a learning rate, draw the curve
@@ -42,7 +43,7 @@ from jaxssd.training import (
     start,
 )
 from jaxssd.training.compilation import out_of_memory_hint
-from jaxssd.training.distribution import broadcast, distributed, is_main_process
+from jaxssd.training.distribution import broadcast, distributed, has_accelerator, is_main_process
 from jaxssd.training.interruption import say
 from jaxssd.training.run_folder import new_folder
 
@@ -132,7 +133,7 @@ def parse(arguments: list[str]) -> tuple[str, Command]:
     named = find_preset(arguments)
     options = [word for number, word in enumerate(arguments) if number != named]
     given = [word.partition("=")[0] for word in options]
-    preset = arguments[named] if named is not None else "small" if "--data" in given else "quick"
+    preset = arguments[named] if named is not None else _default_preset(given)
     config = with_phases(preset) if "--pretrained" in given else PRESETS[preset]()
     default = Command(config)
     try:
@@ -150,6 +151,13 @@ def parse(arguments: list[str]) -> tuple[str, Command]:
     if command.resume and (named is not None or besides):  # also an option that repeats a default: the run has its own
         _refuse("a resumed run keeps its settings and folder: give --resume RUN and nothing else")
     return preset, command
+
+
+def _default_preset(given: list[str]) -> str:
+    """Preset of a command line that names none."""
+    if "--data" not in given:
+        return "quick"
+    return "large" if has_accelerator() else "small"
 
 
 _BESIDE_RESUME = {"--resume", "--keep-compiled", "--no-keep-compiled"}

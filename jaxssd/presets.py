@@ -6,6 +6,7 @@ backbone a stage trains all layers in one long cycle, with crops. `benchmarks/RE
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from jaxssd.config import LESSON_PRIOR, Config
 
@@ -34,24 +35,66 @@ def quick() -> Config:
 
 
 def small() -> Config:
-    """Detection of your own boxes on a CPU within minutes: a small network at 128 px.
+    """Detection of your own boxes on a CPU: a small network with a feature pyramid, 256 px.
 
-    Two cores: blood cells (BCCD, 205 images, 60 epochs) in 4 minutes, mAP@0.5 (area) 0.57; five animals (2,400
-    photographs, 20 epochs) in 12 minutes, 0.19. Objects below 8 pixels at this size are too small for its anchors.
+    One square anchor per cell, 24 to 96 pixels, and the four best of them for each object; SSD's augmentation; a moving
+    average of the weights.
+    """
+    return Config.of(**_RECIPE)
+
+
+def large() -> Config:
+    """Detection of your own boxes on a GPU: ResNet34 with a feature pyramid, 384 px.
+
+    The recipe of `small` with a larger network in bfloat16. It has not been trained to a score yet.
     """
     return Config.of(
-        image_size=128,
-        backbone="resnet_small",
-        grids=(8, 4, 2, 1),
-        zooms=(1.0, 1.4),
-        ratios=((1.0, 1.0), (1.4, 0.7), (0.7, 1.4)),
-        head_width=128,
-        input_dropout=0.1,
-        dropout=0.1,
-        epochs=(40,),
-        batch_size=16,
-        learning_rate=(2e-3,),
+        **_RECIPE
+        | {
+            "image_size": 384,
+            "backbone": "resnet34",
+            "levels": (3, 4, 5, 6),
+            "head_width": 128,
+            "tower_depth": 2,
+            "precision": "bfloat16",
+            "epochs": (100,),
+            "batch_size": 32,
+            "learning_rate": (1e-3,),
+            "ema_decay": 0.999,
+        }
     )
+
+
+_RECIPE: dict[str, Any] = {
+    "image_size": 256,
+    "stored_scale": 1.5,
+    "backbone": "resnet10_light",
+    "head": "retinanet",
+    "head_width": 96,
+    "tower_depth": 1,
+    "prior_probability": 0.01,
+    "levels": (3, 4, 5),
+    "zooms": (3.0,),
+    "ratios": ((1.0, 1.0),),
+    "match_threshold": 0.5,
+    "ignore_threshold": 0.4,
+    "anchors_per_object": 4,
+    "normalizer": "batch_positives",
+    "box_coder": "offsets",
+    "box_loss": "giou",
+    "box_loss_weight": 2.0,
+    "iou_threshold": 0.5,
+    "augment": "ssd",
+    "zoom_out": 2.0,
+    "epochs": (40,),
+    "batch_size": 8,
+    "learning_rate": (2e-3,),
+    "weight_decay": 0.05,
+    "clip_norm": 10.0,
+    "ema_decay": 0.998,
+    "eval_every": 5,
+}
+"""Settings of `small`, measured one at a time in benchmarks/RESULTS.md."""
 
 
 def largest_box() -> Config:
@@ -145,7 +188,7 @@ def ssd300() -> Config:
 
 PRESETS: dict[str, Preset] = {
     preset.__name__: preset
-    for preset in (quick, small, largest_box, largest_object, multilabel, anchors16, anchors189, focal, ssd300)
+    for preset in (quick, small, large, largest_box, largest_object, multilabel, anchors16, anchors189, focal, ssd300)
 }
 
 

@@ -391,13 +391,15 @@ TRAIN = {
 }
 
 
-def test_every_option_of_train_changes_what_it_says(train_asks):
+def test_every_option_of_train_changes_what_it_says(train_asks, monkeypatch):
     plain = train_asks()
     assert plain.start.parent == Path("runs")
     assert plain.compiled.name == "runs"
     for arguments, preset in (([], "quick"), (["--data", "x"], "small"), (["focal", "--data", "x"], "focal")):
         assert train_asks(*arguments).start.name.startswith(f"{preset}-")
         assert train_asks(*arguments).config == PRESETS[preset]().replace(data="x" if arguments else "shapes")
+    monkeypatch.setattr(train_asks.command, "has_accelerator", lambda: True)
+    assert train_asks("--data", "x").config == PRESETS["large"]().replace(data="x")
     assert set(TRAIN) == {field.name for field in fields(train_asks.command.Command)}
     for name, (arguments, holds) in TRAIN.items():
         assert holds(train_asks(*arguments)), name

@@ -129,7 +129,7 @@ def test_phases_change_nothing_else(name):
 
 def test_other_presets_stay_as_they_are():
     others = [name for name in PRESETS if name not in STAGES]
-    assert others == ["quick", "small", "ssd300"]
+    assert others == ["quick", "small", "large", "ssd300"]
     assert all(with_phases(name) == PRESETS[name]() for name in others)
 
 
@@ -149,7 +149,8 @@ def test_every_preset_makes_a_task_at_its_size(name):
     assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves((predictions, results)))
     expected = {
         "quick": (8 * 8 + 4 * 4) * 3,
-        "small": 85 * 6,
+        "small": 32 * 32 + 16 * 16 + 8 * 8,
+        "large": 48 * 48 + 24 * 24 + 12 * 12 + 6 * 6,
         "anchors16": 16,
         "anchors189": 189,
         "focal": 189,

@@ -7,8 +7,10 @@ BatchNorm's statistics, which are therefore those of the whole batch.
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import jax
@@ -25,6 +27,9 @@ VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 CLUSTER_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 """Number of processes, as `srun` and `mpirun` set it; JAX finds out the rest by itself."""
+
+DEVICE_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/accel0", "/dev/vfio/0")
+"""Files of the drivers of NVIDIA's and AMD's GPUs, and of TPUs."""
 
 
 def join_processes(environment: dict[str, str] | None = None) -> None:
@@ -54,6 +59,18 @@ def join_processes(environment: dict[str, str] | None = None) -> None:
         jax.distributed.initialize()
     elif given:
         raise ValueError(f"{', '.join(given)} is set, but not {', '.join(x for x in VARIABLES if x not in given)}")
+
+
+def has_accelerator(environment: Mapping[str, str] = os.environ) -> bool:
+    """Tell whether JAX has a GPU or TPU to run on. No device is touched, so processes can still be joined.
+
+    Args:
+        environment: `JAX_PLATFORMS` decides if it is set. Otherwise JAX needs a plugin, and the machine a device file.
+    """
+    if platforms := environment.get("JAX_PLATFORMS"):
+        return platforms.split(",")[0] != "cpu"
+    has_plugin = bool(entry_points(group="jax_plugins")) or find_spec("libtpu") is not None
+    return has_plugin and any(map(os.path.exists, DEVICE_FILES))
 
 
 def is_main_process() -> bool:

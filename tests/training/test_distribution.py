@@ -18,6 +18,7 @@ from jaxssd.training.distribution import (
     data_mesh,
     distributed,
     fetch,
+    has_accelerator,
     is_main_process,
     join_processes,
     send,
@@ -68,6 +69,24 @@ def test_the_environment_says_whether_there_are_others(monkeypatch, environment,
 def test_an_environment_that_makes_no_sense_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         join_processes(COORDINATOR | change)
+
+
+@pytest.mark.parametrize(
+    ("platforms", "plugins", "files", "expected"),
+    [
+        *((platforms, ["cuda"], True, True) for platforms in (None, "", "cuda", "tpu,cpu")),
+        *((platforms, ["cuda"], True, False) for platforms in ("cpu", "cpu,cuda")),
+        *((None, plugins, files, False) for plugins, files in (([], True), (["cuda"], False))),
+    ],
+)
+def test_an_accelerator_needs_a_plugin_and_a_driver_unless_platforms_are_named(
+    monkeypatch, platforms, plugins, files, expected
+):
+    monkeypatch.setattr("jaxssd.training.distribution.entry_points", lambda group: plugins)
+    monkeypatch.setattr("jaxssd.training.distribution.find_spec", lambda name: None)
+    monkeypatch.setattr("os.path.exists", lambda path: files)
+    environment = {} if platforms is None else {"JAX_PLATFORMS": platforms}
+    assert has_accelerator(environment) is expected
 
 
 def test_alone_there_is_nobody_to_wait_for():
