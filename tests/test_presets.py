@@ -53,7 +53,7 @@ def test_phases_of_the_lesson(name):
 @pytest.mark.parametrize("name", STAGES)
 def test_what_the_stages_of_the_lesson_have_in_common(name):
     config = with_phases(name)
-    assert (config.dataset.image_size, config.optimizer.batch_size, config.model.backbone) == (
+    assert (config.dataset.input_shape, config.optimizer.batch_size, config.model.backbone) == (
         (224, 224),
         64,
         "resnet34",
