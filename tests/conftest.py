@@ -13,11 +13,13 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Compiling takes a third less time without the optimisation of each kernel, which changes no more than a last bit.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-# And a third of what is left without XLA's newer generator of CPU code. XLA stops at a flag that it does not know, so
-# it is named only to versions that have been seen to know it.
-os.environ["XLA_FLAGS"] = " ".join(
-    [os.environ.get("XLA_FLAGS", ""), *["--xla_cpu_use_fusion_emitters=false"] * version("jax").startswith("0.10.")]
-)
+# And a third of what is left without XLA's newer generator of CPU code, and a fifth of that if a program is not split
+# into parts that are compiled at once. XLA stops at a flag that it does not know, so they are named only to versions
+# that have been seen to know them.
+FLAGS = ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS * version("jax").startswith("0.10.")])
+
+import gc
 
 import hypothesis
 import jax
@@ -43,6 +45,13 @@ hypothesis.settings.register_profile("jaxssd", deadline=None, max_examples=50, p
 hypothesis.settings.load_profile("jaxssd")
 
 
+def pytest_collection_finish():
+    """Look for garbage rarely, and not among what is imported: that takes a tenth of the time of tracing."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 20)
+
+
 @pytest.hookimpl(tryfirst=True)  # before fixtures of any scope
 def pytest_runtest_setup(item):
     """Compile as the folder's tests want it; what was compiled the other way is forgotten."""
@@ -50,6 +59,16 @@ def pytest_runtest_setup(item):
     if jax.config.read("jax_disable_most_optimizations") != disabled:
         jax.config.update("jax_disable_most_optimizations", disabled)
         jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def shared_programs():
+    """Runs with equal settings share one traced program, see `tests.sharing`."""
+    from tests.sharing import share
+
+    with pytest.MonkeyPatch.context() as patch:
+        share(patch)
+        yield
 
 
 if "xla_cpu_use_fusion_emitters" in os.environ["XLA_FLAGS"]:

@@ -11,7 +11,7 @@ from jaxssd.data.load import with_classes
 from jaxssd.data.shapes import make_shapes
 from jaxssd.models import BACKBONES
 from jaxssd.models.resnet import ResNet
-from jaxssd.training import RunFolder, loop, train
+from jaxssd.training import RunFolder, train
 
 # Compiling takes nearly all of the time: one stage of narrow layers, and one grid of anchors.
 BACKBONES["resnet_micro"] = partial(ResNet, stage_sizes=(1,), width=8)
@@ -51,24 +51,9 @@ def finished_run(tiny_config, tiny_sets, tmp_path_factory):
     return run
 
 
-MADE, MAKE_PHASE = {}, loop.make_phase
-
-
-def make_phase_once(config, task, phase, schedule, **settings):
-    """By the settings, the type of the task, and the first rates."""
-    rates = tuple(float(schedule(step)) for step in range(8))
-    key = str((config, type(task), phase, rates, sorted(settings.items())))
-    if key not in MADE:
-        MADE[key] = MAKE_PHASE(config, task, phase, schedule, **settings)
-    return MADE[key]
-
-
 @pytest.fixture(scope="module", autouse=True)
-def _shared_programs():
-    """Runs with equal settings share one traced program: much of the tests' time would go into tracing it again."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_phase", make_phase_once)
-        yield
+def _shared_programs(shared_programs):
+    """Runs with equal settings share one traced program."""
 
 
 @pytest.fixture
