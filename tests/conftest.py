@@ -62,12 +62,12 @@ def pytest_runtest_setup(item):
 
 
 @pytest.fixture(scope="module")
-def shared_programs():
+def shared_programs(request):
     """Runs with equal settings share one traced program, see `tests.sharing`."""
     from tests.sharing import share
 
     with pytest.MonkeyPatch.context() as patch:
-        share(patch)
+        share(patch, request.module)
         yield
 
 

@@ -8,10 +8,15 @@ import jax
 
 from jaxssd.config import Config, DatasetConfig, RuntimeConfig
 from jaxssd.models import BACKBONES, HEADS
+from jaxssd.models.resnet import ResNet
 from jaxssd.tasks import task as tasks
 from jaxssd.tools import lr_finder  # noqa: F401  # imported before it is patched
 from jaxssd.tools.inspection import command  # noqa: F401
 from jaxssd.training import distribution, evaluation, job, loop, variables  # noqa: F401
+
+# Narrow layers in one stage, and in two, for runs whose network does not matter.
+BACKBONES["resnet_micro"] = partial(ResNet, stage_sizes=(1,), width=8)
+BACKBONES["resnet_narrow"] = partial(ResNet, stage_sizes=(1, 1), width=8)
 
 MADE = {}
 """What was made, by everything that it depends on."""
@@ -90,10 +95,10 @@ SHARED = {
 }
 
 
-def share(patch):
-    """Put them wherever the package has imported what they stand for."""
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == "jaxssd":
+def share(patch, *more):
+    """Put them wherever the package, and more modules, have imported what they stand for."""
+    for module in [*(module for name, module in sys.modules.items() if name.partition(".")[0] == "jaxssd"), *more]:
+        if module is not None:
             for attribute, value in list(vars(module).items()):
                 if getattr(value, "__hash__", None) and callable(value) and value in SHARED:
                     patch.setattr(module, attribute, SHARED[value])

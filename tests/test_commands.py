@@ -1,7 +1,8 @@
 """`train.py` and `evaluate.py` as a user runs them, on a VOC folder of real files.
 
-What a process of its own shows runs in one: the first training and scoring, help, a mistake, signals, several
-processes. Everything else calls `main` here, which saves the start of the interpreter and compiles each program once.
+What a process of its own shows runs in one: scoring, help, a mistake, signals, several processes, of which one trains
+from start to end. Everything else calls `main` here, which saves the start of the interpreter and compiles each program
+once.
 """
 
 import contextlib
@@ -26,7 +27,9 @@ from tests.test_formats import EVALUATE, TRAIN
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--backbone", "resnet_tiny", "--image-size", "24", "32", "--head-width", "8", "--batch-size", "8"]
-SMALL = [*TINY, "--grids", "2", "1", "--epochs", "2"]
+SMALL = [*TINY, "--grids", "2", "1", "--schedule", "constant", "--epochs", "2"]  # one program, however many epochs
+
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 
 def started(script, *arguments, cache, **variables):
@@ -92,8 +95,8 @@ def voc_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(voc_folder, cache):
-    result = run("train.py", "--data", voc_folder, *SMALL, "--out", cache / "a run", cache=cache)
+def trained(shared_programs, voc_folder, cache):
+    result = called("train.py", "--data", voc_folder, *SMALL, "--out", cache / "a run", cache=cache)
     assert result.returncode == 0, result.stderr
     return cache / "a run", result
 
@@ -253,7 +256,7 @@ def test_images(trained, voc_folder, cache, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def stage(trained, voc_folder, cache):
+def stage(shared_programs, trained, voc_folder, cache):
     """The lesson's second stage, on the backbone of the first run, in two phases."""
     folder, _ = trained
     phases = ["--epochs", "1", "--trainable", "head", "all", "--learning-rate", "1e-2", "--clr", "32", "5"]
@@ -306,7 +309,8 @@ def test_ideas_are_drawn(trained, cache, tmp_path):
 
 
 def test_the_learning_rate_is_swept(voc_folder, cache, tmp_path):
-    result = called("train.py", "--data", voc_folder, *SMALL, "--find-lr", "--out", tmp_path / "sweep", cache=cache)
+    arguments = ["--data", voc_folder, *SMALL, "--backbone", "resnet_micro", "--find-lr", "--out", tmp_path / "sweep"]
+    result = called("train.py", *arguments, cache=cache)
     assert result.returncode == 0, result.stderr
     sweep = json.loads((tmp_path / "sweep" / "learning-rate.json").read_text())
     assert f"--learning-rate {sweep['suggestion']:.1e}" in result.stdout

@@ -6,7 +6,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from faster_coco_eval import COCO, COCOeval_faster
@@ -19,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 SIDES = (64, 48)  # width and height of the pictures
 SPLITS = {"train": range(16), "val": range(16, 24)}
 TINY = [
-    *("--backbone", "resnet_tiny", "--image-size", "32", "--head-width", "8", "--batch-size", "8"),
+    *("--backbone", "resnet_micro", "--image-size", "16", "--head-width", "8", "--batch-size", "8"),
     *("--grids", "2", "1", "--epochs", "1", "--augment", "none", "--aspect", "letterbox"),
 ]
 
@@ -99,19 +98,16 @@ def as_yolo(pictures, root):
 
 
 @pytest.fixture(scope="module")
-def runs(pictures, tmp_path_factory):
+def runs(shared_programs, pictures, tmp_path_factory):
     """Of each format the folder of a run on it, scored with `--export`."""
     made = {}
-    before = jax.config.read("jax_disable_most_optimizations")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAXSSD_CACHE", str(tmp_path_factory.mktemp("cache")))
-        jax.config.update("jax_disable_most_optimizations", True)  # nearly all of the time is compilation
         for convert in (as_voc, as_coco, as_yolo):
             root = tmp_path_factory.mktemp(convert.__name__)
             made[convert.__name__] = root / "run"
             TRAIN.main(["small", *convert(pictures, root / "data"), *TINY, "--out", str(root / "run")])
             EVALUATE.main([str(root / "run"), "--export"])
-        jax.config.update("jax_disable_most_optimizations", before)
     return made
 
 

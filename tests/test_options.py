@@ -23,12 +23,12 @@ from jaxssd.data import augmentation, load, mosaic
 from jaxssd.data.shapes import make_shapes
 from jaxssd.ops import OFFSET_CODER, bce_loss, decode_offsets, giou_loss, make_anchors, ssd300_anchors
 from jaxssd.presets import PRESETS
-from jaxssd.tasks.task import make_task
 from jaxssd.tools import explain, export
 from jaxssd.tools.inspection import command as inspect_command
 from jaxssd.training import RunFolder, job, loop, variables
 from jaxssd.training.loader import is_streamed
 from jaxssd.training.optimizer import make_schedule, places
+from tests.sharing import make_task
 from tests.training.toy import SIDE, ToyTask, flat, toy_set
 
 ROOT = Path(__file__).parents[1]

@@ -119,27 +119,6 @@ def test_wrong_shapes_name_the_argument_without_the_tests_type_checker():
     assert message.strip() == "box_iou: `b` has shape (3, 5), expected [M, 4]"
 
 
-def test_functions_run_on_two_devices():
-    """Nothing in them fixes a device: sharded over a mesh they give what one device gives."""
-    code = """
-import os; os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
-import jax, jax.numpy as jnp, numpy as np, jaxssd
-from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
-anchors = jaxssd.make_anchors()
-key = jax.random.key(0)
-logits = jax.random.normal(key, (4, 189, 5)); activations = jax.random.normal(key, (4, 189, 4))
-boxes = jnp.sort(jax.random.uniform(key, (4, 3, 2, 2)), axis=2).reshape(4, 3, 4)
-labels = jnp.ones((4, 3), int); valid = jnp.ones((4, 3), bool)
-loss = jax.jit(jax.vmap(lambda *image: jaxssd.ssd_loss(*image, anchors)))
-arguments = (logits, activations, boxes, labels, valid)
-sharded = jax.device_put(arguments, NamedSharding(Mesh(np.array(jax.devices()), ("data",)), P("data")))
-one, two = loss(*arguments), loss(*sharded)
-assert len(two.total.sharding.device_set) == 2
-print(float(jnp.abs(one.total - two.total).max()))
-"""
-    assert float(run_python(code)) < 1e-5
-
-
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_arrays_of_either_library_are_taken(dtype):
     boxes = np.array([[0.0, 0.0, 0.5, 0.5]], dtype)

@@ -7,7 +7,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import jax
 import pytest
 import tyro
 
@@ -98,16 +97,12 @@ def test_commands_parse(words):
 
 
 @pytest.fixture(scope="module")
-def walk(tmp_path_factory):
-    """A folder to walk in, with few generated pictures; nearly all of the time is compilation, so little of that."""
-    optimizations = "jax_disable_most_optimizations"
-    before = jax.config.read(optimizations)
+def walk(shared_programs, tmp_path_factory):
+    """A folder to walk in, with few generated pictures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("walk"))
         patch.setattr(data_load, "SHAPES_IMAGES", FEW)
-        jax.config.update(optimizations, True)
         yield
-        jax.config.update(optimizations, before)
 
 
 @pytest.mark.usefixtures("walk")

@@ -20,9 +20,11 @@ from jaxssd.ops import (
     ssd_loss,
 )
 from jaxssd.presets import PRESETS
-from jaxssd.tasks.task import make_task
 from jaxssd.training import RunFolder, map_batches, restore, train
 from jaxssd.training.distribution import data_mesh
+from tests.sharing import make_task
+
+pytestmark = pytest.mark.usefixtures("shared_programs")
 
 ANCHORS = jax.device_get(ssd300_anchors())
 CONFIG = PRESETS["ssd300"]().replace(classes=("a", "b", "c"), precision="float32")
@@ -104,7 +106,7 @@ def test_a_run_of_it_learns(tmp_path):
     pictures = make_shapes(4, image_size=300, seed=0)
     config = CONFIG.replace(
         classes=pictures.class_names,
-        backbone="resnet_tiny",
+        backbone="resnet_narrow",
         augment="none",
         batch_size=2,
         epochs=(6,),

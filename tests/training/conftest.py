@@ -1,7 +1,6 @@
 """One tiny run, shared by the tests that only look at what it left."""
 
 from dataclasses import replace
-from functools import partial
 
 import jax
 import pytest
@@ -9,13 +8,10 @@ import pytest
 from jaxssd.config import Config
 from jaxssd.data.load import with_classes
 from jaxssd.data.shapes import make_shapes
-from jaxssd.models import BACKBONES
-from jaxssd.models.resnet import ResNet
 from jaxssd.training import RunFolder, train
+from tests import sharing  # noqa: F401  # registers the backbone
 
 # Compiling takes nearly all of the time: one stage of narrow layers, and one grid of anchors.
-BACKBONES["resnet_micro"] = partial(ResNet, stage_sizes=(1,), width=8)
-
 TINY = Config.of(
     image_size=32,
     backbone="resnet_micro",

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxssd
 from jaxssd.tasks.task import make_task
 from jaxssd.training import RunFolder, evaluate, loop, make_predict, make_validate, map_batches, restore, train
 from jaxssd.training.checkpoint import Checkpoints
@@ -17,8 +18,9 @@ from jaxssd.training.optimizer import make_schedule
 from jaxssd.training.step import init_state
 from jaxssd.training.variables import first_variables
 
-COUNTS = {8: (1, 2), 6: (1, 8)}
-"""Devices, for a batch that they divide evenly, and for one that leaves two of eight without an image."""
+EPOCH_STEPS = 3  # of twenty images
+COUNTS = (1, 2, 8)
+"""Devices for a batch of six: two divide it evenly, and two of eight have no image of it."""
 
 
 def mesh_of(count):
@@ -30,22 +32,20 @@ def rows(run, kind):
 
 
 @pytest.fixture(scope="module")
-def runs_of(tiny_config, tiny_sets, tmp_path_factory):
-    """Two epochs with dropout, augmentation and averages, by batch size and number of devices."""
-    made = {}
-    for batch_size, counts in COUNTS.items():
-        config = tiny_config.replace(batch_size=batch_size, epochs=(2,), ema_decay=0.9)
-        for count in counts:
-            made[batch_size, count] = RunFolder(tmp_path_factory.mktemp(f"{batch_size}on{count}"))
-            made[batch_size, count].create(config)
-            train(config, *tiny_sets, made[batch_size, count], mesh_of(count))
-    return made
+def short_config(tiny_config):
+    """Two epochs with dropout, augmentation and averages."""
+    return tiny_config.replace(batch_size=6, epochs=(2,), ema_decay=0.9)
 
 
 @pytest.fixture(scope="module")
-def runs(runs_of):
-    """Those with uneven shares, by number of devices."""
-    return {count: runs_of[6, count] for count in COUNTS[6]}
+def runs(short_config, tiny_sets, tmp_path_factory):
+    """The same run by number of devices."""
+    made = {}
+    for count in COUNTS:
+        made[count] = RunFolder(tmp_path_factory.mktemp(f"on{count}"))
+        made[count].create(short_config)
+        train(short_config, *tiny_sets, made[count], mesh_of(count))
+    return made
 
 
 def test_there_are_eight_devices():
@@ -53,28 +53,28 @@ def test_there_are_eight_devices():
     assert describe(data_mesh()).startswith("8 x cpu")
 
 
-@pytest.mark.parametrize(("batch_size", "count"), [(8, 2), (6, 8)])
-def test_losses_and_scores_are_those_of_one_device(runs_of, batch_size, count):
+@pytest.mark.parametrize("count", COUNTS[1:])
+def test_losses_and_scores_are_those_of_one_device(runs, count):
     """The first loss to float tolerance; later ones as rounding, which training amplifies, lets them."""
-    one, many = runs_of[batch_size, 1], runs_of[batch_size, count]
+    one, many = runs[1], runs[count]
     np.testing.assert_allclose(rows(many, "train")[0], rows(one, "train")[0], rtol=1e-5)
     np.testing.assert_allclose(rows(many, "train"), rows(one, "train"), rtol=2e-3, atol=2e-3)
     np.testing.assert_allclose(rows(many, "val"), rows(one, "val"), rtol=2e-2, atol=2e-3)
 
 
 @pytest.fixture(scope="module")
-def step(tiny_config, tiny_sets):
-    """A state and the losses after one step of ten images on so many devices, and the compiled step."""
+def step(short_config, tiny_sets):
+    """A state and the losses after one step on so many devices, and the compiled step: by default that of the runs."""
 
     @cache
     def of(count, **settings):
-        config = tiny_config.replace(**settings)
+        config = short_config.replace(**settings)
         mesh, task = mesh_of(count), make_task(config)
         phase = config.optimizer.phases[0]
-        optimizer, chunk = make_phase(config, task, phase, make_schedule(phase, 4), mesh=mesh)
-        state = init_state(*first_variables(config, task, mesh), optimizer)
+        optimizer, chunk = make_phase(config, task, phase, make_schedule(phase, EPOCH_STEPS * 2), mesh=mesh)
+        state = init_state(*first_variables(config, task, mesh), optimizer, average=True)
         examples = send(tiny_sets[0].examples, replicated(mesh))
-        order = send(np.arange(10, dtype=np.int32)[None], replicated(mesh))
+        order = send(np.arange(config.optimizer.batch_size, dtype=np.int32)[None], replicated(mesh))
         arguments = state, examples, order, run_keys(0, mesh)[1]
         program = chunk.lower(*arguments).compile()
         with jax.transfer_guard("disallow"):
@@ -85,7 +85,7 @@ def step(tiny_config, tiny_sets):
 
 
 def test_batchnorm_sees_the_whole_batch(step):
-    """Its statistics after one step are those of one device, where ten images lie in shares of two, and two of none."""
+    """Its statistics after one step are those of one device, where six images lie in shares of one, and two of none."""
     one, eight = step(1)[0], step(8)[0]
     for a, b in zip(jax.tree.leaves(one.model_state), jax.tree.leaves(eight.model_state), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
@@ -193,3 +193,15 @@ def test_a_sum_of_uneven_shares():
         return jnp.mean(jax.lax.with_sharding_constraint(x, divided(mesh)))
 
     assert float(mean(send(np.arange(10, dtype=np.float32), replicated(mesh)))) == 4.5
+
+
+def test_public_functions_are_fixed_to_no_device():
+    """Sharded over a mesh they give what one device gives."""
+    rng, anchors = np.random.default_rng(0), jaxssd.make_anchors()
+    logits, activations = (rng.normal(size=(4, 189, size)).astype(np.float32) for size in (5, 4))
+    boxes = np.sort(rng.random((4, 3, 2, 2), np.float32), axis=2).reshape(4, 3, 4)
+    arguments = logits, activations, boxes, np.ones((4, 3), np.int32), np.ones((4, 3), bool)
+    loss = jax.jit(jax.vmap(lambda *image: jaxssd.ssd_loss(*image, anchors)))
+    one, two = loss(*arguments), loss(*jax.device_put(arguments, divided(mesh_of(2))))
+    assert len(two.total.sharding.device_set) == 2
+    np.testing.assert_allclose(two.total, one.total, atol=1e-5)

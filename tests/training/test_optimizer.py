@@ -17,6 +17,9 @@ from tests.training.blocks import block_of
 from tests.training.toy import reference_rates
 
 
+MOST_STEPS = 400
+
+
 def numpy_clr(peak, steps, div, cut_div):
     """The library's loop as it was at the time of the lecture: position i of a batch within the cycle."""
     cut = int(steps // cut_div)
@@ -28,7 +31,8 @@ def numpy_clr(peak, steps, div, cut_div):
 
 
 def rates_of(schedule, steps):
-    return np.asarray(jax.vmap(schedule)(np.arange(steps)))
+    """Computed for as many steps in every test, which compiles each operation once."""
+    return np.asarray(jax.vmap(schedule)(np.arange(MOST_STEPS)))[:steps]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +149,8 @@ def test_groups_move_at_their_own_rates(start, tiny_sets):
     optimizer = make_optimizer(
         lambda step: 1e-2, trainable="all", num_stages=STAGES, lr_multipliers=(0.01, 0.1, 1.0), weight_decay=0.0
     )
-    updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), optimizer.init(params), params)
+    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), params)
+    updates, _ = jax.jit(lambda ones, params: optimizer.update(ones, optimizer.init(params), params))(ones, params)
     expected = {"lower": 1e-4, "upper": 1e-3, "head": 1e-2}
     for path, update in by_path(updates).items():
         np.testing.assert_allclose(update, -expected[group_of(path)], rtol=1e-4, err_msg=path)

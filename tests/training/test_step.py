@@ -1,6 +1,6 @@
 """The step, the chunk, and the order of an epoch."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,12 @@ DESCENT = optax.sgd(1.0)
 
 
 def chunk_in_parts(config, parts, frozen_stages=0):
-    """Without anything random, so that equal parts give equal gradients."""
+    """Without anything random, so that equal parts give equal gradients; each made once for each backend."""
+    return made_in_parts(config, parts, frozen_stages, jax.default_backend())
+
+
+@cache
+def made_in_parts(config, parts, frozen_stages, backend):
     task = make_task(config.replace(input_dropout=0.0, dropout=0.0))
     return block_of(task, DESCENT, augment=None, grad_accum_steps=parts, frozen_stages=frozen_stages)
 
@@ -123,12 +128,13 @@ def test_a_batch_in_parts_is_the_batch(setup, descend, tiny_config, monkeypatch,
 
 
 def test_each_part_is_a_share_of_the_batch(setup, descend, tiny_config):
-    """A batch of four different images in two parts: its loss is the mean of what each pair has for itself."""
+    """A batch of eight different images in two parts: its loss is the mean of what each half has for itself."""
     examples = setup[3]
     key, whole = jax.random.key(3), chunk_in_parts(tiny_config, 1)
-    _, both = chunk_in_parts(tiny_config, 2)(descend(), examples, jnp.array([[0, 1, 2, 3]], jnp.int32), key)
-    pairs = [whole(descend(), examples, jnp.array([pair], jnp.int32), key)[1].total[0] for pair in ([0, 1], [2, 3])]
-    np.testing.assert_allclose(both.total[0], np.mean(pairs), rtol=1e-5)
+    _, both = chunk_in_parts(tiny_config, 2)(descend(), examples, jnp.arange(8, dtype=jnp.int32)[None], key)
+    halves = jnp.arange(8, dtype=jnp.int32).reshape(2, 1, 4)
+    losses = [whole(descend(), examples, half, key)[1].total[0] for half in halves]
+    np.testing.assert_allclose(both.total[0], np.mean(losses), rtol=1e-5)
 
 
 def test_frozen_statistics_stay_to_the_last_bit_in_three_parts(setup, descend, tiny_config):
@@ -151,10 +157,11 @@ def test_parts_take_less_memory(setup, descend, tiny_config, monkeypatch):
 
 def test_difficult_objects_are_no_targets(setup, tiny_config):
     task, _, start, examples = setup
-    predictions = task.predict(start().variables, jnp.zeros((20, 32, 32, 3)))
+    predictions = jax.jit(task.predict)(start().variables, np.zeros((20, 32, 32, 3), np.float32))
+    loss = jax.jit(task.loss)
     hidden = examples._replace(difficult=examples.valid)
     removed = examples._replace(valid=jnp.zeros_like(examples.valid))
-    with_objects, difficult, without = (task.loss(predictions, e).total for e in (examples, hidden, removed))
+    with_objects, difficult, without = (loss(predictions, e).total for e in (examples, hidden, removed))
     np.testing.assert_array_equal(difficult, without)
     assert not np.allclose(with_objects, without)
 
@@ -192,7 +199,8 @@ def test_boxes_turn_with_their_image():
     turn = partial(
         sample_augmentation, rotation=20.0, scale=(1.0, 1.0), aspect=(1.0, 1.0), brightness=0.0, contrast=0.0
     )
-    batch = augment_batch(jax.random.key(0), examples, (partial(augment_example, sample=turn),))
+    steps = (partial(augment_example, sample=turn),)
+    batch = jax.jit(partial(augment_batch, steps=steps))(jax.random.key(0), examples)
     heights = []
     for image, (moved,) in zip(np.asarray(batch.images), np.asarray(batch.boxes), strict=True):
         rows, columns = np.nonzero(image[..., 0] > 0.75)

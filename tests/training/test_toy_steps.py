@@ -126,7 +126,7 @@ def test_objects_that_leave_the_image_are_no_targets():
     yes, labels = np.ones((1, 2), bool), np.int32([[3, 4]])
     batch = Examples(EXAMPLES.images[:1], boxes, labels, yes, ~yes)
     shift = identity_augmentation()._replace(translation=jnp.array([0.0, -0.5]))
-    moved = augment_batch(KEY, batch, (by_sample(lambda key: shift),))
+    moved = jax.jit(partial(augment_batch, steps=(by_sample(lambda key: shift),)))(KEY, batch)
     assert np.asarray(moved.valid).tolist() == [[False, True]]
     np.testing.assert_allclose(moved.boxes[0, 1], [0.1, 0.1, 0.4, 0.4], atol=1e-6)
     np.testing.assert_array_equal(moved.labels, labels)
