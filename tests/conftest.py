@@ -1,5 +1,6 @@
 """Types and shapes are checked in every test; figures need no screen; hypothesis says how to repeat a case."""
 
+import gc
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -16,10 +17,9 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # And a third of what is left without XLA's newer generator of CPU code, and a fifth of that if a program is not split
 # into parts that are compiled at once. XLA stops at a flag that it does not know, so they are named only to versions
 # that have been seen to know them.
-FLAGS = ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
-os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS * version("jax").startswith("0.10.")])
-
-import gc
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + version("jax").startswith("0.10.") * (
+    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+)
 
 import hypothesis
 import jax

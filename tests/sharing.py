@@ -14,12 +14,20 @@ from jaxssd.tools import lr_finder  # noqa: F401  # imported before it is patche
 from jaxssd.tools.inspection import command  # noqa: F401
 from jaxssd.training import distribution, evaluation, job, loop, variables  # noqa: F401
 
-# Narrow layers in one stage, and in two, for runs whose network does not matter.
-BACKBONES["resnet_micro"] = partial(ResNet, stage_sizes=(1,), width=8)
-BACKBONES["resnet_narrow"] = partial(ResNet, stage_sizes=(1, 1), width=8)
+SMALL_BACKBONES = {
+    "resnet_micro": partial(ResNet, stage_sizes=(1,), width=8),
+    "resnet_narrow": partial(ResNet, stage_sizes=(1, 1), width=8),
+}
+"""Narrow layers in one stage, and in two, for runs whose network does not matter."""
 
 MADE = {}
 """What was made, by everything that it depends on."""
+
+
+def register_small_backbones():
+    """Not when this is imported: other tests look at every backbone of the package."""
+    for name, backbone in SMALL_BACKBONES.items():
+        BACKBONES[name] = backbone
 
 
 def once(make, *key):
@@ -38,7 +46,7 @@ def program_settings(config: Config) -> str:
 
 
 class Itself:
-    """A task of the package as a key: itself, which lives as long as the key; tasks of a test are known by their type."""
+    """A task of the package as a key, which keeps it; a task of a test is known by its type."""
 
     def __init__(self, task):
         self.task = task if type(task).__module__.startswith("jaxssd") else type(task)
@@ -96,7 +104,8 @@ SHARED = {
 
 
 def share(patch, *more):
-    """Put them wherever the package, and more modules, have imported what they stand for."""
+    """Put them wherever the package, and more modules, have imported what they stand for; register the backbones."""
+    register_small_backbones()
     for module in [*(module for name, module in sys.modules.items() if name.partition(".")[0] == "jaxssd"), *more]:
         if module is not None:
             for attribute, value in list(vars(module).items()):

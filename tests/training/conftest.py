@@ -9,8 +9,9 @@ from jaxssd.config import Config
 from jaxssd.data.load import with_classes
 from jaxssd.data.shapes import make_shapes
 from jaxssd.training import RunFolder, train
-from tests import sharing  # noqa: F401  # registers the backbone
+from tests.sharing import register_small_backbones
 
+register_small_backbones()
 # Compiling takes nearly all of the time: one stage of narrow layers, and one grid of anchors.
 TINY = Config.of(
     image_size=32,

@@ -16,7 +16,6 @@ from jaxssd.training.variables import first_variables
 from tests.training.blocks import block_of
 from tests.training.toy import reference_rates
 
-
 MOST_STEPS = 400
 
 
