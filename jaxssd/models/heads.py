@@ -269,25 +269,23 @@ class PyramidHead(AnchorHead):
         grids = tuple(map(as_pair, self.grids))
         finer, pyramid = self._known_grids([each.shape[1:3] for each in maps])
         common = (self.dropout, self.dtype, self.fast_layers)
-        of_cell = (self.num_classes, self.boxes_per_cell, self.prior_probability)
-        out_conv = partial(OutConv, *of_cell, background=self.background)
+        of_cell = (self.num_classes, self.boxes_per_cell, self.prior_probability, jnp.float32, self.background)
 
         def dropped(features: ArrayLike) -> Array:
             return nn.Dropout(self.input_dropout, deterministic=not train)(nn.relu(features))
 
         outputs = []
+        if finer:
+            merged = FeaturePyramid(self.width, len(finer), dtype=self.dtype, name="fpn")(maps)
+            for level, features in enumerate(merged):
+                x = StdConv(self.width, 1, *common, name=f"finer_std_conv{level}")(dropped(features), train=train)
+                outputs.append(OutConv(*of_cell, name=f"finer_out_conv{level}")(x))
         x = dropped(maps[-1])
-        for level, grid in enumerate(pyramid[: pyramid.index(grids[-1]) + 1] if grids[-1] in pyramid else ()):
+        for level, grid in enumerate(pyramid[: pyramid.index(grids[-1]) + 1]):
             stride = 1 if level == 0 else 2
             x = StdConv(self.width, stride, *common, name=f"std_conv{level}")(x, train=train)
             if grid in grids:
-                outputs.append(out_conv(name=f"out_conv{level}")(x))
-        if finer:
-            of_finer = []
-            for level, merged in enumerate(FeaturePyramid(self.width, len(finer), dtype=self.dtype, name="fpn")(maps)):
-                x = StdConv(self.width, 1, *common, name=f"finer_std_conv{level}")(dropped(merged), train=train)
-                of_finer.append(out_conv(name=f"finer_out_conv{level}")(x))
-            outputs = of_finer + outputs
+                outputs.append(OutConv(*of_cell, name=f"out_conv{level}")(x))
         return jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *outputs)
 
     def _known_grids(self, maps: Sequence[Sequence[int]]) -> tuple[list[Any], list[Any]]:
@@ -295,7 +293,8 @@ class PyramidHead(AnchorHead):
         grids, (*finer, last) = tuple(map(as_pair, self.grids)), [as_pair(tuple(grid)) for grid in maps]
         pyramid = list(pyramid_grids(last))
         known = (*finer, *pyramid)
-        if not grids or not set(finer) <= set(grids) or grids != tuple(grid for grid in known if grid in grids):
+        in_order = grids == tuple(grid for grid in known if grid in grids)
+        if not (in_order and set(finer) <= set(grids) and set(pyramid) & set(grids)):
             rows, columns = last
             sides = " ".join(str(max(grid)) for grid in known)
             square = all(rows == columns for rows, columns in known)
@@ -303,6 +302,7 @@ class PyramidHead(AnchorHead):
             raise ValueError(
                 f"PyramidHead: `grids` is {self.grids}; expected some of {expected}, largest first, for "
                 f"{rows}x{columns} features: --grids {sides} uses all; a larger --image-size gives larger grids"
+                f"{'; finer grids need all from the largest on, and one of the last map' * bool(finer)}"
             )
         return finer, pyramid
 

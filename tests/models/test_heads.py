@@ -116,7 +116,7 @@ def test_finer_grids_leave_the_others_as_they_are(variables, features):
         (224, (14, 7, 4, 2, 1), 2, 14 * 14 + 70),
         (224, (7, 4), None, 65),
         ((128, 96), (8, 4, 2), 2, 8 * 6 + 4 * 3 + 2 * 2),
-        (256, (16,), 2, 256),
+        (256, (16, 8), 2, 256 + 64),
     ],
 )
 def test_grids_finer_than_the_last_map_come_from_finer_maps(size, grids, levels, cells):
@@ -129,7 +129,7 @@ def test_grids_finer_than_the_last_map_come_from_finer_maps(size, grids, levels,
     assert task.anchors.corners.shape == (9 * cells, 4)
 
 
-@pytest.mark.parametrize("grids", [(30, 7), (112,), (28, 7)])
+@pytest.mark.parametrize("grids", [(30, 7), (112,), (28, 7), (28, 14)])
 def test_grids_that_no_map_has_are_named_with_those_of_all_maps(grids):
     with pytest.raises(ValueError, match=r"grids.* is .*expected some of .*28,? 14,? 7,? 4,? 2,? 1"):
         make_task(Config.of(grids=grids, backbone="resnet34", classes=("a",)))

@@ -124,9 +124,9 @@ PLANTED = (
     ),
     Mutant(
         HEADS,
-        "outputs = of_finer + outputs",
-        "outputs = outputs + of_finer",
-        "finer grids after the others",
+        "if finer:",
+        "if not finer:",
+        "finer grids left out",
         "tests/models/test_heads.py::test_finer_grids_leave_the_others_as_they_are",
     ),
 )

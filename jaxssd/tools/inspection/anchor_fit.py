@@ -27,12 +27,21 @@ COARSE, FINE = (1.35, 1.15), (1.07, 1.03)
 
 
 class AnchorSettings(NamedTuple):
-    """Arguments of `make_anchors`, which are options of train.py, and the network's input, whose proportions count."""
+    """Arguments of `make_anchors`, which are options of train.py, and the network's input, whose proportions count.
+
+    Attributes:
+        grids: grids of the anchors.
+        zooms: scales relative to the cell.
+        ratios: height and width, times the scale.
+        input_shape: height and width of the network's input, in any unit.
+        levels_decide: if True, the grids follow from the network's levels, and are no option.
+    """
 
     grids: tuple[Size, ...]
     zooms: tuple[float, ...]
     ratios: tuple[tuple[float, float], ...]
     input_shape: tuple[int, int] = (1, 1)
+    levels_decide: bool = False
 
     @property
     def boxes_per_cell(self) -> int:
@@ -69,7 +78,8 @@ class AnchorSettings(NamedTuple):
             '--grids 4 2 --zooms 0.75 1 --ratios 1 1 1.41 0.71'
         """
         longer_sides = [max(as_pair(grid)) for grid in self.grids]
-        words = {"grids": longer_sides, "zooms": self.zooms, "ratios": [side for pair in self.ratios for side in pair]}
+        words = {} if self.levels_decide else {"grids": longer_sides}
+        words |= {"zooms": self.zooms, "ratios": [side for pair in self.ratios for side in pair]}
         return " ".join(f"--{name} {' '.join(f'{value:g}' for value in values)}" for name, values in words.items())
 
 
@@ -191,7 +201,7 @@ def fit_anchors(
     Example:
         >>> boxes = np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]], np.float32)
         >>> fit_anchors(boxes, (2,), 3, threshold=0.4)
-        AnchorSettings(grids=(2,), zooms=(1.0,), ratios=((1.0, 1.0),), input_shape=(1, 1))
+        AnchorSettings(grids=(2,), zooms=(1.0,), ratios=((1.0, 1.0),), input_shape=(1, 1), levels_decide=False)
     """
     for name, number in (("boxes", len(boxes)), ("grids", len(grids)), ("boxes_per_cell", boxes_per_cell)):
         if number < 1:
@@ -211,7 +221,8 @@ def fit_anchors(
         return float(iou.mean() - (iou <= threshold).mean())
 
     best = max((_climb(settings, COARSE, score) for settings in starts), key=score)
-    return _used(_climb(best, FINE, score), boxes)
+    found = _used(_climb(best, FINE, score), boxes)
+    return found._replace(levels_decide=start is not None and start.levels_decide)
 
 
 def judge(settings: AnchorSettings, boxes: Float[np.ndarray, "m 4"], threshold: float) -> Candidate:

@@ -168,8 +168,11 @@ def with_all_grids(config: Config) -> Config:
 
 def anchors_of(config: Config) -> AnchorSettings:
     """Anchors of a run."""
-    grids, anchors = HEADS[config.model.head].anchor_grids(config), config.anchors
-    return AnchorSettings(grids, anchors.zooms, anchors.ratios, config.dataset.input_shape)
+    head, anchors = HEADS[config.model.head], config.anchors
+    no_option = not head.available_grids(1)
+    return AnchorSettings(
+        head.anchor_grids(config), anchors.zooms, anchors.ratios, config.dataset.input_shape, levels_decide=no_option
+    )
 
 
 def train_command(command: Command, anchors: AnchorSettings) -> str:

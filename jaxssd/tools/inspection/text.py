@@ -167,8 +167,8 @@ def _larger_input(inspection: Inspection, advice: Advice) -> list[str]:
     """Hint at a larger input size, if it leaves clearly fewer objects unmatched."""
     if advice.finer is None or advice.finer.unmatched >= FEWER * advice.given.unmatched:
         return []
-    size, grids = _twice(inspection), _grids(advice.finer.settings)
-    return [f"  small objects? inspect again with --image-size {size} --grids {grids}, at four times the cost"]
+    grids = "" if advice.finer.settings.levels_decide else f" --grids {_grids(advice.finer.settings)}"
+    return [f"  small objects? inspect again with --image-size {_twice(inspection)}{grids}, at four times the cost"]
 
 
 def _twice(inspection: Inspection) -> str:

@@ -363,3 +363,20 @@ def test_settings_that_are_not_given_are_the_presets():
 )
 def test_the_folder_is_called_after_the_data(folder, path, name):
     assert command.name_of(path) == name
+
+
+def test_levels_of_a_feature_pyramid_are_no_option():
+    """What is suggested for RetinaNet's head names zooms and ratios only, at the grids of its levels."""
+    config = Config.of(
+        head="retinanet", backbone="resnet_tiny", image_size=64, levels=(3, 4), zooms=(4.0,), ratios=((1.0, 1.0),)
+    )
+    given, finer = (command.anchors_of(command.with_all_grids(config.replace(image_size=size))) for size in (64, 128))
+    assert (given.grids, finer.grids) == ((8, 4), (16, 8))
+    assert given.options() == "--zooms 4 --ratios 1 1"
+    boxes = np.array([TINY, (0.2, 0.2, 0.3, 0.3)], np.float32)
+    advice = advise(boxes, boxes, given, boxes_per_cell=1, threshold=0.4, finer=finer)
+    assert advice.suggestion.settings.options().startswith("--zooms 0.")
+    text = report_text(
+        inspect({"train": TRAIN, "val": VAL}), cover(inspect({"train": TRAIN}), given.corners), advice, 0.4
+    )
+    assert "--grids" not in text
