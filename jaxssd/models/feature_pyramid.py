@@ -1,7 +1,6 @@
 """Feature pyramid network (FPN): maps of equal width at several resolutions, each with what coarser maps know."""
 
 from collections.abc import Sequence
-from fractions import Fraction
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -10,9 +9,9 @@ from jaxtyping import Array, Float
 
 from jaxssd.ops.arrays import ArrayLike, check_shapes
 
-Layer = tuple[int, int | Fraction]
-"""Kernel size (odd) and stride of a layer that is padded by half its kernel; a stride of 1/2 repeats each cell."""
-UPSAMPLING: Layer = (1, Fraction(1, 2))
+Layer = tuple[int, int | float]
+"""Kernel size (odd) and stride of a layer that is padded by half its kernel; a stride of 0.5 repeats each cell."""
+UPSAMPLING: Layer = (1, 0.5)
 GridPaths = tuple[tuple[int, int], list[list[Layer]]]
 """Rows and columns of a grid, and the layers of every path from the image to it."""
 

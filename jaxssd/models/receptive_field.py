@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Real
 
 from jaxssd.models.detector import Detector
 from jaxssd.models.feature_pyramid import Layer
@@ -17,7 +17,7 @@ from jaxssd.models.grids import grids_of
 from jaxssd.ops.arrays import ArrayLike, Size, as_pair
 
 
-def receptive_field(layers: Sequence[Layer], cells: int) -> Int[np.ndarray, "cells 2"]:
+def receptive_field(layers: Sequence[Layer], cells: int) -> Real[np.ndarray, "cells 2"]:
     """Compute the pixels along one axis that each cell of a feature map depends on.
 
     A cell i of a layer reads the cells from s i - (k - 1) / 2 to s i + (k - 1) / 2 of the one below. With a stride
@@ -38,8 +38,7 @@ def receptive_field(layers: Sequence[Layer], cells: int) -> Int[np.ndarray, "cel
     """
     first = last = np.arange(cells)
     for kernel, stride in reversed(layers):
-        first, last = (x * stride.numerator // stride.denominator for x in (first, last))
-        first, last = first - kernel // 2, last + kernel // 2
+        first, last = first * stride // 1 - kernel // 2, last * stride // 1 + kernel // 2
     return np.stack([first, last + 1], axis=1)
 
 

@@ -93,8 +93,8 @@ PLANTED = (
     ),
     Mutant(
         FIELD,
-        "first - kernel // 2",
-        "first - kernel",
+        "first * stride // 1 - kernel // 2",
+        "first * stride // 1 - kernel",
         "a field too wide",
         "tests/models/test_receptive_field.py::test_known_stacks",
     ),

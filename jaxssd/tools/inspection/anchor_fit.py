@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -78,7 +78,7 @@ class AnchorSettings(NamedTuple):
             '--grids 4 2 --zooms 0.75 1 --ratios 1 1 1.41 0.71'
         """
         longer_sides = [max(as_pair(grid)) for grid in self.grids]
-        words = {} if self.levels_decide else {"grids": longer_sides}
+        words: dict[str, Any] = {} if self.levels_decide else {"grids": longer_sides}
         words |= {"zooms": self.zooms, "ratios": [side for pair in self.ratios for side in pair]}
         return " ".join(f"--{name} {' '.join(f'{value:g}' for value in values)}" for name, values in words.items())
 
