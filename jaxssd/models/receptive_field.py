@@ -36,6 +36,8 @@ def receptive_field(layers: Sequence[Layer], cells: int) -> Real[np.ndarray, "ce
                [-1,  4],
                [ 0,  5]])
     """
+    first: np.ndarray
+    last: np.ndarray
     first = last = np.arange(cells)
     for kernel, stride in reversed(layers):
         first, last = first * stride // 1 - kernel // 2, last * stride // 1 + kernel // 2

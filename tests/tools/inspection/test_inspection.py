@@ -376,7 +376,6 @@ def test_levels_of_a_feature_pyramid_are_no_option():
     boxes = np.array([TINY, (0.2, 0.2, 0.3, 0.3)], np.float32)
     advice = advise(boxes, boxes, given, boxes_per_cell=1, threshold=0.4, finer=finer)
     assert advice.suggestion.settings.options() == "--zooms 1.77 --ratios 1 1"
-    text = report_text(
-        inspect({"train": TRAIN, "val": VAL}), cover(inspect({"train": TRAIN}), given.corners), advice, 0.4
-    )
+    inspection = inspect({"train": TRAIN, "val": VAL})
+    text = report_text(inspection, cover(inspection, given.corners), advice, 0.4)
     assert "--grids" not in text
