@@ -160,7 +160,8 @@ def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config"
     for line in notes_on_splits(config.dataset, "--split", split=split):
         print(line)
     dataset = load_split(config.dataset, split)
-    if not command.data:
+    stored_larger = split == "train" and config.dataset.stored_scale != 1  # the run has pinned the larger images
+    if not (command.data or stored_larger):
         run.require_same_data({split: dataset.fingerprint})
     print(f"{split}: {dataset.report.summary()}")
     for line in [*notes_on_classes(split, dataset), *notes_on_quality(split, dataset)]:

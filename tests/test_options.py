@@ -427,7 +427,7 @@ def test_the_preset_stands_before_or_after_any_option(train_asks, options):
 def evaluate_asks(monkeypatch, tmp_path):
     """Run evaluate.py with these arguments; what it asks of the package, which does nothing."""
     command, dataset = script("evaluate"), make_shapes(2, image_size=32)
-    config = BASE.replace(classes=dataset.class_names, train_split="ours", val_split="our-val")
+    config = BASE.replace(classes=dataset.class_names, train_split="ours", val_split="our-val", stored_scale=1.5)
     task = make_task(config)
     training = importlib.import_module("jaxssd.training")
 
@@ -521,6 +521,7 @@ def test_the_runs_own_data_is_that_of_then_and_other_data_has_splits_of_its_own(
     assert ours.about["checkpoint"] == "best"
     assert other.splits == (None, None)
     assert not hasattr(other, "compared")
+    assert not hasattr(evaluate_asks("--split", "train"), "compared")  # that the run has stored at another size
 
 
 def test_the_checkpoint_that_is_asked_for_is_used_whatever_is_done(evaluate_asks, tmp_path, monkeypatch):
