@@ -294,7 +294,7 @@ def test_a_folder(folder, capsys):
 
 def test_options_replace_the_presets_settings(folder, capsys, tmp_path):
     options = ["--image-size", "32", "--grids", "2", "1", "--ratios", "1", "1", "0.5", "2", "--aspect", "letterbox"]
-    command.main([str(folder), *options, "--anchors", "2", "--out", str(tmp_path / "here")])
+    command.main([str(folder), "--preset", "quick", *options, "--anchors", "2", "--out", str(tmp_path / "here")])
     record = json.loads((tmp_path / "here" / "inspection.json").read_text())
     assert record["anchors"]["given"]["grids"] == [2, 1]
     assert record["anchors"]["given"]["ratios"] == [[1, 1], [0.5, 2]]
@@ -312,7 +312,7 @@ def test_options_replace_the_presets_settings(folder, capsys, tmp_path):
         (["nowhere", "--preset", "largest_box"], "has no anchors to choose; choose one of quick, small"),
         (["nowhere", "--preset", "nonsense"], "'nonsense' does not exist; choose one of"),
         (["my data", "--anchors", "0"], "--anchors is 0"),
-        (["my data", "--grids", "5"], "5"),
+        (["my data", "--preset", "quick", "--grids", "5"], "5"),
         (["my data", "--classes", "dog"], "has no class 'dog'; it has 1: pen"),
         (["my data", "--val-split", "test"], "no split 'test'"),
         (["shapes", "--classes", "dog"], "--classes"),
@@ -341,7 +341,7 @@ def test_one_image_in_each_split(folder, capsys):
     assert "1 image, 1 object" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("preset", ["quick", "small", "anchors16", "focal"])
+@pytest.mark.parametrize("preset", ["quick", "anchors16", "focal"])
 def test_no_grid_is_asked_for_that_the_network_does_not_have(preset):
     config = command.configure(command.Command(path="x", preset=preset, classes=("pen",)))
     make_task(config.replace(grids=command.network_grids(config)))
