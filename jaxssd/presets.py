@@ -31,6 +31,7 @@ def quick() -> Config:
         epochs=(6,),
         batch_size=16,
         learning_rate=(3e-3,),
+        fast_layers=("auto",),
     )
 
 
@@ -69,6 +70,7 @@ _RECIPE: dict[str, Any] = {
     "image_size": 256,
     "stored_scale": 1.5,
     "backbone": "resnet10_light",
+    "fast_layers": ("auto",),
     "head": "retinanet",
     "head_width": 96,
     "tower_depth": 1,
@@ -183,6 +185,7 @@ def ssd300() -> Config:
         precision="bfloat16",
         epochs=(120,),
         eval_every=5,
+        fast_layers=("auto",),
     )
 
 

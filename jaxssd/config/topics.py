@@ -28,6 +28,8 @@ more often than the plain form, which computes in float32 until its result; that
 
 `stem`: the first convolution on 2x2 blocks of pixels (`space_to_depth_conv`).
 """
+FastLayers = Literal["auto", FastLayer]
+"""Choices of `--fast-layers`: `auto` stands for `norm` on a GPU or TPU, and for `pool` and `stem` on a CPU."""
 Memory = Literal["auto", "device", "stream"]
 
 LESSON_PRIOR = 1 / (1 + math.exp(4))
@@ -154,8 +156,8 @@ class ModelConfig(Topic):
     """Channel standard deviations; pixels are divided by them. ImageNet's by default."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the network. Parameters, boxes and losses are always float32."""
-    fast_layers: Annotated[tuple[FastLayer, ...] | None, unset_is("`norm` on a GPU or TPU, none on a CPU")] = None
-    """Fast layers: other formulas with equal results, up to rounding."""
+    fast_layers: Annotated[tuple[FastLayers, ...] | None, unset_is("`norm` on a GPU or TPU, none on a CPU")] = None
+    """Fast layers, equal up to rounding; `auto`: `norm` on a GPU or TPU, `pool` and `stem` on a CPU."""
     remat: bool = False
     """Rematerialise the backbone's activations in the backward pass: less memory, more time."""
 

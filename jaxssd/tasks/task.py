@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, get_args, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -195,10 +195,13 @@ def dense_settings(config: Config) -> dict[str, Any]:
 
 
 def fast_layers(config: Config) -> tuple[FastLayer, ...]:
-    """Fast layers of a run: by default `norm` on a GPU or TPU, and none on a CPU."""
-    if config.model.fast_layers is None:
-        return () if jax.default_backend() == "cpu" else ("norm",)
-    return config.model.fast_layers
+    """Fast layers of a run. Unset, as in the lesson's presets, a CPU has none, so that the lesson's numbers stay."""
+    chosen, on_cpu = config.model.fast_layers, jax.default_backend() == "cpu"
+    if chosen is None:
+        return () if on_cpu else ("norm",)
+    by_device = {"pool", "stem"} if on_cpu else {"norm"}
+    wanted = set(chosen) | (by_device if "auto" in chosen else set())
+    return tuple(layer for layer in get_args(FastLayer) if layer in wanted)
 
 
 def box_in_pixels(box: np.ndarray, size: tuple[int, int]) -> list[float]:

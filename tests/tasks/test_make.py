@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxssd.config import Config
 from jaxssd.models.dense_heads import BoxHead, LabelHead, ObjectHead, ObjectPredictions
 from jaxssd.models.heads import Predictions
 from jaxssd.tasks.detection import DetectionTask
 from jaxssd.tasks.largest import LargestBoxTask, LargestObjectTask
 from jaxssd.tasks.multilabel import MultilabelTask
-from jaxssd.tasks.task import Task
+from jaxssd.tasks.task import Task, fast_layers
 from tests.tasks.scenes import NAMES, SIZE, task_of
 
 TASKS = {
@@ -98,3 +99,20 @@ def test_grids_that_the_network_does_not_have_are_told_at_once():
     with pytest.raises(ValueError, match="grids"):
         task_of(grids=(5,))
     task_of(task="multilabel", grids=(5,))  # which has none
+
+
+@pytest.mark.parametrize(
+    ("chosen", "cpu", "gpu"),
+    [
+        (None, (), ("norm",)),
+        ((), (), ()),
+        (("auto",), ("pool", "stem"), ("norm",)),
+        (("norm", "auto"), ("norm", "pool", "stem"), ("norm",)),
+        (("stem", "norm"), ("norm", "stem"), ("norm", "stem")),
+    ],
+)
+def test_fast_layers_go_by_the_device_unless_they_are_named(chosen, cpu, gpu, monkeypatch):
+    config = Config.of(fast_layers=chosen)
+    assert fast_layers(config) == cpu
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert fast_layers(config) == gpu
