@@ -6,9 +6,25 @@ Importing the functions loads neither Flax nor matplotlib. The trainer is in `ja
 `jaxssd.models`.
 """
 
-from jaxssd import ops
-from jaxssd.metrics import average_precision
-from jaxssd.ops import *  # noqa: F403
+from typing import TYPE_CHECKING, Any
+
+from jaxssd import metrics, ops
+
+if TYPE_CHECKING:
+    from jaxssd.metrics import average_precision
+    from jaxssd.ops import *  # noqa: F403
 
 __all__ = ["average_precision"]
 __all__ += ops.__all__
+
+
+def __getattr__(name: str) -> Any:
+    """Take a function from its room, which imports some of them on first use."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(metrics if name == "average_precision" else ops, name)
+
+
+def __dir__() -> list[str]:
+    """Public names, for completion."""
+    return __all__

@@ -8,7 +8,7 @@
     build          `build_dataset(source, ids, ...)`: decode images, check and fit `boxes`, pad, keep in the `cache`
     images         decoding, within `image_limits`, of `image_formats`; `orientation` by EXIF, `placement` on the input
     quality        lines for the log on suspicious data; `class_filter` for objects of other classes
-    augmentation   random changes of training images
+    augmentation   random changes of training images; `ssd_augmentation` and `mosaic` are those of long runs
 
 Readers of files are imported when they are needed: a run on Shapes imports no format and no decoder.
 """
@@ -21,7 +21,7 @@ AUGMENTATIONS: Registry[Any] = Registry(
     "augmentation",
     {
         "crop": "jaxssd.data.augmentation:crop",
-        "ssd": "jaxssd.data.augmentation:ssd",
+        "ssd": "jaxssd.data.ssd_augmentation:ssd",
         "lesson": "jaxssd.data.augmentation:lesson",
         "none": "jaxssd.data.augmentation:none",
     },

@@ -1,4 +1,10 @@
-"""Pure functions of boxes, anchors, losses and images: arrays in, arrays out, unbatched; the caller vmaps."""
+"""Pure functions of boxes, anchors, losses and images: arrays in, arrays out, unbatched; the caller vmaps.
+
+Functions that most runs do not need are imported when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from jaxssd.ops.anchors import Anchors, anchors_of, make_anchors, ssd300_anchors
 from jaxssd.ops.augment import augment_boxes, augment_image
@@ -11,7 +17,6 @@ from jaxssd.ops.box_coder import (
     decode_tanh,
     encode_offsets,
 )
-from jaxssd.ops.box_losses import BOX_LOSSES, ciou_loss, diou_loss, giou_loss
 from jaxssd.ops.boxes import (
     box_area,
     box_iou,
@@ -21,8 +26,6 @@ from jaxssd.ops.boxes import (
     to_center_size,
     to_corners,
 )
-from jaxssd.ops.color import ColorDistortion, distort_colors, sample_color_distortion
-from jaxssd.ops.iou_crop import sample_ssd_augmentation
 from jaxssd.ops.losses import bce_loss, focal_loss, hard_negative_mask, softmax_loss
 from jaxssd.ops.matching import Match, match_anchors
 from jaxssd.ops.nms import Detections, NMSResult, multiclass_nms, nms
@@ -30,6 +33,11 @@ from jaxssd.ops.sampling import Augmentation, identity_augmentation, sample_augm
 from jaxssd.ops.soft_nms import SoftNMSResult, soft_nms
 from jaxssd.ops.ssd_loss import SSDLoss, detection_loss, ssd_loss
 from jaxssd.ops.targets import Targets, assign_targets
+
+if TYPE_CHECKING:
+    from jaxssd.ops.box_losses import BOX_LOSSES, ciou_loss, diou_loss, giou_loss
+    from jaxssd.ops.color import ColorDistortion, distort_colors, sample_color_distortion
+    from jaxssd.ops.iou_crop import sample_ssd_augmentation
 
 __all__ = [
     "BOX_CODERS",
@@ -81,3 +89,16 @@ __all__ = [
     "to_center_size",
     "to_corners",
 ]
+
+_LATER = {
+    **dict.fromkeys(("BOX_LOSSES", "ciou_loss", "diou_loss", "giou_loss"), "box_losses"),
+    **dict.fromkeys(("ColorDistortion", "distort_colors", "sample_color_distortion"), "color"),
+    "sample_ssd_augmentation": "iou_crop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a function on first use."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

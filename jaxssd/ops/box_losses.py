@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 from jaxssd.ops.arrays import ArrayLike, as_arrays, as_floats
 from jaxssd.ops.boxes import intersection_and_union, safe_ratio, sides, unit_of
 
-BoxLoss = Callable[[Array, Array], Array]
 """Loss of boxes against the true ones, corners `[..., 4]` and `[..., 4]` to `[...]`."""
 
 
@@ -99,7 +98,12 @@ def ciou_loss(boxes: Float[ArrayLike, "*batch 4"], truth: Float[ArrayLike, "*bat
     return miss + _distance(boxes, truth) + weight * shape
 
 
-BOX_LOSSES: dict[str, BoxLoss | None] = {"coder": None, "giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss}
+BOX_LOSSES: dict[str, Callable[[Array, Array], Array] | None] = {
+    "coder": None,
+    "giou": giou_loss,
+    "diou": diou_loss,
+    "ciou": ciou_loss,
+}
 """Box losses by the name that an option has for them; None is the box coder's own."""
 
 

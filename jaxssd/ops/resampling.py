@@ -10,7 +10,6 @@ from jax import Array
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Bool, Float
 
-from jaxssd.ops.color import distort_colors
 from jaxssd.ops.rotation import rotate_points
 from jaxssd.ops.sampling import Augmentation
 
@@ -83,6 +82,8 @@ def _distort(
     """Distort the colours of a resampled picture, with the contrast about the mean of the whole image."""
     if augmentation.color is None:
         return picture
+    from jaxssd.ops.color import distort_colors  # few runs distort colours
+
     return distort_colors(picture, augmentation.color, mean=jnp.clip(image.mean(), 0, 1))
 
 

@@ -13,10 +13,10 @@ from jaxtyping import Array, Float, Int, Integer, Shaped
 from jaxssd.ops.anchors import Anchors, with_anchors
 from jaxssd.ops.arrays import ArrayLike, Number, as_arrays, as_floats, as_mask, check_setting, exportable
 from jaxssd.ops.box_coder import TANH_CODER, BoxCoder
-from jaxssd.ops.box_losses import BoxLoss
 from jaxssd.ops.losses import focal_loss, hard_negative_mask
 from jaxssd.ops.targets import Targets, assign_targets
 
+BoxLoss = Callable[[Array, Array], Array]
 Normalizer = Literal["classes", "positives", "batch_positives"]
 
 

@@ -18,8 +18,8 @@ PLANTED = (
     Mutant(TRAIN, "command.resume or command.out:", "command.resume:", "--out ignored", OF_TRAIN),
     Mutant(
         TRAIN,
-        'preset = arguments[named] if named is not None else "small"',
-        'preset = arguments[named] if named is not None else "quick"',
+        '    return "large" if has_accelerator() else "small"',
+        '    return "small" if has_accelerator() else "large"',
         "--data takes another preset",
         OF_TRAIN,
     ),
