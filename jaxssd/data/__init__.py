@@ -8,6 +8,7 @@
     build          `build_dataset(source, ids, ...)`: decode images, check and fit `boxes`, pad, keep in the `cache`
     images         decoding, within `image_limits`, of `image_formats`; `orientation` by EXIF, `placement` on the input
     quality        lines for the log on suspicious data; `class_filter` for objects of other classes
+    anchor_fit     anchors that fit the boxes of a data set; `best_anchors` of each box
     augmentation   random changes of training images; `ssd_augmentation` and `mosaic` are those of long runs
 
 Readers of files are imported when they are needed: a run on Shapes imports no format and no decoder.

@@ -100,7 +100,7 @@ def with_anchors(config: Config, train_set: Dataset) -> Config:
     """Settings with anchors fitted to the training boxes, if they ask for that."""
     if not _fits_anchors(config):
         return config
-    from jaxssd.tools.inspection.run_anchors import fit_run
+    from jaxssd.training.run_anchors import fit_run
 
     return fit_run(config, train_set)
 

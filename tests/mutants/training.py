@@ -294,14 +294,14 @@ PLANTED = (
         "    config = with_anchors(config, train_set)\n",
         "    with_anchors(config, train_set)\n",
         "fitted anchors are not those of the run",
-        "tests/tools/inspection/test_run_anchors.py",
+        "tests/training/test_run_anchors.py",
     ),
     Mutant(
-        "jaxssd/tools/inspection/anchor_fit.py",
+        "jaxssd/data/anchor_fit.py",
         "cells - 1) + 0.5) / cells",
         "cells) + 0.5) / cells",
         "an object at the border has an anchor outside",
-        "tests/tools/inspection/test_anchor_fit.py::test_the_best_of_a_grid_is_at_the_nearest_centre",
+        "tests/data/test_anchor_fit.py::test_the_best_of_a_grid_is_at_the_nearest_centre",
     ),
     # settings that may change, rows, ends
     Mutant(

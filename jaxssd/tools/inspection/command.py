@@ -20,13 +20,13 @@ import tyro
 
 from jaxssd.atomic import write_text
 from jaxssd.config import Aspect, Config, Exif, unset_is
+from jaxssd.data.anchor_fit import AnchorSettings, advise
 from jaxssd.data.load import load_split, notes_on_splits, with_classes
 from jaxssd.models import BACKBONES, HEADS
 from jaxssd.ops.arrays import as_pair
 from jaxssd.presets import PRESETS
 from jaxssd.tasks import TASKS
 from jaxssd.tasks.task import make_task
-from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise
 from jaxssd.tools.inspection.coverage import cover
 from jaxssd.tools.inspection.inspection import inspect
 from jaxssd.tools.inspection.record import inspection_record

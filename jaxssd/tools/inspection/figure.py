@@ -8,7 +8,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from jaxssd.tools.inspection.anchor_fit import Advice
+from jaxssd.data.anchor_fit import Advice
 from jaxssd.tools.inspection.coverage import Coverage, MatchCounts, count_matches
 from jaxssd.tools.inspection.inspection import ELONGATED, Inspection, count_classes, smallest_sides
 from jaxssd.tools.inspection.text import name_candidates

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from jaxssd.tools.inspection.anchor_fit import Advice, Candidate
+from jaxssd.data.anchor_fit import Advice, Candidate
 from jaxssd.tools.inspection.coverage import Coverage, MatchCounts, count_matches
 from jaxssd.tools.inspection.inspection import SUSPICIOUS, Inspection, count_classes, distributions
 

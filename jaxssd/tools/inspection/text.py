@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxssd.data.anchor_fit import Advice, AnchorSettings, Candidate
 from jaxssd.ops.arrays import as_pair
-from jaxssd.tools.inspection.anchor_fit import Advice, AnchorSettings, Candidate
 from jaxssd.tools.inspection.coverage import Coverage, count_matches
 from jaxssd.tools.inspection.inspection import QUANTILES, SUSPICIOUS, Inspection, count_classes, distributions
 

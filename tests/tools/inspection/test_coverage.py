@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxssd.tools.inspection import coverage, inspection
-from jaxssd.tools.inspection.coverage import BestAnchors, best_anchors, loses_anchor
+from jaxssd.data import best_anchors as module
+from jaxssd.data.best_anchors import BestAnchors, best_anchors, loses_anchor
+from jaxssd.tools.inspection import inspection
 from jaxssd.tools.inspection.inspection import repeated_boxes
 from tests.strategies import grid_boxes, masks
 
@@ -27,7 +28,7 @@ def test_parts_make_no_difference(monkeypatch):
     rng = np.random.default_rng(0)
     boxes, anchors = (np.sort(rng.random((n, 2, 2), np.float32), axis=1).reshape(n, 4) for n in (50, 9))
     whole = best_anchors(boxes, anchors)
-    monkeypatch.setattr(coverage, "PAIRS_AT_ONCE", 9 * 7)
+    monkeypatch.setattr(module, "PAIRS_AT_ONCE", 9 * 7)
     for one, other in zip(whole, best_anchors(boxes, anchors), strict=True):
         np.testing.assert_array_equal(one, other)
 

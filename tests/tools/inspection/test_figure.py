@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from jaxssd.data.anchor_fit import AnchorSettings, advise
 from jaxssd.data.shapes import make_shapes
-from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise
 from jaxssd.tools.inspection.coverage import cover
 from jaxssd.tools.inspection.figure import dataset_figure
 from jaxssd.tools.inspection.inspection import inspect

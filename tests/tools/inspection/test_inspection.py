@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from jaxssd.config import Config
+from jaxssd.data.anchor_fit import AnchorSettings, advise
 from jaxssd.data.dataset import Dataset, Examples, pad_objects
 from jaxssd.data.placement import place_images
 from jaxssd.data.report import LoadReport, Problem
 from jaxssd.ops.arrays import as_pair
 from jaxssd.tasks.task import make_task
 from jaxssd.tools.inspection import command
-from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise
 from jaxssd.tools.inspection.coverage import count_matches, cover
 from jaxssd.tools.inspection.inspection import count_classes, distributions, inspect, quantiles
 from jaxssd.tools.inspection.record import inspection_record

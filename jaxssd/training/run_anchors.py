@@ -3,9 +3,9 @@
 import numpy as np
 
 from jaxssd.config import Config
+from jaxssd.data.anchor_fit import AnchorSettings, Candidate, advise
 from jaxssd.data.dataset import Dataset
 from jaxssd.models import HEADS
-from jaxssd.tools.inspection.anchor_fit import AnchorSettings, Candidate, advise
 
 
 def fit_run(config: Config, train_set: Dataset) -> Config:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64
 
+from jaxssd.data.best_anchors import best_anchors
 from jaxssd.ops import make_anchors
 from jaxssd.ops.anchors import units_per_side
 from jaxssd.ops.arrays import Size, as_pair
-from jaxssd.tools.inspection.coverage import best_anchors
 
 MOST_FITTED = 2_000
 """Number of objects that anchors are fitted to, evenly spread over all objects."""

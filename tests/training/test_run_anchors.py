@@ -7,8 +7,8 @@ from jaxssd.config import Config
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.report import LoadReport
 from jaxssd.ops import make_anchors
-from jaxssd.tools.inspection.run_anchors import fit_run
 from jaxssd.training import RunFolder, job
+from jaxssd.training.run_anchors import fit_run
 
 FIT = Config.of(image_size=64, backbone="resnet_tiny", grids=(4,), zooms=(1.0,), ratios=((1.0, 1.0),), anchors="fit")
 

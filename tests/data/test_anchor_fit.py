@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxssd.config import Config
+from jaxssd.data import anchor_fit
+from jaxssd.data.anchor_fit import AnchorSettings, advise, best_iou, fit_anchors, judge, shape_iou
 from jaxssd.ops import box_iou, make_anchors
-from jaxssd.tools.inspection import anchor_fit
-from jaxssd.tools.inspection.anchor_fit import AnchorSettings, advise, best_iou, fit_anchors, judge, shape_iou
 from tests.strategies import grid_boxes
 
 GIVEN = AnchorSettings((4, 2, 1), (1.0, 1.4), ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4)))
