@@ -28,11 +28,13 @@ from jaxtyping import install_import_hook
 
 from tests import checked  # noqa: F401  # before the hook asks for it
 
-OPTIMIZED = {"metrics", "models", "ops"}
-"""Folders whose tests are about numbers: there programs are compiled as they are for everybody."""
+OPTIMIZED = {"models"}
+"""Folders whose tests are about numbers: there programs are compiled as they are for everybody.
+
+In `ops`, where most of the time goes into programs to compare one function with, `optimized` says of which ones.
+"""
 
 NOT_OPTIMIZED = {
-    *("test_transforms", "test_augment_transforms", "two_devices"),
     *("test_dense_heads", "test_detector", "test_heads", "test_pretrained", "test_receptive_field"),
     *("test_feature_pyramid", "test_retinanet_head", "test_ssd300_head", "test_weight_files"),
 }
@@ -40,6 +42,8 @@ NOT_OPTIMIZED = {
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 install_import_hook("jaxssd", "tests.checked.check")  # before the first import of jaxssd
+
+gc.set_threshold(50_000)  # JAX makes so many objects while tracing that looking for garbage takes a tenth of the time
 
 hypothesis.settings.register_profile("jaxssd", deadline=None, max_examples=50, print_blob=True)
 hypothesis.settings.load_profile("jaxssd")

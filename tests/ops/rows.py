@@ -1,7 +1,7 @@
 """Every public function, once: what it takes, what may be traced, and what has a gradient."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -81,6 +81,18 @@ class Row(NamedTuple):
             return value, gradients
 
         return both if self.gradients else function
+
+    def batch(self, own: Sequence[bool] | None = None) -> list:
+        """Arguments of two images, or of those of `own` that each image has for itself."""
+        own = own or [True] * len(self.arguments)
+        return [jax.tree.map(with_another, x) if yes else x for x, yes in zip(self.arguments, own, strict=True)]
+
+
+def with_another(x: Any) -> Any:
+    """A second image with the first one's rows in another order; for a key another key."""
+    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return jnp.stack([x, jax.random.fold_in(x, 1)])
+    return np.stack([x, np.roll(x, 1, axis=0)]) if np.ndim(x) else np.stack([x, x])
 
 
 def lesson_anchors(zooms, ratios):

@@ -15,6 +15,7 @@ from jaxtyping import TypeCheckError
 from jaxssd.ops.augment import augment_boxes, augment_image
 from jaxssd.ops.color import ColorDistortion, distort_colors
 from jaxssd.ops.sampling import Augmentation, identity_augmentation, sample_augmentation
+from tests.ops.rows import BOXES, IMAGE
 
 SIZE, G = 32, 6
 SQUARE = (SIZE, SIZE)
@@ -472,9 +473,9 @@ def test_a_block_painted_inside_a_box_is_found_inside_the_moved_box(sampled):
 
 @pytest.mark.parametrize("augmentation", [ZOOM_OUT, ZOOM_IN, ROTATED], ids=["zoom_out", "zoom_in", "rotated"])
 def test_jit_equals_eager(augmentation):
-    image, boxes, valid = an_image(), some_boxes(), np.ones(G, bool)
-    eager = augment_image(image, augmentation), *augment_boxes(boxes, valid, augmentation, image_size=SQUARE)
-    jitted = jitted_image(image, augmentation), *jitted_boxes(boxes, valid, augmentation)
+    boxes, valid, size = BOXES + some_boxes()[:4] / 4, np.ones(4, bool), IMAGE.shape[:2]  # of the shapes of `rows.py`
+    eager = augment_image(IMAGE, augmentation), *augment_boxes(boxes, valid, augmentation, image_size=size)
+    jitted = jitted_image(IMAGE, augmentation), *jitted_boxes(boxes, valid, augmentation, image_size=size)
     for x, y in zip(eager, jitted, strict=True):
         np.testing.assert_allclose(x, y, atol=1e-5)
 

@@ -13,11 +13,11 @@ from jax.experimental import checkify
 from jaxssd.ops import Augmentation, augment_boxes, augment_image, identity_augmentation, sample_augmentation
 from jaxssd.ops.rotation import rotated_boxes
 
-B, G, H, W = 2, 3, 6, 8
+B, G, H, W = 2, 4, 6, 8  # as in `rows.py`, so that what is compiled for its eager calls serves here too
 IMAGES = np.random.default_rng(0).random((B, H, W, 3), np.float32)
 NEAR = np.random.default_rng(1).uniform(-0.2, 0.6, (B, G, 2))
 BOXES = np.concatenate([NEAR, NEAR + 0.4], axis=-1).astype(np.float32)
-VALID = np.array([[True, True, False], [False, True, True]])
+VALID = np.array([[True, True, False, True], [False, True, True, False]])
 KEYS = jax.random.split(jax.random.key(0), B)
 ROTATED = identity_augmentation()._replace(angle=jnp.float32(0.3), flip=jnp.array(True))
 
@@ -80,8 +80,11 @@ def test_min_visible_and_fill_may_be_traced_and_swept():
     of_grey = jax.vmap(lambda grey: augment_image(IMAGES[0], left, fill=(grey, grey, 0.5)))
     greys = jax.device_get(jax.jit(of_grey)(np.float32([0.0, 0.75])))
     np.testing.assert_allclose(greys[:, 0, -1], [[0, 0, 0.5], [0.75, 0.75, 0.5]], atol=1e-6)
-    as_array = augment_image(IMAGES[0], left, fill=np.array([0.1, 0.2, 0.3]))
-    np.testing.assert_array_equal(as_array, augment_image(IMAGES[0], left, fill=[0.1, 0.2, 0.3]))
+    as_array, as_list = (
+        jax.jit(partial(augment_image, fill=fill))(IMAGES[0], left)
+        for fill in (np.array([0.1, 0.2, 0.3]), [0.1, 0.2, 0.3])
+    )
+    np.testing.assert_array_equal(as_array, as_list)
 
 
 @pytest.mark.parametrize(
@@ -258,10 +261,15 @@ def test_no_boxes():
 # What of a turned box is in the image
 
 
-def turned(box, angle, **options):
-    augmentation = identity_augmentation()._replace(angle=jnp.float32(angle))
-    moved, kept = augment_boxes(np.float32([box]), np.array([True]), augmentation, image_size=(100, 100), **options)
-    return np.asarray(moved[0]) * 100, bool(kept[0])
+@jax.jit
+def move(box, angle, min_visible):
+    augmentation = identity_augmentation()._replace(angle=angle)
+    return augment_boxes(box, np.array([True]), augmentation, image_size=(100, 100), min_visible=min_visible)
+
+
+def turned(box, angle, min_visible):
+    moved, kept = jax.device_get(move(np.float32([box]), np.float32(angle), min_visible))
+    return moved[0] * 100, bool(kept[0])
 
 
 def test_at_45_degrees_the_tip_of_a_square_is_what_is_left():

@@ -13,10 +13,11 @@ from jax.test_util import check_grads
 from jaxtyping import TypeCheckError
 
 from jaxssd.ops.losses import bce_loss, focal_loss, hard_negative_mask
+from tests.ops.optimized import optimized
 from tests.strategies import grid_scores, masks
 
 LOSSES = (bce_loss, focal_loss)
-JITTED = {loss: jax.jit(loss) for loss in LOSSES}
+JITTED = {loss: optimized(loss) for loss in LOSSES}
 GAMMAS = (0.0, 0.5, 1.0, 2.0, 5.0)
 EXTREMES = [-1e4, -1000, -100, -1e-3, -0.0, 100, 1000, 1e4]
 LOGITS = np.concatenate([np.linspace(-30, 30, 25), EXTREMES]).astype(np.float32)
@@ -77,7 +78,7 @@ def test_bce_is_the_formula(target):
 
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2.0), (0.6, 0.5)])
 def test_focal_is_the_formula(alpha, gamma):
-    loss = jax.jit(partial(focal_loss, alpha=alpha, gamma=gamma))
+    loss = optimized(partial(focal_loss, alpha=alpha, gamma=gamma))
     for target in (0.0, 0.3, 1.0):
         targets = np.full_like(LOGITS, target)
         got, expected = loss(LOGITS, targets), reference_focal(LOGITS, target, alpha, gamma)

@@ -16,21 +16,20 @@ from jaxssd.ops.anchors import make_anchors
 from jaxssd.ops.arrays import as_arrays
 from jaxssd.ops.boxes import box_iou
 from jaxssd.ops.nms import Detections, multiclass_nms, nms
+from tests.ops.optimized import optimized
 
 GRID = 64  # integer boxes are in 1/64 of the image: exact in float32, and in bfloat16
 CASES, K, D = 2000, 20, 12
 THRESHOLDS = [Fraction(0), Fraction(1, 3), Fraction(9, 20), Fraction(1, 2), Fraction(1)]
 
 
-@partial(jax.jit, static_argnames=("iou_threshold", "max_outputs"))
+@partial(optimized, static_argnames="max_outputs")  # the threshold is traced: one program for all of them
 def batched_nms(boxes, scores, valid, *, iou_threshold=0.5, max_outputs=D):
     return jax.vmap(partial(nms, iou_threshold=iou_threshold, max_outputs=max_outputs))(boxes, scores, valid)
 
 
-jitted_nms = jax.jit(nms, static_argnames=("iou_threshold", "max_outputs"))
-jitted_multiclass = jax.jit(
-    multiclass_nms, static_argnames=("iou_threshold", "score_threshold", "max_candidates", "max_outputs")
-)
+jitted_nms = jax.jit(nms, static_argnames="max_outputs")
+jitted_multiclass = jax.jit(multiclass_nms, static_argnames=("max_candidates", "max_outputs"))
 
 
 def overlaps(boxes, threshold):
@@ -170,9 +169,11 @@ def test_jit_equals_eager_and_vmap_equals_a_loop():
     singles = [jitted_nms(to_unit(b), s, v, **settings) for b, s, v in zip(boxes, scores, valid, strict=True)]
     np.testing.assert_array_equal(batched.indices, [single.indices for single in singles])
     np.testing.assert_array_equal(batched.valid, [single.valid for single in singles])
-    eager = nms(to_unit(boxes[0]), scores[0], valid[0], **settings)
-    np.testing.assert_array_equal(batched.indices[0], eager.indices)
-    np.testing.assert_array_equal(batched.valid[0], eager.valid)
+    for case in zip(to_unit(boxes[:3, :4]), scores[:3, :4], valid[:3, :4], strict=True):  # of the shape of `rows.py`
+        settings = {"iou_threshold": 0.5, "max_outputs": 3}
+        jitted, eager = jax.device_get((jitted_nms(*case, **settings), nms(*case, **settings)))
+        np.testing.assert_array_equal(jitted.indices, eager.indices)
+        np.testing.assert_array_equal(jitted.valid, eager.valid)
 
 
 def test_invalid_rows_may_hold_anything():
@@ -203,7 +204,7 @@ def test_no_valid_box_keeps_nothing():
 
 
 def test_no_box_at_all_gives_padding():
-    empty = nms(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), max_outputs=3)
+    empty = jitted_nms(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), max_outputs=3)
     np.testing.assert_array_equal(empty.indices, [0, 0, 0])
     assert not empty.valid.any()
 
@@ -211,9 +212,9 @@ def test_no_box_at_all_gives_padding():
 def test_identical_boxes_keep_the_first_of_the_best():
     boxes = np.tile(to_unit(np.array([8, 8, 40, 40])), (6, 1))
     scores = np.array([0.5, 0.9, 0.9, 0.1, 0.9, 0.2], np.float32)
-    result = jitted_nms(boxes, scores, max_outputs=10)
+    result = jax.device_get(jitted_nms(boxes, scores, max_outputs=10))
     np.testing.assert_array_equal(result.indices[result.valid], [1])
-    everything = jitted_nms(boxes, scores, iou_threshold=1.0, max_outputs=10)
+    everything = jax.device_get(jitted_nms(boxes, scores, iou_threshold=1.0, max_outputs=10))
     np.testing.assert_array_equal(everything.indices[everything.valid], [1, 2, 4, 0, 5, 3])
 
 
@@ -241,7 +242,7 @@ def test_multiclass_equals_a_greedy_reference_for_each_class(max_candidates):
     scores = (rng.integers(0, 16, (MULTICLASS_CASES, ANCHORS, CLASSES)) / np.float32(16)).astype(np.float32)
     scores[rng.random(scores.shape) < 0.05] = np.nan
     settings = {"iou_threshold": 0.5, "score_threshold": 0.25, "max_candidates": max_candidates, "max_outputs": D}
-    result = jax.jit(jax.vmap(partial(multiclass_nms, **settings)))(to_unit(boxes), scores)
+    result = optimized(jax.vmap(partial(multiclass_nms, **settings)))(to_unit(boxes), scores)
     overlap = overlaps(boxes, Fraction(1, 2))
     expected = []
     for case in range(MULTICLASS_CASES):
@@ -280,13 +281,15 @@ def test_the_candidates_are_the_best_of_all_pairs(count, scores):
 
 def test_multiclass_jit_equals_eager_with_the_promised_dtypes():
     rng = np.random.default_rng(0)
-    boxes = to_unit(np.sort(rng.integers(0, GRID, (ANCHORS, 2, 2)), axis=1).reshape(ANCHORS, 4))
-    scores = rng.random((ANCHORS, CLASSES), np.float32)
-    eager, jitted = multiclass_nms(boxes, scores), jitted_multiclass(boxes, scores)
-    for name, dtype in {"boxes": jnp.float32, "scores": jnp.float32, "labels": jnp.int32, "valid": bool}.items():
-        np.testing.assert_array_equal(getattr(jitted, name), getattr(eager, name))
-        assert getattr(eager, name).dtype == dtype
-    assert eager.valid.any()
+    for _ in range(3):
+        boxes = to_unit(np.sort(rng.integers(0, GRID, (4, 2, 2)), axis=1).reshape(4, 4))
+        scores = rng.random((4, CLASSES), np.float32)
+        results = (function(boxes, scores, max_outputs=3) for function in (multiclass_nms, jitted_multiclass))
+        eager, jitted = jax.device_get(tuple(results))
+        for name, dtype in {"boxes": jnp.float32, "scores": jnp.float32, "labels": jnp.int32, "valid": bool}.items():
+            np.testing.assert_array_equal(getattr(jitted, name), getattr(eager, name))
+            assert getattr(eager, name).dtype == dtype
+        assert eager.valid.any()
 
 
 def test_multiclass_accepts_bfloat16():
@@ -311,6 +314,7 @@ def test_small_boxes_of_a_high_label_are_compared_at_full_precision():
 
 def test_one_anchor_may_be_detected_as_several_classes():
     found = jitted_multiclass(np.array([[0, 0, 1, 1]], np.float32), np.array([[0.5, 0.01, 0.9]], np.float32))
+    found = jax.device_get(found)
     np.testing.assert_array_equal(found.labels[found.valid], [2, 0])  # 0.01 is not above the threshold
 
 
@@ -322,7 +326,7 @@ def test_multiclass_without_candidates_is_all_padding(scores):
 
 
 def test_multiclass_without_anchors_is_all_padding():
-    found = multiclass_nms(np.zeros((0, 4), np.float32), np.zeros((0, 3), np.float32), max_outputs=2)
+    found = jitted_multiclass(np.zeros((0, 4), np.float32), np.zeros((0, 3), np.float32), max_outputs=2)
     assert found.boxes.shape == (2, 4)
     assert not any(np.asarray(column).any() for column in found)
 

@@ -5,6 +5,7 @@ Sharding is in `two_devices.py`, which runs here in a process of its own.
 
 import inspect
 import os
+import pickle
 import subprocess
 import sys
 from functools import cache, partial
@@ -19,6 +20,7 @@ from jax.experimental import checkify
 
 import jaxssd
 from jaxssd.ops.matching import RULES
+from tests.ops.optimized import optimized
 from tests.ops.rows import ACTIVATIONS, ANCHORS, BOXES, FEW, LABELS, LOGITS, ROWS, VALID
 
 EVERY = pytest.mark.parametrize("name", ROWS)
@@ -86,6 +88,12 @@ def halves(row):
 
 
 @EVERY
+def test_jit_as_everybody_compiles_it_agrees_with_eager(name):
+    row = ROWS[name]
+    same(jax.device_get(optimized(row.with_settings())(*row.arguments)), eager(name))
+
+
+@EVERY
 def test_jit_settings_vmap_scan_and_checkpoint_agree_with_eager(name):
     row = ROWS[name]
     found = jax.device_get(every_way(name)(row.arguments, dict(row.settings), halves(row)))
@@ -104,18 +112,25 @@ def test_settings_are_swept_by_vmap(name):
         same(jax.tree.map(lambda x: x[0], swept[setting]), alone)
 
 
-@pytest.mark.parametrize("name", [name for name in ROWS if ROWS[name].gradients])
-def test_gradients_are_finite_and_the_same_under_checkpoint(name):
+@cache
+def of_two_images(name):
+    """Values and gradients of a batch from one compiled program, and the first image's gradients under `checkpoint`."""
     row = ROWS[name]
     again = row._replace(function=jax.checkpoint(row.with_settings()), settings={}, keywords={})
 
     @jax.jit
-    def both(*arguments):
-        return row.value_and_gradients()(*arguments)[1], again.value_and_gradients()(*arguments)[1]
+    def both(arguments, batch):
+        under_checkpoint = again.value_and_gradients()(*arguments)[1] if row.gradients else None
+        return jax.vmap(row.value_and_gradients())(*batch), under_checkpoint
 
-    gradients, under_checkpoint = jax.device_get(both(*row.arguments))
+    return jax.device_get(both(row.arguments, row.batch()))
+
+
+@pytest.mark.parametrize("name", [name for name in ROWS if ROWS[name].gradients])
+def test_gradients_are_finite_and_the_same_under_checkpoint(name):
+    (_, gradients), under_checkpoint = of_two_images(name)
     assert all(np.isfinite(gradient).all() for gradient in jax.tree.leaves(gradients))
-    same(under_checkpoint, gradients)
+    same(under_checkpoint, jax.tree.map(lambda x: x[0], gradients))
 
 
 @EVERY
@@ -162,19 +177,24 @@ def _is_half(x):
     return getattr(x, "dtype", None) == jnp.bfloat16
 
 
+def traced(function, *constants, **keywords):
+    """What a function returns of known values, which it still checks, from one compiled program."""
+    return jax.device_get(jax.jit(partial(function, *constants, **keywords))())
+
+
 def test_zero_sizes():
     none, row = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
     no_anchors = jaxssd.Anchors(none, none, none[:, :1])
-    assert inspect.unwrap(jaxssd.box_iou)([], BOXES).shape == (0, 4)
-    assert not inspect.unwrap(jaxssd.nms)([], [], **FEW).valid.any()
-    assert not inspect.unwrap(jaxssd.multiclass_nms)([], none[:, :3], **FEW).valid.any()
+    assert traced(inspect.unwrap(jaxssd.box_iou), [], BOXES).shape == (0, 4)
+    assert not traced(inspect.unwrap(jaxssd.nms), [], [], **FEW).valid.any()
+    assert not traced(inspect.unwrap(jaxssd.multiclass_nms), [], none[:, :3], **FEW).valid.any()
     for rule in RULES:
-        assert jaxssd.match_anchors(none, BOXES, VALID, rule=rule).positive.shape == (0,)
-        assert not jaxssd.match_anchors(ANCHORS.corners, none, row > 0, rule=rule).positive.any()
-        assert jaxssd.ssd_loss(none[:, :3], none, BOXES, LABELS, VALID, no_anchors, rule=rule).total == 0
-    loss = inspect.unwrap(jaxssd.ssd_loss)(LOGITS, ACTIVATIONS, [], [], [], ANCHORS)
+        assert traced(jaxssd.match_anchors, none, BOXES, VALID, rule=rule).positive.shape == (0,)
+        assert not traced(jaxssd.match_anchors, ANCHORS.corners, none, row > 0, rule=rule).positive.any()
+        assert traced(jaxssd.ssd_loss, none[:, :3], none, BOXES, LABELS, VALID, no_anchors, rule=rule).total == 0
+    loss = traced(inspect.unwrap(jaxssd.ssd_loss), LOGITS, ACTIVATIONS, [], [], [], ANCHORS)
     assert loss.localization == 0
-    no_class = jaxssd.ssd_loss(LOGITS[:, :0], ACTIVATIONS, BOXES, LABELS, np.zeros(4, bool), ANCHORS)
+    no_class = traced(jaxssd.ssd_loss, LOGITS[:, :0], ACTIVATIONS, BOXES, LABELS, np.zeros(4, bool), ANCHORS)
     assert no_class.classification == 0
 
 
@@ -341,9 +361,14 @@ def test_anchors_of_traced_sizes():
          jaxssd.make_anchors((2, 1), (0.5, 1.0), ((1.0, 0.5),)))  # fmt: skip
 
 
-def test_on_two_devices():
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/ops/two_devices.py"]
+def test_on_two_devices(tmp_path):
+    """In a process of its own, which compares with what one device gives here; types are checked here too."""
+    expected = tmp_path / "expected.pickle"
+    expected.write_bytes(pickle.dumps({name: of_two_images(name)[0] for name in ROWS}))
+    options = ["-q", "-p", "no:cacheprovider", "--noconftest"]
+    command = [sys.executable, "-m", "pytest", *options, "tests/ops/two_devices.py"]
     flags = f"--xla_force_host_platform_device_count=2 {os.environ.get('XLA_FLAGS', '')}"
-    environment = os.environ | {"XLA_FLAGS": flags}
+    environment = os.environ | {"XLA_FLAGS": flags, "EXPECTED_OF_TWO_IMAGES": str(expected)}
+    environment |= {"JAX_NUMPY_RANK_PROMOTION": "raise"}
     result = subprocess.run(command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
