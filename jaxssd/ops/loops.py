@@ -39,7 +39,7 @@ def repeat_until_settled(
         return lax.while_loop(unsettled, lambda state: step(state, *inputs), state)
 
     @repeat.def_vmap
-    def repeat_together(size: int, mapped: Any, state: State, inputs: tuple) -> tuple[State, Any]:
+    def repeat_together(size: Any, mapped: Any, state: State, inputs: tuple) -> tuple[State, Any]:
         state_is_mapped, inputs_are_mapped = mapped
         states = jax.tree.map(
             lambda x, yes: x if yes else jnp.broadcast_to(x, (size, *x.shape)), state, state_is_mapped
