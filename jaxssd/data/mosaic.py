@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 from jaxssd.data.dataset import Examples
@@ -42,7 +43,7 @@ def mosaic(key: Key[Array, ""], batch: Examples, *, probability: float) -> Examp
     size = jnp.array([height, width], jnp.float32)[None, :]
     # A point in the lower right corner leaves the first image whole, and the others out of view.
     center = jnp.where(chosen, jnp.round((low + drawn[:, 1:] * (high - low)) * size), size).astype(jnp.int32)
-    neighbours = [jax.tree.map(lambda x, step=step: jnp.roll(x, -step, axis=0), batch) for step in range(4)]
+    neighbours = [_neighbours(batch, step) for step in range(4)]
     images = jax.vmap(_tile)([each.images for each in neighbours], center)
     moved = [
         jax.vmap(_shift)(each.boxes, each.valid, center / size - jnp.array([[row < 1, column < 1]], jnp.float32))
@@ -75,11 +76,17 @@ def mixup(key: Key[Array, ""], batch: Examples, *, probability: float) -> Exampl
     chosen = drawn[:, 0] < probability
     low, high = SHARES
     share = jnp.where(chosen, low + drawn[:, 1] * (high - low), 1)[:, None, None, None]
-    other = jax.tree.map(lambda x: jnp.roll(x, -1, axis=0), batch)
+    other = _neighbours(batch, 1)
     other = other._replace(valid=other.valid & chosen[:, None])
     images = share * batch.images + (1 - share) * other.images
     joined = jax.tree.map(lambda x, y: jnp.concatenate([x, y], axis=1), batch[1:], other[1:])
     return Examples(images, *joined)
+
+
+def _neighbours(batch: Examples, step: int) -> Examples:
+    """Batch in which each image is replaced by the one so many places after it; a gather, which copies whole rows."""
+    places = (np.arange(len(batch.images)) + step) % len(batch.images)
+    return jax.tree.map(lambda x: x[places], batch)
 
 
 def _tile(images: list[Float[Array, "H W 3"]], center: Int[Array, "2"]) -> Float[Array, "H W 3"]:

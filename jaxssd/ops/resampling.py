@@ -43,14 +43,15 @@ def scale_and_translate(
         method="linear",
         antialias=True,
     )
-    if augmentation.color is not None:
-        inside = _inside(augmentation, shape, image.dtype)
-        moved = jnp.where(inside, _distort(moved + colour, image, augmentation) - colour, 0)
     # The mirror comes last: as a negative scale it would have no antialiasing filter. It is exact, and XLA fuses it.
     moved = jnp.where(augmentation.flip, moved[:, ::-1], moved)
     if augmentation.vertical_flip is not None:
         moved = jnp.where(augmentation.vertical_flip, moved[::-1], moved)
-    return moved + colour
+    if augmentation.color is None:
+        return moved + colour
+    # After the mirror, which would compute the colours of both images.
+    inside = _inside(augmentation, shape, image.dtype)
+    return jnp.where(inside, _distort(moved + colour, image, augmentation), colour)
 
 
 def warp(
@@ -88,12 +89,15 @@ def _distort(
 
 
 def _inside(augmentation: Augmentation, shape: tuple[Any, Any], dtype: Any) -> Bool[Array, "height width 1"]:
-    """True for pixels whose centre comes from inside the image, before the mirror."""
+    """True for pixels whose centre comes from inside the image."""
     rows, columns = (
         ((jnp.arange(side, dtype=dtype) + 0.5) / jnp.asarray(side).astype(dtype) - shift) / scale
         for side, shift, scale in zip(shape, augmentation.translation, augmentation.scale, strict=True)
     )
     rows, columns = ((source >= 0) & (source <= 1) for source in (rows, columns))
+    columns = jnp.where(augmentation.flip, columns[::-1], columns)
+    if augmentation.vertical_flip is not None:
+        rows = jnp.where(augmentation.vertical_flip, rows[::-1], rows)
     return (rows[:, None] & columns[None, :])[..., None]
 
 

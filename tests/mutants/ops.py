@@ -211,7 +211,7 @@ PLANTED = (
         IOU_CROP, "(place[None, :] - corner) / size", "(place[None, :] - corner)", "crops shift by pixels of the canvas"
     ),
     Mutant(IOU_CROP, "jnp.where(valid.any(), best, 1)", "best", "images without objects are never cropped"),
-    Mutant(MOSAIC, "jnp.roll(x, -step, axis=0)", "x", "a mosaic of one image"),
+    Mutant(MOSAIC, "lambda x: x[places]", "lambda x: x", "a mosaic of one image"),
     Mutant(MOSAIC, "other.valid & chosen[:, None]", "other.valid", "objects of images that are not blended"),
     Mutant(MOSAIC, "jnp.argsort(-area", "jnp.argsort(area", "the smallest objects are kept"),
     Mutant(SAMPLING, "(math.pi / 180)", "(math.pi / 90)", "angles of twice the size", ABOUT),

@@ -544,14 +544,16 @@ def test_a_size_of_a_wrong_kind_is_named(size):
 
 
 def test_colours_change_in_the_picture_and_not_on_the_canvas():
-    image, half = an_image(), {"scale": np.float32([0.5, 0.5]), "translation": np.float32([0, 0.25])}
+    image, half = an_image(), {"scale": np.float32([0.5, 0.5]), "translation": np.float32([0, 0.125])}
     plain = np.asarray(recolored(image, RECOLORED._replace(color=None, **half)))
     out = np.asarray(recolored(image, RECOLORED._replace(**half)))
-    picture = slice(0, SIZE // 2), slice(SIZE // 4, 3 * SIZE // 4)
+    picture = slice(0, SIZE // 2), slice(SIZE // 8, 5 * SIZE // 8)
     expected = distort_colors(plain[picture], RECOLORED.color, mean=image.mean())
     np.testing.assert_allclose(out[picture], expected, atol=1e-5)
-    canvas = ~a_mask(0, SIZE // 4, SIZE // 2, 3 * SIZE // 4)
+    canvas = ~a_mask(0, SIZE // 8, SIZE // 2, 5 * SIZE // 8)
     np.testing.assert_allclose(out[canvas], np.tile(FILL, (canvas.sum(), 1)), atol=1e-6)
+    over = RECOLORED._replace(flip=np.array(True), vertical_flip=np.array(True), **half)
+    np.testing.assert_allclose(recolored(image, over), out[::-1, ::-1], atol=1e-5)
 
 
 def test_a_vertical_flip_turns_image_and_boxes_upside_down():
