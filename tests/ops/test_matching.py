@@ -21,6 +21,7 @@ from tests.ops.reference import match_greedy, match_lesson
 from tests.strategies import grid_boxes, masks, permutations
 
 JITTED = {rule: jax.jit(partial(match_anchors, rule=rule)) for rule in RULES}
+jitted_iou = jax.jit(box_iou)
 REFERENCES = {"best_iou": match_greedy, "lesson": match_lesson}
 GOLDEN = json.loads(Path(__file__).with_name("golden_lesson_4x4.json").read_text())
 CELLS_4X4 = make_anchors(grids=(4,), zooms=(1.0,), ratios=((1.0, 1.0),)).corners
@@ -96,7 +97,7 @@ def test_best_iou_gives_every_valid_ground_truth_an_anchor_that_overlaps_it(anch
     """Three objects, so one without an anchor has none of those that overlap it: the other two own them all."""
     boxes, valid = truths
     ours = match("best_iou", anchors, boxes, valid)
-    overlaps = np.asarray(box_iou(boxes, anchors))
+    overlaps = np.asarray(jitted_iou(boxes, anchors))
     owners = set(ours.gt_index[ours.positive])
     for row in np.flatnonzero(valid):
         others = owners - {row}
@@ -222,7 +223,7 @@ def test_the_threshold_is_strict(rule):
 
 def test_the_lesson_s_worked_example():
     boxes, valid = np.float32(GOLDEN["gt_boxes_pixels"]) / np.float32(GOLDEN["image_size"]), np.ones(3, bool)
-    overlaps = np.asarray(box_iou(boxes, CELLS_4X4))
+    overlaps = np.asarray(jitted_iou(boxes, CELLS_4X4))
     printed = partial(np.testing.assert_allclose, rtol=0, atol=0.5001e-4)
     printed(overlaps, GOLDEN["overlaps"])
     printed(overlaps.max(axis=1), GOLDEN["row_max"])
