@@ -11,8 +11,6 @@ from jaxtyping import Array, Float
 from jaxssd.ops.arrays import ArrayLike, as_arrays, as_floats
 from jaxssd.ops.boxes import intersection_and_union, safe_ratio, sides, unit_of
 
-"""Loss of boxes against the true ones, corners `[..., 4]` and `[..., 4]` to `[...]`."""
-
 
 def giou_loss(boxes: Float[ArrayLike, "*batch 4"], truth: Float[ArrayLike, "*batch 4"]) -> Float[Array, "*batch"]:
     """Generalized IoU loss of each box and its truth: 1 - IoU + share of the enclosing box that neither covers.

@@ -24,7 +24,8 @@ from jaxssd.ops.loops import repeat_until_settled
 RULES = ("best_iou", "lesson")
 FORCED_OVERLAP = 1.99  # overlap of a forced match in the lesson, above any threshold
 NO_OVERLAP = -1.0  # below the overlap of any valid ground truth
-ROUNDS = 8  # rounds in which all propose at once; more are rarely needed
+TOGETHER = 4  # ground truths that propose in a round; few are left after the first one
+ROUNDS = 16  # rounds in which several propose at once; more are rarely needed
 
 
 @exportable
@@ -173,10 +174,10 @@ def _owners(
 
     Deferred acceptance among pairs that overlap: every ground truth without an anchor proposes to the best anchor that
     would take it, and each anchor keeps its best proposal. An anchor only ever changes to a better ground truth, so
-    this ends, and the order of the proposals makes no difference. First come a few rounds in which all propose at once,
-    one for identical boxes, which are neighbours here. Then the rest propose one by one, best offer first, since a
-    round for one is cheaper; identical boxes together, each to another anchor. Ground truths left after that overlap no
-    free anchor.
+    this ends, and the order of the proposals makes no difference. In the first round all propose at once, one for
+    identical boxes, which are neighbours here; in the next ones a few of those that are left. Then the rest propose one
+    by one, best offer first, since a round for one is cheaper; identical boxes together, each to another anchor. Ground
+    truths left after that overlap no free anchor.
 
     IoUs are computed in each round, inside the reduction that finds the best offer. Only IoUs from such reductions are
     compared with each other: elsewhere they may differ in the last bit.
@@ -191,11 +192,14 @@ def _owners(
 
     def play_round(standing: _Standing, boxes: Array, anchors: Array) -> _Standing:
         owner, owned = _held(standing, anchors)
-        # Boxes that do not seek are zeroed: the IoUs then change in each round, and XLA cannot hoist and store them.
-        iou = raw_iou(jnp.where(standing.seeking[:, None], boxes, 0), anchors)
-        accepted = (iou > owned[None, :]) | ((iou == owned[None, :]) & (_rows(boxes)[:, None] < owner[None, :]))
+        most = core.min_dim(boxes.shape[0], TOGETHER)
+        _, row = lax.top_k(standing.seeking.astype(jnp.int32), most)  # the first that seek, then others
+        iou = raw_iou(take_rows(boxes, row), anchors)
+        accepted = (iou > owned[None, :]) | ((iou == owned[None, :]) & (row[:, None] < owner[None, :]))
         offer, target = _highest(jnp.where(accepted, iou, NO_OVERLAP), axis=1)
-        return _settle(standing, standing.seeking, target, offer)
+        rank = jnp.cumsum(standing.seeking, dtype=jnp.int32) - 1
+        place = jnp.clip(rank, 0, most - 1)
+        return _settle(standing, standing.seeking & (rank < most), take_rows(target, place), take_rows(offer, place))
 
     def serve_one(standing: _Standing, boxes: Array, anchors: Array) -> _Standing:
         rows, (owner, owned) = _rows(boxes), _held(standing, anchors)

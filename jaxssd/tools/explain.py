@@ -47,7 +47,7 @@ def idea_figures(
         a head whose anchors are chosen by grids.
     """
     examples = dataset.examples
-    image, boxes, labels, valid, _ = _most_telling(examples, task.anchors, config.anchors.match_threshold)
+    image, boxes, labels, valid, difficult = _most_telling(examples, task.anchors, config.anchors.match_threshold)
     grids = task.model.head.anchor_grids(config)
     of_grids = not task.model.head.fixed_anchors  # SSD300's anchors are too many to draw
     if of_grids:
@@ -58,7 +58,15 @@ def idea_figures(
     yield (
         "matches",
         viz.match_figure(
-            image, boxes, labels, valid, task.anchors, task.class_names, threshold=config.anchors.match_threshold
+            image,
+            boxes,
+            labels,
+            valid & ~difficult,  # those of the loss
+            task.anchors,
+            task.class_names,
+            threshold=config.anchors.match_threshold,
+            anchors_per_object=config.anchors.anchors_per_object,
+            ignore_threshold=config.anchors.ignore_threshold,
         ),
     )
     if of_grids and has_paths(task.model):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -27,7 +27,8 @@ class Share(NamedTuple):
     Attributes:
         boxes: corners of the anchors.
         iou: IoU with the object.
-        forced: True if positive only by force: the IoU is not above the threshold, or another object's is greater.
+        forced: True if positive only by force, as one of the object's best anchors: the IoU is not above the threshold,
+            or another object's is greater.
     """
 
     boxes: Float[np.ndarray, "P 4"]
@@ -44,11 +45,13 @@ def match_figure(
     class_names: Sequence[str],
     *,
     threshold: float = 0.4,
+    anchors_per_object: int = 1,
+    ignore_threshold: float | None = None,
 ) -> Figure:
     """Draw every object with its positive anchors in one colour, in one panel for each matching rule.
 
-    An anchor that is positive only because the rule forces it is dashed and shows its IoU. An object that has no anchor
-    is crossed out.
+    An anchor that is positive only because the rule forces it is dashed and shows its IoU; an ignored one is dotted. An
+    object that has no anchor is crossed out.
 
     Args:
         image: pixels `[H, W, 3]`.
@@ -58,47 +61,60 @@ def match_figure(
         anchors: `A` anchors.
         class_names: name of each label.
         threshold: IoU threshold of `match_anchors`.
+        anchors_per_object: number of best anchors of each object; the lesson's rule has 1.
+        ignore_threshold: IoU from which an anchor that is not positive is ignored; None ignores none.
 
     Returns:
         A figure with two panels, and a list of the objects and their anchors below, 40 lines at most.
     """
     corners = np.asarray(anchors.corners)
-    shares = [_shares(corners, boxes, valid, threshold, rule) for rule in RULES]
-    drawn = np.concatenate([share.boxes for of_rule in shares for share in of_rule] + [np.empty((0, 4), np.float32)])
+    shares, ignored = [], []
+    for rule in RULES:
+        count = anchors_per_object if rule == "best_iou" else 1
+        match, iou = jax.device_get(_match(corners, boxes, valid, threshold, rule, count))
+        shares.append(_shares(corners, valid, match, iou, threshold))
+        lowest = np.inf if ignore_threshold is None else ignore_threshold
+        ignored.append(corners[~match.positive & (match.overlap >= lowest)])
+    drawn = np.concatenate([share.boxes for of_rule in shares for share in of_rule] + ignored)
     margin = overhang(drawn, at_most=WIDEST_MARGIN) + 0.01
     names = [f"{number} {class_names[label]}" for number, label in enumerate(labels[valid].tolist(), start=1)]
     titles = [
         f'rule="{rule}": {sum(len(share.iou) for share in of_rule)} of {len(corners)} anchors positive'
-        for rule, of_rule in zip(RULES, shares, strict=True)
+        f"{f', {len(without_loss)} ignored' * (ignore_threshold is not None)}"
+        for rule, of_rule, without_loss in zip(RULES, shares, ignored, strict=True)
     ]
     footer = 0.1 + 1.5 * LEGEND_ROW + 0.19 * min(max(len(names), 1), MOST_LINES + 1)
     figure, axes = image_panels(image, titles, side=4.4, footer=footer, margins=[margin] * len(RULES))
-    for ax, of_rule in zip(axes, shares, strict=True):
+    for ax, of_rule, without_loss in zip(axes, shares, ignored, strict=True):
+        for anchor in without_loss:
+            outline(ax, anchor, "white", line_width=1.0, linestyle=":")
         _draw_shares(ax, boxes[valid], names, of_rule)
     keys = [
         key("white", "object", line_width=1.8),
         key("white", f"its anchor, IoU > {threshold:g}", line_width=1.2),
         key("white", "its anchor by force, with its IoU", line_width=1.4, linestyle="--"),
     ]
+    if ignore_threshold is not None:
+        keys.append(key("white", "ignored anchor", line_width=1.0, linestyle=":"))
     legend_rows(figure, [keys])
     return legible(figure)
 
 
-@partial(jax.jit, static_argnums=(3, 4))
+@partial(jax.jit, static_argnums=(3, 4, 5))
 def _match(
-    corners: Array, boxes: Array, valid: Array, threshold: float, rule: str
+    corners: Array, boxes: Array, valid: Array, threshold: float, rule: str, count: int
 ) -> tuple[Match, Float[Array, "G A"]]:
-    return match_anchors(corners, boxes, valid, threshold=threshold, rule=rule), box_iou(boxes, corners)
+    match = match_anchors(corners, boxes, valid, threshold=threshold, rule=rule, anchors_per_object=count)
+    return match, box_iou(boxes, corners)
 
 
 def _shares(
     corners: Float[np.ndarray, "A 4"],
-    boxes: Float[np.ndarray, "G 4"],
     valid: Bool[np.ndarray, "G"],
+    match: Any,
+    iou: Float[np.ndarray, "G A"],
     threshold: float,
-    rule: str,
 ) -> list[Share]:
-    match, iou = jax.device_get(_match(corners, boxes, valid, threshold, rule))
     iou = np.where(valid[:, None], iou, 0)
     by_overlap = (iou > threshold) & (iou == iou.max(axis=0, initial=0))
     shares = []

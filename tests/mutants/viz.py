@@ -14,6 +14,7 @@ PLANTED = (
         "images upside down",
         "tests/viz/test_boxes.py tests/viz/test_results.py",
     ),
+    Mutant(MATCHES, 'anchors_per_object if rule == "best_iou" else 1', "1", "one anchor for each object is drawn"),
     Mutant(
         MATCHES, "match.positive & (match.gt_index == index)", "match.gt_index == index", "every anchor is an owner's"
     ),

@@ -70,7 +70,7 @@ def test_equals_the_slow_loop(rule, count, data):
 
 @pytest.mark.parametrize("jitter", [1e-6, 1e-2])
 def test_objects_that_want_the_same_anchors_are_served_in_turn(jitter):
-    """More of them than the rounds in which all propose at once."""
+    """More of them than propose in the rounds before each is served alone."""
     rng = np.random.default_rng(0)
     boxes = np.float32([0.3, 0.3, 0.5, 0.6] + jitter * rng.normal(size=(40, 4)))
     low = rng.random((60, 2))

@@ -112,7 +112,10 @@ def test_matches_and_anchors_are_drawn_of_the_image_that_tells_most(drawn):
     np.testing.assert_array_equal(labels, DATA.examples.labels[index])
     np.testing.assert_array_equal(valid, DATA.examples.valid[index])
     assert anchors is task.anchors
-    assert (names, settings["threshold"]) == (DATA.class_names, 0.3)
+    assert (names, settings) == (
+        DATA.class_names,
+        {"threshold": 0.3, "anchors_per_object": 1, "ignore_threshold": None},
+    )
     (shown, _, grids, zooms, ratios), _ = given["anchor_figure"]
     np.testing.assert_array_equal(shown, image)
     assert (grids, zooms, ratios) == (CONFIG.anchors.grids, CONFIG.anchors.zooms, CONFIG.anchors.ratios)

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from jaxssd.viz.style import BOX_COLORS
 from tests.viz.drawn import assert_readable, assert_same_boxes, corners, outlines, photo, words
 
 match_jitted = jax.jit(match_anchors, static_argnames="rule")
+match_four = jax.jit(partial(match_anchors, anchors_per_object=4))
 NAMES = ("sheep", "cow", "person")
 ANCHORS = {
     16: make_anchors((4,), (1.0,), ((1.0, 1.0),)),
@@ -17,8 +20,8 @@ ANCHORS = {
 }
 BOXES = np.array([[0.55, 0.02, 0.75, 0.3], [0.1, 0.25, 0.9, 0.8], [0.3, 0.3, 0.45, 0.4], [np.nan] * 4], np.float32)
 LABELS, VALID = np.array([0, 1, 0, 2], np.int32), np.array([True, True, True, False])
-# The two that are valid lie in one cell of four by four, which both overlap most.
-SHARED = np.array([[0.26, 0.26, 0.49, 0.4], [np.nan] * 4, [0.3, 0.3, 0.45, 0.45], [0.0, 0.0, 1.0, 1.0]], np.float32)
+# The two that are valid overlap the same cell of four by four most; the second overlaps its neighbour too.
+SHARED = np.array([[0.26, 0.26, 0.49, 0.4], [np.nan] * 4, [0.3, 0.3, 0.45, 0.55], [0.0, 0.0, 1.0, 1.0]], np.float32)
 TWO = np.array([True, False, True, False])
 
 
@@ -50,6 +53,26 @@ def test_every_positive_anchor_is_drawn_with_its_object_and_no_other(count):
         assert len(ax.lines) == 2 * (3 - len(set(owner[positive])))  # only what has no anchor is crossed out
         forced_words = [text for text in words(ax.texts) if text[0] == "0"]
         assert len(forced_words) == len([p for p in outlines(ax) if p.get_linestyle() == "--"])
+
+
+def test_several_anchors_for_each_object_and_ignored_ones():
+    anchors = np.asarray(ANCHORS[240].corners)
+    settings = {"anchors_per_object": 4, "ignore_threshold": 0.3}
+    figure = match_figure(photo(), BOXES, LABELS, VALID, ANCHORS[240], NAMES, **settings)
+    for ax, match in zip(
+        figure.axes,
+        (match_four(anchors, BOXES, VALID), match_jitted(anchors, BOXES, VALID, rule="lesson")),
+        strict=True,
+    ):
+        positive = np.asarray(match.positive)
+        ignored = ~positive & (np.asarray(match.overlap) >= 0.3)
+        assert ignored.any()
+        title = f"{positive.sum()} of 240 anchors positive, {ignored.sum()} ignored"
+        assert ax.get_title().endswith(title)
+        dotted = [patch for patch in outlines(ax) if patch.get_linestyle() == ":"]
+        assert_same_boxes(corners(dotted), anchors[ignored])
+        assert len(outlines(ax)) == 3 + positive.sum() + ignored.sum()
+    assert "3 sheep: 4 anchors, 4 forced" in summaries(figure.axes[0])[2]
 
 
 def test_the_objects_are_listed_with_what_they_got():
