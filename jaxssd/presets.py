@@ -38,8 +38,9 @@ def quick() -> Config:
 def small() -> Config:
     """Detection of your own boxes on a CPU: a small network with a feature pyramid, 256 px.
 
-    One square anchor per cell, 24 to 96 pixels, and the four best of them for each object; SSD's augmentation; a moving
-    average of the weights.
+    One square anchor per cell of 24, 48 or 96 pixels; each object has its four best ones. SSD's augmentation, and a
+    moving average of the weights. `python train.py --data bccd` (blood cells, 205 images) takes 6 CPU minutes:
+    COCO AP50 0.882 on the validation images and 0.896 on the test images, AP 0.543 and 0.538 (n = 1).
     """
     return Config.of(**_RECIPE)
 
@@ -96,7 +97,8 @@ _RECIPE: dict[str, Any] = {
     "ema_decay": 0.998,
     "eval_every": 5,
 }
-"""Settings of `small`, measured one at a time in benchmarks/RESULTS.md."""
+"""Settings of `small`. Sources: RetinaNet (arXiv:1708.02002), SSD (arXiv:1512.02325, section 3.6), GIoU
+(arXiv:1902.09630), S3FD's anchors per object (arXiv:1708.05237, section 3.2)."""
 
 
 def largest_box() -> Config:

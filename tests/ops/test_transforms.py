@@ -133,9 +133,20 @@ def test_gradients_are_finite_and_the_same_under_checkpoint(name):
     same(under_checkpoint, jax.tree.map(lambda x: x[0], gradients))
 
 
+def required(row):
+    """Settings without a default."""
+    parameters = inspect.signature(inspect.unwrap(row.function)).parameters
+    return {
+        name: value
+        for name, value in row.settings.items()
+        if name in parameters and parameters[name].default is inspect.Parameter.empty
+    }
+
+
 @EVERY
 def test_lists_masks_and_half_precision(name):
-    row, function = ROWS[name], partial(inspect.unwrap(ROWS[name].function), **ROWS[name].keywords)
+    row = ROWS[name]
+    function = partial(inspect.unwrap(row.function), **row.keywords, **required(row))
     expected = function(*row.arguments)
     same(function(*[x.tolist() if isinstance(x, np.ndarray) else x for x in row.arguments]), expected)
     are_masks = not name.startswith(("bce", "focal"))  # whose targets are numbers
@@ -156,7 +167,7 @@ def test_what_is_no_array_names_function_and_argument(name):
     argument = next(iter(inspect.signature(function).parameters))
     for wrong in (None, "boxes", [[0.0], [1.0, 2.0]], np.array([1j]), object()):
         with pytest.raises((TypeError, ValueError), match=f"^{name.partition(',')[0]}: `{argument}`"):
-            function(wrong, *row.arguments[1:], **row.keywords)
+            function(wrong, *row.arguments[1:], **row.keywords, **required(row))
 
 
 @EVERY
