@@ -97,8 +97,11 @@ _RECIPE: dict[str, Any] = {
     "ema_decay": 0.998,
     "eval_every": 5,
 }
-"""Settings of `small`. Sources: RetinaNet (arXiv:1708.02002), SSD (arXiv:1512.02325, section 3.6), GIoU
-(arXiv:1902.09630), S3FD's anchors per object (arXiv:1708.05237, section 3.2)."""
+"""Settings of `small`, and of `large` where it has no other.
+
+Sources: RetinaNet (arXiv:1708.02002), SSD (arXiv:1512.02325, section 3.6), GIoU (arXiv:1902.09630), S3FD's anchors per
+object (arXiv:1708.05237, section 3.2).
+"""
 
 
 def largest_box() -> Config:
