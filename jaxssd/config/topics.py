@@ -369,7 +369,7 @@ class AugmentationConfig(Topic):
     scale_jitter: tuple[float, float] = (2 / 3, 3 / 2)
     """Scale jitter of `--augment crop`: range of the zoom factor; `0.1 2` is large-scale jitter."""
     vertical_flip: float = 0.0
-    """Probability of a vertical flip, for pictures seen from above, such as cells or aerial photographs."""
+    """Probability of a vertical flip, for cells or pictures from above (not with `--augment none`)."""
     zoom_out: float = 4.0
     """Zoom-out of `--augment ssd`: largest side of the canvas relative to the image; 1 for none."""
     mosaic: float = 0.0

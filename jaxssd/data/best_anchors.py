@@ -34,7 +34,7 @@ def best_anchors(boxes: Float32[np.ndarray, "n 4"], anchor_corners: Float[np.nda
 
     Returns:
         `BestAnchors(iou[n], anchor[n])`. An object whose IoU is not above the matching threshold is unmatched: it is
-        learned only by the one anchor that the matching forces on it.
+        learned only by the few anchors that the matching forces on it.
 
     Example:
         >>> anchors = np.array([[0, 0, 1, 0.5], [0, 0.5, 1, 1]], np.float32)

@@ -65,12 +65,14 @@ def has_accelerator(environment: Mapping[str, str] = os.environ) -> bool:
     """Tell whether JAX has a GPU or TPU to run on. No device is touched, so processes can still be joined.
 
     Args:
-        environment: `JAX_PLATFORMS` decides if it is set. Otherwise JAX needs a plugin, and the machine a device file.
+        environment: `JAX_PLATFORMS` decides if it is set. Otherwise JAX needs a plugin, and the machine a device file;
+            an empty `CUDA_VISIBLE_DEVICES`, or -1, hides NVIDIA's.
     """
     if platforms := environment.get("JAX_PLATFORMS"):
         return platforms.split(",")[0] != "cpu"
     has_plugin = bool(entry_points(group="jax_plugins")) or find_spec("libtpu") is not None
-    return has_plugin and any(map(os.path.exists, DEVICE_FILES))
+    hidden = environment.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return has_plugin and any(os.path.exists(path) for path in DEVICE_FILES if not (hidden and "nvidia" in path))
 
 
 def is_main_process() -> bool:

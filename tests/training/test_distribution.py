@@ -89,6 +89,14 @@ def test_an_accelerator_needs_a_plugin_and_a_driver_unless_platforms_are_named(
     assert has_accelerator(environment) is expected
 
 
+@pytest.mark.parametrize(("visible", "expected"), [("", False), ("-1", False), ("0", True), ("1,0", True)])
+def test_gpus_that_are_hidden_are_no_accelerator(monkeypatch, visible, expected):
+    monkeypatch.setattr("jaxssd.training.distribution.entry_points", lambda group: ["cuda"])
+    monkeypatch.setattr("jaxssd.training.distribution.find_spec", lambda name: None)
+    monkeypatch.setattr("os.path.exists", lambda path: path == "/dev/nvidiactl")
+    assert has_accelerator({"CUDA_VISIBLE_DEVICES": visible}) is expected
+
+
 def test_alone_there_is_nobody_to_wait_for():
     barrier("anywhere")
     assert is_main_process()

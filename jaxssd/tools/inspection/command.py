@@ -44,7 +44,7 @@ class Command:
 
     path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
     """Data set: a folder, a file or `shapes`, like `--data` of train.py."""
-    preset: str = "small"
+    preset: Annotated[str | None, unset_is("`small` on a CPU, `large` on a GPU or TPU, as in train.py")] = None
     """Preset whose image size, anchors and matching threshold are used."""
     out: Annotated[Path | None, unset_is("runs/inspect-NAME")] = None
     """Folder for inspection.json and inspection.png."""
@@ -65,14 +65,28 @@ class Command:
     exif: Annotated[Exif | None, PRESETS_VALUE] = None
     """EXIF orientation: apply it, ignore it, or `auto` to decide by the boxes."""
     grids: Annotated[tuple[int, ...] | None, PRESETS_VALUE] = None
-    """Anchor grids: cells along the longer side of each."""
+    """Anchor grids: cells along the longer side of each (presets of the lesson, and `quick`)."""
+    levels: Annotated[tuple[int, ...] | None, PRESETS_VALUE] = None
+    """Pyramid levels with anchors; level 3 has cells of 8 pixels, 4 of 16 (`small` and `large`)."""
     zooms: Annotated[tuple[float, ...] | None, PRESETS_VALUE] = None
     """Anchor scales relative to the grid cell."""
     ratios: Annotated[tuple[tuple[float, float], ...] | None, PRESETS_VALUE] = None
     """Anchor aspect ratios: pairs of height and width, multiplied by the scale."""
 
 
-OF_A_RUN = ("images", "train_split", "val_split", "classes", "image_size", "aspect", "exif", "grids", "zooms", "ratios")
+OF_A_RUN = (
+    "images",
+    "train_split",
+    "val_split",
+    "classes",
+    "image_size",
+    "aspect",
+    "exif",
+    "grids",
+    "levels",
+    "zooms",
+    "ratios",
+)
 """Options that are settings of a run."""
 
 
@@ -92,6 +106,10 @@ def run(command: Command) -> None:
     """Print the inspection as text, and write it as JSON and as a figure."""
     if command.anchors is not None and command.anchors < 1:
         raise ValueError(f"--anchors is {command.anchors}, expected 1 or more")
+    if command.preset is None:
+        from jaxssd.training.distribution import has_accelerator  # a named preset needs none of the training
+
+        command = replace(command, preset="large" if has_accelerator() else "small")
     config = configure(command)
     config = replace(config, dataset=with_classes(config.dataset))
     make_task(config)  # an error if the network has no such grids
@@ -140,7 +158,7 @@ def configure(command: Command) -> Config:
     """Settings of the run that the command inspects for.
 
     Raises:
-        ValueError: if the preset does not exist or has no anchors, or a value is out of range.
+        ValueError: if the preset does not exist, has no anchors, or has no such option, or a value is out of range.
     """
     with_anchors = [
         name
@@ -151,7 +169,14 @@ def configure(command: Command) -> Config:
         why = "has no anchors to choose" if command.preset in PRESETS else "does not exist"
         raise ValueError(f"the preset {command.preset!r} {why}; choose one of {', '.join(with_anchors)}")
     given = {name: getattr(command, name) for name in OF_A_RUN if getattr(command, name) is not None}
-    return PRESETS[command.preset]().replace(data=command.path, **given)
+    preset = PRESETS[command.preset]()
+    used, unused = ("grids", "levels") if HEADS[preset.model.head].available_grids(1) else ("levels", "grids")
+    if unused in given:
+        raise ValueError(
+            f"--{unused} has no effect with the preset {command.preset}, whose head is {preset.model.head}: "
+            f"give --{used}, or another --preset"
+        )
+    return preset.replace(data=command.path, **given)
 
 
 def network_grids(config: Config) -> tuple[int, ...]:

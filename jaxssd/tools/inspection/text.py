@@ -102,7 +102,7 @@ def _matches(inspection: Inspection, coverage: Coverage, anchors: AnchorSettings
     title = (
         f"best possible recall with {anchors.num_anchors:,} anchors ({anchors.options()}), all splits, without "
         "difficult objects\n"
-        f"  unmatched: no anchor has an IoU above {threshold:g}, so the object gets one anchor that fits badly\n"
+        f"  unmatched: no anchor has an IoU above {threshold:g}, so the object gets only what fits badly\n"
         "  shared: the best anchor overlaps another object of the image more, so the object gets the next one"
     )
     rows = [["class", "objects", "best recall", "unmatched", "", "shared", "", "mean best IoU"]]

@@ -313,6 +313,9 @@ def test_options_replace_the_presets_settings(folder, capsys, tmp_path):
         (["nowhere", "--preset", "nonsense"], "'nonsense' does not exist; choose one of"),
         (["my data", "--anchors", "0"], "--anchors is 0"),
         (["my data", "--preset", "quick", "--grids", "5"], "5"),
+        (["nowhere", "--preset", "small", "--grids", "8"], "--grids has no effect with the preset small"),
+        (["nowhere", "--preset", "quick", "--levels", "3"], "--levels has no effect with the preset quick"),
+        (["nowhere", "--preset", "large", "--levels", "5", "3"], "rising numbers"),
         (["my data", "--classes", "dog"], "has no class 'dog'; it has 1: pen"),
         (["my data", "--val-split", "test"], "no split 'test'"),
         (["shapes", "--classes", "dog"], "--classes"),
@@ -348,6 +351,20 @@ def test_no_grid_is_asked_for_that_the_network_does_not_have(preset):
     larger = config.replace(image_size=2 * config.dataset.input_shape[0])
     make_task(larger.replace(grids=command.network_grids(larger)))
     assert set(config.anchors.grids) <= set(command.network_grids(config))
+
+
+@pytest.mark.parametrize(("accelerator", "preset"), [(False, "small"), (True, "large")])
+def test_the_preset_is_the_one_that_trains_by_default(monkeypatch, accelerator, preset):
+    monkeypatch.setattr("jaxssd.training.distribution.has_accelerator", lambda: accelerator)
+    with pytest.raises(SystemExit, match=f"--grids has no effect with the preset {preset}"):
+        command.main(["nowhere", "--grids", "8"])
+
+
+def test_levels_are_passed_on():
+    asked = command.Command(path="x", preset="small", levels=(3, 4, 5, 6))
+    anchors = command.anchors_of(command.configure(asked))
+    assert anchors.grids == (32, 16, 8, 4)
+    assert "--levels 3 4 5 6 --zooms 3" in command.train_command(asked, anchors)
 
 
 def test_settings_that_are_not_given_are_the_presets():
