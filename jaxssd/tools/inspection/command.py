@@ -202,7 +202,7 @@ def anchors_of(config: Config) -> AnchorSettings:
 
 def train_command(command: Command, anchors: AnchorSettings) -> str:
     """Command that trains with other anchors."""
-    words = ["python", "train.py", command.preset, "--data", command.path]
+    words = ["python", "train.py", str(command.preset), "--data", command.path]
     for name in OF_A_RUN:
         value = getattr(command, name)
         if value is not None and name not in AnchorSettings._fields:
