@@ -106,7 +106,7 @@ def runs(shared_programs, pictures, tmp_path_factory):
         for convert in (as_voc, as_coco, as_yolo):
             root = tmp_path_factory.mktemp(convert.__name__)
             made[convert.__name__] = root / "run"
-            TRAIN.main(["small", *convert(pictures, root / "data"), *TINY, "--out", str(root / "run")])
+            TRAIN.main(["quick", *convert(pictures, root / "data"), *TINY, "--out", str(root / "run")])
             EVALUATE.main([str(root / "run"), "--export"])
     return made
 

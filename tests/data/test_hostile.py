@@ -621,7 +621,7 @@ def test_no_boxes_at_all(data, train, cache, tmp_path, boxes):
     for name in "abc":
         add(data, name, *boxes)
     with pytest.raises(SystemExit, match=r"data.*(hold no object|no training image has an object)"):
-        train.main(["small", *data.arguments(), *TINY, "--out", str(tmp_path / "run")])
+        train.main(["quick", *data.arguments(), *TINY, "--out", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
 
 
@@ -632,7 +632,7 @@ def test_nothing_but_difficult_objects(train, cache, tmp_path):
     for annotation in data.content["annotations"]:
         annotation["iscrowd"] = 1
     with pytest.raises(SystemExit, match=r"all\.json: no training image has an object that is trained on"):
-        train.main(["small", *data.arguments(), *TINY, "--out", str(tmp_path / "run")])
+        train.main(["quick", *data.arguments(), *TINY, "--out", str(tmp_path / "run")])
 
 
 def test_empty_splits(data, train, cache, tmp_path):
@@ -650,7 +650,7 @@ def test_empty_splits(data, train, cache, tmp_path):
         expected = r"data has no split 'empty'"
     arguments = [*data.arguments(), *TINY, "--val-split", "empty", "--out", str(tmp_path / "run")]
     with pytest.raises(SystemExit, match=expected):
-        train.main(["small", *arguments])
+        train.main(["quick", *arguments])
 
 
 def test_a_run_counts_everything(train, cache, tmp_path, capsys):
@@ -673,7 +673,7 @@ def test_a_run_counts_everything(train, cache, tmp_path, capsys):
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)  # nearly all of the time is compilation
     try:
-        train.main(["small", *data.arguments(), *TINY, "--out", str(tmp_path / "run")])
+        train.main(["quick", *data.arguments(), *TINY, "--out", str(tmp_path / "run")])
     finally:
         jax.config.update("jax_disable_most_optimizations", before)
     lines = capsys.readouterr().out.splitlines()
