@@ -111,7 +111,8 @@ def best_in_turn(
         overlap = jnp.where(jnp.isnan(overlap), 0, overlap)
         if labels is not None:
             overlap = jnp.where(labels == take_rows(labels, best), overlap, 0)
-        left = jnp.where(rows == best, -jnp.inf, scores * jnp.exp(-(overlap**2) / sigma))
+        free = (rows != best) & (scores > -jnp.inf)  # -inf times a decay of 0 would be NaN
+        left = jnp.where(free, jnp.where(free, scores, 0) * jnp.exp(-(overlap**2) / sigma), -jnp.inf)
         return left, (best, take_rows(scores, best))
 
     return lax.scan(take, scores, None, length=max_outputs)[1]

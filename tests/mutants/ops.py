@@ -82,6 +82,7 @@ PLANTED = (
     Mutant(SSD, "/ lax.axis_size(axis_name)", "", "the batch's positives, not their mean", ABOUT_LOSS),
     Mutant(BOX_LOSSES, "squares(y + far_y, x + far_x)", "squares(y, x)", "near corners in place of centres"),
     Mutant(BOX_LOSSES, "safe_ratio(hull - union, hull)", "safe_ratio(hull - union, union)", "a share of the union"),
+    Mutant(SOFT_NMS, "(rows != best) & (scores > -jnp.inf)", "rows != best", "0 x inf takes an output", ABOUT_NMS),
     Mutant(SOFT_NMS, "jnp.exp(-(overlap**2) / sigma)", "jnp.exp(-overlap / sigma)", "another decay", ABOUT_NMS),
     Mutant(
         NMS,

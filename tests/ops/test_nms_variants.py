@@ -178,3 +178,15 @@ def test_no_box_at_all_gives_padding():
 def test_bad_settings_are_named(call, message):
     with pytest.raises((ValueError, TypeCheckError), match=message):
         call()
+
+
+def test_a_narrow_decay_gives_no_output_to_boxes_that_are_no_candidates():
+    """The decay is 0 in float32; the second box, below the threshold, takes none of the two outputs."""
+    boxes = np.float32([[0, 0, 1, 1], [0, 0, 1, 1], [0, 2, 1, 3]])
+    found = multiclass_nms(boxes, np.float32([[0.9], [0.005], [0.6]]), soft_sigma=0.005, max_outputs=2)
+    np.testing.assert_array_equal(found.scores, np.float32([0.9, 0.6]))
+
+    def total(boxes):
+        return soft_nms(boxes, np.float32([0.9, 0.8, 0.6]), np.array([True, False, True]), max_outputs=2).scores.sum()
+
+    np.testing.assert_array_equal(jax.grad(total)(jnp.asarray(boxes)), 0)
