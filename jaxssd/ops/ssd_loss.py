@@ -76,7 +76,7 @@ def ssd_loss(
             Explicit axes).
         gt_valid: `[G]` mask of the rows that are real, bool or nonzero for True; other rows may hold anything.
         anchors: from `make_anchors` or `ssd300_anchors`.
-        class_loss: elementwise loss, not reduced, see `detection_loss`.
+        class_loss: loss of each logit or of each anchor, not reduced, see `detection_loss`.
         box_coder: pair of functions between boxes and activations, see `detection_loss`.
         negative_ratio: number of negatives kept for each positive anchor, see `detection_loss`. None keeps all.
         normalizer: divisor of the classification loss, see `detection_loss`.

@@ -76,7 +76,9 @@ PLANTED = (
     Mutant(EVALUATE, "    if command.export:  #", "    if False:  #", "--export ignored", OF_EVALUATE),
     Mutant(INSPECT, "boxes_per_cell=command.anchors or given", "boxes_per_cell=given", "--anchors ignored", INSPECTION),
     Mutant(INSPECT, "folder = command.out or Path", "folder = Path", "--out ignored", INSPECTION),
-    Mutant(INSPECT, "PRESETS[command.preset]().rep", "PRESETS['small']().rep", "--preset ignored", INSPECTION),
+    Mutant(
+        INSPECT, "preset = PRESETS[command.preset]()", "preset = PRESETS['small']()", "--preset ignored", INSPECTION
+    ),
     Mutant(
         CONFIG,
         "values * (self._num_phases() // len(values))",
