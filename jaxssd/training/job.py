@@ -144,6 +144,7 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
     if batch_size < config.optimizer.batch_size:
         wanted, images = config.optimizer.batch_size, len(train_set.ids)
         print(f"--batch-size is {wanted}, but with {images} images a batch has {batch_size}")
+    print(f"{_length(config)}; compiling the training step")
     task = make_task(config)
     try:
         validate = train(config, train_set, val_set, run, mesh)
@@ -164,6 +165,13 @@ def _finish(config: Config, train_set: Dataset, val_set: Dataset, run: RunFolder
     print(f"use it    {command} --images FILE...")
     if warning := _compare_ends(run):
         print(f"warning   {warning}")
+
+
+def _length(config: Config) -> str:
+    """Epochs of the run, by phase if there are several."""
+    epochs = [phase.epochs for phase in config.optimizer.phases]
+    phases = f"{len(epochs)} phases of {', '.join(map(str, epochs))}: " if len(epochs) > 1 else ""
+    return f"{phases}{sum(epochs)} epoch{'s' * (sum(epochs) > 1)}"
 
 
 def _compare_ends(run: RunFolder) -> str | None:
