@@ -133,7 +133,16 @@ def notes_on_splits(config: DatasetConfig, option: str, *, split: str = "train")
     if notes and config.val_split is None and (others := source.other_splits()) and "val" not in source.split_names():
         named = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
         notes[-1] += f"; beside it lie {named}: {option} NAME takes one of them"
-    return notes
+    return notes + _other_spellings(source, (config.train_split, config.val_split, split))
+
+
+def _other_spellings(source: "Source", names: Iterable[str | None]) -> list[str]:
+    """Lines on splits that were named by another word than the data set's, such as `valid` or `test2`."""
+    from jaxssd.data.formats.split_names import find_split
+
+    known = source.split_names()
+    found = {name: find_split(name, known) for name in names if name and name not in known}
+    return [f"split {name!r} is read as {read!r}" for name, read in found.items() if read]
 
 
 def _open(config: DatasetConfig) -> "Source":

@@ -20,7 +20,7 @@ from jaxssd.data.formats.registry import open_source
 from jaxssd.data.formats.tfds.source import TFDSVoc
 from jaxssd.data.formats.voc.folder import VOCFolder
 from jaxssd.data.formats.yolo.folder import YOLOFolder
-from jaxssd.data.load import default_split, load_split, notes_on_splits, with_classes
+from jaxssd.data.load import _other_spellings, default_split, load_split, notes_on_splits, with_classes
 from jaxssd.data.shapes import CLASS_NAMES
 
 
@@ -263,3 +263,11 @@ def test_generated_pictures_are_scored_by_a_run_with_their_classes():
     load_split(DatasetConfig(image_size=8, classes=CLASS_NAMES), "test")
     with pytest.raises(ValueError, match=r"--data shapes has the classes circle, .* and the run has cat"):
         load_split(DatasetConfig(image_size=8, classes=("cat",)), "test")
+
+
+def test_a_split_named_by_another_word_is_said():
+    source = SimpleNamespace(split_names=lambda: ("test", "train", "val"))
+    assert _other_spellings(source, ("train", "test2", None, "Valid", "foo")) == [
+        "split 'test2' is read as 'test'",
+        "split 'Valid' is read as 'val'",
+    ]
