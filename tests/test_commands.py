@@ -27,7 +27,17 @@ from tests.test_formats import EVALUATE, TRAIN
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--backbone", "resnet_tiny", "--image-size", "24", "32", "--head-width", "8", "--batch-size", "8"]
-SMALL = [*TINY, "--grids", "2", "1", "--schedule", "constant", "--epochs", "2"]  # one program, however many epochs
+SMALL = [
+    "quick",
+    *TINY,
+    "--grids",
+    "2",
+    "1",
+    "--schedule",
+    "constant",
+    "--epochs",
+    "2",
+]  # one program, however many epochs
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 

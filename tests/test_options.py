@@ -549,6 +549,7 @@ GIVEN = {
     "aspect": "crop",
     "exif": "ignore",
     "grids": (4,),
+    "levels": (3, 4),
     "zooms": (1.1,),
     "ratios": ((1.0, 2.0),),
 }
@@ -556,9 +557,10 @@ GIVEN = {
 
 @pytest.mark.parametrize("name", inspect_command.OF_A_RUN)
 def test_settings_of_a_run_reach_the_inspection_and_the_command_it_prints(name):
-    command = inspect_command.Command(path="data", **{name: GIVEN[name]})
+    plain = inspect_command.Command(path="data", preset="quick" if name == "grids" else "small")
+    command = dataclasses.replace(plain, **{name: GIVEN[name]})
     assert inspect_command.configure(command).settings()[name] == GIVEN[name]
-    assert inspect_command.configure(inspect_command.Command(path="data")).settings()[name] != GIVEN[name]
+    assert inspect_command.configure(plain).settings()[name] != GIVEN[name]
     given = inspect_command.AnchorSettings((4,), (1.0,), ((1.0, 1.0),))
     printed = inspect_command.train_command(command, given)
     if name not in ("grids", "zooms", "ratios"):

@@ -91,8 +91,8 @@ def test_images_are_normalised_with_the_settings():
 
 
 def test_boxes_are_measured_in_pixels_of_the_input():
-    assert task_of(task="largest_box", image_size=96).image_size == 96
-    assert task_of(task="largest_object", image_size=96).image_size == 96
+    assert task_of(task="largest_box", image_size=96).input_shape == (96, 96)
+    assert task_of(task="largest_object", image_size=96).input_shape == (96, 96)
 
 
 def test_grids_that_the_network_does_not_have_are_told_at_once():

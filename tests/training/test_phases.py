@@ -164,6 +164,7 @@ class WithoutNorm(nn.Module):
     """One layer as a backbone."""
 
     num_stages = 1
+    output_stride = 8
 
     @nn.compact
     def __call__(self, images, *, train, frozen_stages=0):
