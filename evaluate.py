@@ -161,7 +161,9 @@ def load(command: Command, config: "Config", run: "RunFolder") -> tuple["Config"
         print(line)
     dataset = load_split(config.dataset, split)
     stored_larger = split == "train" and config.dataset.stored_scale != 1  # the run has pinned the larger images
-    if not (command.data or stored_larger):
+    if stored_larger and not command.data:
+        print("train: the run stored larger images, so these are not compared with those that it trained on")
+    elif not command.data:
         run.require_same_data({split: dataset.fingerprint})
     print(f"{split}: {dataset.report.summary()}")
     for line in [*notes_on_classes(split, dataset), *notes_on_quality(split, dataset)]:

@@ -514,14 +514,16 @@ def test_every_option_of_evaluate_changes_what_it_says(evaluate_asks, tmp_path, 
             assert holds(evaluate_asks(*arguments)), name
 
 
-def test_the_runs_own_data_is_that_of_then_and_other_data_has_splits_of_its_own(evaluate_asks):
+def test_the_runs_own_data_is_that_of_then_and_other_data_has_splits_of_its_own(evaluate_asks, capsys):
     ours, other = evaluate_asks("--split", "test"), evaluate_asks("--data", "other")
     assert ours.compared == {"test": make_shapes(2, image_size=32).fingerprint}
     assert ours.splits == ("ours", "our-val")
     assert ours.about["checkpoint"] == "best"
     assert other.splits == (None, None)
     assert not hasattr(other, "compared")
+    assert "not compared" not in capsys.readouterr().out
     assert not hasattr(evaluate_asks("--split", "train"), "compared")  # that the run has stored at another size
+    assert "train: the run stored larger images, so these are not compared" in capsys.readouterr().out
 
 
 def test_the_checkpoint_that_is_asked_for_is_used_whatever_is_done(evaluate_asks, tmp_path, monkeypatch):

@@ -203,7 +203,8 @@ class AnchorConfig(Topic):
         """Ranges."""
         finest = min(self.levels, default=0)
         rising = finest >= 1 and self.levels == tuple(range(finest, finest + len(self.levels)))
-        self.require("levels", rising and self.levels[-1] <= 12, "rising numbers without a gap, such as 3 4 5 6 7")
+        expected = "rising numbers without a gap from 1 to 12, such as 3 4 5"
+        self.require("levels", rising and self.levels[-1] <= 12, expected)
         sizes_hold = len(self.anchor_sizes) == 7 and all(0 < size < math.inf for size in self.anchor_sizes)
         self.require("anchor_sizes", sizes_hold, "seven positive numbers")
         self.require("match_threshold", 0 <= self.match_threshold <= 1, "an IoU between 0 and 1")
