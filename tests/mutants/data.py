@@ -8,6 +8,7 @@ BUILD, CACHE, PLACE = (
     "jaxssd/data/placement.py",
 )
 DATASET, LOAD, COCO_DETECT = "jaxssd/data/dataset.py", "jaxssd/data/load.py", "jaxssd/data/formats/coco/detect.py"
+PLAIN = "jaxssd/data/plain_resize.py"
 KEYS = "tests/data/test_fingerprints.py"
 OPTIONS = "tests/test_options.py::test_every_setting_of_a_run_changes_what_it_says"
 
@@ -271,4 +272,6 @@ PLANTED = (
         "progressive JPEGs by their last scan",
         "tests/data/test_images.py",
     ),
+    Mutant(PLAIN, "+ 0.5) - 0.5)", "+ 0.5))", "results read half a pixel further"),
+    Mutant(PLAIN, "math.floor(side * scale)", "round(side * scale)", "sides rounded to the nearest"),
 )
