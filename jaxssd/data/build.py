@@ -46,7 +46,7 @@ def build_dataset(
         aspect: resizing to that size.
         exif: `apply` EXIF orientations, `ignore` them, or find out which picture the boxes were drawn on.
         max_objects: largest number of objects of an image; if there are more, the largest are kept.
-        cache_dir: folder of decoded data sets, such as `cache.default_cache_dir()`; None keeps nothing.
+        cache_dir: folder of decoded data sets, such as `jaxssd.cache_folder.default_cache_dir()`; None keeps nothing.
         workers: number of decoding threads; None for one per core.
         progress: show a progress bar, if standard error is a terminal.
 

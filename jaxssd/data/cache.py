@@ -27,6 +27,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxssd.atomic import UNFINISHED
+from jaxssd.cache_folder import ADVICE
 from jaxssd.data.dataset import Dataset, Examples
 from jaxssd.data.report import LoadReport, Problem
 
@@ -45,27 +46,9 @@ SAMPLE_BYTES = 4096
 BLOCK_BYTES = 1 << 20
 """Bytes of the images for each checksum."""
 
-_ADVICE = "name a folder that can be written with the environment variable JAXSSD_CACHE"
-
 _FOR_READING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe would wait
 
 _ABANDONED = 24 * 3600  # seconds after which an unfinished folder is removed, as that of a killed run
-
-
-def default_cache_dir() -> Path:
-    """Folder of the cache: `$JAXSSD_CACHE`, else `$XDG_CACHE_HOME/jaxssd`, else `~/.cache/jaxssd`.
-
-    Raises:
-        OSError: if none of them is set and there is no home folder.
-    """
-    if chosen := os.environ.get("JAXSSD_CACHE"):
-        return Path(chosen)
-    if chosen := os.environ.get("XDG_CACHE_HOME"):
-        return Path(chosen) / "jaxssd"
-    try:
-        return Path.home() / ".cache" / "jaxssd"
-    except RuntimeError as error:
-        raise OSError(f"no home folder to keep decoded images in: {_ADVICE}") from error
 
 
 def fingerprint(settings: Mapping[str, object], files: Iterable[Path | None]) -> str:
@@ -152,7 +135,7 @@ def cached(cache_dir: Path | None, key: str, build: Callable[[Allocate], Dataset
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise  # the caller reports a full disk, with how to go on
-        raise OSError(f"decoded images cannot be kept in {cache_dir}: {error.strerror}; {_ADVICE}") from error
+        raise OSError(f"decoded images cannot be kept in {cache_dir}: {error.strerror}; {ADVICE}") from error
     UNFINISHED.add(staging)
     try:
         _save(staging, build(lambda shape: _allocate(staging / "images.npy", shape)))

@@ -81,8 +81,8 @@ def load_split(config: DatasetConfig, split: str) -> Dataset:
             )
         seed = list(SHAPES_IMAGES).index(split)  # another one for each split, so that no picture is in two
         return make_shapes(SHAPES_IMAGES[split], image_size=config.input_shape, seed=seed)
+    from jaxssd.cache_folder import default_cache_dir
     from jaxssd.data.build import build_dataset
-    from jaxssd.data.cache import default_cache_dir
 
     source = _open(config)
     return build_dataset(

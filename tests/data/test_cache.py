@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxssd.cache_folder import default_cache_dir
 from jaxssd.data import cache
-from jaxssd.data.cache import cached, default_cache_dir, fingerprint
+from jaxssd.data.cache import cached, fingerprint
 from jaxssd.data.dataset import Dataset, Examples, LoadReport, Problem
 
 KEY = "0123abcd"
