@@ -5,7 +5,8 @@
                                              file; preset `small` on a CPU, `large` on a GPU or TPU; inspect the data
                                              first with `python -m jaxssd.data DATA`
     python train.py focal --data DATA        the lesson's ResNet34 detector, for a GPU
-    python train.py PRESET --pretrained FILE a stage of the lesson, from a pretrained backbone
+    python train.py PRESET --pretrained WEIGHTS   fine-tune: resnet34, ssd300_vgg16_coco (see docs/pretrained.md),
+                                             hf:REPO, a file of weights, or a run
     python train.py PRESET --find-lr         learning-rate finder: suggest a learning rate, draw the curve
     python train.py --resume RUN             continue a run that was stopped
 
@@ -30,7 +31,7 @@ import tyro
 
 from jaxssd.atomic import free_space, is_full
 from jaxssd.config import TOPICS, Config, unset_is
-from jaxssd.presets import PRESETS, with_phases
+from jaxssd.presets import PRESETS, with_input_of, with_phases
 from jaxssd.training import (
     DivergedError,
     Interrupted,
@@ -133,8 +134,9 @@ def parse(arguments: list[str]) -> tuple[str, Command]:
     named = find_preset(arguments)
     options = [word for number, word in enumerate(arguments) if number != named]
     given = [word.partition("=")[0] for word in options]
-    preset = arguments[named] if named is not None else _default_preset(given)
-    config = with_phases(preset) if "--pretrained" in given else PRESETS[preset]()
+    weights = _pretrained(options)
+    preset = arguments[named] if named is not None else _default_preset(given, weights)
+    config = PRESETS[preset]() if weights is None else with_input_of(with_phases(preset), weights)
     default = Command(config)
     try:
         command = tyro.cli(
@@ -153,8 +155,23 @@ def parse(arguments: list[str]) -> tuple[str, Command]:
     return preset, command
 
 
-def _default_preset(given: list[str]) -> str:
+def _pretrained(options: list[str]) -> str | None:
+    """Value of `--pretrained`, which decides defaults; None if it is not given."""
+    found = None
+    for word, following in zip(options, [*options[1:], ""], strict=False):
+        name, equals, value = word.partition("=")
+        if name == "--pretrained":
+            found = value if equals else following
+    return found
+
+
+def _default_preset(given: list[str], weights: str | None) -> str:
     """Preset of a command line that names none."""
+    if weights is not None:
+        from jaxssd.models.published import PUBLISHED  # only needed with weights
+
+        if weights in PUBLISHED and (detector := PUBLISHED[weights].preset):
+            return detector
     if "--data" not in given:
         return "quick"
     return "large" if has_accelerator() else "small"

@@ -222,6 +222,26 @@ def with_phases(name: str) -> Config:
     return config.replace(**settings | _PHASES[name])
 
 
+def with_input_of(config: Config, weights: str) -> Config:
+    """Configuration with the normalisation of images that published weights expect; unchanged for other weights.
+
+    Args:
+        config: configuration of a preset.
+        weights: value of `--pretrained`.
+
+    Returns:
+        The configuration.
+
+    Example:
+        >>> with_input_of(quick(), "vgg16_features").model.mean
+        (0.48235, 0.45882, 0.40784)
+    """
+    from jaxssd.models.published import PUBLISHED  # only needed with weights
+
+    published = PUBLISHED.get(weights)
+    return config.replace(mean=published.mean, std=published.std) if published else config
+
+
 _PHASES: dict[str, dict] = {
     "largest_box": {
         "augment": "none",

@@ -25,7 +25,7 @@ from jaxssd.ops import OFFSET_CODER, bce_loss, decode_offsets, giou_loss, make_a
 from jaxssd.presets import PRESETS
 from jaxssd.tools import explain, export
 from jaxssd.tools.inspection import command as inspect_command
-from jaxssd.training import RunFolder, job, loop, variables
+from jaxssd.training import RunFolder, fine_tune, job, loop, variables
 from jaxssd.training.loader import is_streamed
 from jaxssd.training.optimizer import make_schedule, places
 from tests.sharing import make_task
@@ -177,7 +177,8 @@ def saved_steps(config, place):
 def backbone_starts_at_zero(config, place):
     with pytest.MonkeyPatch.context() as patch:
         zeros = jax.tree.map(jnp.zeros_like, variables.first_variables(config.replace(pretrained=None), ToyTask()))
-        patch.setattr(variables, "pretrained_backbone", lambda *_: jax.device_get(variables.backbone_of(zeros)))
+        weights = fine_tune.Pretrained({"params": {"backbone": jax.device_get(zeros.params["backbone"])}})
+        patch.setattr(fine_tune, "read_pretrained", lambda *_: weights)
         params = variables.first_variables(config, ToyTask()).params
     return [bool(np.any(part["kernel"])) for part in (params["backbone"]["conv1"], params["head"])]
 
@@ -587,3 +588,18 @@ def test_what_else_the_inspection_is_asked(monkeypatch, tmp_path):
     assert seen["figure"].parent == tmp_path / "there"
     named = {"path", "preset", "anchors", "out", *inspect_command.OF_A_RUN}
     assert named == {field.name for field in dataclasses.fields(inspect_command.Command)}
+
+
+def test_published_weights_decide_the_input_and_phases(train_asks, monkeypatch):
+    table = importlib.import_module("jaxssd.models.published").PUBLISHED
+    mean, std = table["vgg16_features"][-2:]
+    model = train_asks("quick", "--pretrained", "vgg16_features").config.model
+    assert (model.pretrained, model.mean, model.std) == ("vgg16_features", mean, std)
+    model = train_asks("--pretrained=vgg16_features", "--mean", "0", "0", "0", "quick").config.model
+    assert (model.mean, model.std) == ((0, 0, 0), std)
+    model = train_asks("focal", "--pretrained", "net.pth").config.model
+    assert (model.mean, model.std) == (Config().model.mean, Config().model.std)
+    assert len(train_asks("focal", "--pretrained", "resnet34").config.optimizer.phases) == 2
+    monkeypatch.setitem(table, "ssd300_vgg16_coco", table["ssd300_vgg16_coco"]._replace(preset="ssd300"))
+    assert train_asks("--pretrained", "ssd300_vgg16_coco", "--data", "x").config.model.head == "ssd300"
+    assert train_asks("quick", "--pretrained", "ssd300_vgg16_coco").config.model.head == "pyramid"

@@ -135,7 +135,7 @@ class ModelConfig(Topic):
     backbone: Annotated[str, one_of(BACKBONES)] = "resnet34"
     """Backbone network."""
     pretrained: Annotated[str | None, unset_is("random weights")] = None
-    """Pretrained backbone: a torchvision file (.pth, .safetensors) or the folder of a run."""
+    """Pretrained weights: a published name such as resnet34, hf:REPO, a .pth or .safetensors, or a run."""
     head: Annotated[str, one_of(HEADS)] = "pyramid"
     """Detection head: the lesson's (`pyramid`), a feature pyramid (`retinanet`), or SSD300's (`ssd300`)."""
     head_width: int = 256

@@ -23,7 +23,7 @@ from jaxssd.training.loop import train
 from jaxssd.training.report import report_scores, report_training
 from jaxssd.training.rows import DivergedError, compare_ends
 from jaxssd.training.run_folder import RunFolder, locked
-from jaxssd.training.variables import pretrained_backbone, restore
+from jaxssd.training.variables import restore
 
 
 def start(config: Config, run: RunFolder) -> None:
@@ -67,7 +67,9 @@ def settle(config: Config) -> Config:
     if config.dataset.images is not None:
         config = config.replace(images=_absolute(config.dataset.images))
     if config.model.pretrained is not None:
-        config = config.replace(pretrained=_absolute(config.model.pretrained))
+        from jaxssd.training.fine_tune import locate, read_pretrained  # which reads and downloads foreign files
+
+        config = config.replace(pretrained=locate(config))
     config = replace(config, dataset=with_classes(config.dataset))
     config = _with_room(config)
     if _fits_anchors(config) and HEADS[config.model.head].fixed_anchors:
@@ -77,7 +79,7 @@ def settle(config: Config) -> Config:
         )
     task = make_task(config)
     if config.model.pretrained is not None:
-        pretrained_backbone(config, task)
+        read_pretrained(config, task)
     return config
 
 

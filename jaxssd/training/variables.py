@@ -1,7 +1,6 @@
 """Variables of a run: random at first, from pretrained weights, or from a checkpoint."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -25,7 +24,7 @@ def variable_shapes(task: Task, image_size: Size) -> Variables:
 
 
 def first_variables(config: Config, task: Task, mesh: Mesh | None = None) -> Variables:
-    """Make the variables at step 0: random, or with a pretrained backbone.
+    """Make the variables at step 0: random, or with what fits of pretrained weights.
 
     Args:
         config: settings of the run.
@@ -33,10 +32,10 @@ def first_variables(config: Config, task: Task, mesh: Mesh | None = None) -> Var
         mesh: devices that each get all variables; default, the first one of this process.
 
     Returns:
-        Parameters and model state; the head is always random.
+        Parameters and model state.
 
     Raises:
-        ValueError, FileNotFoundError: as `pretrained_backbone` does.
+        ValueError, OSError: as `read_pretrained` does.
     """
     everywhere = replicated(mesh or one_device())
     # "rbg" compiles three times as quickly as the default, once a layer.
@@ -45,43 +44,21 @@ def first_variables(config: Config, task: Task, mesh: Mesh | None = None) -> Var
     variables = Variables(*init(key))
     if config.model.pretrained is None:
         return variables
-    backbone = send(pretrained_backbone(config, task), everywhere)
-    collections = {"params": variables.params, **variables.model_state}
-    collections |= {name: {**collections[name], "backbone": tree} for name, tree in backbone.items()}
-    return Variables(collections.pop("params"), collections)
+    from jaxssd.training.fine_tune import read_pretrained, with_pretrained  # only here are foreign files read
+
+    variables, lines = with_pretrained(variables, read_pretrained(config, task), config)
+    print(*lines, sep="\n")
+    return jax.tree.map(lambda x: send(x, everywhere) if isinstance(x, np.ndarray) else x, variables)
 
 
-def pretrained_backbone(config: Config, task: Task) -> dict[str, Any]:
-    """Read the backbone's weights from a file or from another run.
-
-    Args:
-        config: settings of the run, with the file or folder.
-        task: task of the run.
-
-    Returns:
-        Flax collections, such as `params` and `batch_stats`, as NumPy arrays.
-
-    Raises:
-        ValueError: if the weights are of another network, or of images normalised in another way, with the setting.
-        FileNotFoundError: if there is no such file or run.
-    """
-    path = Path(str(config.model.pretrained))
-    if not path.is_dir():
-        from jaxssd.models.pretrained import load_pretrained  # only here are foreign files read
-
-        return load_pretrained(path, backbone_of(variable_shapes(task, config.dataset.input_shape)))
-    other, _, variables = restore(RunFolder(path))
-    theirs, ours = other.settings(), config.settings()
-    for name in ("backbone", "mean", "std"):
-        if theirs[name] != ours[name]:
-            raise ValueError(f"--pretrained {path} was trained with --{name} {theirs[name]}, not {ours[name]}")
-    return jax.device_get(backbone_of(variables))
+def as_collections(variables: Variables) -> dict[str, Any]:
+    """Flax collections of a model, such as `params` and `batch_stats`."""
+    return {"params": variables.params, **variables.model_state}
 
 
 def backbone_of(variables: Variables) -> dict[str, Any]:
     """Flax collections of the backbone; one without BatchNorm may have no `batch_stats`."""
-    collections = {"params": variables.params, **variables.model_state}
-    return {name: tree["backbone"] for name, tree in collections.items() if "backbone" in tree}
+    return {name: tree["backbone"] for name, tree in as_collections(variables).items() if "backbone" in tree}
 
 
 def restore(

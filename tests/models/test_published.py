@@ -17,6 +17,7 @@ def test_coco_has_80_classes_and_ten_gaps():
     assert len(COCO_CLASSES) == len(set(COCO_CLASSES)) == 90
     gaps = [number for number, name in enumerate(COCO_CLASSES, start=1) if is_gap(name)]
     assert gaps == [12, 26, 29, 30, 45, 66, 68, 69, 71, 83]
+    assert all(COCO_CLASSES[number - 1] == f"N/A {number}" for number in gaps)
     by_id = dict(enumerate(COCO_CLASSES, start=1))
     assert [by_id[number] for number in (1, 10, 28, 44, 62, 67, 90)] == [
         "person", "traffic light", "umbrella", "bottle", "chair", "dining table", "toothbrush",

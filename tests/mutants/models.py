@@ -129,4 +129,10 @@ PLANTED = (
         "finer grids left out",
         "tests/models/test_heads.py::test_finer_grids_leave_the_others_as_they_are",
     ),
+    Mutant(
+        "jaxssd/models/coco_classes.py", "start=1", "start=0", "gaps have other ids", "tests/models/test_published.py"
+    ),
+    Mutant("jaxssd/models/download.py", "if found != published.sha256", "if not found", "any file will do"),
+    Mutant("jaxssd/models/download.py", "if done < size", "if done < 0", "a part is called damaged, and not cut short"),
+    Mutant("jaxssd/models/download.py", "in (torch_cache(), ", "in (", "downloaded though torch has it"),
 )

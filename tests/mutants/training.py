@@ -530,4 +530,18 @@ PLANTED = (
         "streamed images with the boxes of others",
         "tests/training/test_loader.py::test_resident_and_streamed_images_give_the_same_batches",
     ),
+    Mutant("jaxssd/training/fine_tune.py", "= other[..., there]", "= other[..., here]", "another class's rows"),
+    Mutant("jaxssd/training/fine_tune.py", "[(-1, -1)] * background[0]", "[]", "background is not taken"),
+    Mutant(
+        "jaxssd/training/fine_tune.py",
+        'if path in known and path[1].key != "head"}',
+        "if path in known}",
+        "another head's tensors",
+    ),
+    Mutant(
+        "jaxssd/training/fine_tune.py",
+        "{name: place for place, name in enumerate(theirs)}",
+        "{}",
+        "Dog before dog",
+    ),
 )

@@ -7,8 +7,7 @@ import pytest
 
 from jaxssd.models import BACKBONES
 from jaxssd.tasks.task import make_task
-from jaxssd.training import RunFolder, loop, restore, train
-from jaxssd.training import variables as variables_of_runs
+from jaxssd.training import RunFolder, fine_tune, loop, restore, train
 from jaxssd.training.checkpoint import Checkpoints
 from jaxssd.training.optimizer import places
 from jaxssd.training.variables import first_variables
@@ -176,7 +175,7 @@ def test_a_pretrained_backbone_may_have_no_model_state(config, monkeypatch, task
     monkeypatch.setitem(BACKBONES._parts, "without_norm", lambda **_: WithoutNorm())
     config = config.replace(task=task, backbone="without_norm")
     trained = first_variables(config.replace(seed=9), make_task(config))
-    monkeypatch.setattr(variables_of_runs, "restore", lambda run: (config, make_task(config), trained))
+    monkeypatch.setattr(fine_tune, "restore", lambda run: (config, make_task(config), trained))
     first = first_variables(config.replace(pretrained="."), make_task(config))
     jax.tree.map(np.testing.assert_array_equal, first.params["backbone"], trained.params["backbone"])
     assert jax.tree.structure(first) == jax.tree.structure(trained)

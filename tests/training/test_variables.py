@@ -12,8 +12,9 @@ from jaxssd.config import Config
 from jaxssd.tasks.task import make_task
 from jaxssd.training import RunFolder, job, restore, train
 from jaxssd.training.checkpoint import Checkpoints
+from jaxssd.training.fine_tune import read_pretrained
 from jaxssd.training.orbax_io import DamagedCheckpointError
-from jaxssd.training.variables import newest_sound, pretrained_backbone
+from jaxssd.training.variables import newest_sound
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_best_and_last_are_told_apart(run):
             theirs = jax.tree.leaves(checkpoints.restore_variables(step, like))
             jax.tree.map(np.testing.assert_array_equal, leaves(run, which), theirs)
     config = run.open().replace(pretrained=str(run.path))
-    ours = pretrained_backbone(config, make_task(config))["params"]
+    ours = read_pretrained(config, make_task(config)).collections["params"]["backbone"]
     jax.tree.map(np.testing.assert_array_equal, ours, restore(run, "best")[2].params["backbone"])
 
 
@@ -67,7 +68,7 @@ def test_a_damaged_checkpoint_is_named_with_the_way_out(run, which, step, way_ou
     if which == "best":
         config = run.open().replace(pretrained=str(run.path))
         with pytest.raises(DamagedCheckpointError, match="checkpoints/2"):
-            pretrained_backbone(config, make_task(config))
+            read_pretrained(config, make_task(config))
     assert leaves(run, {"best": "last", "last": "best"}[which])
     assert {path.name for path in run.checkpoints.iterdir()} == {"2", "6"}  # reading changes nothing
 
