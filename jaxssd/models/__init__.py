@@ -17,6 +17,7 @@ BACKBONES: Registry[Any] = Registry(
         "resnet34": "jaxssd.models.resnet:resnet34",
         "resnet34_ssd300": "jaxssd.models.resnet:resnet34_ssd300",
         "resnet50": "jaxssd.models.resnet:resnet50",
+        "vgg16": "jaxssd.models.vgg:vgg16",
     },
 )
 """Values of `--backbone`: constructors of a module that turns images `[B, H, W, 3]` into a feature map `[B, h, w, c]`.
@@ -32,6 +33,7 @@ HEADS: Registry[Any] = Registry(
         "pyramid": "jaxssd.models.heads:PyramidHead",
         "retinanet": "jaxssd.models.retinanet_head:RetinaNetHead",
         "ssd300": "jaxssd.models.ssd300_head:SSD300Head",
+        "ssd300_vgg": "jaxssd.models.ssd300_vgg_head:SSD300VGGHead",
     },
 )
 """Values of `--head`: subclasses of `AnchorHead`, from a feature map to `Predictions` for every anchor."""

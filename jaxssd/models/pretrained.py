@@ -15,7 +15,7 @@ from jaxssd.models.weight_files import read_weights
 MODULES = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1", "_": "."}
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 VGG16_LAYERS = {
-    f"conv{stage}_{layer}": number
+    f"layer{stage}.conv{layer}": number
     for stage, numbers in enumerate(((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28)), start=1)
     for layer, number in enumerate(numbers, start=1)
 }

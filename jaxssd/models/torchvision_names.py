@@ -29,7 +29,7 @@ class Names(NamedTuple):
     """Names of one detector of torchvision.
 
     Attributes:
-        name: name there of a module of ours: `backbone/conv1_1` is `backbone.features.0`.
+        name: name there of a module of ours: `backbone.layer1.conv1` is `backbone.features.0`.
         renamed: regular expressions of names in older files, and what replaces them.
     """
 
@@ -108,7 +108,7 @@ def _present_name(name: str, names: Names) -> str:
 
 def _tensor_name(keys: tuple[Any, ...], names: Names) -> str:
     *modules, leaf = (entry.key for entry in keys[1:])  # the first is the collection
-    module = names.name("/".join(modules))
+    module = names.name(".".join(modules))
     return module if module.endswith("_weight") else f"{module}.{LEAVES[leaf]}"
 
 
@@ -142,22 +142,22 @@ def _ssd300_name(module: str) -> str:
     raise ValueError(f"{module} has no counterpart in torchvision's SSD300; expected --backbone vgg16")
 
 
-_BLOCK = VGG16_LAYERS["conv4_3"] + 2  # the pooling after conv4_3, with which `extra.0` begins
+_BLOCK = VGG16_LAYERS["layer4.conv3"] + 2  # the pooling after conv4_3, with which `extra.0` begins
 _SSD300 = {
     **{
-        f"backbone/{layer}": f"backbone.extra.0.{number - _BLOCK}" if number > _BLOCK else f"backbone.features.{number}"
+        f"backbone.{layer}": f"backbone.extra.0.{number - _BLOCK}" if number > _BLOCK else f"backbone.features.{number}"
         for layer, number in VGG16_LAYERS.items()
     },
-    "head/l2_norm": "backbone.scale_weight",
-    "head/fc6": "backbone.extra.0.7.1",
-    "head/fc7": "backbone.extra.0.7.3",
+    "head.l2_norm": "backbone.scale_weight",
+    "head.fc6": "backbone.extra.0.7.1",
+    "head.fc7": "backbone.extra.0.7.3",
     **{
-        f"head/extra{block}/conv{layer}": f"backbone.extra.{block}.{2 * (layer - 1)}"
+        f"head.extra{block}.conv{layer}": f"backbone.extra.{block}.{2 * (layer - 1)}"
         for block in range(1, 5)
         for layer in (1, 2)
     },
     **{
-        f"head/out_conv{index + 1}/{kind}": f"head.{part}.module_list.{index}"
+        f"head.out_conv{index + 1}.{kind}": f"head.{part}.module_list.{index}"
         for index in range(6)
         for kind, part in (("classes", "classification_head"), ("boxes", "regression_head"))
     },

@@ -180,7 +180,11 @@ def anchors_of(
     return Anchors(jnp.concatenate([(near + far) / 2, size], axis=1), corners, cells)
 
 
-def ssd300_anchors(sizes: Sequence[Number] | ArrayLike = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)) -> Anchors:
+def ssd300_anchors(
+    sizes: Sequence[Number] | ArrayLike = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0),
+    *,
+    largest: Number | None = None,
+) -> Anchors:
     """Default boxes of SSD300, 8,732 of them (Liu et al. 2016, arXiv:1512.02325, section 2.2).
 
     Six feature maps have 38, 19, 10, 5, 3 and 1 cells per side, 8, 16, 32, 64, 100 and 300 pixels apart in a 300-pixel
@@ -191,19 +195,23 @@ def ssd300_anchors(sizes: Sequence[Number] | ArrayLike = (30.0, 60.0, 111.0, 162
     Args:
         sizes: s_1 .. s_7 in pixels of a 300-pixel image; may be traced. The default is the paper's for VOC;
             MLPerf's for COCO is `(21, 45, 99, 153, 207, 261, 315)`.
+        largest: greatest height and width in pixels of a 300-pixel image; torchvision's is 300, the image. None has no
+            limit.
 
     Returns:
         `Anchors` with `A = 8732`.
 
     Raises:
-        ValueError: if `sizes` are not seven positive numbers.
+        ValueError: if `sizes` are not seven positive numbers, or `largest` is not above 0.
 
     Example:
         >>> ssd300_anchors().corners.shape
         (8732, 4)
     """
     s = _positive("ssd300_anchors", "sizes", sizes) / 300
-    xp = _numpy_of(s)
+    if largest is not None:
+        check_setting("ssd300_anchors", "largest", largest, lambda x: x > 0, "a number of pixels above 0")
+    xp = jnp if is_traced(largest) else _numpy_of(s)
     if len(s) != len(SSD300_CELLS) + 1:
         raise ValueError(f"ssd300_anchors: `sizes` must be {len(SSD300_CELLS) + 1} numbers, got {sizes!r}")
     grids = []
@@ -211,7 +219,8 @@ def ssd300_anchors(sizes: Sequence[Number] | ArrayLike = (30.0, 60.0, 111.0, 162
         boxes = [(s[k], s[k]), (xp.sqrt(s[k] * s[k + 1]),) * 2]
         for root in np.sqrt(alphas).tolist():
             boxes += [(s[k] / root, s[k] * root), (s[k] * root, s[k] / root)]
-        grids.append(_one_grid((cells, cells), (step / 300, step / 300), xp.array(boxes)))
+        shapes = xp.array(boxes) if largest is None else xp.minimum(xp.array(boxes), largest / 300)
+        grids.append(_one_grid((cells, cells), (step / 300, step / 300), shapes))
     return _anchors(grids)
 
 
