@@ -129,7 +129,7 @@ def test_phases_change_nothing_else(name):
 
 def test_other_presets_stay_as_they_are():
     others = [name for name in PRESETS if name not in STAGES]
-    assert others == ["quick", "small", "large", "ssd300"]
+    assert others == ["quick", "small", "large", "ssd300", "ssd300_vgg16"]
     assert all(with_phases(name) == PRESETS[name]() for name in others)
 
 
@@ -155,9 +155,10 @@ def test_every_preset_makes_a_task_at_its_size(name):
         "anchors189": 189,
         "focal": 189,
         "ssd300": 8732,
+        "ssd300_vgg16": 8732,
     }
     if name in expected:
-        assert predictions.class_logits.shape == (2, expected[name], 20)
+        assert predictions.class_logits.shape == (2, expected[name], 20 + config.loss.background)
 
 
 @pytest.mark.parametrize("name", PRESETS)

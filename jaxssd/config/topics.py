@@ -137,7 +137,7 @@ class ModelConfig(Topic):
     pretrained: Annotated[str | None, unset_is("random weights")] = None
     """Pretrained weights: a published name such as resnet34, hf:REPO, a .pth or .safetensors, or a run."""
     head: Annotated[str, one_of(HEADS)] = "pyramid"
-    """Detection head: the lesson's (`pyramid`), a feature pyramid (`retinanet`), or SSD300's (`ssd300`)."""
+    """Detection head: the lesson's (`pyramid`), a feature pyramid (`retinanet`), `ssd300`, `ssd300_vgg`."""
     head_width: int = 256
     """Channels of the head's convolutions (`--head pyramid` and `retinanet`)."""
     tower_depth: int = 4
@@ -189,7 +189,7 @@ class AnchorConfig(Topic):
     ratios: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))
     """Anchor aspect ratios: height and width, times the scale (`--head pyramid` and `retinanet`)."""
     anchor_sizes: tuple[float, ...] = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
-    """Anchor sizes at 300 pixels (`--head ssd300`); VOC's by default; COCO's: 21 45 99 153 207 261 315."""
+    """Anchor sizes at 300 pixels (`--head ssd300...`); VOC's by default; COCO's: 21 45 99 153 207 261 315."""
     match_rule: Literal["best_iou", "lesson"] = "best_iou"
     """Matching rule: with `best_iou` each object keeps an anchor; with `lesson` a later one may take it."""
     match_threshold: float = 0.4

@@ -68,8 +68,8 @@ def make_detector(
         num_classes: C, the number of class outputs: one more than classes with `background=True`, for a softmax.
         backbone: a name in `BACKBONES`.
         head: a name in `HEADS`. `"pyramid"` is the lesson's, with any grids; `"ssd300"` has the layers of SSD300 for
-            `ssd300_anchors`, and works with the backbone `resnet34_ssd300` and images of 297 to 304 pixels;
-            `"retinanet"` has a feature pyramid over several of the backbone's maps.
+            `ssd300_anchors`, and works with the backbone `resnet34_ssd300` and images of 297 to 304 pixels; so does
+            `"ssd300_vgg"` with `vgg16`. `"retinanet"` has a feature pyramid over several of the backbone's maps.
         dtype: dtype of the computation; parameters, statistics and predictions are float32.
         fast_layers: layers to compute in a faster form with the same variables; see `FastLayer`.
         remat: if True, compute the backbone's activations again in the backward pass rather than keep them.

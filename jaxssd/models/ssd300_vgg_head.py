@@ -1,5 +1,6 @@
 """SSD300 head for VGG: the layers of torchvision's `ssd300_vgg16`, so that its published weights map one to one."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -43,7 +44,7 @@ class L2Norm(nn.Module):
         x = jnp.asarray(features, jnp.float32)
         squares = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
         norm = jnp.sqrt(jnp.maximum(squares, SMALLEST_NORM**2))  # a cell of zeros stays one, with a gradient of zero
-        return (x / norm * scale).astype(self.dtype)
+        return (x / norm * scale.reshape(1, 1, 1, -1)).astype(self.dtype)
 
 
 class SSD300VGGHead(AnchorHead):
@@ -94,7 +95,7 @@ class SSD300VGGHead(AnchorHead):
         return ssd300_anchors(config.anchors.anchor_sizes, largest=300.0)
 
     @nn.compact
-    def __call__(self, maps: tuple[Float[ArrayLike, "B _ _ _"], ...], *, train: bool) -> Predictions:
+    def __call__(self, maps: Sequence[Float[ArrayLike, "B _ _ _"]], *, train: bool) -> Predictions:
         """Predict for every anchor.
 
         Args:

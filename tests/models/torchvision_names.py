@@ -1,4 +1,4 @@
-"""Names and shapes of torchvision's ResNets, written from its documentation, and random weights for them."""
+"""Names and shapes of torchvision's networks, written from its documentation, and random weights for them."""
 
 import numpy as np
 
@@ -26,6 +26,61 @@ def resnet_shapes(stage_sizes, width=64, *, bottleneck=False):
                 shapes |= norm_shapes(f"{layer}.downsample.1", outputs)
             inputs = outputs
     return shapes
+
+
+VGG16 = {0: 1, 2: 1, 5: 2, 7: 2, 10: 4, 12: 4, 14: 4, 17: 8, 19: 8, 21: 8, 24: 8, 26: 8, 28: 8}
+"""Places of the convolutions in `features`, and their channels as multiples of the first one's."""
+
+
+def conv_shapes(name, outputs, inputs, size):
+    return {f"{name}.weight": (outputs, inputs, size, size), f"{name}.bias": (outputs,)}
+
+
+def vgg16_shapes(width=64):
+    """Without `classifier`."""
+    shapes, inputs = {}, 3
+    for place, times in VGG16.items():
+        shapes |= conv_shapes(f"features.{place}", width * times, inputs, 3)
+        inputs = width * times
+    return shapes
+
+
+def ssd300_shapes(width=64, outputs=91):
+    shapes = {"backbone.scale_weight": (8 * width,)}
+    for name, shape in vgg16_shapes(width).items():
+        _, place, kind = name.split(".")
+        within = f"features.{place}" if int(place) < 23 else f"extra.0.{int(place) - 23}"
+        shapes[f"backbone.{within}.{kind}"] = shape
+    fc, maps = 16 * width, [8 * width, 16 * width]
+    shapes |= conv_shapes("backbone.extra.0.7.1", fc, 8 * width, 3) | conv_shapes("backbone.extra.0.7.3", fc, fc, 1)
+    for block, (narrow, wide) in enumerate([(4, 8), (2, 4), (2, 4), (2, 4)], start=1):
+        shapes |= conv_shapes(f"backbone.extra.{block}.0", narrow * width, maps[-1], 1)
+        shapes |= conv_shapes(f"backbone.extra.{block}.2", wide * width, narrow * width, 3)
+        maps.append(wide * width)
+    for index, (channels, boxes) in enumerate(zip(maps, (4, 6, 6, 6, 4, 4), strict=True)):
+        shapes |= conv_shapes(f"head.classification_head.module_list.{index}", boxes * outputs, channels, 3)
+        shapes |= conv_shapes(f"head.regression_head.module_list.{index}", boxes * 4, channels, 3)
+    return shapes
+
+
+def ssd300_weights(width=64, outputs=91, seed=1):
+    """Random weights of SSD300-VGG16 for its input of -123 to 152: all maps and outputs have values of about 1."""
+    weights = random_weights(ssd300_shapes(width, outputs), seed)
+    weights["backbone.features.0.weight"] /= np.float32(64)
+    weights["backbone.scale_weight"] *= np.float32(2 * width**0.5)
+    return weights
+
+
+def photographs(sizes=((120, 160), (90, 70)), seed=0):
+    """Pictures, uint8, with large and small shapes, so that anchors of all sizes see something."""
+    rng, pictures = np.random.default_rng(seed), []
+    for height, width in sizes:
+        y, x = np.mgrid[:height, :width][..., None] / 30
+        waves = sum(
+            np.sin(scale * (a * y + b * x) + c) for scale in (1, 3, 9) for a, b, c in rng.normal(size=(3, 3, 3))
+        )
+        pictures.append(np.uint8(np.clip(128 + 25 * waves, 0, 255)))
+    return pictures
 
 
 def random_weights(shapes, seed=0):

@@ -91,12 +91,17 @@ PLANTED = (
     Mutant(
         PRESETS, '"lr_multipliers": (0.01, 0.1, 1.0)', '"lr_multipliers": (0.1, 0.01, 1.0)', "lower and upper swapped"
     ),
-    Mutant(PRESETS, "        match_threshold=0.5,\n", "", "SSD300 matches at the lesson's threshold"),
     Mutant(
         "jaxssd/presets.py",
         "mean=published.mean, std=published.std",
         "mean=published.mean",
         "the images are not scaled as the weights expect",
         "tests/test_options.py::test_published_weights_decide_the_input_and_phases",
+    ),
+    Mutant(
+        PRESETS,
+        '="positives",\n        match_threshold=0.5,\n',
+        '="positives",\n',
+        "SSD300 matches at the lesson's threshold",
     ),
 )

@@ -10,6 +10,12 @@ DENSE, SSD300 = "jaxssd/models/dense_heads.py", "jaxssd/models/ssd300_head.py"
 FIELD = "jaxssd/models/receptive_field.py"
 OF_FIELD = "tests/models/test_receptive_field.py"
 CONSTANTS = "tests/models/test_constants.py"
+VGG, SSD300_VGG, NAMES = (
+    "jaxssd/models/vgg.py",
+    "jaxssd/models/ssd300_vgg_head.py",
+    "jaxssd/models/torchvision_names.py",
+)
+OF_SSD300_VGG = "tests/models/test_ssd300_vgg.py"
 
 PLANTED = (
     Mutant(DETECTOR, "(0.229, 0.224, 0.225)", "(0.225, 0.224, 0.229)", "the deviation in the order BGR", CONSTANTS),
@@ -135,4 +141,12 @@ PLANTED = (
     Mutant("jaxssd/models/download.py", "if found != published.sha256", "if not found", "any file will do"),
     Mutant("jaxssd/models/download.py", "if done < size", "if done < 0", "a part is called damaged, and not cut short"),
     Mutant("jaxssd/models/download.py", "in (torch_cache(), ", "in (", "downloaded though torch has it"),
+    Mutant(VGG, "to_even = [(0, side % 2)", "to_even = [(side % 2, 0)", "windows from another pixel on", OF_SSD300_VGG),
+    Mutant(
+        SSD300_VGG, "maps\n        x = nn.max_pool", "maps\n        x = nn.avg_pool", "another pooling", OF_SSD300_VGG
+    ),
+    Mutant(SSD300_VGG, "DILATION = 6", "DILATION = 5", "another dilation", OF_SSD300_VGG),
+    Mutant(SSD300_VGG, "anchor_sizes, largest=300.0", "anchor_sizes", "anchors beyond the image", OF_SSD300_VGG),
+    Mutant(NAMES, "OFFSET_ROWS = [1, 0, 3, 2]", "OFFSET_ROWS = [0, 1, 2, 3]", "x and y change places", OF_SSD300_VGG),
+    Mutant(NAMES, "np.roll(rows, -1, axis=1)", "np.roll(rows, 0, axis=1)", "background first", OF_SSD300_VGG),
 )

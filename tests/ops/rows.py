@@ -272,7 +272,12 @@ ROWS = {
         gradients=(0, 1),
         keeps_float64=False,
     ),
-    "ssd300_anchors": Row(jaxssd.ssd300_anchors, (np.float32([9, 30, 60, 90, 120, 150, 180]),), keeps_float64=False),
+    "ssd300_anchors": Row(
+        jaxssd.ssd300_anchors,
+        (np.float32([9, 30, 60, 90, 120, 150, 180]),),
+        {"largest": 170.0},
+        keeps_float64=False,
+    ),
     "sample_augmentation": Row(
         jaxssd.sample_augmentation,
         (jax.random.key(0),),

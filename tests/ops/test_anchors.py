@@ -131,6 +131,16 @@ def test_ssd300_defaults_to_the_paper_s_voc_sizes_and_is_not_clipped():
     assert anchors.corners.max() > 1
 
 
+def test_ssd300_can_be_limited_to_the_image():
+    reference = reference_ssd300((21, 45, 99, 153, 207, 261, 315))
+    assert (reference[:, 2:4] > 1).sum() == 2
+    reference[:, 2:4] = np.minimum(reference[:, 2:4], 1)
+    assert_anchors_equal(ssd300_anchors((21, 45, 99, 153, 207, 261, 315), largest=300), reference)
+    for largest in (0, -1, math.nan):
+        with pytest.raises(ValueError, match="ssd300_anchors: `largest`"):
+            ssd300_anchors(largest=largest)
+
+
 @pytest.mark.parametrize("anchors", [make_anchors(), ssd300_anchors()])
 def test_the_two_forms_agree(anchors):
     np.testing.assert_allclose(to_corners(anchors.center_size), anchors.corners, atol=2e-7)
