@@ -2,8 +2,8 @@
 
 This package exports pure functions: they jit, vmap, differentiate and shard like any other JAX code. The exception is
 `average_precision`, which runs on the host. A mesh with Explicit axes must be entered first, by `jax.set_mesh`.
-Importing the functions loads neither Flax nor matplotlib. The trainer is in `jaxssd.training`, the networks in
-`jaxssd.models`.
+Importing the functions loads neither Flax nor matplotlib. `jaxssd.load` loads a trained run or a published detector,
+and imports what it needs when it is used. The trainer is in `jaxssd.training`, the networks in `jaxssd.models`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from jaxssd import metrics, ops
 
 if TYPE_CHECKING:
+    from jaxssd.inference import load
     from jaxssd.metrics import average_precision
     from jaxssd.ops import *  # noqa: F403
 
-__all__ = ["average_precision"]
+__all__ = ["average_precision", "load"]
 __all__ += ops.__all__
 
 
@@ -22,6 +23,10 @@ def __getattr__(name: str) -> Any:
     """Take a function from its room, which imports some of them on first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "load":
+        from jaxssd.inference import load  # with Flax, which no function needs
+
+        return load
     return getattr(metrics if name == "average_precision" else ops, name)
 
 

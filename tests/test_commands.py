@@ -17,12 +17,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+import jaxssd
+from jaxssd import presets
 from jaxssd.data.shapes import make_shapes
+from jaxssd.models import download, published, torchvision_names
+from jaxssd.models.published import Published
+from jaxssd.training import RunFolder, restore
 from jaxssd.training.checkpoint import Checkpoints
+from tests.data.trees import picture, voc_xml, write_tree
 from tests.test_formats import EVALUATE, TRAIN
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +45,8 @@ SMALL = [
     "--epochs",
     "2",
 ]  # one program, however many epochs
+
+VOC = {"Annotations/a.xml": voc_xml("cup"), "JPEGImages/a.png": picture(ending=".png")}
 
 pytestmark = pytest.mark.usefixtures("shared_programs")
 
@@ -248,7 +257,7 @@ def test_images(trained, voc_folder, cache, tmp_path):
     broken = more / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff nothing")
     out = tmp_path / "out"
-    arguments = ("--threshold", "0.0", "--out", out)
+    arguments = ("--threshold", "0.0", "--out", out, "--export")
     result = called("evaluate.py", folder, "--images", *files, more, *arguments, cache=cache)
     assert result.returncode == 1
     assert str(broken) in result.stderr
@@ -263,6 +272,40 @@ def test_images(trained, voc_folder, cache, tmp_path):
             y1, x1, y2, x2 = detection["box"]
             assert 0 <= y1 <= y2 <= row["height"]
             assert 0 <= x1 <= x2 <= row["width"]
+    found = list(jaxssd.load(folder)([*files, same_name], threshold=0.0))
+    assert [one.to_json() for one in found] == [
+        {name: value for name, value in row.items() if name != "picture"} for row in rows
+    ]
+    results = json.loads((out / "coco_results.json").read_text())
+    assert [row["image_id"] for row in results] == [1] * len(found[0]) + [2] * len(found[1]) + [3] * len(found[2])
+
+
+def test_data_without_a_class_of_the_run_is_a_mistake(trained, cache):
+    result = called("evaluate.py", trained[0], "--data", write_tree(cache / "others", VOC), cache=cache)
+    assert result.returncode == 1
+    assert "has none of the detector's classes: it has cup, and the detector has circle, cross, " in result.stderr
+
+
+def test_a_published_detector_is_scored_on_data_with_some_of_its_classes(trained, voc_folder, cache, monkeypatch):
+    """The run as a published detector, which calls a class otherwise and has one that the data lacks."""
+    config, _, variables = restore(RunFolder(trained[0]), "best")
+    names = ("circle", "N/A 2", "ring", "square", "Star", "triangle")
+    known = Published("tiny_coco", "https://nowhere/tiny.pth", "", "", "", "resnet_tiny", "tiny", names)
+    monkeypatch.setitem(published.PUBLISHED, "tiny_coco", known)
+    monkeypatch.setitem(presets.PRESETS, "tiny", lambda: config)
+    monkeypatch.setattr(download, "find_weights", lambda name: Path(name))
+    weights = {"params": variables.params, **variables.model_state}
+    monkeypatch.setattr(torchvision_names, "load_detector", lambda *_, **__: jax.device_get(weights))
+    result = called("evaluate.py", "tiny_coco", "--data", voc_folder, "--export", cache=cache)
+    assert result.returncode == 0, result.stderr
+    assert "class 'Star' is 'star' in the data" in result.stdout
+    assert "left out and count as background: cross" in result.stdout
+    folder = cache / "runs" / "tiny_coco"
+    scores = json.loads((folder / f"scores-{voc_folder.name}-val.json").read_text())
+    assert list(scores["classes"]) == ["circle", "ring", "square", "star", "triangle"]
+    results = json.loads((folder / f"detections-{voc_folder.name}-val" / "coco_results.json").read_text())
+    assert {row["category_id"] for row in results} <= {1, 2, 3, 4, 5}
+    assert (folder / "figures").exists()
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,10 @@ from PIL import Image
 from jaxssd.config import TOPIC_OF, Config
 from jaxssd.data import augmentation, load, mosaic
 from jaxssd.data.shapes import make_shapes
+from jaxssd.inference import scoring
 from jaxssd.ops import OFFSET_CODER, bce_loss, decode_offsets, giou_loss, make_anchors, ssd300_anchors
 from jaxssd.presets import PRESETS
-from jaxssd.tools import explain, export
+from jaxssd.tools import detect_images, explain, export
 from jaxssd.tools.inspection import command as inspect_command
 from jaxssd.training import RunFolder, fine_tune, job, loop, variables
 from jaxssd.training.loader import is_streamed
@@ -432,7 +433,7 @@ def evaluate_asks(monkeypatch, tmp_path):
     task = make_task(config)
     training = importlib.import_module("jaxssd.training")
 
-    def ask(*arguments, options=True):
+    def ask(*arguments, run=None):
         seen = {"drawn": []}
 
         def restore(run, which="best", mesh=None):
@@ -450,9 +451,21 @@ def evaluate_asks(monkeypatch, tmp_path):
         def draw(folder, task, dataset, result, name):
             assert (folder, name) == (seen["folder"], seen["name"])
 
-        def photograph(picture, file, photograph, task, result, threshold):
-            seen.update(picture=picture, threshold=threshold)
-            return {"detections": []}
+        def load_detector(name, *, checkpoint="best", **limits):
+            seen.update(run=Path(name), which=checkpoint, limits=limits)
+            return SimpleNamespace(config=config, task=task, batch_size=5)
+
+        def detect(detector, files, make_folder, threshold, *, with_coco, batch_size):
+            seen.update(files=files, out=make_folder(), threshold=threshold, coco=with_coco, batch_size=batch_size)
+            return []
+
+        def evaluate(*_, batch_size, **__):
+            seen.update(batch_size=batch_size)
+            return found
+
+        def detect_all(detector, config, dataset, *, batch_size):
+            seen.update(batch_size=batch_size, truth_size=config.input_shape)
+            return task, SimpleNamespace()
 
         scores = SimpleNamespace(table=lambda: "")
         found = SimpleNamespace(scores=scores, results=SimpleNamespace())
@@ -461,21 +474,27 @@ def evaluate_asks(monkeypatch, tmp_path):
         monkeypatch.setattr(
             importlib.import_module("jaxssd.training.distribution"), "distributed", lambda *_: nullcontext()
         )
-        monkeypatch.setattr(training, "evaluate", lambda *_, **__: found)
+        monkeypatch.setattr(training, "evaluate", evaluate)
+        monkeypatch.setattr(importlib.import_module("jaxssd.inference"), "load", load_detector)
+        monkeypatch.setattr(detect_images, "detect_images", detect)
+        monkeypatch.setattr(scoring, "detect_on_dataset", detect_all)
+        monkeypatch.setattr(type(task), "score", lambda *_, **__: scores)
+        monkeypatch.setattr(load, "known_classes", lambda *_: dataset.class_names)
+        monkeypatch.setattr(
+            importlib.import_module("jaxssd.tasks.task"), "make_task", lambda config: seen.update(made=config) or task
+        )
         monkeypatch.setattr(training, "write_scores", write)
         monkeypatch.setattr(training, "draw_scores", draw)
-        monkeypatch.setattr(training, "report_photograph", photograph)
-        monkeypatch.setattr(training, "map_batches", lambda *_, **__: SimpleNamespace())
         monkeypatch.setattr(training, "keep_compiled", lambda folder: seen.update(compiled=folder))
         monkeypatch.setattr(load, "load_split", load_one)
         monkeypatch.setattr(load, "default_split", lambda config: "all")
         monkeypatch.setattr(load, "notes_on_splits", lambda *_, **__: [])
         monkeypatch.setattr(RunFolder, "require_same_data", lambda _, prints: seen.update(compared=prints))
         monkeypatch.setattr(export, "export", lambda folder, *_: seen.update(export=folder))
-        monkeypatch.setattr(jax.tree, "map", lambda function, tree, *_: tree)
         monkeypatch.setattr(importlib.import_module("jaxssd.data.placement"), "in_image", lambda results, _: results)
         monkeypatch.setattr(explain, "idea_figures", lambda *_: seen["drawn"].append("ideas") or [])
-        command.main([str(tmp_path / "run"), *map(str, arguments)])
+        (tmp_path / "run").mkdir(exist_ok=True)
+        command.main([str(run or tmp_path / "run"), *map(str, arguments)])
         monkeypatch.undo()
         return SimpleNamespace(**seen)
 
@@ -489,10 +508,12 @@ EVALUATE = {
     "data": (["--data", "other"], lambda seen: (seen.data, seen.split, seen.name) == ("other", "all", "other-all")),
     "data_images": (["--data", "x.json", "--data-images", "y"], lambda seen: seen.images == "y"),
     "export": (["--export"], lambda seen: seen.export.name == "detections-val"),
-    "images": (["--images", "grey.png"], lambda seen: seen.picture.name == "0000-grey.png"),
+    "images": (["--images", "grey.png"], lambda seen: seen.files == [Path("grey.png")]),
     "explain": (["--explain"], lambda seen: seen.drawn == ["ideas"] and not hasattr(seen, "folder")),
     "out": (["--out", "there"], lambda seen: seen.folder == Path("there")),
     "threshold": (["--images", "grey.png", "--threshold", "0.7"], lambda seen: seen.threshold == 0.7),
+    "batch_size": (["--batch-size", "3"], lambda seen: seen.batch_size == 3),
+    "limits": (["--iou-threshold", "0.6"], lambda seen: seen.made.postprocess.iou_threshold == 0.6),
     "checkpoint": (["--checkpoint", "last"],
                    lambda seen: (seen.which, seen.name, seen.about["checkpoint"]) == ("last", "val-last", "last")),
     "keep_compiled": (["--no-keep-compiled"], lambda seen: not hasattr(seen, "compiled")),
@@ -513,6 +534,54 @@ def test_every_option_of_evaluate_changes_what_it_says(evaluate_asks, tmp_path, 
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(tmp_path)
             assert holds(evaluate_asks(*arguments)), name
+
+
+LIMITS = {
+    "score_threshold": ("0.2", 0.2),
+    "nms": ("soft", "soft"),
+    "iou_threshold": ("0.6", 0.6),
+    "soft_nms_sigma": ("0.3", 0.3),
+    "max_outputs": ("7", 7),
+}
+
+
+def test_every_limit_of_nms_is_that_of_the_scores_and_of_the_photographs(evaluate_asks, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (20, 10), (99,) * 3).save("grey.png")
+    assert set(LIMITS) == {field.name for field in fields(evaluate_asks.command.Limits)}
+    for name, (text, value) in LIMITS.items():
+        option = f"--{name.replace('_', '-')}"
+        scored = evaluate_asks(option, text)
+        assert (getattr(scored.made.postprocess, name), scored.about["nms"]) == (value, {name: value})
+        assert evaluate_asks(option, text, "--images", "grey.png").limits == {name: value}
+        assert evaluate_asks(option, text, "--data", "x", run="ssd300_vgg16_coco").limits == {name: value}
+    assert not hasattr(evaluate_asks(), "made")
+
+
+def test_photographs_are_shown_exported_and_kept_as_asked(evaluate_asks, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (20, 10), (99,) * 3).save("grey.png")
+    plain = evaluate_asks("--images", "grey.png")
+    assert (plain.threshold, plain.coco, plain.batch_size, plain.out.parent) == (0.3, False, None, tmp_path / "run")
+    asked = evaluate_asks("--images", "grey.png", "--out", "there", "--export", "--batch-size", "2")
+    assert (asked.out, asked.coco, asked.batch_size) == (Path("there"), True, 2)
+    assert evaluate_asks("--images", "grey.png", run="ssd300_vgg16_coco").out.parent == Path("runs/ssd300_vgg16_coco")
+
+
+def test_a_published_detector_is_scored_on_the_data_that_is_named(evaluate_asks, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = evaluate_asks("--data", "other", run="ssd300_vgg16_coco")
+    assert (asked.run, asked.data, asked.name) == (Path("ssd300_vgg16_coco"), "other", "other-all")
+    assert (asked.folder, asked.batch_size, asked.truth_size) == (Path("runs/ssd300_vgg16_coco"), 5, (300, 300))
+    assert evaluate_asks("--data", "other", "--batch-size", "2", run="ssd300_vgg16_coco").batch_size == 2
+    for arguments, words in (([], "--data DATA, or --images FILE"), (["--explain"], "--explain needs the folder")):
+        with pytest.raises(SystemExit, match=words):
+            evaluate_asks(*arguments, run="ssd300_vgg16_coco")
+
+
+def test_a_batch_size_of_zero_is_refused(evaluate_asks):
+    with pytest.raises(SystemExit, match="--batch-size is 0, expected 1 or more"):
+        evaluate_asks("--batch-size", "0")
 
 
 def test_the_runs_own_data_is_that_of_then_and_other_data_has_splits_of_its_own(evaluate_asks, capsys):

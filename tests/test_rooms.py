@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "jaxssd"
 
-ROOMS = ("ops", "config", "metrics", "models", "data", "tasks", "training", "viz", "tools")
+ROOMS = ("ops", "config", "metrics", "models", "data", "tasks", "training", "inference", "viz", "tools")
 """Each may import those before it. Figures are drawn by imports inside functions, so that matplotlib comes last."""
 
 REGISTRIES = {"jaxssd.models", "jaxssd.data", "jaxssd.tasks"}

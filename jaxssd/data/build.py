@@ -21,6 +21,9 @@ from jaxssd.data.placement import place_images
 from jaxssd.data.report import LoadReport, Problem
 from jaxssd.ops.arrays import Size, as_pair
 
+TURNED = "turned as its EXIF says"
+"""Kind of note on an image that was turned because of its boxes."""
+
 
 def build_dataset(
     source: Source,
@@ -190,5 +193,5 @@ def _pixel_problems(record: Record, image: Decoded) -> list[Problem]:
     notes = [(kind, detail) for kind, _, detail in (note.partition(": ") for note in image.notes)]
     if image.turned:
         why = "its boxes fit the picture turned" if image.fit == "shown" else "so are the others of the data set"
-        notes.insert(0, ("turned as its EXIF says", f"{why}; --exif ignore leaves it"))
+        notes.insert(0, (TURNED, f"{why}; --exif ignore leaves it"))
     return [Problem(record.image_name, "noted", kind, detail) for kind, detail in notes]

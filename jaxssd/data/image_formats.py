@@ -183,6 +183,11 @@ def load(image: Image.Image, file: BinaryIO, draft: tuple[int, int] | None) -> t
     return image, notes + ([note] if note else [])
 
 
+def in_eight_bits(image: Image.Image) -> Image.Image:
+    """Reduce the channels of a decoded image to 8 bits, by the bits in use."""
+    return _to_eight_bits(image, None)[0]
+
+
 def _load_cut_jpeg(file: BinaryIO, draft: tuple[int, int] | None) -> tuple[Image.Image, float]:
     """Decode a JPEG that ends early, and find the share of its rows that are there.
 
@@ -209,7 +214,7 @@ def _decode_jpeg(data: bytes, draft: tuple[int, int] | None) -> Image.Image:
     return image
 
 
-def _to_eight_bits(image: Image.Image, file: BinaryIO) -> tuple[Image.Image, str | None]:
+def _to_eight_bits(image: Image.Image, file: BinaryIO | None) -> tuple[Image.Image, str | None]:
     """Reduce channels of more than 8 bits, which Pillow would turn black or white, and note it."""
     if image.mode == "F":
         values = np.nan_to_num(np.asarray(image), nan=0, posinf=0, neginf=0).clip(0)
@@ -219,7 +224,7 @@ def _to_eight_bits(image: Image.Image, file: BinaryIO) -> tuple[Image.Image, str
     if image.mode.startswith("I"):
         grey, note = _shift(np.asarray(image))
         return Image.fromarray(grey), note
-    if isinstance(image, PngImageFile | TiffImageFile) and image.mode in ("RGB", "RGBA"):
+    if file and isinstance(image, PngImageFile | TiffImageFile) and image.mode in ("RGB", "RGBA"):
         return _low_bits_of_colour(image, file)
     return image, None
 

@@ -97,7 +97,7 @@ def decode(
         image, notes = image_formats.load(image, reader, draft=(side, side))
         if turned != turns_itself:
             _turn(image, orientation if turned else _INVERSE.get(orientation, orientation))
-        return _canvas(image, size, aspect, found.size), found._replace(notes=tuple(notes))
+        return fit_canvas(image, size, aspect, found.size), found._replace(notes=tuple(notes))
 
 
 def find_fit(stored: tuple[int, int], drawn: Drawn) -> Fit:
@@ -151,13 +151,36 @@ def decode_photograph(
     Raises:
         UnreadableImage: as `decode` does.
     """
-    with opened_image(file) as (image, reader), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about metadata
-        orientation = 1 if image_formats.turns_itself(image) else _orientation(image)
+        image = read_photograph(file)
+        return fit_canvas(image, size, aspect), as_rgb(image)
+
+
+def read_photograph(file: ImageFile, *, upright: bool = True) -> Image.Image:
+    """Decode one photograph at its own size.
+
+    Args:
+        file: image file, see `image_formats`.
+        upright: True to apply the EXIF orientation.
+
+    Returns:
+        The photograph with 8 bits a channel, for `as_rgb` and `fit_canvas`.
+
+    Raises:
+        UnreadableImage: as `decode` does.
+    """
+    with opened_image(file) as (image, reader):
+        orientation, turns_itself = _orientation(image), image_formats.turns_itself(image)
         image, _ = image_formats.load(image, reader, draft=None)
-        _turn(image, orientation)
-        photograph = np.asarray(_resize(image, image.size))
-        return _canvas(image, size, aspect, photograph.shape[:2]), photograph
+        if upright != turns_itself:
+            _turn(image, orientation if upright else _INVERSE.get(orientation, orientation))
+        return image
+
+
+def as_rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+    """Pixels of an image as red, green and blue; transparent ones become white."""
+    return np.asarray(_resize(image, image.size))
 
 
 def decode_all(
@@ -248,10 +271,21 @@ def _turn(image: Image.Image, orientation: int) -> None:
         ImageOps.exif_transpose(image, in_place=True)
 
 
-def _canvas(
-    image: Image.Image, size: Size, aspect: Aspect, original: tuple[int, int]
+def fit_canvas(
+    image: Image.Image, size: Size, aspect: Aspect = "squash", original: tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Canvas with the image at the placement of its `original` (height, width)."""
+    """Resize an image to the network's input, the canvas.
+
+    Args:
+        image: decoded image.
+        size: one side of the canvas in pixels, or its height and width.
+        aspect: resizing to that size.
+        original: (height, width) of the whole image, of which `image` may be a smaller version. Default: its own.
+
+    Returns:
+        The canvas, with the image at the placement of its original size.
+    """
+    original = original or (image.height, image.width)
     height, width = as_pair(size)
     placement = place_images(np.array(original), size, aspect)
     if aspect == "letterbox":

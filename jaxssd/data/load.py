@@ -54,6 +54,16 @@ def with_classes(config: DatasetConfig, splits: Iterable[str] = ("train", "val")
     return config
 
 
+def known_classes(config: DatasetConfig, split: str) -> tuple[str, ...]:
+    """Class names that a split of the data has; raises as `load_split` does."""
+    if config.data == "shapes":
+        from jaxssd.data.shapes import CLASS_NAMES
+
+        return CLASS_NAMES
+    source = _open(config)
+    return source.class_names(_split_ids(source, config, split))
+
+
 def load_split(config: DatasetConfig, split: str) -> Dataset:
     """Load one split.
 

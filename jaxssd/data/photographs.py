@@ -37,6 +37,6 @@ def _of_folder(folder: Path) -> list[Path]:
     if not visible:
         endings = ", ".join(IMAGE_SUFFIXES)
         raise ValueError(
-            f"--images {folder} has no picture in it ({endings}); of the folders in it: --images '{folder}/**/*.jpg'"
+            f"{folder} has no picture in it ({endings}); for those of the folders in it: '{folder}/**/*.jpg'"
         )
     return visible

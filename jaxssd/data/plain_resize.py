@@ -7,12 +7,12 @@ trained and published with the plain filter, which reads four pixels for each re
 import math
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from jaxssd.ops.arrays import Size, as_pair
 
 
-def resize_bilinear(image: Float[np.ndarray, "H W channels"], size: Size) -> Float[np.ndarray, "height width channels"]:
+def resize_bilinear(image: Real[np.ndarray, "H W channels"], size: Size) -> Float[np.ndarray, "height width channels"]:
     """Resize an image bilinearly, without antialiasing.
 
     Pixel i of a result of n pixels lies at `(i + 0.5) * m / n - 0.5` of the m pixels of the image, clipped to them.
@@ -34,7 +34,7 @@ def resize_bilinear(image: Float[np.ndarray, "H W channels"], size: Size) -> Flo
         >>> resize_bilinear(image, (1, 4))[0, :, 0].tolist()
         [0.0, 2.5, 7.5, 10.0]
     """
-    image, (height, width) = np.asarray(image, np.float32), as_pair(size)
+    height, width = as_pair(size)
     if not image.size:
         raise ValueError(f"resize_bilinear: `image` is {list(image.shape)}, expected one with pixels")
     if height < 1 or width < 1:
@@ -43,11 +43,10 @@ def resize_bilinear(image: Float[np.ndarray, "H W channels"], size: Size) -> Flo
     left, right, across = _neighbours(image.shape[1], width)
     # The columns first, on the rows that are read at all: a photograph has many more.
     used, rows = np.unique(np.concatenate([above, below]), return_inverse=True)
-    image = image[used]
-    across = across[:, None]
-    image = image[:, left] * (1 - across) + image[:, right] * across
-    down = down[:, None, None]
-    return image[rows[:height]] * (1 - down) + image[rows[height:]] * down
+    read = image[used].astype(np.float32)
+    across, down = across[:, None], down[:, None, None]
+    read = read[:, left] * (1 - across) + read[:, right] * across
+    return read[rows[:height]] * (1 - down) + read[rows[height:]] * down
 
 
 def _neighbours(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

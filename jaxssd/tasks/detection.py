@@ -156,14 +156,20 @@ class DetectionTask(Task):
         loss_of_batch = jax.vmap(self.loss_of_image, axis_name="batch")  # the axis of `normalizer="batch_positives"`
         return loss_of_batch(*predictions, examples.boxes, examples.labels, targets)
 
-    def postprocess(self, predictions: Predictions) -> Detections:
-        """Decode, clip and suppress: the detections of each image, `[B, D]`."""
+    def postprocess(self, predictions: Predictions, extents: Array | None = None) -> Detections:
+        """Decode, clip and suppress: the detections of each image, `[B, D]`.
 
-        def detect(class_logits: Array, box_activations: Array) -> Detections:
+        Boxes are clipped to the image; with `extents [B, 2]` to the share of its height and of its width, from the top
+        left corner, that is not padding.
+        """
+
+        def detect(class_logits: Array, box_activations: Array, extent: Array | None) -> Detections:
             boxes = clip_boxes(self.decode(box_activations, self.anchors))
+            if extent is not None:
+                boxes = jnp.minimum(boxes, jnp.tile(extent, 2)[None])
             return self.nms(boxes, self.scores(class_logits))
 
-        return jax.vmap(detect)(*predictions)
+        return jax.vmap(detect, in_axes=(0, 0, None if extents is None else 0))(*predictions, extents)
 
     def score(self, results: Detections, dataset: Dataset, *, with_coco: bool = False) -> DetectionScores:
         """Average precision in pixels of the images; COCO's as well `with_coco`, if its library is installed."""

@@ -12,7 +12,7 @@ from jaxssd.training.interruption import Interrupted, signals_watched
 from jaxssd.training.job import resume, start
 from jaxssd.training.loop import train
 from jaxssd.training.orbax_io import DamagedCheckpointError
-from jaxssd.training.report import draw_scores, report_photograph, report_scores, write_scores
+from jaxssd.training.report import draw_scores, report_scores, write_scores
 from jaxssd.training.rows import DivergedError, NonFiniteLossError
 from jaxssd.training.run_folder import RunFolder, RunInUseError
 from jaxssd.training.step import TrainState, Variables, init_state, make_train_block, make_train_step
@@ -40,7 +40,6 @@ __all__ = [
     "make_train_step",
     "make_validate",
     "map_batches",
-    "report_photograph",
     "report_scores",
     "restore",
     "resume",

@@ -5,8 +5,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from jaxssd.atomic import write_json, write_text
 from jaxssd.data.dataset import Dataset
 from jaxssd.tasks.task import Task
@@ -80,28 +78,3 @@ def report_training(run: RunFolder, task: Task) -> None:
     run.figures.mkdir(parents=True, exist_ok=True)
     figure = training_curves(run.rows("train"), run.rows("val"), drawing_of(task).curves)
     save(figure, run.figures / "training.png")
-
-
-def report_photograph(
-    picture: Path, file: Path, photograph: np.ndarray, task: Task, result: Any, threshold: float
-) -> dict[str, Any]:
-    """Draw the result on a photograph at its own size.
-
-    Args:
-        picture: file to write.
-        file: file of the photograph.
-        photograph: pixels, uint8 `[H, W, 3]`.
-        task: task of the run.
-        result: result of the task for this image, as NumPy arrays.
-        threshold: lowest score that counts.
-
-    Returns:
-        Record for JSON, with boxes `[y1, x1, y2, x2]` in the photograph's pixels.
-    """
-    from jaxssd.viz.style import save  # matplotlib is imported with the first figure
-    from jaxssd.viz.tasks import drawing_of
-
-    save(drawing_of(task).draw(task, photograph, result, threshold), picture)
-    height, width, _ = photograph.shape
-    found = task.to_json(result, (height, width), threshold)
-    return {"file": str(file), "picture": picture.name, "height": height, "width": width, "detections": found}

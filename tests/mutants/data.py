@@ -161,8 +161,8 @@ PLANTED = (
     ),
     Mutant(
         "jaxssd/data/images.py",
-        "_turn(image, orientation)\n        photograph",
-        "photograph",
+        "if upright != turns_itself:",
+        "if False:",
         "photographs lie on their side",
     ),
     Mutant(

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("ops", "metrics", "models", "tasks", "data", "training", "runs", "viz", "commands")
+ROOMS = ("ops", "metrics", "models", "tasks", "data", "training", "runs", "inference", "viz", "commands")
 
 MIRRORS = {
     "train.py": "tests/test_options.py",
     "evaluate.py": "tests/test_options.py",
     "jaxssd/presets.py": "tests/test_presets.py",
+    "jaxssd/inference/inputs.py": "tests/inference/test_detector.py",
+    "jaxssd/inference/stream.py": "tests/inference/test_detector.py",
     "jaxssd/data/mosaic.py": "tests/data/test_augmentation.py",
     "jaxssd/data/boxes.py": "tests/data/test_build.py",
     "jaxssd/data/orientation.py": "tests/data/test_build.py",

@@ -1,0 +1,87 @@
+"""Loading of a detector by the folder of a run or by a published name."""
+
+import dataclasses
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+
+from jaxssd.config import Config, PostprocessConfig
+from jaxssd.inference.detector import LoadedDetector
+from jaxssd.inference.resizing import PlainResizing, Resizing, RunResizing, ShorterSideResizing
+from jaxssd.tasks.task import make_task
+from jaxssd.training.run_folder import RunFolder
+from jaxssd.training.step import Variables
+from jaxssd.training.variables import restore, variable_shapes
+
+LIMITS = {field.name for field in dataclasses.fields(PostprocessConfig)}
+
+
+def load(name_or_run: str | Path, *, checkpoint: Literal["best", "last"] = "best", **limits: Any) -> LoadedDetector:
+    """Load a detector for photographs.
+
+    Args:
+        name_or_run: folder of a run, written by train.py; or name of a published detector, such as
+            `ssd300_vgg16_coco`, whose weights are taken from a cache or downloaded.
+        checkpoint: checkpoint of a run: the one with the best validation score, or the last one.
+        limits: settings of NMS in place of the run's, such as `iou_threshold=0.6`; see `PostprocessConfig`.
+
+    Returns:
+        The detector: `detector(images)` yields a `Found` for each photograph.
+
+    Raises:
+        FileNotFoundError: if there is neither such a run nor such a name, or the run has no checkpoint yet.
+        ValueError: if the settings are damaged or out of range, or the weights are those of another network.
+        TypeError: for an unknown setting.
+        ConnectionError: if weights cannot be downloaded; the message has the file and the folder to put it into.
+
+    Example:
+        >>> load("no-such-run")
+        Traceback (most recent call last):
+        FileNotFoundError: 'no-such-run' is neither the folder of a run nor the name of a published detector: ...
+    """
+    if unknown := sorted(set(limits) - LIMITS):
+        raise TypeError(f"load: unknown settings: {', '.join(unknown)}; expected some of {', '.join(sorted(LIMITS))}")
+    if Path(name_or_run).is_dir():
+        config, task, variables = restore(RunFolder(Path(name_or_run)), checkpoint)
+        if limits:
+            config = config.replace(**limits)
+            task = make_task(config)
+        resize: Resizing = RunResizing(config.dataset.input_shape, config.dataset.aspect)
+        return LoadedDetector(str(name_or_run), config, task, variables, resize)
+    return _published(str(name_or_run), limits)
+
+
+def _published(name: str, limits: dict[str, Any]) -> LoadedDetector:
+    """Published detector: its preset with COCO's classes, and its weights."""
+    from jaxssd.models.download import find_weights
+    from jaxssd.models.published import PUBLISHED
+    from jaxssd.models.torchvision_names import load_detector
+    from jaxssd.presets import PRESETS
+
+    detectors = [known for known, published in PUBLISHED.items() if published.preset]
+    if name not in detectors:
+        if name in PUBLISHED:
+            words = "the name of a backbone, which detects nothing: train.py --pretrained takes it"
+        else:
+            near = get_close_matches(name, detectors, n=1)
+            words = "neither the folder of a run nor the name of a published detector"
+            words += f" (near: {near[0]})" if near else ""
+        raise FileNotFoundError(f"{name!r} is {words}; published detectors: {', '.join(detectors)}")
+    published = PUBLISHED[name]
+    settings = {"classes": published.classes, "mean": published.mean, "std": published.std, **limits}
+    config = PRESETS[str(published.preset)]().replace(**settings)
+    task = make_task(config)
+    shapes = variable_shapes(task, config.dataset.input_shape)
+    like = {"params": shapes.params, **shapes.model_state}
+    collections = load_detector(find_weights(name), like, background=config.loss.background)
+    variables = Variables(*jax.device_put((collections.pop("params"), collections)))
+    return LoadedDetector(name, config, task, variables, _published_resizing(config))
+
+
+def _published_resizing(config: Config) -> Resizing:
+    """Resizing of torchvision: SSD's to an exact size, RetinaNet's by the shorter side."""
+    if config.model.head == "retinanet":
+        return ShorterSideResizing(config.model.mean)
+    return PlainResizing(config.dataset.input_shape)
