@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any
 from jaxssd import metrics, ops
 
 if TYPE_CHECKING:
-    from jaxssd.inference import load
+    from jaxssd.inference import load as load
     from jaxssd.metrics import average_precision
     from jaxssd.ops import *  # noqa: F403
 
-__all__ = ["average_precision", "load"]
+__all__ = ["average_precision"]
 __all__ += ops.__all__
 
 
 def __getattr__(name: str) -> Any:
     """Take a function from its room, which imports some of them on first use."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name == "load":
-        from jaxssd.inference import load  # with Flax, which no function needs
+        from jaxssd.inference import load  # with Flax: neither here at once nor by `from jaxssd import *`
 
         return load
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(metrics if name == "average_precision" else ops, name)
 
 
 def __dir__() -> list[str]:
     """Public names, for completion."""
-    return __all__
+    return [*__all__, "load"]

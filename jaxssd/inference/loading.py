@@ -39,7 +39,7 @@ def load(name_or_run: str | Path, *, checkpoint: Literal["best", "last"] = "best
     Example:
         >>> load("no-such-run")
         Traceback (most recent call last):
-        FileNotFoundError: 'no-such-run' is neither the folder of a run nor the name of a published detector: ...
+        FileNotFoundError: 'no-such-run' is neither the folder of a run nor the name of a published detector; ...
     """
     if unknown := sorted(set(limits) - LIMITS):
         raise TypeError(f"load: unknown settings: {', '.join(unknown)}; expected some of {', '.join(sorted(LIMITS))}")
