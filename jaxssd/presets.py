@@ -230,11 +230,62 @@ def ssd300_vgg16() -> Config:
     )
 
 
+def retinanet_resnet50_fpn() -> Config:
+    """RetinaNet with ResNet50 as in torchvision, first version: plain towers, P6 from P5, L1 loss. For a GPU.
+
+    The network of `retinanet_resnet50_fpn_coco`, with torchvision's anchors, thresholds and limits. Images are 640 px
+    here, where torchvision's shorter side has 800. Optimizer and epochs are for fine-tuning from weights of COCO.
+    """
+    return Config.of(**_RETINANET)
+
+
+def retinanet_resnet50_fpn_v2() -> Config:
+    """RetinaNet with ResNet50 as in torchvision, second version: GroupNorm, P6 from C5, GIoU loss. For a GPU.
+
+    The network of `retinanet_resnet50_fpn_v2_coco`; other settings are those of `retinanet_resnet50_fpn`.
+    """
+    return Config.of(**_RETINANET | {"tower_norm": "group", "extra_levels_from": "backbone", "box_loss": "giou"})
+
+
+_RETINANET: dict[str, Any] = {
+    "image_size": 640,
+    "aspect": "letterbox",
+    "backbone": "resnet50",
+    "fast_layers": ("auto",),
+    "head": "retinanet",
+    "tower_norm": "none",
+    "prior_probability": 0.01,
+    "anchor_layout": "torchvision",
+    "zooms": (4.0, 4.0 * 2 ** (1 / 3), 4.0 * 2 ** (2 / 3)),
+    "ratios": ((0.5**0.5, 2**0.5), (1.0, 1.0), (2**0.5, 0.5**0.5)),
+    "match_threshold": 0.5,
+    "ignore_threshold": 0.4,
+    "normalizer": "positives",
+    "box_coder": "plain_offsets",
+    "score_threshold": 0.05,
+    "iou_threshold": 0.5,
+    "max_candidates_per_level": 1000,
+    "max_outputs": 300,
+    "epochs": (12,),
+    "batch_size": 8,
+    "learning_rate": (1e-4,),
+    "lr_multipliers": (0.1, 0.3, 1.0),
+    "weight_decay": 0.05,
+    "clip_norm": 10.0,
+}
+"""Settings of torchvision's RetinaNets, `torchvision.models.detection`; the optimizer is that of its second recipe.
+
+Matching differs in a detail: each object has one best anchor here, and every anchor that ties with it there.
+"""
+
+
 PRESETS: dict[str, Preset] = {
     preset.__name__: preset
     for preset in (
         *(quick, small, large, largest_box, largest_object, multilabel, anchors16, anchors189, focal, ssd300),
         ssd300_vgg16,
+        retinanet_resnet50_fpn,
+        retinanet_resnet50_fpn_v2,
     )
 }
 

@@ -144,6 +144,8 @@ class ModelConfig(Topic):
     """Number of convolutions in the class tower and in the box tower (`--head retinanet`)."""
     tower_norm: Literal["batch", "group", "none"] = "batch"
     """Normalisation in the towers: BatchNorm for each level, GroupNorm, or none (`--head retinanet`)."""
+    extra_levels_from: Literal["pyramid", "backbone"] = "pyramid"
+    """Start of the extra pyramid levels: its last level (P5), or the backbone's last map (C5)."""
     input_dropout: float = 0.4
     """Dropout rate of the backbone's features before the head."""
     dropout: float = 0.4
@@ -188,6 +190,8 @@ class AnchorConfig(Topic):
     """Anchor scales relative to the grid cell (`--head pyramid` and `retinanet`)."""
     ratios: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.0, 0.5), (0.5, 1.0))
     """Anchor aspect ratios: height and width, times the scale (`--head pyramid` and `retinanet`)."""
+    anchor_layout: Literal["centers", "torchvision"] = "centers"
+    """Anchor layout: on the cells' centers, or `torchvision`'s, on corners (`--head retinanet`)."""
     anchor_sizes: tuple[float, ...] = (30.0, 60.0, 111.0, 162.0, 213.0, 264.0, 315.0)
     """Anchor sizes at 300 pixels (`--head ssd300...`); VOC's by default; COCO's: 21 45 99 153 207 261 315."""
     match_rule: Literal["best_iou", "lesson"] = "best_iou"
@@ -232,7 +236,7 @@ class LossConfig(Topic):
     normalizer: Normalizer = "classes"
     """Divisor of the loss: number of classes (the lesson), or positive anchors of the image or batch."""
     box_coder: Annotated[str, one_of(BOX_CODERS)] = "tanh"
-    """Box coder: `tanh` (the lesson's bounded shifts, L1 loss) or `offsets` (SSD's, smooth L1 loss)."""
+    """Box coder: `tanh` (the lesson's, L1 loss), `offsets` (SSD's, smooth L1), `plain_offsets` (L1)."""
     box_loss: Literal["coder", "giou", "diou", "ciou"] = "coder"
     """Box loss: `coder` is that of the box coder; the others compare decoded boxes by their overlap."""
     box_loss_weight: float = 1.0
@@ -269,6 +273,8 @@ class PostprocessConfig(Topic):
     """Maximum number of boxes that enter NMS, over all classes, highest scores first."""
     max_candidates_per_class: Annotated[int | None, unset_is("no limit per class")] = None
     """Maximum number of boxes of each class that enter NMS, in place of --max-candidates."""
+    max_candidates_per_level: Annotated[int | None, unset_is("no limit per level")] = None
+    """Maximum number of boxes of each pyramid level that enter NMS, in place of --max-candidates."""
     max_outputs: int = 100
     """Maximum number of detections per image."""
 
@@ -279,8 +285,10 @@ class PostprocessConfig(Topic):
         self.require("soft_nms_sigma", 0 < self.soft_nms_sigma < math.inf, "a number above 0")
         for name in ("max_candidates", "max_outputs"):
             self.require(name, getattr(self, name) >= 1, "1 or more")
-        per_class = self.max_candidates_per_class
-        self.require("max_candidates_per_class", per_class is None or per_class >= 1, "1 or more, or None")
+        for name in ("max_candidates_per_class", "max_candidates_per_level"):
+            self.require(name, getattr(self, name) is None or getattr(self, name) >= 1, "1 or more, or None")
+        one = self.max_candidates_per_class is None or self.max_candidates_per_level is None
+        self.require("max_candidates_per_level", one, "None with --max-candidates-per-class")
 
 
 class Phase(NamedTuple):

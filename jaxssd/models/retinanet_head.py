@@ -17,6 +17,7 @@ from jaxssd.models.feature_pyramid import FeaturePyramid, GridPaths, Layer, pyra
 from jaxssd.models.grids import grids_of
 from jaxssd.models.heads import PRIOR_PROBABILITY, AnchorHead, OutConv, Predictions
 from jaxssd.models.layers import EPSILON, batch_norm
+from jaxssd.ops import Anchors
 from jaxssd.ops.arrays import ArrayLike, Size
 
 GROUPS = 32
@@ -139,6 +140,7 @@ class RetinaNetHead(AnchorHead):
             "width": config.model.head_width,
             "depth": config.model.tower_depth,
             "norm": config.model.tower_norm,
+            "extra_from_backbone": config.model.extra_levels_from == "backbone",
         }
 
     @staticmethod
@@ -147,6 +149,16 @@ class RetinaNetHead(AnchorHead):
         height, width = config.dataset.input_shape
         cells = grids_of([2**level for level in config.anchors.levels], (height, width))
         return tuple(rows for rows, _ in cells) if height == width else tuple(cells)
+
+    @classmethod
+    def anchors(cls, config: Config) -> Anchors:
+        """Anchors of the run's layout."""
+        if config.anchors.anchor_layout == "centers":
+            return super().anchors(config)
+        from jaxssd.ops.retinanet_anchors import retinanet_anchors
+
+        settings = {"levels": config.anchors.levels, "zooms": config.anchors.zooms, "ratios": config.anchors.ratios}
+        return retinanet_anchors(config.dataset.input_shape, **settings)
 
     def paths(self, level_layers: Sequence[list[Layer]], maps: Sequence[tuple[int, int]]) -> list[GridPaths]:
         """Every grid, and the paths from the image to its predictions, given the layers and cells of the maps."""

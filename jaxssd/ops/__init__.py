@@ -11,6 +11,7 @@ from jaxssd.ops.augment import augment_boxes, augment_image
 from jaxssd.ops.box_coder import (
     BOX_CODERS,
     OFFSET_CODER,
+    PLAIN_OFFSET_CODER,
     TANH_CODER,
     BoxCoder,
     decode_offsets,
@@ -38,11 +39,13 @@ if TYPE_CHECKING:
     from jaxssd.ops.box_losses import BOX_LOSSES, ciou_loss, diou_loss, giou_loss
     from jaxssd.ops.color import ColorDistortion, distort_colors, sample_color_distortion
     from jaxssd.ops.iou_crop import sample_ssd_augmentation
+    from jaxssd.ops.retinanet_anchors import retinanet_anchors
 
 __all__ = [
     "BOX_CODERS",
     "BOX_LOSSES",
     "OFFSET_CODER",
+    "PLAIN_OFFSET_CODER",
     "TANH_CODER",
     "Anchors",
     "Augmentation",
@@ -79,6 +82,7 @@ __all__ = [
     "multiclass_nms",
     "nms",
     "remove_small_boxes",
+    "retinanet_anchors",
     "sample_augmentation",
     "sample_color_distortion",
     "sample_ssd_augmentation",
@@ -93,6 +97,7 @@ __all__ = [
 _LATER = {
     **dict.fromkeys(("BOX_LOSSES", "ciou_loss", "diou_loss", "giou_loss"), "box_losses"),
     **dict.fromkeys(("ColorDistortion", "distort_colors", "sample_color_distortion"), "color"),
+    "retinanet_anchors": "retinanet_anchors",
     "sample_ssd_augmentation": "iou_crop",
 }
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -132,10 +133,12 @@ class BoxCoder(NamedTuple):
         encode: corners to the activations that would decode to them; the loss then compares activations. None compares
             decoded boxes with true ones.
         decode: activations to corners.
+        loss: loss of each activation's error where the loss compares activations; None is smooth L1.
     """
 
     encode: Callable[[Array, Anchors], Array] | None
     decode: Callable[[Array, Anchors], Array]
+    loss: Callable[[Array], Array] | None = None
 
 
 TANH_CODER = BoxCoder(encode=None, decode=decode_tanh)
@@ -144,5 +147,11 @@ TANH_CODER = BoxCoder(encode=None, decode=decode_tanh)
 OFFSET_CODER = BoxCoder(encode=encode_offsets, decode=decode_offsets)
 """Faster R-CNN's and SSD's offsets with the default scales."""
 
-BOX_CODERS = {"tanh": TANH_CODER, "offsets": OFFSET_CODER}
+_UNSCALED = {"scales": (1.0, 1.0, 1.0, 1.0)}
+PLAIN_OFFSET_CODER = BoxCoder(
+    encode=partial(encode_offsets, **_UNSCALED), decode=partial(decode_offsets, **_UNSCALED), loss=jnp.abs
+)
+"""Faster R-CNN's offsets without scales and their L1 loss, as in torchvision's RetinaNet."""
+
+BOX_CODERS = {"tanh": TANH_CODER, "offsets": OFFSET_CODER, "plain_offsets": PLAIN_OFFSET_CODER}
 """Box coders by the name that an option has for them."""

@@ -1,5 +1,6 @@
 """Non-maximum suppression (NMS), greedy, as a fixed point: a few sweeps over a matrix, not a step for each box."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -21,7 +22,7 @@ from jaxssd.ops.arrays import (
 )
 from jaxssd.ops.boxes import box_iou
 from jaxssd.ops.loops import repeat_until_settled
-from jaxssd.ops.soft_nms import best_in_turn
+from jaxssd.ops.soft_nms import Decay, best_in_turn, gaussian_decay
 
 
 @exportable
@@ -100,12 +101,15 @@ def multiclass_nms(
     max_outputs: int = 100,
     max_candidates_per_class: int | None = None,
     soft_sigma: Number | None = None,
+    max_candidates_per_level: int | None = None,
+    level_sizes: Sequence[int] | None = None,
 ) -> Detections:
     """Detections of one image: the best (anchor, class) pairs, then greedy suppression within each class.
 
     The limit on candidates is over **all classes together**, so a crowded class can use it up: with
     `max_candidates_per_class` each class has its own. Ties of score go to the lowest anchor, then to the lowest class;
-    with a limit per class to the lowest class first. Classes are kept apart by their labels, not by moved boxes, which
+    with a limit per class to the lowest class first. With `max_candidates_per_level` each level of a pyramid has its own,
+    so the few cells of a coarse level lose none to the many of a fine one. Classes are kept apart by their labels, not by moved boxes, which
     would lose precision.
 
     Args:
@@ -119,13 +123,18 @@ def multiclass_nms(
             `max_candidates`; torchvision's SSD has 400. The cost grows with C and with the square of K.
         soft_sigma: width of Gaussian soft-NMS, see `soft_nms`, in place of suppression at `iou_threshold`; detections
             then have lower scores. None suppresses. May be traced.
+        max_candidates_per_level: number of best pairs of each level that are compared, in place of `max_candidates`;
+            torchvision's RetinaNet has 1,000. Boxes are then taken one after the other, in `max_outputs` steps over all
+            candidates, so many cost little. Ties go to the first level.
+        level_sizes: number of anchors of each level, in their order, with a sum of A; needed for that.
 
     Returns:
         `Detections(boxes[D, 4], scores[D], labels[D], valid[D])`, by falling score.
 
     Raises:
         ValueError: if shapes disagree, `iou_threshold` lies outside `[0, 1]`, `score_threshold` is NaN, `soft_sigma` is
-            not above 0, or `max_candidates`, `max_outputs` or `max_candidates_per_class` is not a positive int.
+            not above 0, a limit is not a positive int, there are two limits in place of `max_candidates`, or
+            `level_sizes` do not sum to A.
 
     Example:
         >>> boxes = jnp.array([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.9, 1.0]])
@@ -137,19 +146,27 @@ def multiclass_nms(
     counts = {"max_candidates": max_candidates, "max_outputs": max_outputs}
     if max_candidates_per_class is not None:
         counts["max_candidates_per_class"] = max_candidates_per_class
+    if max_candidates_per_level is not None:
+        counts["max_candidates_per_level"] = max_candidates_per_level
+        _check_levels(level_sizes, scores.shape[0], per_class=max_candidates_per_class)
     _check_limits("multiclass_nms", iou_threshold, **counts)
     check_setting("multiclass_nms", "score_threshold", score_threshold, lambda x: x == x, "a number")
     scores = _or_lowest(scores, ~jnp.isnan(scores))
     score_threshold = jnp.asarray(score_threshold, scores.dtype)
     # Masked first: anchors without a candidate, NaN for example, reach no arithmetic.
     (boxes,) = as_floats(jnp.where(jnp.any(scores > score_threshold, axis=1, keepdims=True), boxes, 0))
-    if max_candidates_per_class is None:
+    if max_candidates_per_level is not None:
+        best, anchors, labels = _best_of_each_level(scores, max_candidates_per_level, level_sizes or ())
+    elif max_candidates_per_class is None:
         best, anchors, labels = _best_pairs(scores, max_candidates)
     else:
         best, anchors, labels = _best_of_each_class(scores, max_candidates_per_class)
     candidates = Detections(take_rows(boxes, anchors), best, labels, best > score_threshold)
     if soft_sigma is not None:
-        return _softly(_flat(candidates), soft_sigma, score_threshold, max_outputs)
+        decayed = gaussian_decay("multiclass_nms", soft_sigma)
+        return _in_turn(_flat(candidates), decayed, score_threshold, max_outputs)
+    if max_candidates_per_level is not None:
+        return _in_turn(candidates, _suppression(iou_threshold), score_threshold, max_outputs)
     if max_candidates_per_class is None:
         overlaps = _overlaps(candidates.boxes, iou_threshold) & (labels[:, None] == labels[None, :])
         return _kept_first(candidates._replace(valid=_sweep(overlaps, candidates.valid)), max_outputs)
@@ -196,20 +213,38 @@ def _best_of_each_class(
     return best, anchors, lax.broadcasted_iota(jnp.int32, anchors.shape, 0)
 
 
+def _best_of_each_level(
+    scores: Float[Array, "A C"], count: int, level_sizes: Sequence[int]
+) -> tuple[Float[Array, "K"], Int[Array, "K"], Int[Array, "K"]]:
+    """Scores, anchors and labels of the best pairs of each level, one level after the other."""
+    starts = [sum(level_sizes[:level]) for level in range(len(level_sizes))]
+    found = []
+    for start, size in zip(starts, level_sizes, strict=True):
+        best, anchors, labels = _best_pairs(lax.slice_in_dim(scores, start, start + size), count)
+        found.append((best, anchors + start, labels))
+    best, anchors, labels = (jnp.concatenate(column) for column in zip(*found, strict=True))
+    return best, anchors, labels
+
+
 def _flat(candidates: Detections) -> Detections:
     """Candidates of all classes in one axis."""
     return jax.tree.map(lambda x: x.reshape(-1, 4) if x is candidates.boxes else x.reshape(-1), candidates)
 
 
-def _softly(candidates: Detections, sigma: Number, score_threshold: Array, count: int) -> Detections:
-    """Detections by soft-NMS within each class."""
+def _in_turn(candidates: Detections, decayed: Decay, score_threshold: Array, count: int) -> Detections:
+    """Detections taken best first, the scores of others in their class falling by `decayed`."""
     boxes, scores, labels, valid = candidates
     if valid.shape[0] == 0:
         return _kept_first(candidates, count)
     scores = jnp.where(valid, scores, -jnp.inf)
-    order, found = best_in_turn("multiclass_nms", boxes, scores, labels, sigma=sigma, max_outputs=count)
+    order, found = best_in_turn(boxes, scores, labels, decayed=decayed, max_outputs=count)
     ranked = jax.tree.map(lambda column: take_rows(column, order), candidates)
     return _kept_first(ranked._replace(scores=found, valid=found > score_threshold), count)
+
+
+def _suppression(iou_threshold: Number) -> Decay:
+    """Greedy suppression, for `best_in_turn`."""
+    return lambda scores, overlap: jnp.where(overlap > jnp.asarray(iou_threshold, overlap.dtype), -jnp.inf, scores)
 
 
 def _overlaps(boxes: Float[Array, "K 4"], iou_threshold: Number) -> Bool[Array, "K K"]:
@@ -255,3 +290,15 @@ def _check_limits(function: str, iou_threshold: Number, **counts: int) -> None:
     check_setting(function, "iou_threshold", iou_threshold, lambda x: 0 <= x <= 1, "a value in [0, 1]")
     for name, count in counts.items():
         check_count(function, name, count)
+
+
+def _check_levels(level_sizes: Sequence[int] | None, num_anchors: int, *, per_class: int | None) -> None:
+    if per_class is not None:
+        raise ValueError(
+            "multiclass_nms: `max_candidates_per_class` and `max_candidates_per_level` are both given, expected one"
+        )
+    if level_sizes is None or sum(level_sizes) != num_anchors or min(level_sizes) < 1:
+        raise ValueError(
+            f"multiclass_nms: `level_sizes` is {level_sizes}, expected the number of anchors of each level, "
+            f"{num_anchors} in all, with `max_candidates_per_level`"
+        )

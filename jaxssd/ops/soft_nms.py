@@ -1,5 +1,6 @@
 """Soft non-maximum suppression: overlapping boxes lose score in place of being dropped."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -18,6 +19,8 @@ from jaxssd.ops.arrays import (
     take_rows,
 )
 from jaxssd.ops.boxes import box_iou
+
+Decay = Callable[[Array, Array], Array]
 
 
 @exportable
@@ -72,33 +75,37 @@ def soft_nms(
     if valid is not None:
         _, valid = as_arrays("soft_nms", scores=(scores, "K"), valid=(valid, "K"))
         known &= as_mask(valid)
+    decayed = gaussian_decay("soft_nms", sigma)
     check_setting("soft_nms", "score_threshold", score_threshold, lambda x: x == x, "a number")
     check_count("soft_nms", "max_outputs", max_outputs)
     # Masked first: other rows, NaN for example, reach no arithmetic.
     (scores,) = as_floats(jnp.where(known, scores, 0))
     (boxes,) = as_floats(jnp.where(known[:, None], boxes, 0))
-    indices, found = best_in_turn(
-        "soft_nms", boxes, jnp.where(known, scores, -jnp.inf), sigma=sigma, max_outputs=max_outputs
-    )
+    scores = jnp.where(known, scores, -jnp.inf)
+    indices, found = best_in_turn(boxes, scores, decayed=decayed, max_outputs=max_outputs)
     kept = found > jnp.asarray(score_threshold, found.dtype)
     return SoftNMSResult(jnp.where(kept, indices, 0), jnp.where(kept, found, 0), kept)
 
 
+def gaussian_decay(function: str, sigma: Number) -> Decay:
+    """Scores that fall by exp(-IoU^2 / sigma), for `best_in_turn`."""
+    check_setting(function, "sigma", sigma, lambda x: 0 < x < float("inf"), "a number above 0")
+    return lambda scores, overlap: scores * jnp.exp(-(overlap**2) / jnp.asarray(sigma, scores.dtype))
+
+
 def best_in_turn(
-    function: str,
     boxes: Float[Array, "K 4"],
     scores: Float[Array, "K"],
     labels: Int[Array, "K"] | None = None,
     *,
-    sigma: Number,
+    decayed: Decay,
     max_outputs: int,
 ) -> tuple[Int[Array, "D"], Float[Array, "D"]]:
     """Indices and decayed scores of the boxes in the order in which they are taken; -inf where none is left.
 
-    With labels, only scores of the same class fall.
+    The function `decayed(scores, overlap)` gives the scores of the boxes that are left once one is taken, from their
+    IoU with it. With labels, only scores of the same class fall.
     """
-    check_setting(function, "sigma", sigma, lambda x: 0 < x < float("inf"), "a number above 0")
-    sigma = jnp.asarray(sigma, scores.dtype)
     if scores.shape[0] == 0:
         return jnp.zeros(max_outputs, jnp.int32), jnp.full(max_outputs, -jnp.inf, scores.dtype)
     rows = jnp.arange(scores.shape[0], dtype=jnp.int32)
@@ -112,7 +119,7 @@ def best_in_turn(
         if labels is not None:
             overlap = jnp.where(labels == take_rows(labels, best), overlap, 0)
         free = (rows != best) & (scores > -jnp.inf)  # -inf times a decay of 0 would be NaN
-        left = jnp.where(free, jnp.where(free, scores, 0) * jnp.exp(-(overlap**2) / sigma), -jnp.inf)
+        left = jnp.where(free, decayed(jnp.where(free, scores, 0), overlap), -jnp.inf)
         return left, (best, take_rows(scores, best))
 
     return lax.scan(take, scores, None, length=max_outputs)[1]

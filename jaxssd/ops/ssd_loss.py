@@ -173,8 +173,8 @@ def detection_loss(
 
     localization = `box_loss_weight` x mean over positive anchors of the box loss, 0 if no anchor is positive. The box
     loss is `box_loss(decoded, target)` if that is given. Otherwise, with `box_coder.encode`, it is the sum of smooth
-    L1(activations - encoded target), where smooth L1(x) = x^2 / 2 for |x| <= 1 and |x| - 1/2 beyond. Without it, it is
-    the mean over the four coordinates of |decoded - target|.
+    L1(activations - encoded target), where smooth L1(x) = x^2 / 2 for |x| <= 1 and |x| - 1/2 beyond, or of
+    `box_coder.loss` in place of smooth L1. Without it, it is the mean over the four coordinates of |decoded - target|.
 
     classification = sum over anchors and classes of `class_loss(logits, classes)`, divided by `normalizer`. The target
     of an anchor that is not positive is zero for every class: background is the absence of a label. Ignored anchors
@@ -284,7 +284,9 @@ def detection_loss(
         box_losses = jnp.sum(jnp.abs(jnp.where(counted, decoded - truth, 0))) / 4
     else:
         encoded = _checked("box_coder.encode", box_coder.encode(truth, anchors), activations.shape)
-        box_losses = jnp.sum(optax.huber_loss(jnp.where(counted, activations - encoded, 0), delta=1.0))
+        errors = jnp.where(counted, activations - encoded, 0)
+        of_errors = optax.huber_loss(errors, delta=1.0) if box_coder.loss is None else box_coder.loss(errors)
+        box_losses = jnp.sum(_checked("box_coder.loss", of_errors, activations.shape))
     localization = jnp.asarray(box_loss_weight, logits.dtype) * (box_losses / positives)
 
     losses = _checked("class_loss", class_loss(logits, classes), logits.shape, logits.shape[:1]).astype(logits.dtype)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from math import prod
 from typing import Any, ClassVar
 
 import jax
@@ -31,6 +32,7 @@ from jaxssd.ops import (
     softmax_loss,
     ssd_loss,
 )
+from jaxssd.ops.arrays import as_pair
 from jaxssd.tasks.task import MOST_ROWS, Task, box_in_pixels, fast_layers, left_out
 
 ClassLoss = Callable[[Array, Array], Array]
@@ -138,6 +140,8 @@ class DetectionTask(Task):
         )
         limits = asdict(config.postprocess)
         kind, sigma = limits.pop("nms"), limits.pop("soft_nms_sigma")
+        if config.postprocess.max_candidates_per_level is not None:
+            limits["level_sizes"] = _level_sizes(config, len(anchors.corners))
         return cls(
             model,
             config.dataset.classes,
@@ -197,3 +201,14 @@ class DetectionTask(Task):
 def softmax_scores(class_logits: Array) -> Array:
     """Probabilities of the classes, without that of background, whose logit is the last."""
     return jax.nn.softmax(class_logits)[..., :-1]
+
+
+def _level_sizes(config: Config, num_anchors: int) -> tuple[int, ...]:
+    """Number of anchors of each level, for the limit per level."""
+    cells = [prod(as_pair(grid)) for grid in HEADS[config.model.head].anchor_grids(config)]
+    if not cells:
+        raise ValueError(
+            f"--max-candidates-per-level is {config.postprocess.max_candidates_per_level}, expected None: --head "
+            f"{config.model.head} has fixed anchors; use --max-candidates-per-class"
+        )
+    return tuple(count * (num_anchors // sum(cells)) for count in cells)
