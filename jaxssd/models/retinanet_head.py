@@ -155,10 +155,10 @@ class RetinaNetHead(AnchorHead):
         """Anchors of the run's layout."""
         if config.anchors.anchor_layout == "centers":
             return super().anchors(config)
-        from jaxssd.ops.retinanet_anchors import retinanet_anchors
+        from jaxssd.ops.corner_anchors import retinanet_anchors
 
-        settings = {"levels": config.anchors.levels, "zooms": config.anchors.zooms, "ratios": config.anchors.ratios}
-        return retinanet_anchors(config.dataset.input_shape, **settings)
+        levels, zooms, ratios = config.anchors.levels, config.anchors.zooms, config.anchors.ratios
+        return retinanet_anchors(config.dataset.input_shape, levels=levels, zooms=zooms, ratios=ratios)
 
     def paths(self, level_layers: Sequence[list[Layer]], maps: Sequence[tuple[int, int]]) -> list[GridPaths]:
         """Every grid, and the paths from the image to its predictions, given the layers and cells of the maps."""

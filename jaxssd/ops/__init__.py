@@ -38,8 +38,8 @@ from jaxssd.ops.targets import Targets, assign_targets
 if TYPE_CHECKING:
     from jaxssd.ops.box_losses import BOX_LOSSES, ciou_loss, diou_loss, giou_loss
     from jaxssd.ops.color import ColorDistortion, distort_colors, sample_color_distortion
+    from jaxssd.ops.corner_anchors import retinanet_anchors
     from jaxssd.ops.iou_crop import sample_ssd_augmentation
-    from jaxssd.ops.retinanet_anchors import retinanet_anchors
 
 __all__ = [
     "BOX_CODERS",
@@ -97,7 +97,7 @@ __all__ = [
 _LATER = {
     **dict.fromkeys(("BOX_LOSSES", "ciou_loss", "diou_loss", "giou_loss"), "box_losses"),
     **dict.fromkeys(("ColorDistortion", "distort_colors", "sample_color_distortion"), "color"),
-    "retinanet_anchors": "retinanet_anchors",
+    "retinanet_anchors": "corner_anchors",
     "sample_ssd_augmentation": "iou_crop",
 }
 

@@ -147,9 +147,9 @@ TANH_CODER = BoxCoder(encode=None, decode=decode_tanh)
 OFFSET_CODER = BoxCoder(encode=encode_offsets, decode=decode_offsets)
 """Faster R-CNN's and SSD's offsets with the default scales."""
 
-_UNSCALED = {"scales": (1.0, 1.0, 1.0, 1.0)}
+_ONES = (1.0, 1.0, 1.0, 1.0)
 PLAIN_OFFSET_CODER = BoxCoder(
-    encode=partial(encode_offsets, **_UNSCALED), decode=partial(decode_offsets, **_UNSCALED), loss=jnp.abs
+    encode=partial(encode_offsets, scales=_ONES), decode=partial(decode_offsets, scales=_ONES), loss=jnp.abs
 )
 """Faster R-CNN's offsets without scales and their L1 loss, as in torchvision's RetinaNet."""
 

@@ -107,10 +107,10 @@ def multiclass_nms(
     """Detections of one image: the best (anchor, class) pairs, then greedy suppression within each class.
 
     The limit on candidates is over **all classes together**, so a crowded class can use it up: with
-    `max_candidates_per_class` each class has its own. Ties of score go to the lowest anchor, then to the lowest class;
-    with a limit per class to the lowest class first. With `max_candidates_per_level` each level of a pyramid has its own,
-    so the few cells of a coarse level lose none to the many of a fine one. Classes are kept apart by their labels, not by moved boxes, which
-    would lose precision.
+    `max_candidates_per_class` each class has its own, with `max_candidates_per_level` each level of a pyramid. Ties of
+    score go to the lowest anchor, then to the lowest class; with a limit per class to the lowest class first, with one
+    per level to the first level. Classes are kept apart by their labels, not by moved boxes, which would lose
+    precision.
 
     Args:
         boxes: decoded corners `[A, 4]`, shared by all classes; not clipped. One with a NaN coordinate overlaps nothing.
@@ -125,7 +125,7 @@ def multiclass_nms(
             then have lower scores. None suppresses. May be traced.
         max_candidates_per_level: number of best pairs of each level that are compared, in place of `max_candidates`;
             torchvision's RetinaNet has 1,000. Boxes are then taken one after the other, in `max_outputs` steps over all
-            candidates, so many cost little. Ties go to the first level.
+            candidates, so many of them cost little.
         level_sizes: number of anchors of each level, in their order, with a sum of A; needed for that.
 
     Returns:

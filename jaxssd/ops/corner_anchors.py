@@ -79,6 +79,6 @@ def _one_level(
     cell = shape // count
     rows, columns = (np.arange(n) * step for n, step in zip(count, cell, strict=True))
     y, x, _ = np.meshgrid(rows, columns, np.arange(len(half)), indexing="ij")
-    corner, reach = np.stack([y, x], axis=-1), np.broadcast_to(half, (*y.shape, 2))
-    corners = np.concatenate([corner - reach, corner + reach], axis=-1).reshape(-1, 4)
+    center, half = np.stack([y, x], axis=-1), np.broadcast_to(half, (*y.shape, 2))
+    corners = np.concatenate([center - half, center + half], axis=-1).reshape(-1, 4)
     return corners, np.broadcast_to(cell, (len(corners), 2))
