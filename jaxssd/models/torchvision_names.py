@@ -7,6 +7,10 @@ Convolutions that predict differ in more than the order of their axes:
 - Class 0 is background in torchvision. In a softmax it is our last output. A network with sigmoids never learned to
   find it, so its rows are left out if our network has one class fewer.
 
+torchvision runs the published RetinaNet v1 with an epsilon of 0 in its BatchNorms, which are frozen; ours is 1e-5 in
+every network. So the scales of frozen BatchNorms are multiplied by `sqrt((variance + 1e-5) / variance)`, and the
+features are the same. A file with frozen BatchNorms has no `num_batches_tracked`.
+
 Source: the modules of `torchvision.models.detection` (version 0.29).
 """
 
@@ -18,7 +22,16 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxssd.models.pretrained import LEAVES, VGG16_LAYERS, checked, flax_layout, torch_shape, without_prefix
+from jaxssd.models.layers import EPSILON
+from jaxssd.models.pretrained import (
+    LEAVES,
+    VGG16_LAYERS,
+    checked,
+    flax_layout,
+    torch_module,
+    torch_shape,
+    without_prefix,
+)
 from jaxssd.models.weight_files import read_weights
 
 OFFSET_ROWS = [1, 0, 3, 2]
@@ -79,6 +92,8 @@ def load_detector(path: Path, like: dict[str, Any], *, background: bool) -> dict
             if places[keys] in found
         }
         values = checked(found, expected, "detector")
+        if not any(name.endswith(".num_batches_tracked") for name in weights):
+            values = _with_epsilon(values)
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     return jax.tree.map_with_path(lambda keys, _: flax_layout(values[places[keys]]), like)
@@ -135,6 +150,18 @@ def _our_rows(
     return rows.reshape(-1, *tensor.shape[1:])
 
 
+def _with_epsilon(values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Tensors with the scales that give our BatchNorm the features of one without an epsilon."""
+    scaled = {}
+    for name in (name for name in values if name.endswith(".running_var")):
+        scale, variance = name.replace("running_var", "weight"), values[name].astype(np.float64)  # also if subnormal
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            scaled[scale] = (values[scale] * np.sqrt((variance + EPSILON) / variance)).astype(np.float32)
+        if not np.isfinite(scaled[scale]).all():
+            raise ValueError(f"{name} has a variance of 0 or less in a frozen BatchNorm, expected numbers above 0")
+    return values | scaled
+
+
 def _ssd300_name(module: str) -> str:
     """Module of torchvision's SSD300-VGG16; `extra` holds all layers after conv4_3, in five blocks."""
     if module in _SSD300:
@@ -164,5 +191,38 @@ _SSD300 = {
 }
 """Modules of SSD300-VGG16 in torchvision, by ours."""
 
-DETECTORS = {"fc6": Names(_ssd300_name)}
+
+def _retinanet_name(module: str) -> str:
+    """Module of torchvision's RetinaNet; `backbone.body` is the ResNet, and its pyramid belongs to the backbone."""
+    for pattern, name in _RETINANET.items():
+        if found := re.fullmatch(pattern, module):
+            return found.expand(name)
+    if module.startswith("backbone/"):
+        return "backbone.body." + torch_module(module.removeprefix("backbone/").replace("/", "."))
+    raise ValueError(
+        f"{module} has no counterpart in torchvision's RetinaNet; expected --tower-norm none or group, and --levels 3 4 5 "
+        "6 7"
+    )
+
+
+_RETINANET = {
+    r"head/fpn/(inner|layer)([0-2])": r"backbone.fpn.\1_blocks.\2.0",
+    r"head/fpn/extra3": r"backbone.fpn.extra_blocks.p6",
+    r"head/fpn/extra4": r"backbone.fpn.extra_blocks.p7",
+    r"head/class_tower/conv(\d)": r"head.classification_head.conv.\1.0",
+    r"head/class_tower/norm(\d)": r"head.classification_head.conv.\1.1",
+    r"head/box_tower/conv(\d)": r"head.regression_head.conv.\1.0",
+    r"head/box_tower/norm(\d)": r"head.regression_head.conv.\1.1",
+    r"head/out_conv/classes": r"head.classification_head.cls_logits",
+    r"head/out_conv/boxes": r"head.regression_head.bbox_reg",
+}
+"""Modules of RetinaNet in torchvision, by regular expressions of ours."""
+
+_OLD_RETINANET = (
+    (r"(fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2"),
+    *((rf"(_head\.conv)\.{2 * layer}\.(weight|bias)$", rf"\1.{layer}.0.\2") for layer in range(4)),
+)
+"""Names in files from before 2022, such as the published v1: convolutions and ReLUs of a tower were counted together."""
+
+DETECTORS = {"fc6": Names(_ssd300_name), "class_tower": Names(_retinanet_name, _OLD_RETINANET)}
 """Names of torchvision's detectors, by a module that only their head has."""
