@@ -200,8 +200,8 @@ def _retinanet_name(module: str) -> str:
     if module.startswith("backbone/"):
         return "backbone.body." + torch_module(module.removeprefix("backbone/").replace("/", "."))
     raise ValueError(
-        f"{module} has no counterpart in torchvision's RetinaNet; expected --tower-norm none or group, and --levels 3 4 5 "
-        "6 7"
+        f"{module} has no counterpart in torchvision's RetinaNet; expected --tower-norm none or group, and --levels "
+        "3 4 5 6 7"
     )
 
 
@@ -222,7 +222,7 @@ _OLD_RETINANET = (
     (r"(fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2"),
     *((rf"(_head\.conv)\.{2 * layer}\.(weight|bias)$", rf"\1.{layer}.0.\2") for layer in range(4)),
 )
-"""Names in files from before 2022, such as the published v1: convolutions and ReLUs of a tower were counted together."""
+"""Names in files from before 2022, such as the published v1: a tower counted its convolutions and ReLUs together."""
 
 DETECTORS = {"fc6": Names(_ssd300_name), "class_tower": Names(_retinanet_name, _OLD_RETINANET)}
 """Names of torchvision's detectors, by a module that only their head has."""
