@@ -95,6 +95,7 @@ BAD = {
     "box_loss_weight": (-1.0, math.inf, math.nan),
     "soft_nms_sigma": (0.0, math.inf, math.nan),
     "max_candidates_per_class": (0,),
+    "max_candidates_per_level": (0,),
     "score_threshold": (-0.1, 1.1, math.nan),
     "iou_threshold": (-0.1, 1.1, math.nan),
     "max_candidates": (0,),

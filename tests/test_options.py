@@ -22,7 +22,15 @@ from jaxssd.config import TOPIC_OF, Config
 from jaxssd.data import augmentation, load, mosaic
 from jaxssd.data.shapes import make_shapes
 from jaxssd.inference import scoring
-from jaxssd.ops import OFFSET_CODER, bce_loss, decode_offsets, giou_loss, make_anchors, ssd300_anchors
+from jaxssd.ops import (
+    OFFSET_CODER,
+    bce_loss,
+    decode_offsets,
+    giou_loss,
+    make_anchors,
+    retinanet_anchors,
+    ssd300_anchors,
+)
 from jaxssd.presets import PRESETS
 from jaxssd.tools import detect_images, explain, export
 from jaxssd.tools.inspection import command as inspect_command
@@ -225,6 +233,9 @@ ROWS = {
     "levels": Row((2, 3), anchors, corners(make_anchors((8, 4), (1.0,), ((1.0, 1.0),))), RETINANET),
     "tower_depth": Row(1, head("depth"), 1, RETINANET),
     "tower_norm": Row("none", head("norm"), "none", RETINANET),
+    "extra_levels_from": Row("backbone", head("extra_from_backbone"), True, RETINANET),
+    "anchor_layout": Row("torchvision", anchors, corners(retinanet_anchors(32, levels=(3,), zooms=(1.0,),
+                         ratios=((1.0, 1.0),))), {**RETINANET, "levels": (3,)}),
     "grids": Row((4,), head("grids"), (4,)),
     "anchors": Row("fit", lambda config: fitted_zooms(config) == (3.0,), False, {"zooms": (3.0,)}),
     "zooms": Row((0.5, 1.0), anchors, corners(make_anchors((4, 2), (0.5, 1.0), ((1.0, 1.0),)))),
@@ -270,6 +281,7 @@ ROWS = {
     "soft_nms_sigma": Row(0.3, nms("soft_sigma"), 0.3, {"nms": "soft"}),
     "max_candidates": Row(50, nms("max_candidates"), 50),
     "max_candidates_per_class": Row(50, nms("max_candidates_per_class"), 50),
+    "max_candidates_per_level": Row(50, nms("max_candidates_per_level"), 50),
     "max_outputs": Row(7, nms("max_outputs"), 7),
     "augment": Row("none", lambda config: [step.func for step in augmented_by(config)], [augmentation.resize]),
     "scale_jitter": Row((0.1, 2.0), lambda config: augmented_by(config)[0].keywords["sample"].keywords["scale"],

@@ -11,6 +11,7 @@ from jaxssd.config import LESSON_PRIOR, Phase
 from jaxssd.presets import PRESETS, with_phases
 from jaxssd.tasks.task import make_task
 
+RETINANETS = ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2")
 STAGES = ("largest_box", "largest_object", "multilabel", "anchors16", "anchors189", "focal")
 CLASSES = tuple(f"class {number}" for number in range(20))
 
@@ -129,7 +130,7 @@ def test_phases_change_nothing_else(name):
 
 def test_other_presets_stay_as_they_are():
     others = [name for name in PRESETS if name not in STAGES]
-    assert others == ["quick", "small", "large", "ssd300", "ssd300_vgg16"]
+    assert others == ["quick", "small", "large", "ssd300", "ssd300_vgg16", *RETINANETS]
     assert all(with_phases(name) == PRESETS[name]() for name in others)
 
 
@@ -156,6 +157,7 @@ def test_every_preset_makes_a_task_at_its_size(name):
         "focal": 189,
         "ssd300": 8732,
         "ssd300_vgg16": 8732,
+        **dict.fromkeys(RETINANETS, 9 * (80**2 + 40**2 + 20**2 + 10**2 + 5**2)),
     }
     if name in expected:
         assert predictions.class_logits.shape == (2, expected[name], 20 + config.loss.background)

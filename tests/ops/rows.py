@@ -99,6 +99,10 @@ def lesson_anchors(zooms, ratios):
     return inspect.unwrap(jaxssd.make_anchors)((2, 1), zooms, ratios)
 
 
+def corner_anchors(zooms, ratios):
+    return inspect.unwrap(jaxssd.retinanet_anchors)((40, 60), levels=(3, 4), zooms=zooms, ratios=ratios)
+
+
 ROWS = {
     "box_area": Row(jaxssd.box_area, (BOXES,), gradients=(0,), sizes=("N,4",)),
     "box_iou": Row(jaxssd.box_iou, (BOXES, BOXES[::-1]), gradients=(0, 1), sizes=("N,4", "M,4"), shared=("10",)),
@@ -246,6 +250,14 @@ ROWS = {
         sizes=("A,4", "A,C"),
         shared=("01", "10"),
     ),
+    "multiclass_nms, candidates of each level": Row(
+        jaxssd.multiclass_nms,
+        (BOXES, LOGITS),
+        {"iou_threshold": 0.3, "score_threshold": 0.1},
+        FEW | {"max_candidates_per_level": 2, "level_sizes": (3, 1)},
+        sizes=("4,4", "4,C"),
+        shared=("01", "10"),
+    ),
     "multiclass_nms, soft": Row(
         jaxssd.multiclass_nms,
         (BOXES, LOGITS),
@@ -271,6 +283,9 @@ ROWS = {
         (np.float32([0.5, 1.0]), np.float32([[1.0, 0.5], [0.5, 1.0]])),
         gradients=(0, 1),
         keeps_float64=False,
+    ),
+    "retinanet_anchors": Row(
+        corner_anchors, (np.float32([4.1, 5.3]), np.float32([[0.7, 1.4], [1, 1]])), keeps_float64=False
     ),
     "ssd300_anchors": Row(
         jaxssd.ssd300_anchors,

@@ -13,6 +13,7 @@ from jaxtyping import TypeCheckError
 
 from jaxssd.ops.anchors import anchors_of, make_anchors, ssd300_anchors
 from jaxssd.ops.boxes import to_corners
+from jaxssd.ops.corner_anchors import RATIOS, SCALES, retinanet_anchors
 
 
 def test_worked_example():
@@ -219,3 +220,47 @@ def test_anchors_of_any_boxes():
 def test_anchors_of_no_boxes_are_refused(corners, cell_size, message):
     with pytest.raises((ValueError, TypeCheckError), match=message):
         anchors_of(np.float32(corners), cell_size=cell_size)
+
+
+# RetinaNet's
+
+
+def reference_retinanet(height, width, levels, zooms, ratios):
+    """Loops over cells, in whole pixels."""
+    boxes = []
+    for level in levels:
+        rows, columns = math.ceil(height / 2**level), math.ceil(width / 2**level)
+        for row in range(rows):
+            for column in range(columns):
+                for tall, wide in ratios:
+                    for zoom in zooms:
+                        size = int(zoom * 2**level)
+                        y, x = row * (height // rows), column * (width // columns)
+                        down, right = round(tall * size / 2), round(wide * size / 2)
+                        boxes.append([y - down, x - right, y + down, x + right])
+    return np.array(boxes)
+
+
+def test_the_first_cell_of_retinanet_has_torchvisions_boxes():
+    """Printed by its `AnchorGenerator`: x1 y1 x2 y2 of sizes 32, 40 and 50 in three shapes."""
+    wide = [[-23, -11, 23, 11], [-28, -14, 28, 14], [-35, -18, 35, 18]]
+    square = [[-16, -16, 16, 16], [-20, -20, 20, 20], [-25, -25, 25, 25]]
+    tall = [[-11, -23, 11, 23], [-14, -28, 14, 28], [-18, -35, 18, 35]]
+    boxes = np.asarray(retinanet_anchors().corners)[:9] * [800, 1344, 800, 1344]
+    np.testing.assert_allclose(boxes[:, [1, 0, 3, 2]], wide + square + tall, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(800, 1344), (96, 64), (50, 70)])
+def test_retinanet_is_loops_over_whole_pixels(size):
+    anchors = retinanet_anchors(size)
+    expected = reference_retinanet(*size, range(3, 8), SCALES, RATIOS)
+    np.testing.assert_allclose(anchors.corners * np.tile(size, 2), expected, atol=1e-3)
+    np.testing.assert_allclose(to_corners(anchors.center_size), anchors.corners, atol=1e-6)
+    last = (114 / 800, 122 / 1344) if size == (800, 1344) else (1, 1)  # level 7 has 7 x 11 cells, or one
+    np.testing.assert_allclose(anchors.cell_size[-1], last, rtol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"image_size": 0.5}, {"levels": (2.5,)}, {"levels": ()}, {"zooms": (0.0,)}])
+def test_retinanet_wants_whole_sizes_and_levels(wrong):
+    with pytest.raises(ValueError, match=r"retinanet_anchors: .*expected|retinanet_anchors: .*must be"):
+        retinanet_anchors(**wrong)

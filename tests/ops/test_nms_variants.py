@@ -15,6 +15,7 @@ from tests.ops.reference import iou
 CASES, ANCHORS, CLASSES, OUTPUTS = 40, 14, 3, 8
 LIMITS = {"score_threshold": 0.2, "iou_threshold": 0.4, "max_outputs": OUTPUTS}
 PER_CLASS, SIGMA = 5, 0.3
+PER_LEVEL, LEVELS = 6, (9, 3, 2)
 
 
 def cases():
@@ -41,6 +42,8 @@ def program(boxes, scores):
         "both": {"max_candidates_per_class": PER_CLASS, "soft_sigma": SIGMA},
         "all": {"max_candidates_per_class": 99},
         "plain": {},
+        "per level": {"max_candidates_per_level": PER_LEVEL, "level_sizes": LEVELS},
+        "soft per level": {"max_candidates_per_level": 99, "level_sizes": LEVELS, "soft_sigma": SIGMA},
     }
     found = {name: jax.vmap(partial(multiclass_nms, **LIMITS, **given)) for name, given in variants.items()}
     found["one class"] = jax.vmap(partial(soft_nms, sigma=SIGMA, score_threshold=0.2, max_outputs=OUTPUTS))
@@ -56,6 +59,17 @@ def candidates(scores, label, limit):
     """Anchors of a class above the threshold, best first."""
     ranked = sorted((a for a in range(ANCHORS) if scores[a, label] > 0.2), key=lambda a: -scores[a, label])
     return ranked[:limit]
+
+
+def best_of_levels(scores):
+    """Scores with NaN in place of those beyond the limit of their level, as few as 2 anchors' of 3 classes."""
+    kept, start = np.full_like(scores, np.nan), 0
+    for size in LEVELS:
+        level = scores[start : start + size]
+        lowest = sorted(level[~np.isnan(level)], reverse=True)[:PER_LEVEL][-1]
+        kept[start : start + size] = np.where(level >= lowest, level, np.nan)
+        start += size
+    return kept
 
 
 def hard_reference(boxes, scores, limit):
@@ -115,7 +129,34 @@ def test_each_class_has_its_own_candidates(found, name, limit):
         assert_rows(found[name], i, hard_reference(BOXES[i], SCORES[i], limit))
 
 
-@pytest.mark.parametrize(("name", "limit"), [("soft", None), ("both", PER_CLASS)])
+def test_each_level_has_its_own_candidates(found):
+    scores = np.stack([best_of_levels(of_image) for of_image in SCORES])
+    assert any(
+        hard_reference(*each, None) != hard_reference(*every, None)
+        for each, every in zip(zip(BOXES, scores, strict=True), zip(BOXES, SCORES, strict=True), strict=True)
+    )  # the limit matters
+    for i in range(CASES):
+        assert_rows(found["per level"], i, hard_reference(BOXES[i], scores[i], None))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"max_candidates_per_level": 3}, "`level_sizes` is None, expected the number of anchors of each level, 14"),
+        ({"max_candidates_per_level": 3, "level_sizes": (9, 4)}, r"`level_sizes` is \(9, 4\), expected"),
+        ({"max_candidates_per_level": 0, "level_sizes": LEVELS}, "`max_candidates_per_level` is 0"),
+        (
+            {"max_candidates_per_level": 3, "level_sizes": LEVELS, "max_candidates_per_class": 3},
+            "`max.*` are both given",
+        ),
+    ],
+)
+def test_a_limit_per_level_needs_the_levels(given, message):
+    with pytest.raises(ValueError, match=f"multiclass_nms: {message}"):
+        multiclass_nms(BOXES[0], SCORES[0], **given)
+
+
+@pytest.mark.parametrize(("name", "limit"), [("soft", None), ("both", PER_CLASS), ("soft per level", None)])
 def test_soft_nms_is_the_loop(found, name, limit):
     for i in range(CASES):
         assert_rows(found[name], i, soft_reference(BOXES[i], SCORES[i], limit))
