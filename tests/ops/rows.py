@@ -255,7 +255,7 @@ ROWS = {
         (BOXES, LOGITS),
         {"iou_threshold": 0.3, "score_threshold": 0.1},
         FEW | {"max_candidates_per_level": 2, "level_sizes": (3, 1)},
-        sizes=("4,4", "4,C"),
+        sizes=("4,4", "4,3"),
         shared=("01", "10"),
     ),
     "multiclass_nms, soft": Row(
@@ -285,7 +285,7 @@ ROWS = {
         keeps_float64=False,
     ),
     "retinanet_anchors": Row(
-        corner_anchors, (np.float32([4.1, 5.3]), np.float32([[0.7, 1.4], [1, 1]])), keeps_float64=False
+        corner_anchors, (np.float32([4.1, 5.3]), np.float32([[0.7, 1.37], [1, 1]])), keeps_float64=False
     ),
     "ssd300_anchors": Row(
         jaxssd.ssd300_anchors,
