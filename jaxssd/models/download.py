@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import logging
 import os
 import shutil
 import sys
@@ -36,7 +37,7 @@ def find_weights(name: str) -> Path:
 
     Published weights are searched in torch's cache (`$TORCH_HOME/hub/checkpoints`, by default in `~/.cache/torch`) and
     in the folder `weights` of our own (`$JAXSSD_CACHE`, by default `~/.cache/jaxssd`), into which they are downloaded.
-    The hub's client has a cache of its own, and stays offline where `HF_HUB_OFFLINE` is set.
+    The hub's client has a cache of its own, which comes first as well; it stays offline where `HF_HUB_OFFLINE` is set.
 
     Args:
         name: name in `PUBLISHED`; `hf:OWNER/REPO` or `hf:OWNER/REPO@REVISION`, for the file `model.safetensors` of a
@@ -164,12 +165,18 @@ def _from_hub(name: str) -> Path:
     """File of a repository, by the hub's own client."""
     repository, _, revision = name.removeprefix(HUB).partition("@")
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import hf_hub_download, try_to_load_from_cache
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
     except ImportError:
         raise ValueError(f"{name} needs the client of the Hugging Face hub: pip install 'jaxssd[hub]'") from None
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # without a network it warns of each of its six attempts, twice
     try:
-        return Path(hf_hub_download(repository, HUB_FILE, revision=revision or None))
+        found = try_to_load_from_cache(repository, HUB_FILE, revision=revision or None)
+        return Path(
+            found if isinstance(found, str) else hf_hub_download(repository, HUB_FILE, revision=revision or None)
+        )
     except LocalEntryNotFoundError:
         raise ConnectionError(
             f"{name} is not in the hub's cache, and there is no network (or HF_HUB_OFFLINE is set): run "
@@ -178,3 +185,5 @@ def _from_hub(name: str) -> Path:
     except (EntryNotFoundError, OSError, ValueError) as error:
         first_line = next(filter(None, str(error).splitlines()), type(error).__name__)
         raise FileNotFoundError(f"{name}: the hub has no {HUB_FILE} under this name ({first_line})") from None
+    finally:
+        logger.setLevel(level)

@@ -134,6 +134,18 @@ def test_the_backbone_serves_another_task(phased_run, config):
         np.testing.assert_array_equal(ours[path], leaf)
 
 
+def test_a_run_of_the_same_head_gives_its_head_as_well(phased_run, config, capsys):
+    """All of it where the classes are the same; what is read are the best variables of the run."""
+    again = config.replace(pretrained=str(phased_run.path), seed=1)
+    first = first_variables(again, make_task(again))
+    jax.tree.map(np.testing.assert_array_equal, first, restore(phased_run, "best")[2])
+    count = len(jax.tree.leaves(first))
+    classes = ", ".join(config.dataset.classes)
+    assert capsys.readouterr().out == (
+        f"{phased_run.path}: {count} of {count} tensors\n{phased_run.path}: class rows kept: {classes}; new: none\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "word"), [({"backbone": "resnet_micro"}, "--backbone"), ({"std": (1.0,) * 3}, "--std")]
 )
