@@ -168,10 +168,10 @@ def _pretrained(options: list[str]) -> str | None:
 def _default_preset(given: list[str], weights: str | None) -> str:
     """Preset of a command line that names none."""
     if weights is not None:
-        from jaxssd.models.published import PUBLISHED  # only needed with weights
+        from jaxssd.models.published import find_published  # only needed with weights
 
-        if weights in PUBLISHED and (detector := PUBLISHED[weights].preset):
-            return detector
+        if (published := find_published(weights)) and published.preset:
+            return published.preset
     if "--data" not in given:
         return "quick"
     return "large" if has_accelerator() else "small"

@@ -291,10 +291,11 @@ PRESETS: dict[str, Preset] = {
 
 
 def with_phases(name: str) -> Config:
-    """Preset with the lesson's phases, for a pretrained backbone; presets that have none are returned as they are.
+    """Preset with phases, for pretrained weights; presets that have none are returned as they are.
 
-    Learning rates are those of the head. The backbone's lower half has a hundredth of it, the upper half a tenth. Each
-    phase has a new optimizer.
+    The lesson's stages have the lesson's phases. Learning rates are those of the head. The backbone's lower half has a
+    hundredth of it, the upper half a tenth. Each phase has a new optimizer. Detectors of torchvision train their head
+    for a tenth of the epochs, then the upper half of the backbone as well, at a third of the rate.
 
     Args:
         name: name of a preset.
@@ -306,6 +307,12 @@ def with_phases(name: str) -> Config:
         fast.ai 2018, lessons 8 and 9. Where the lesson restarts a cosine schedule, a phase starts here.
     """
     config = PRESETS[name]()
+    if name in _OF_TORCHVISION:
+        (epochs,) = config.optimizer.epochs
+        first = epochs // 10 or 1
+        return config.replace(
+            epochs=(first, epochs - first), trainable=("head", "upper"), lr_multipliers=(0.1, 0.3, 1.0), eval_every=1
+        )
     if name not in _PHASES:
         return config
     settings = {"lr_multipliers": (0.01, 0.1, 1.0), "weight_decay": 0.0, "eval_every": 1, "augment": "lesson"}
@@ -317,7 +324,7 @@ def with_input_of(config: Config, weights: str) -> Config:
 
     Args:
         config: configuration of a preset.
-        weights: value of `--pretrained`.
+        weights: value of `--pretrained`: a name, or a file that has its published name.
 
     Returns:
         The configuration.
@@ -326,11 +333,13 @@ def with_input_of(config: Config, weights: str) -> Config:
         >>> with_input_of(quick(), "vgg16_features").model.mean
         (0.48235, 0.45882, 0.40784)
     """
-    from jaxssd.models.published import PUBLISHED  # only needed with weights
+    from jaxssd.models.published import find_published  # only needed with weights
 
-    published = PUBLISHED.get(weights)
+    published = find_published(weights)
     return config.replace(mean=published.mean, std=published.std) if published else config
 
+
+_OF_TORCHVISION = ("ssd300_vgg16", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2")
 
 _PHASES: dict[str, dict] = {
     "largest_box": {

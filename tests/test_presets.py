@@ -8,11 +8,15 @@ import jax.numpy as jnp
 import pytest
 
 from jaxssd.config import LESSON_PRIOR, Phase
+from jaxssd.models import BACKBONES
+from jaxssd.models.published import PUBLISHED
 from jaxssd.presets import PRESETS, with_phases
 from jaxssd.tasks.task import make_task
+from jaxssd.training.optimizer import group_labels
 
 RETINANETS = ("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2")
 STAGES = ("largest_box", "largest_object", "multilabel", "anchors16", "anchors189", "focal")
+OF_TORCHVISION = tuple(row.preset for row in PUBLISHED.values() if row.preset in PRESETS)
 CLASSES = tuple(f"class {number}" for number in range(20))
 
 
@@ -131,7 +135,27 @@ def test_phases_change_nothing_else(name):
 def test_other_presets_stay_as_they_are():
     others = [name for name in PRESETS if name not in STAGES]
     assert others == ["quick", "small", "large", "ssd300", "ssd300_vgg16", *RETINANETS]
-    assert all(with_phases(name) == PRESETS[name]() for name in others)
+    assert all(with_phases(name) == PRESETS[name]() for name in others if name not in OF_TORCHVISION)
+
+
+@pytest.mark.parametrize("name", OF_TORCHVISION)
+def test_detectors_of_torchvision_train_their_head_first(name):
+    plain, phased = PRESETS[name]().optimizer, with_phases(name).optimizer
+    first, second = phased.phases
+    assert (first.trainable, second.trainable) == ("head", "upper")
+    assert first.epochs == sum(plain.epochs) // 10 > 0
+    assert first.epochs + second.epochs == sum(plain.epochs)
+    assert {phase.learning_rate for phase in phased.phases} == set(plain.learning_rate)
+    assert phased.lr_multipliers == (0.1, 0.3, 1.0)
+
+
+def test_the_stages_of_a_vgg_are_halved_like_a_resnets():
+    vgg = BACKBONES["vgg16"]()
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    variables = jax.eval_shape(partial(vgg.init, train=False), jax.random.key(0), images)
+    labels = group_labels({"backbone": variables["params"]}, vgg.num_stages)["backbone"]
+    groups = {stage: set(jax.tree.leaves(tree)) for stage, tree in labels.items()}
+    assert groups == {f"layer{stage}": {"lower" if stage <= 2 else "upper"} for stage in range(1, 6)}
 
 
 @pytest.mark.parametrize("name", PRESETS)

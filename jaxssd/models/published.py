@@ -4,6 +4,7 @@ Source: torchvision's tables of weights (version 0.29). The eight hexadecimal di
 start of its SHA-256. The code that trained them is under the BSD licence; ImageNet and COCO have terms of their own.
 """
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxssd.models.coco_classes import COCO_CLASSES
@@ -101,3 +102,22 @@ PUBLISHED: dict[str, Published] = {
     )
 }
 """Published weights by name. Those of torchvision's detectors were trained on COCO 2017."""
+
+
+def find_published(weights: str) -> Published | None:
+    """Find the row of a name, or of a file that still has its published name.
+
+    Args:
+        weights: value of `--pretrained`.
+
+    Returns:
+        The row; None for other weights.
+
+    Example:
+        >>> find_published("downloads/resnet34-b627a593.pth").name
+        'resnet34'
+        >>> find_published("hf:timm/resnet34.tv_in1k") is None
+        True
+    """
+    by_file = {published.file: published for published in PUBLISHED.values()}
+    return PUBLISHED.get(weights) or by_file.get(Path(weights).name)

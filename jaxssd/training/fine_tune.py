@@ -12,7 +12,7 @@ from jaxssd.models import HEADS
 from jaxssd.models.coco_classes import common_name
 from jaxssd.models.download import find_weights, is_name
 from jaxssd.models.pretrained import load_pretrained
-from jaxssd.models.published import PUBLISHED
+from jaxssd.models.published import find_published
 from jaxssd.tasks import TASKS
 from jaxssd.tasks.task import Task, make_task
 from jaxssd.training.distribution import barrier, is_main_process
@@ -48,7 +48,7 @@ def locate(config: Config) -> str:
         OSError: as `find_weights` does.
     """
     given, backbone = str(config.model.pretrained), config.model.backbone
-    published = PUBLISHED.get(given)
+    published = find_published(given)
     if published and published.backbone not in backbone:
         whole = f", or train the preset {published.preset}" if published.preset else ""
         raise ValueError(
@@ -130,10 +130,11 @@ def with_pretrained(variables: Variables, pretrained: Pretrained, config: Config
             if path in known
         }
         taken = {path: value for path, value in found.items() if value is not None}
-        kept = [name for name in shared if any(path[-2].key == "classes" for path in taken)]
+        kept = [name for name in shared if any(_is_of_classes(path) for path in taken)]
         new = [name for name in config.dataset.classes if name not in kept]
+        whole = [path for path in taken if not (new and _is_of_classes(path))]
         lines = [
-            f"{len(taken)} of {len(leaves)} tensors{_other_anchors(leaves, known)}",
+            f"{len(whole)} of {len(leaves)} tensors{_other_anchors(leaves, known)}",
             f"class rows kept: {listing(kept) or 'none'}; new: {listing(new) or 'none'}",
         ]
     merged = jax.tree.map_with_path(lambda path, leaf: taken.get(path, leaf), ours)
@@ -188,9 +189,9 @@ def take_rows(
     return rows.reshape(ours.shape)
 
 
-def _published_detector(name: str) -> Config | None:
-    """Settings of a published detector with its own classes; None for weights of a backbone, and other names."""
-    published = PUBLISHED.get(name)
+def _published_detector(weights: str) -> Config | None:
+    """Settings of a published detector with its own classes; None for other weights."""
+    published = find_published(weights)
     if not (published and published.preset):
         return None
     from jaxssd.presets import PRESETS
@@ -214,14 +215,14 @@ def _what_fits(
     path: tuple[Any, ...], ours: Any, theirs: np.ndarray, shared: dict[str, tuple[int, int]], of: tuple[Config, Config]
 ) -> np.ndarray | None:
     """Tensor to start from, given our random one and that of another detector; None to stay random."""
-    layer, background = path[-2].key, [config.loss.background for config in of]
-    if layer == "classes":  # without a shared class, background starts anew as well
+    background = [config.loss.background for config in of]
+    if _is_of_classes(path):  # without a shared class, background starts anew as well
         counts = [len(config.dataset.classes) + config.loss.background for config in of]
         places = [*shared.values(), *[(-1, -1)] * background[0]]
         return (
             take_rows(np.asarray(ours), theirs, places, counts) if shared and background[0] == background[1] else None
         )
-    if layer == "boxes" and of[0].loss.box_coder != of[1].loss.box_coder:
+    if _is_of_boxes(path) and of[0].loss.box_coder != of[1].loss.box_coder:
         return None
     return theirs if theirs.shape == ours.shape else None
 
@@ -231,10 +232,18 @@ def _other_anchors(leaves: list[tuple[Any, Any]], known: dict[Any, Any]) -> str:
     counts = {
         (leaf.shape[-1] // 4, known[path].shape[-1] // 4)
         for path, leaf in leaves
-        if path in known and path[-2].key == "boxes"
+        if path in known and _is_of_boxes(path)
     }
     differ = [f"{new} and were {old}" for new, old in sorted(counts) if new != old]
     return f"; anchors per cell are {differ[0]}: the outputs are new" if differ else ""
+
+
+def _is_of_classes(path: tuple[Any, ...]) -> bool:
+    return path[-2].key == "classes"
+
+
+def _is_of_boxes(path: tuple[Any, ...]) -> bool:
+    return path[-2].key == "boxes"
 
 
 def _numbers(values: Sequence[float]) -> str:
