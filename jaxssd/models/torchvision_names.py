@@ -100,8 +100,12 @@ def load_detector(path: Path, like: dict[str, Any], *, background: bool) -> dict
 
 
 def is_detector(like: dict[str, Any]) -> bool:
-    """True if torchvision has a detector with the head of these variables, for `load_detector`."""
-    return bool(set(DETECTORS) & set(like["params"]["head"]))
+    """True if torchvision has a detector with these modules, for `load_detector`."""
+    try:
+        names = _names_of(like)
+        return all(_tensor_name(keys, names) for keys, _ in jax.tree.leaves_with_path(like))
+    except ValueError:
+        return False
 
 
 def _names_of(like: dict[str, Any]) -> Names:
@@ -197,8 +201,8 @@ def _retinanet_name(module: str) -> str:
     for pattern, name in _RETINANET.items():
         if found := re.fullmatch(pattern, module):
             return found.expand(name)
-    if module.startswith("backbone/"):
-        return "backbone.body." + torch_module(module.removeprefix("backbone/").replace("/", "."))
+    if module.startswith("backbone."):
+        return "backbone.body." + torch_module(module.removeprefix("backbone."))
     raise ValueError(
         f"{module} has no counterpart in torchvision's RetinaNet; expected --tower-norm none or group, and --levels "
         "3 4 5 6 7"
@@ -206,15 +210,15 @@ def _retinanet_name(module: str) -> str:
 
 
 _RETINANET = {
-    r"head/fpn/(inner|layer)([0-2])": r"backbone.fpn.\1_blocks.\2.0",
-    r"head/fpn/extra3": r"backbone.fpn.extra_blocks.p6",
-    r"head/fpn/extra4": r"backbone.fpn.extra_blocks.p7",
-    r"head/class_tower/conv(\d)": r"head.classification_head.conv.\1.0",
-    r"head/class_tower/norm(\d)": r"head.classification_head.conv.\1.1",
-    r"head/box_tower/conv(\d)": r"head.regression_head.conv.\1.0",
-    r"head/box_tower/norm(\d)": r"head.regression_head.conv.\1.1",
-    r"head/out_conv/classes": r"head.classification_head.cls_logits",
-    r"head/out_conv/boxes": r"head.regression_head.bbox_reg",
+    r"head\.fpn\.(inner|layer)([0-2])": r"backbone.fpn.\1_blocks.\2.0",
+    r"head\.fpn\.extra3": r"backbone.fpn.extra_blocks.p6",
+    r"head\.fpn\.extra4": r"backbone.fpn.extra_blocks.p7",
+    r"head\.class_tower\.conv(\d)": r"head.classification_head.conv.\1.0",
+    r"head\.class_tower\.norm(\d)": r"head.classification_head.conv.\1.1",
+    r"head\.box_tower\.conv(\d)": r"head.regression_head.conv.\1.0",
+    r"head\.box_tower\.norm(\d)": r"head.regression_head.conv.\1.1",
+    r"head\.out_conv\.classes": r"head.classification_head.cls_logits",
+    r"head\.out_conv\.boxes": r"head.regression_head.bbox_reg",
 }
 """Modules of RetinaNet in torchvision, by regular expressions of ours."""
 

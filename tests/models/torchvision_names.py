@@ -71,6 +71,41 @@ def ssd300_weights(width=64, outputs=91, seed=1):
     return weights
 
 
+def retinanet_shapes(version, stage_sizes=(3, 4, 6, 3), width=256, outputs=91):
+    """RetinaNet on a ResNet of bottlenecks, in the names of today; the second version has GroupNorm in its towers."""
+    body = resnet_shapes(stage_sizes, bottleneck=True)
+    shapes = {f"backbone.body.{name}": shape for name, shape in body.items()}
+    for level, channels in enumerate((512, 1024, 2048)):
+        shapes |= conv_shapes(f"backbone.fpn.inner_blocks.{level}.0", width, channels, 1)
+        shapes |= conv_shapes(f"backbone.fpn.layer_blocks.{level}.0", width, width, 3)
+    shapes |= conv_shapes("backbone.fpn.extra_blocks.p6", width, width if version == 1 else 2048, 3)
+    shapes |= conv_shapes("backbone.fpn.extra_blocks.p7", width, width, 3)
+    for tower, last, count in (("classification", "cls_logits", outputs), ("regression", "bbox_reg", 4)):
+        for layer in range(4):
+            name = f"head.{tower}_head.conv.{layer}"
+            conv = conv_shapes(f"{name}.0", width, width, 3)
+            if version == 2:
+                del conv[f"{name}.0.bias"]
+                conv |= {f"{name}.1.{part}": (width,) for part in ("weight", "bias")}
+            shapes |= conv
+        shapes |= conv_shapes(f"head.{tower}_head.{last}", 9 * count, width, 3)
+    return shapes
+
+
+def retinanet_weights(version, stage_sizes=(3, 4, 6, 3), width=256, outputs=91, seed=1):
+    """Random weights of RetinaNet. Few scores are high, and output 0, which is never learned, has none above 0.05."""
+    weights = random_weights(retinanet_shapes(version, stage_sizes, width, outputs), seed)
+    for name in weights:
+        if name.endswith(("bn3.weight", "downsample.1.weight")):
+            weights[name] *= np.float32(0.4)  # the sum of many blocks stays small
+    weights["head.classification_head.cls_logits.weight"] *= np.float32(1.4)
+    weights["head.regression_head.bbox_reg.weight"] *= np.float32(0.2)
+    bias = weights["head.classification_head.cls_logits.bias"].reshape(-1, outputs)
+    bias -= np.float32(5)
+    bias[:, 0] -= 40
+    return weights
+
+
 def photographs(sizes=((120, 160), (90, 70)), seed=0):
     """Pictures, uint8, with large and small shapes, so that anchors of all sizes see something."""
     rng, pictures = np.random.default_rng(seed), []
