@@ -17,8 +17,11 @@ from jaxssd.inference.resizing import Canvas, Resizing
 BATCHES_IN_FLIGHT = 2
 """Number of batches on the device while the next one is decoded."""
 
-MOST_WAITING = 4
-"""Number of batches of decoded photographs, as a multiple of the batch size, that wait for others of their shape."""
+LONGEST_LINE = 4
+"""Number of photographs behind one that waits for others of its shape, as a multiple of the batch size."""
+
+SENT = np.empty(0, np.uint8)
+"""Pixels of a canvas that is with the device."""
 
 Run = Callable[[np.ndarray, np.ndarray], Any]
 """Function `(pixels [B, h, w, 3], placements [B, 4]) -> results [B, ...]`, dispatched to the device."""
@@ -54,8 +57,8 @@ def detect_in_order(
 ) -> Iterator[Placed]:
     """Detect on photographs of any number and sizes.
 
-    A batch has canvases of one shape. It is run when it is full, when too many photographs wait, or at the end; then it
-    is filled up with copies, so that there is one compilation for each shape.
+    A batch has canvases of one shape. It is run when it is full, when too many photographs wait for the first of it, or
+    at the end; then it is filled up with copies, so that there is one compilation for each shape.
 
     Args:
         photographs: the photographs.
@@ -68,7 +71,7 @@ def detect_in_order(
         Each photograph in order, with its result or the reason why it has none.
     """
     line: deque[Placed] = deque()  # in order, until they are yielded
-    waiting: dict[tuple[int, ...], list[Placed]] = {}  # by the shape of the canvas, oldest first
+    waiting: dict[tuple[int, ...], list[Placed]] = {}  # by the shape of the canvas
     flight: deque[tuple[list[Placed], Any]] = deque()
 
     def dispatch(batch: list[Placed]) -> None:
@@ -77,7 +80,7 @@ def detect_in_order(
         arrays = (np.stack([getattr(canvas, name) for canvas in canvases]) for name in ("pixels", "placement"))
         flight.append((batch, run(*arrays)))
         for placed in batch:
-            placed.canvas = placed.canvas._replace(pixels=np.empty(0))  # type: ignore[union-attr]
+            placed.canvas = placed.canvas._replace(pixels=SENT)  # type: ignore[union-attr]
 
     def collect(most: int) -> None:
         while len(flight) > most:
@@ -93,8 +96,9 @@ def detect_in_order(
             waiting.setdefault(shape, []).append(placed)
             if len(waiting[shape]) == batch_size:
                 dispatch(waiting.pop(shape))
-            elif sum(map(len, waiting.values())) > MOST_WAITING * batch_size:
-                dispatch(waiting.pop(next(iter(waiting))))
+        first = line[0].canvas
+        if len(line) > LONGEST_LINE * batch_size and first is not None and first.pixels.shape in waiting:
+            dispatch(waiting.pop(first.pixels.shape))
         collect(BATCHES_IN_FLIGHT)
         while line and line[0].done:
             yield line.popleft()

@@ -13,7 +13,7 @@ PLANTED = (
     Mutant(RESIZING, "canvas[: resized[0], : resized[1]] =", "canvas[-resized[0] :, -resized[1] :] =", "padding above"),
     Mutant(SCORING, "problem.kind == TURNED", "False", "images lie otherwise than their boxes"),
     Mutant(SCORING, "result.valid & (labels >= 0)", "result.valid", "classes that the data lacks count as its first"),
-    Mutant(STREAM, "dispatch(waiting.pop(next(iter(waiting))))", "pass", "a rare shape holds up all others"),
-    Mutant(STREAM, "if len(ahead) >= batch_size + workers:", "if False:", "frames are read to their end"),
+    Mutant(STREAM, "dispatch(waiting.pop(first.pixels.shape))", "pass", "a rare shape holds up all others"),
+    Mutant(STREAM, "if len(ahead) >= batch_size + workers:", "if len(ahead) >= 999:", "far too many are decoded ahead"),
     Mutant("jaxssd/tools/detect_images.py", "len(set(numbers)) < len(numbers)", "False", "two images have one number"),
 )
