@@ -69,7 +69,9 @@ class Command:
     export: bool = False
     """Write all detections as well: COCO results, and of a data set its ground truth and VOC's files."""
     images: Annotated[tuple[Path, ...], unset_is("score the split")] = ()
-    """Images to detect objects on, instead of scoring: files, folders or quoted patterns."""
+    """Images to detect objects on, instead of scoring: files, folders, quoted patterns or videos."""
+    every: int = 1
+    """Distance of the frames of a video that are used: 2 for every second one."""
     explain: bool = False
     """Draw anchors, matches, receptive fields and NMS instead of scoring the split (detection runs)."""
     out: Annotated[Path | None, unset_is("RUN or runs/NAME, and in it images-DATE-TIME for --images")] = None
@@ -102,8 +104,9 @@ def main(arguments: list[str]) -> None:
         sys.exit("evaluate.py: --images names no file")
     if command.threshold is not None and not 0 <= command.threshold <= 1:
         sys.exit(f"evaluate.py: --threshold is {command.threshold}, expected a number between 0 and 1")
-    if command.batch_size is not None and command.batch_size < 1:
-        sys.exit(f"evaluate.py: --batch-size is {command.batch_size}, expected 1 or more")
+    for option, value in (("--batch-size", command.batch_size), ("--every", command.every)):
+        if value is not None and value < 1:
+            sys.exit(f"evaluate.py: {option} is {value}, expected 1 or more")
     from jaxssd.training import keep_compiled, signals_watched
     from jaxssd.training.distribution import distributed
 
@@ -295,6 +298,7 @@ def detect_images(command: Command) -> None:
         detector.task.shown_from if command.threshold is None else command.threshold,
         with_coco=command.export,
         batch_size=command.batch_size,
+        every=command.every,
     )
     if failures:
         sys.exit("evaluate.py: could not read\n  " + "\n  ".join(failures))

@@ -467,8 +467,9 @@ def evaluate_asks(monkeypatch, tmp_path):
             seen.update(run=Path(name), which=checkpoint, limits=limits)
             return SimpleNamespace(config=config, task=task, batch_size=5)
 
-        def detect(detector, files, make_folder, threshold, *, with_coco, batch_size):
+        def detect(detector, files, make_folder, threshold, *, with_coco, batch_size, every):
             seen.update(files=files, out=make_folder(), threshold=threshold, coco=with_coco, batch_size=batch_size)
+            seen.update(every=every)
             return []
 
         def evaluate(*_, batch_size, **__):
@@ -525,6 +526,7 @@ EVALUATE = {
     "out": (["--out", "there"], lambda seen: seen.folder == Path("there")),
     "threshold": (["--images", "grey.png", "--threshold", "0.7"], lambda seen: seen.threshold == 0.7),
     "batch_size": (["--batch-size", "3"], lambda seen: seen.batch_size == 3),
+    "every": (["--images", "grey.png", "--every", "5"], lambda seen: seen.every == 5),
     "limits": (["--iou-threshold", "0.6"], lambda seen: seen.made.postprocess.iou_threshold == 0.6),
     "checkpoint": (["--checkpoint", "last"],
                    lambda seen: (seen.which, seen.name, seen.about["checkpoint"]) == ("last", "val-last", "last")),
@@ -591,9 +593,10 @@ def test_a_published_detector_is_scored_on_the_data_that_is_named(evaluate_asks,
             evaluate_asks(*arguments, run="ssd300_vgg16_coco")
 
 
-def test_a_batch_size_of_zero_is_refused(evaluate_asks):
-    with pytest.raises(SystemExit, match="--batch-size is 0, expected 1 or more"):
-        evaluate_asks("--batch-size", "0")
+@pytest.mark.parametrize("option", ["--batch-size", "--every"])
+def test_zero_is_refused(evaluate_asks, option):
+    with pytest.raises(SystemExit, match=f"{option} is 0, expected 1 or more"):
+        evaluate_asks(option, "0")
 
 
 def test_the_runs_own_data_is_that_of_then_and_other_data_has_splits_of_its_own(evaluate_asks, capsys):

@@ -101,6 +101,17 @@ class Found:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         save(self._figure(), path)
 
+    def drawn(self) -> UInt8[np.ndarray, "H W 3"]:
+        """Draw the objects on the photograph; pixels at its own size."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        figure = self._figure()
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        pixels = np.array(canvas.buffer_rgba())[..., :3]
+        figure.clear()
+        return pixels
+
     def show(self) -> None:
         """Show the photograph with its objects: in the notebook, or else in a window of the system's image viewer."""
         image = Image.open(io.BytesIO(self._repr_png_()))

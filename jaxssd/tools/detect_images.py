@@ -1,4 +1,4 @@
-"""Detection on photographs for `evaluate.py --images`: a picture of each, JSON, and COCO results."""
+"""Detection on photographs and videos for `evaluate.py --images`: pictures, JSON, and COCO results."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,10 +11,12 @@ from jaxssd.atomic import write_json
 from jaxssd.data.image_limits import UnreadableImage
 from jaxssd.inference.detector import LoadedDetector
 from jaxssd.inference.found import Found
+from jaxssd.inference.video import frame_rate, is_video, require_library
 from jaxssd.metrics.arrays import Found as Arrays
 from jaxssd.metrics.coco_records import coco_instances, coco_results
 from jaxssd.models.coco_classes import is_gap
 from jaxssd.tools import export
+from jaxssd.tools.detect_video import detect_video
 
 
 def detect_images(
@@ -25,28 +27,37 @@ def detect_images(
     *,
     with_coco: bool = False,
     batch_size: int | None = None,
+    every: int = 1,
 ) -> list[str]:
-    """Detect on photographs; draw them, and write `detections.json`.
+    """Detect on photographs; draw them, and write `detections.json`. Videos come after them, see `detect_video`.
 
     Pictures are numbered, because files of two folders may share a name. The progress bar shows images a second.
 
     Args:
         detector: the detector.
-        files: the photographs.
-        make_folder: function that gives the output folder; it is called when the first photograph could be read.
+        files: photographs and videos.
+        make_folder: function that gives the output folder; it is called when the first file could be read.
         threshold: lowest score that is drawn and written.
         with_coco: write all detections as COCO's results as well, whatever their scores.
         batch_size: photographs that are computed at once. Default: the detector's.
+        every: distance of the frames of a video.
 
     Returns:
         A line for each file that could not be read.
+
+    Raises:
+        ValueError: if there is a video, and PyAV is not installed.
     """
+    videos = [file for file in files if is_video(file)]
+    files = [file for file in files if not is_video(file)]
+    if videos:
+        require_library()
     folder: Path | None = None
     rows: list[dict[str, Any]] = []
     all_found: list[Found] = []
     failures: list[str] = []
     placed_files = detector.detect(files, batch_size=batch_size)
-    for placed in tqdm(placed_files, "detecting", len(files), unit=" images", disable=None):
+    for placed in tqdm(placed_files, "detecting", len(files), unit=" images", disable=None if files else True):
         try:
             found = detector.found(placed, threshold)
             folder = folder or make_folder()
@@ -65,6 +76,17 @@ def detect_images(
         print(f"{count} found in {len(rows)} images; pictures and JSON in {folder}")
         if with_coco:
             write_coco(folder, all_found, detector.class_names)
+    for number, video in enumerate(videos, start=len(rows)):
+        try:
+            frame_rate(video)  # an error before anything is written
+            folder = folder or make_folder()
+            annotated = folder / f"{number:04d}-{video.stem}.mp4"
+            count, errors = detect_video(detector, video, annotated, threshold, every=every, batch_size=batch_size)
+        except UnreadableImage as error:
+            failures.append(str(error))
+            continue
+        failures += map(str, errors)
+        print(f"{count} found in the frames of {video}; video {annotated}, times in {annotated.with_suffix('.json')}")
     return failures
 
 
