@@ -5,8 +5,8 @@
                                              file; preset `small` on a CPU, `large` on a GPU or TPU; inspect the data
                                              first with `python -m jaxssd.data DATA`
     python train.py focal --data DATA        the lesson's ResNet34 detector, for a GPU
-    python train.py PRESET --pretrained WEIGHTS   fine-tune: resnet34, ssd300_vgg16_coco (see docs/pretrained.md),
-                                             hf:REPO, a file of weights, or a run
+    python train.py PRESET --pretrained X    fine-tune the weights X: a name such as resnet34 or ssd300_vgg16_coco
+                                             (docs/pretrained.md), hf:REPO, a file of weights, or a run
     python train.py PRESET --find-lr         learning-rate finder: suggest a learning rate, draw the curve
     python train.py --resume RUN             continue a run that was stopped
 

@@ -186,7 +186,7 @@ class RunFolder:
             values = ", ".join(f"{name} is {now[name]!r} and was {then[name]!r}" for name in changed)
             raise ValueError(
                 f"{self.config} was changed since the run was started: {values}. Set it back, or start a new run with "
-                "other settings (--pretrained RUN takes this one's backbone)"
+                "other settings (--pretrained RUN takes this one's weights)"
             )
 
     def require_same_data(self, fingerprints: dict[str, str]) -> None:
