@@ -55,14 +55,14 @@ def locate(config: Config) -> str:
             f"--pretrained {given} has the weights of a {published.backbone}, and the backbone is {backbone}: choose "
             f"--backbone {published.backbone}{whole}"
         )
-    if is_main_process():  # downloads alone where the processes share a cache
-        find_weights(given)
+    path = find_weights(given) if is_main_process() else None  # the others find it where they share a cache
     barrier("at the pretrained weights")
-    path = find_weights(given)
+    path = path or find_weights(given)
     if published:
         fits = (published.mean, published.std) == (config.model.mean, config.model.std)
         input_of = f"--mean {_numbers(published.mean)} --std {_numbers(published.std)}"
-        print(f"{given} ({published.score}) {'has' if fits else 'was trained with'} {input_of}")
+        words = "images are normalised as it expects" if fits else "images are NOT normalised as it expects"
+        print(f"{published.name} ({published.score}): {words}, {input_of}")
     return given if is_name(given) else str(path.resolve())
 
 

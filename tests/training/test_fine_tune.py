@@ -134,9 +134,12 @@ def test_weights_are_located_before_the_data_is_read(tmp_path, monkeypatch, caps
         locate(config.replace(pretrained="ssd300_vgg16_coco"))
     monkeypatch.setattr(fine_tune, "find_weights", lambda name: tmp_path / "net.pth")
     assert locate(config.replace(backbone="resnet34_ssd300")) == "resnet34"
-    assert "resnet34 (ImageNet top-1 73.3 %) has --mean 0.485 0.456 0.406 --std 0.229" in capsys.readouterr().out
+    assert (
+        "resnet34 (ImageNet top-1 73.3 %): images are normalised as it expects, --mean 0.485 0.456 0.406 --std 0.229"
+        in capsys.readouterr().out
+    )
     locate(config.replace(mean=(0.0,) * 3))
-    assert "was trained with --mean 0.485" in capsys.readouterr().out
+    assert "images are NOT normalised as it expects, --mean 0.485" in capsys.readouterr().out
 
 
 @pytest.fixture
