@@ -15,6 +15,7 @@ VGG, SSD300_VGG, NAMES = (
     "jaxssd/models/ssd300_vgg_head.py",
     "jaxssd/models/torchvision_names.py",
 )
+OF_TORCHVISION = "tests/models/test_torchvision_retinanet.py"
 OF_SSD300_VGG = "tests/models/test_ssd300_vgg.py"
 
 PLANTED = (
@@ -149,4 +150,25 @@ PLANTED = (
     Mutant(SSD300_VGG, "anchor_sizes, largest=300.0", "anchor_sizes", "anchors beyond the image", OF_SSD300_VGG),
     Mutant(NAMES, "OFFSET_ROWS = [1, 0, 3, 2]", "OFFSET_ROWS = [0, 1, 2, 3]", "x and y change places", OF_SSD300_VGG),
     Mutant(NAMES, "np.roll(rows, -1, axis=1)", "np.roll(rows, 0, axis=1)", "background first", OF_SSD300_VGG),
+    Mutant(
+        NAMES,
+        "(variance + EPSILON) / variance",
+        "variance / (variance + EPSILON)",
+        "epsilon twice",
+        f"{OF_TORCHVISION}::test_frozen_norms_have_no_epsilon",
+    ),
+    Mutant(
+        NAMES,
+        r"_blocks.\2.0",
+        r"_blocks.\2.1",
+        "another block of the pyramid",
+        f"{OF_TORCHVISION}::test_every_tensor_has_its_place",
+    ),
+    Mutant(
+        RETINANET,
+        'extra_levels_from == "backbone"',
+        'extra_levels_from == "pyramid"',
+        "P6 from the other map",
+        f"{OF_TORCHVISION}::test_presets_are_the_published_networks",
+    ),
 )

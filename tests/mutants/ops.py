@@ -15,6 +15,10 @@ SAMPLING, RESAMPLING = "jaxssd/ops/sampling.py", "jaxssd/ops/resampling.py"
 COLOR, IOU_CROP, MOSAIC = "jaxssd/ops/color.py", "jaxssd/ops/iou_crop.py", "jaxssd/data/mosaic.py"
 BOX_LOSSES, SOFT_NMS = "jaxssd/ops/box_losses.py", "jaxssd/ops/soft_nms.py"
 ABOUT_LOSS, ABOUT_NMS = "tests/ops/test_loss_settings.py", "tests/ops/test_nms_variants.py"
+CORNER, OF_ANCHORS = (
+    "jaxssd/ops/corner_anchors.py",
+    "tests/ops/test_anchors.py::test_retinanet_is_loops_over_whole_pixels",
+)
 ABOUT = "tests/ops/test_augment.py tests/ops/test_augment_transforms.py"
 
 PLANTED = (
@@ -83,7 +87,7 @@ PLANTED = (
     Mutant(BOX_LOSSES, "squares(y + far_y, x + far_x)", "squares(y, x)", "near corners in place of centres"),
     Mutant(BOX_LOSSES, "safe_ratio(hull - union, hull)", "safe_ratio(hull - union, union)", "a share of the union"),
     Mutant(SOFT_NMS, "(rows != best) & (scores > -jnp.inf)", "rows != best", "0 x inf takes an output", ABOUT_NMS),
-    Mutant(SOFT_NMS, "jnp.exp(-(overlap**2) / sigma)", "jnp.exp(-overlap / sigma)", "another decay", ABOUT_NMS),
+    Mutant(SOFT_NMS, "jnp.exp(-(overlap**2)", "jnp.exp(-overlap", "another decay", ABOUT_NMS),
     Mutant(
         NMS,
         "lax.top_k(jnp.where(kept.valid, kept.scores, -jnp.inf), count)",
@@ -239,4 +243,9 @@ PLANTED = (
         "a batch ends with its first image",
         "tests/ops/test_nms.py",
     ),
+    Mutant(NMS, "found.append((best, anchors + start", "found.append((best, anchors", "boxes of level 1", ABOUT_NMS),
+    Mutant(CORNER, "cell = shape // count", "cell = shape / count", "cells of a fraction of a pixel", OF_ANCHORS),
+    Mutant(CORNER, "xp.floor(sizes)", "sizes", "sizes of a fraction of a pixel", OF_ANCHORS),
+    Mutant(CORNER, "xp.round((", "((", "corners between two pixels", OF_ANCHORS),
+    Mutant(BOX_CODER, "loss=jnp.abs", "loss=None", "smooth L1 for RetinaNet's L1", ABOUT_LOSS),
 )

@@ -12,7 +12,7 @@ import pytest
 from jaxtyping import TypeCheckError
 
 from jaxssd.ops.anchors import make_anchors
-from jaxssd.ops.box_coder import OFFSET_CODER, TANH_CODER
+from jaxssd.ops.box_coder import OFFSET_CODER, PLAIN_OFFSET_CODER, TANH_CODER
 from jaxssd.ops.box_losses import giou_loss
 from jaxssd.ops.losses import bce_loss, softmax_loss
 from jaxssd.ops.ssd_loss import detection_loss, ssd_loss
@@ -37,6 +37,7 @@ SETTINGS = {
     "ignored": {"class_loss": bce_loss, "ignore_threshold": 0.2, "negative_ratio": 3},
     "band": {"class_loss": bce_loss, "ignore_threshold": 0.2},
     "tanh, overlap": {"class_loss": bce_loss, "box_loss": giou_loss, "box_loss_weight": 3.0},
+    "plain offsets": {"class_loss": bce_loss, "box_coder": PLAIN_OFFSET_CODER, "normalizer": "positives"},
     "offsets, overlap": {"class_loss": bce_loss, "box_loss": giou_loss, "box_coder": OFFSET_CODER},
 }
 
@@ -76,10 +77,12 @@ def reference(i, settings):
             cost[a] = sum(np.logaddexp(0, -x if c == label else x) for c, x in enumerate(logits[a, :CLASSES]))
         if positive[a] and "box_loss" in settings:
             localization += overlap_losses(decoded[a], BOXES[i, index[a]])[0]
-        elif positive[a] and coder is OFFSET_CODER:
-            target = np.asarray(coder.encode(np.tile(BOXES[i, index[a]], (COUNT, 1)), ANCHORS))[a]
+        elif positive[a] and coder is not TANH_CODER:
+            target = np.asarray(OFFSET_CODER.encode(np.tile(BOXES[i, index[a]], (COUNT, 1)), ANCHORS))[a]
+            target = target / (10, 10, 5, 5) if coder is PLAIN_OFFSET_CODER else target
             error = np.abs(np.float64(ACTIVATIONS[i, a]) - target)
-            localization += np.where(error < 1, error**2 / 2, error - 0.5).sum()
+            smooth = np.where(error < 1, error**2 / 2, error - 0.5)
+            localization += (error if coder is PLAIN_OFFSET_CODER else smooth).sum()
         elif positive[a]:
             localization += np.abs(decoded[a] - BOXES[i, index[a]]).mean()
     ignored = ~positive & (overlap >= settings.get("ignore_threshold", 2))
