@@ -60,12 +60,6 @@ def video_frames(path: str | Path, *, every: int = 1) -> Iterator[Frame]:
     Raises:
         UnreadableImage: if the file is missing, damaged, has no pictures, or larger ones than images may have.
         ValueError: if PyAV is not installed, or `every` is less than 1.
-
-    Example:
-        Detections of a run with their times, while the video is read:
-
-            for frame, found in zip(video_frames(path), detector(frame.pixels for frame in video_frames(path))):
-                print(frame.time, found.labels)
     """
     if every < 1:
         raise ValueError(f"video_frames: `every` is {every}, expected 1 or more")
