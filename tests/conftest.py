@@ -79,6 +79,8 @@ def shared_programs(request):
 if "xla_cpu_use_fusion_emitters" in os.environ["XLA_FLAGS"]:
     from jax._src import compiler  # where this version has the options of every compilation
 
+    from tests import lowering  # noqa: F401  # makes it cheaper
+
     def _options_as_configured(*args, get=compiler.get_compile_options, **kwargs):
         """JAX's options, with the newer generator where programs are compiled as for everybody."""
         if not jax.config.read("jax_disable_most_optimizations"):
