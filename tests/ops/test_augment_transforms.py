@@ -19,7 +19,7 @@ NEAR = np.random.default_rng(1).uniform(-0.2, 0.6, (B, G, 2))
 BOXES = np.concatenate([NEAR, NEAR + 0.4], axis=-1).astype(np.float32)
 VALID = np.array([[True, True, False, True], [False, True, True, False]])
 KEYS = jax.random.split(jax.random.key(0), B)
-ROTATED = identity_augmentation()._replace(angle=jnp.float32(0.3), flip=jnp.array(True))
+ROTATED = identity_augmentation()._replace(angle=np.float32(0.3), flip=np.array(True))
 
 
 def sample_and_apply(key, image, boxes, valid):
@@ -29,6 +29,11 @@ def sample_and_apply(key, image, boxes, valid):
 
 def assert_close(one, other):
     jax.tree.map(partial(np.testing.assert_allclose, atol=2e-5), one, other)
+
+
+def traced(function, *constants, **keywords):
+    """What a function returns of known values, from one compiled program: eager is compared in `test_transforms.py`."""
+    return jax.device_get(jax.jit(partial(function, *constants, **keywords))())
 
 
 # Settings
@@ -41,17 +46,17 @@ SETTINGS = {
 
 
 def test_traced_settings_draw_what_constants_draw():
-    traced = jax.jit(lambda key, settings: sample_augmentation(key, **settings))
+    variable = jax.jit(lambda key, settings: sample_augmentation(key, **settings))
+    constant = jax.jit(partial(sample_augmentation, **SETTINGS))
     for seed in range(3):
-        assert_close(traced(jax.random.key(seed), SETTINGS), sample_augmentation(jax.random.key(seed), **SETTINGS))
+        assert_close(variable(jax.random.key(seed), SETTINGS), constant(jax.random.key(seed)))
 
 
 def test_settings_are_swept_by_vmap():
-    sweep = {
-        name: jnp.stack([jnp.asarray(value)] * 3) for name, value in SETTINGS.items() if name not in ("scale", "flip")
-    }
-    sweep |= {"scale": jnp.array([[1.0, 1.0], [0.5, 0.5], [2.0, 2.0]]), "flip": jnp.array([0.0, 1.0, 1])}
-    sampled = jax.vmap(lambda settings: sample_augmentation(jax.random.key(0), **settings))(sweep)
+    sweep = {name: np.float32([value] * 3) for name, value in SETTINGS.items() if name not in ("scale", "flip")}
+    sweep |= {"scale": np.float32([[1.0, 1.0], [0.5, 0.5], [2.0, 2.0]]), "flip": np.float32([0.0, 1.0, 1])}
+    sampled = jax.jit(jax.vmap(lambda settings: sample_augmentation(jax.random.key(0), **settings)))(sweep)
+    sampled = jax.device_get(sampled)
     np.testing.assert_array_equal(sampled.flip, [False, True, True])
     np.testing.assert_allclose(sampled.scale.prod(axis=-1), [1, 0.25, 4], rtol=1e-5)
 
@@ -61,8 +66,8 @@ def test_a_traced_rotation_of_nothing_gives_an_angle_of_zero():
 
 
 def test_integers_and_numpys_numbers_are_settings():
-    certain = sample_augmentation(
-        KEYS[0], flip=1, scale=[1, 1], aspect=np.ones(2), brightness=np.float64(0), contrast=0
+    certain = traced(
+        sample_augmentation, KEYS[0], flip=1, scale=[1, 1], aspect=np.ones(2), brightness=np.float64(0), contrast=0
     )
     assert certain.flip
     np.testing.assert_array_equal(certain.scale, [1, 1])
@@ -118,7 +123,7 @@ def test_an_image_size_of_a_wrong_kind_is_named(image_size):
 def test_a_whole_number_is_a_rotation_under_strict_promotion():
     with jax.numpy_dtype_promotion("strict"):
         sampled = jax.jit(lambda limit: sample_augmentation(KEYS[0], rotation=limit))(np.int32(20))
-    assert_close(sampled, sample_augmentation(KEYS[0], rotation=20))
+    assert_close(sampled, traced(sample_augmentation, KEYS[0], rotation=20))
 
 
 def test_an_image_is_not_copied_to_the_host_to_be_looked_at():
@@ -133,8 +138,8 @@ def test_an_image_is_not_copied_to_the_host_to_be_looked_at():
 
 @pytest.mark.parametrize("kind", [np.int32, np.uint8, np.float32, lambda mask: 2 * mask.astype(int), np.ndarray.tolist])
 def test_masks_of_any_dtype_are_the_mask(kind):
-    moved, kept = augment_boxes(BOXES[0], kind(VALID[0]), identity_augmentation())
-    expected, expected_kept = augment_boxes(BOXES[0], VALID[0], identity_augmentation())
+    moved, kept = traced(augment_boxes, BOXES[0], kind(VALID[0]), identity_augmentation())
+    expected, expected_kept = traced(augment_boxes, BOXES[0], VALID[0], identity_augmentation())
     assert kept.dtype == bool
     np.testing.assert_array_equal(kept, expected_kept)
     np.testing.assert_array_equal(moved, expected)
@@ -143,13 +148,13 @@ def test_masks_of_any_dtype_are_the_mask(kind):
 
 def test_fields_may_be_numbers_and_a_flip_any_mask():
     given = Augmentation(2, [1.0, 1.0], (0.0, 0.0), 0, 0, 0.3)
-    assert_close(augment_image(IMAGES[0], given), augment_image(IMAGES[0], ROTATED))
+    assert_close(traced(augment_image, IMAGES[0], given), traced(augment_image, IMAGES[0], ROTATED))
 
 
 def test_lists_are_taken():
-    moved, kept = augment_boxes(BOXES[0].tolist(), VALID[0].tolist(), ROTATED, image_size=[H, W])
-    assert_close((moved, kept), augment_boxes(BOXES[0], VALID[0], ROTATED, image_size=(H, W)))
-    assert_close(augment_image(IMAGES[0].tolist(), ROTATED), augment_image(IMAGES[0], ROTATED))
+    moved, kept = traced(augment_boxes, BOXES[0].tolist(), VALID[0].tolist(), ROTATED, image_size=[H, W])
+    assert_close((moved, kept), traced(augment_boxes, BOXES[0], VALID[0], ROTATED, image_size=(H, W)))
+    assert_close(traced(augment_image, IMAGES[0].tolist(), ROTATED), traced(augment_image, IMAGES[0], ROTATED))
 
 
 @pytest.mark.parametrize(
@@ -167,8 +172,8 @@ def test_an_image_of_other_values_is_an_error(image, words):
 
 
 def test_what_resizing_does_to_an_image_is_none():
-    augment_image(1.2 * IMAGES[0] - 0.1, identity_augmentation())
-    assert augment_image(np.zeros((0, 4, 3), np.float32), identity_augmentation()).shape == (0, 4, 3)
+    traced(augment_image, 1.2 * IMAGES[0] - 0.1, identity_augmentation())
+    assert traced(augment_image, np.zeros((0, 4, 3), np.float32), identity_augmentation()).shape == (0, 4, 3)
 
 
 @pytest.mark.parametrize("level", [1.6, -0.6])
@@ -215,7 +220,7 @@ def test_strict_promotion_of_ranks_and_dtypes():
         half = jax.eval_shape(partial(augment_boxes, image_size=(H, W)), boxes, VALID[0].astype(int), ROTATED)
         jax.eval_shape(partial(augment_image, fill=(0, 1, 0.5)), image, ROTATED)
         jax.eval_shape(partial(augment_image, fill=np.array([0, 1, 0.5])), IMAGES[0], identity_augmentation())
-    assert_close(strict, sample_and_apply(KEYS[0], IMAGES[0], BOXES[0], VALID[0]))
+    assert_close(strict, jax.jit(sample_and_apply)(KEYS[0], IMAGES[0], BOXES[0], VALID[0]))
     assert half[0].dtype == jnp.float32
 
 
@@ -227,7 +232,7 @@ def test_float64_stays_and_float32_too():
         sampled = jax.jit(partial(sample_augmentation, **SETTINGS))(KEYS[0])
     assert (wide.dtype, narrow.dtype) == (jnp.float64, jnp.float32)
     assert_close(wide, narrow)
-    assert_close(sampled, sample_augmentation(KEYS[0], **SETTINGS))
+    assert_close(sampled, traced(sample_augmentation, KEYS[0], **SETTINGS))
 
 
 @pytest.mark.parametrize("augmentation", [ROTATED, identity_augmentation()])
@@ -250,7 +255,7 @@ def test_sizes_may_be_symbols_without_a_rotation():
 
     shapes = [((height, width, 3), jnp.float32), ((count, 4), jnp.float32), ((count,), bool)]
     exported = jax.export.export(jax.jit(augment))(*(jax.ShapeDtypeStruct(*shape) for shape in shapes))
-    assert_close(exported.call(IMAGES[0], BOXES[0], VALID[0]), augment(IMAGES[0], BOXES[0], VALID[0]))
+    assert_close(exported.call(IMAGES[0], BOXES[0], VALID[0]), jax.jit(augment)(IMAGES[0], BOXES[0], VALID[0]))
 
 
 def test_no_boxes():

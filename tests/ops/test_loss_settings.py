@@ -46,8 +46,7 @@ def of_batch(settings):
     return jax.vmap(partial(ssd_loss, anchors=ANCHORS, **settings), axis_name="batch")
 
 
-@jax.jit
-def program(logits, activations, boxes, labels, valid):
+def of_each(logits, activations, boxes, labels, valid):
     """Loss of each image with each of the settings."""
     return {
         name: of_batch(settings)(
@@ -57,9 +56,17 @@ def program(logits, activations, boxes, labels, valid):
     }
 
 
+@jax.jit
+@partial(jax.value_and_grad, argnums=(0, 1), has_aux=True)
+def program(*batch):
+    """Sum over the settings of their mean losses, the losses, and the gradients of the sum."""
+    found = of_each(*batch)
+    return sum(jnp.mean(loss.total) for loss in found.values()), found
+
+
 @pytest.fixture(scope="module")
 def losses():
-    return jax.device_get(program(LOGITS, ACTIVATIONS, BOXES, LABELS, VALID))
+    return jax.device_get(program(LOGITS, ACTIVATIONS, BOXES, LABELS, VALID)[0][1])
 
 
 def reference(i, settings):
@@ -136,7 +143,7 @@ def test_every_positive_of_a_batch_weighs_the_same(losses):
 
 
 def test_a_batch_without_objects_is_divided_by_one():
-    nothing = program(LOGITS, ACTIVATIONS, BOXES, LABELS, np.zeros_like(VALID))["batch"]
+    nothing = program(LOGITS, ACTIVATIONS, BOXES, LABELS, np.zeros_like(VALID))[0][1]["batch"]
     assert (np.asarray(nothing.localization) == 0).all()
     np.testing.assert_allclose(nothing.total.mean(), np.logaddexp(0, np.float64(LOGITS[..., :-1])).sum(), rtol=1e-5)
 
@@ -166,15 +173,10 @@ def test_ignored_anchors_have_no_gradient_but_positive_ones_have():
 
 
 def test_value_and_gradient_are_finite_at_the_extremes():
-    @jax.jit
-    @partial(jax.value_and_grad, argnums=(0, 1))
-    def total(logits, activations, boxes):
-        found = program(logits, activations, boxes, LABELS, VALID)
-        return sum(jnp.mean(loss.total) for loss in found.values())
-
     for size in (0.0, 100.0, 1e30):
         for boxes in (BOXES, BOXES * 0, np.float32(1e6) * BOXES):
-            value, gradients = jax.device_get(total(np.sign(LOGITS) * size, np.sign(ACTIVATIONS) * size, boxes))
+            extremes = np.sign(LOGITS) * np.float32(size), np.sign(ACTIVATIONS) * np.float32(size)
+            (value, _), gradients = jax.device_get(program(*extremes, boxes, LABELS, VALID))
             assert np.isfinite(value)
             assert all(np.isfinite(gradient).all() for gradient in gradients)
 
@@ -197,7 +199,7 @@ IMAGE = (LOGITS[0], ACTIVATIONS[0], BOXES[0], LABELS[0], VALID[0], ANCHORS)
 )
 def test_what_does_not_fit_is_named(keywords, message):
     with pytest.raises((ValueError, TypeError, TypeCheckError), match=message):
-        ssd_loss(*IMAGE, **keywords)
+        jax.eval_shape(partial(ssd_loss, **keywords), *IMAGE)
 
 
 def test_hard_negatives_of_mined_anchors_leave_out_the_ignored():

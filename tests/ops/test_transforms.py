@@ -58,7 +58,7 @@ def eager(name):
 def every_way(name):
     """One compiled program of (arguments, settings, halves): the function under each transformation.
 
-    `halves` are the halves of the settings, in which each setting in turn is swept by `vmap`.
+    `halves` are the halves of the settings. One `vmap` sweeps them: first the settings, then each in turn at its half.
     """
     row, function = ROWS[name], ROWS[name].with_settings()
 
@@ -67,17 +67,19 @@ def every_way(name):
         nested = jax.vmap(jax.vmap(function))(*jax.tree.map(lambda x: x[None], batch))
         scanned = jax.lax.scan(lambda _, x: (0, jax.checkpoint(function)(*x)), 0, batch)[1]
 
-        def swept(setting):
-            def at(value):
-                return row.function(*arguments, **row.keywords, **(row.settings | {setting: value}))
+        def swept():
+            def values(name):
+                value = jnp.asarray(settings[name], jnp.float32)
+                return jnp.stack([value, *(halves[name] if other == name else value for other in settings)])
 
-            return jax.vmap(at)(jnp.stack([halves[setting], jnp.asarray(settings[setting], jnp.float32)]))
+            swept = {name: values(name) for name in settings}
+            return jax.vmap(lambda values: row.function(*arguments, **row.keywords, **values))(swept)
 
         return {
             "settings traced": row.function(*arguments, **row.keywords, **settings),
             "vmap": jax.tree.map(lambda x: x[0, 1], nested),
             "scan": jax.tree.map(lambda x: x[0], scanned),
-            "swept": {setting: swept(setting) for setting in settings},
+            "swept": swept() if settings else None,
         }
 
     return jax.jit(program)
@@ -105,11 +107,11 @@ def test_jit_settings_vmap_scan_and_checkpoint_agree_with_eager(name):
 def test_settings_are_swept_by_vmap(name):
     row, program = ROWS[name], every_way(name)
     swept = jax.device_get(program(row.arguments, dict(row.settings), halves(row))["swept"])
-    for setting, half in halves(row).items():
-        same(jax.tree.map(lambda x: x[1], swept[setting]), eager(name))
+    same(jax.tree.map(lambda x: x[0], swept), eager(name))
+    for place, (setting, half) in enumerate(halves(row).items(), start=1):
         value = tuple(map(float, half)) if half.ndim else float(half)  # of the type that the program is compiled for
         alone = program(row.arguments, row.settings | {setting: value}, halves(row))["settings traced"]
-        same(jax.tree.map(lambda x: x[0], swept[setting]), alone)
+        same(jax.tree.map(lambda x, place=place: x[place], swept), alone)
 
 
 @cache
