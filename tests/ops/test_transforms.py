@@ -56,13 +56,14 @@ def eager(name):
 
 @cache
 def every_way(name):
-    """One compiled program of (arguments, settings, halves): the function under each transformation.
+    """One compiled program of (arguments, settings, others): the function under each transformation.
 
-    `halves` are the halves of the settings. One `vmap` sweeps them: first the settings, then each in turn at its half.
+    `others` are other values of the settings. One `vmap` sweeps them: first the settings, then each in turn changed,
+    in the order of their names.
     """
     row, function = ROWS[name], ROWS[name].with_settings()
 
-    def program(arguments, settings, halves):
+    def program(arguments, settings, others):
         batch = jax.tree.map(lambda x: jnp.stack([x, x]), arguments)
         nested = jax.vmap(jax.vmap(function))(*jax.tree.map(lambda x: x[None], batch))
         scanned = jax.lax.scan(lambda _, x: (0, jax.checkpoint(function)(*x)), 0, batch)[1]
@@ -70,7 +71,7 @@ def every_way(name):
         def swept():
             def values(name):
                 value = jnp.asarray(settings[name], jnp.float32)
-                return jnp.stack([value, *(halves[name] if other == name else value for other in settings)])
+                return jnp.stack([value, *(others[name] if changed == name else value for changed in sorted(settings))])
 
             swept = {name: values(name) for name in settings}
             return jax.vmap(lambda values: row.function(*arguments, **row.keywords, **values))(swept)
@@ -85,8 +86,11 @@ def every_way(name):
     return jax.jit(program)
 
 
-def halves(row):
-    return {setting: np.float32(value) / 2 for setting, value in row.settings.items()}
+def others(row):
+    """Half of each setting, or twice a whole number."""
+    return {
+        setting: np.float32(value) * (2 if isinstance(value, int) else 0.5) for setting, value in row.settings.items()
+    }
 
 
 @EVERY
@@ -98,7 +102,7 @@ def test_jit_as_everybody_compiles_it_agrees_with_eager(name):
 @EVERY
 def test_jit_settings_vmap_scan_and_checkpoint_agree_with_eager(name):
     row = ROWS[name]
-    found = jax.device_get(every_way(name)(row.arguments, dict(row.settings), halves(row)))
+    found = jax.device_get(every_way(name)(row.arguments, dict(row.settings), others(row)))
     for way in ("settings traced", "vmap", "scan"):
         same(found[way], eager(name))
 
@@ -106,11 +110,12 @@ def test_jit_settings_vmap_scan_and_checkpoint_agree_with_eager(name):
 @pytest.mark.parametrize("name", [name for name in ROWS if ROWS[name].settings])
 def test_settings_are_swept_by_vmap(name):
     row, program = ROWS[name], every_way(name)
-    swept = jax.device_get(program(row.arguments, dict(row.settings), halves(row))["swept"])
+    swept = jax.device_get(program(row.arguments, dict(row.settings), others(row))["swept"])
     same(jax.tree.map(lambda x: x[0], swept), eager(name))
-    for place, (setting, half) in enumerate(halves(row).items(), start=1):
-        value = tuple(map(float, half)) if half.ndim else float(half)  # of the type that the program is compiled for
-        alone = program(row.arguments, row.settings | {setting: value}, halves(row))["settings traced"]
+    for place, (setting, other) in enumerate(sorted(others(row).items()), start=1):
+        # Of the type that the program is compiled for.
+        value = tuple(map(float, other)) if other.ndim else type(row.settings[setting])(other)
+        alone = program(row.arguments, row.settings | {setting: value}, others(row))["settings traced"]
         same(jax.tree.map(lambda x, place=place: x[place], swept), alone)
 
 

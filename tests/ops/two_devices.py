@@ -7,7 +7,7 @@ which a batch has its own of everything, all functions in one program, and for t
 import gc
 import os
 import pickle
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import jax
@@ -16,6 +16,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from tests import lowering  # noqa: F401
 from tests.ops.rows import ROWS, with_another
 
 gc.set_threshold(50_000)  # as in `conftest.py`
@@ -29,12 +30,18 @@ PLACES = [str(id(x)) for x in ARRAYS]  # what several functions take is one argu
 DISTINCT = {place: with_another(x) for place, x in zip(PLACES, ARRAYS, strict=True)}
 
 
-def of_batch(name, mapped):
+@cache
+def jitted(name):
+    """The row with its function under `jit`, which JAX traces once for all that is mapped or shared."""
+    return ROWS[name]._replace(function=jax.jit(ROWS[name].with_settings()), settings={}, keywords={})
+
+
+def of_batch(name, mapped, row=None):
     """The row's function of a batch of two, its arguments, and what is expected of it.
 
     Of what all images share, `shard_map` makes the gradient a sum over devices, so it is left out.
     """
-    row, own = ROWS[name], [flag == "1" for flag in mapped]
+    row, own = row or ROWS[name], [flag == "1" for flag in mapped]
     gradients = tuple(place for place in row.gradients if own[place])
     function = jax.vmap(
         row._replace(gradients=gradients).value_and_gradients(), in_axes=tuple(0 if yes else None for yes in own)
@@ -67,7 +74,7 @@ def test_there_are_two_devices():
 
 @pytest.mark.parametrize(("name", "mapped"), SHARED)
 def test_what_is_mapped_and_what_is_shared(name, mapped):
-    function, batch, expected = of_batch(name, mapped)
+    function, batch, expected = of_batch(name, mapped, jitted(name))
     mesh, specs, placed = on_mesh(AxisType.Explicit, mapped, batch)
     in_parts = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=P("data"))
     with jax.set_mesh(mesh):
