@@ -61,5 +61,5 @@ clean:
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --editable ".[test$(CUDA)]"
+	$(BIN)/python -m pip install --quiet --editable ".[test$(CUDA)]"
 	touch $@
