@@ -11,18 +11,25 @@
 The network is untrained, so every anchor is a candidate for NMS. The compiler counts FLOPs and bytes in the compiled
 program; the peaks are measured in the same run. Ratios are PyTorch's time divided by ours. PyTorch has channels last,
 torch.compile (CUDA graphs), and torchvision's `batched_nms` image by image.
+
+Presets of published detectors are measured from photographs of their own sizes to boxes in their pixels, against
+torchvision's own detector with the same random weights, after a check that both find the same boxes:
+
+    taskset -c 0 python benchmarks/inference.py --preset ssd300_vgg16 --batch 8 --baseline torch      on one core
 """
 
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import jax
 import tyro
 from baselines.torch_process import BaselineName, TorchBaseline, open_baseline
 from ceiling import measure_ceiling, shares
+from published import PUBLISHED_PRESETS, compare_published
 from timing import Row, Timing, measure, ratios, report
 from training_step import require_same_size, usable
 from workloads import (
@@ -48,6 +55,8 @@ class Command:
     """Precisions of the network. Default: float32 on a CPU; bfloat16 and float32 on a GPU or TPU."""
     seconds: float = 1.0
     """Seconds to repeat each measurement; at least five repeats are taken."""
+    photographs: Path | None = None
+    """Folder of photographs for the published detectors. Default: generated pictures of 500x375 and 334x500."""
     baseline: BaselineName | None = None
     """Baseline to measure in the same run: `torch` is PyTorch."""
 
@@ -69,12 +78,18 @@ def measured_rows(command: Command, baseline: TorchBaseline | None) -> Iterator[
     on_cpu = jax.default_backend() == "cpu"
     batch_sizes = command.batch or ((1, 32) if on_cpu else (1, 32, 256))
     for preset in command.preset or (("quick",) if on_cpu else ("focal", "ssd300")):
+        if preset in PUBLISHED_PRESETS:
+            for batch in batch_sizes:
+                about = {"preset": preset, "precision": "float32", "batch": str(batch)}
+                for row in compare_published(preset, batch, command.seconds, baseline, command.photographs):
+                    yield about | row
+            continue
         for precision in command.precision or (("float32",) if on_cpu else ("bfloat16", "float32")):
             workload = make_workload(preset, precision, max(batch_sizes))
             if baseline:
                 require_same_size(workload, baseline)
             for batch in batch_sizes:
-                about: Row = {"preset": preset, "precision": precision, "batch": str(batch)}
+                about = {"preset": preset, "precision": precision, "batch": str(batch)}
                 for row in compare(workload, batch, command.seconds, baseline):
                     yield about | row
 

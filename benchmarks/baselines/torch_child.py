@@ -14,6 +14,7 @@ import torch
 import torchvision
 
 from .torch_compiler import Compiler, make_compiler
+from .torch_detectors import prepare_detector, prepare_weights
 from .torch_inference import prepare_inference
 from .torch_training import prepare_size, prepare_training
 from .torch_workloads import prepare_loss, prepare_nms
@@ -27,6 +28,8 @@ WORKLOADS: dict[str, Prepare] = {
     "training": prepare_training,
     "inference": prepare_inference,
     "size": prepare_size,
+    "detector": prepare_detector,
+    "detector weights": prepare_weights,
 }
 """Functions of a `Compiler` and of arrays; each returns a function that leaves its results on the device."""
 
@@ -73,6 +76,13 @@ class Child:
             run()
         self.compiler.synchronize()
         return (time.perf_counter() - start) / queued
+
+    def both_clocks(self, number: int) -> tuple[float, float]:
+        """Seconds of a call of a workload, and its CPU seconds in all threads."""
+        start, cpu_start = time.perf_counter(), time.process_time()
+        self.workloads[number]()
+        self.compiler.synchronize()
+        return time.perf_counter() - start, time.process_time() - cpu_start
 
     def forget(self) -> None:
         """Free the memory of all workloads, compiled code included."""

@@ -41,6 +41,10 @@ class RemoteCall:
         """Seconds per call, measured in PyTorch's process, without the transfer of results."""
         return self.baseline.ask("clock", number=self.number, queued=queued)
 
+    def both_clocks(self) -> tuple[float, float]:
+        """Seconds of a call, and its CPU seconds, measured in PyTorch's process."""
+        return self.baseline.ask("both_clocks", number=self.number)
+
 
 class TorchBaseline:
     """PyTorch's process. `about` has its versions and its device."""

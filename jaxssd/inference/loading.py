@@ -57,8 +57,6 @@ def _published(name: str, limits: dict[str, Any]) -> LoadedDetector:
     """Published detector: its preset with COCO's classes, and its weights."""
     from jaxssd.models.download import find_weights
     from jaxssd.models.published import PUBLISHED
-    from jaxssd.models.torchvision_names import load_detector
-    from jaxssd.presets import PRESETS
 
     detectors = [known for known, published in PUBLISHED.items() if published.preset]
     if name not in detectors:
@@ -69,14 +67,41 @@ def _published(name: str, limits: dict[str, Any]) -> LoadedDetector:
             words = "neither the folder of a run nor the name of a published detector"
             words += f" (near: {near[0]})" if near else ""
         raise FileNotFoundError(f"{name!r} is {words}; published detectors: {', '.join(detectors)}")
+    return published_detector(name, find_weights(name), **limits)
+
+
+def published_config(name: str, **limits: Any) -> Config:
+    """Settings of a published detector, with its own classes; `limits` as in `load`."""
+    from jaxssd.models.published import PUBLISHED
+    from jaxssd.presets import PRESETS
+
     published = PUBLISHED[name]
     settings = {"classes": published.classes, "mean": published.mean, "std": published.std, **limits}
-    config = PRESETS[str(published.preset)]().replace(**settings)
+    return PRESETS[str(published.preset)]().replace(**settings)
+
+
+def published_detector(name: str, weights: Path | dict[str, Any], **limits: Any) -> LoadedDetector:
+    """Make a published detector from weights at hand.
+
+    Args:
+        name: name in `jaxssd.models.published.PUBLISHED`.
+        weights: file with torchvision's names, or variables `{"params": ..., "batch_stats": ...}`.
+        limits: settings of NMS, as in `load`.
+
+    Raises:
+        ValueError: if the weights are those of another network.
+        OSError: if the file cannot be read.
+    """
+    from jaxssd.models.torchvision_names import load_detector
+
+    config = published_config(name, **limits)
     task = make_task(config)
-    shapes = variable_shapes(task, config.dataset.input_shape)
-    like = {"params": shapes.params, **shapes.model_state}
-    collections = load_detector(find_weights(name), like, background=config.loss.background)
-    variables = Variables(*jax.device_put((collections.pop("params"), collections)))
+    if isinstance(weights, Path):
+        shapes = variable_shapes(task, config.dataset.input_shape)
+        like = {"params": shapes.params, **shapes.model_state}
+        weights = load_detector(weights, like, background=config.loss.background)
+    state = dict(weights)
+    variables = Variables(*jax.device_put((state.pop("params"), state)))
     return LoadedDetector(name, config, task, variables, _published_resizing(config))
 
 
