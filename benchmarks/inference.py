@@ -56,7 +56,7 @@ class Command:
     seconds: float = 1.0
     """Seconds to repeat each measurement; at least five repeats are taken."""
     photographs: Path | None = None
-    """Folder of photographs for the published detectors. Default: generated pictures of 500x375 and 334x500."""
+    """Folder of photographs for published detectors. Default: generated ones of 500x375 and 334x500."""
     baseline: BaselineName | None = None
     """Baseline to measure in the same run: `torch` is PyTorch."""
 
