@@ -1,4 +1,19 @@
-"""RetinaNet head: a feature pyramid, and one class tower and one box tower that all its levels share."""
+"""RetinaNet head: a feature pyramid, and one class tower and one box tower that all its levels share.
+
+The presets `retinanet_resnet50_fpn` and `retinanet_resnet50_fpn_v2` are torchvision's two detectors, which differ:
+
+| | first version | second version |
+|---|---|---|
+| P6 from | P5, without a ReLU | C5 |
+| towers | convolutions with bias | GroupNorm of 32 groups after convolutions without bias |
+| BatchNorm of the body | frozen, epsilon 0 | epsilon 1e-5 |
+| box loss | L1 of the offsets | GIoU |
+
+Both have one ReLU, between P6 and P7; anchors of their own (`retinanet_anchors`); offsets without scales
+(`PLAIN_OFFSET_CODER`); 91 class outputs, of which the first is never learned (`jaxssd.models.torchvision_names`). At
+most 1,000 candidates of each level enter NMS, those with the best scores above 0.05, with boxes clipped to the image.
+Classes are sigmoids. The loss of an image is divided by its own positives.
+"""
 
 import math
 from collections.abc import Sequence
