@@ -5,6 +5,7 @@ They run as torchvision's documentation runs them: eagerly, in the default layou
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest import mock
 
 import torch
 import torchvision
@@ -14,6 +15,15 @@ from .torch_compiler import Compiler
 BACKGROUND = 8.0
 """Bias of background: most anchors have no object, as in a trained detector, and a few per cent are candidates."""
 
+RETINANET = {
+    "running_mean": 0.2,
+    "bn3.weight": 0.5,
+    "fpn.inner_blocks": 1 / 80,
+    "cls_logits.weight": 1.2,
+    "bbox_reg.weight": 0.3,
+}
+"""Factors of weights of RetinaNet: the sum of many blocks stays small, few scores are high and no box is far away."""
+
 
 def random_detector(name: str) -> torch.nn.Module:
     """Make a detector with random weights under which every layer's output has a size of about 1.
@@ -21,7 +31,7 @@ def random_detector(name: str) -> torch.nn.Module:
     Args:
         name: function in `torchvision.models.detection`.
     """
-    network = getattr(torchvision.models.detection, name)(weights=None, weights_backbone=None).eval()
+    network = _untrained(name).eval()
     generator = torch.Generator().manual_seed(0)
     for key, tensor in network.state_dict().items():
         if tensor.ndim == 4:
@@ -35,7 +45,27 @@ def random_detector(name: str) -> torch.nn.Module:
             tensor.normal_(0, 0.1, generator=generator)
             if "classification_head.module_list" in key:
                 tensor.view(-1, 91)[:, 0] += BACKGROUND
+            if "cls_logits" in key:
+                tensor -= BACKGROUND
+                tensor.view(-1, 91)[:, 0] -= 100  # never learned to fire
+        for part, factor in RETINANET.items():
+            if part in key:
+                tensor.mul_(factor)
     return network
+
+
+def _untrained(name: str) -> torch.nn.Module:
+    """Network with torchvision's initial weights; RetinaNet v1 has frozen BatchNorms, as with its published ones."""
+    make = getattr(torchvision.models.detection, name)
+    if name != "retinanet_resnet50_fpn":
+        return make(weights=None, weights_backbone=None)
+
+    class Frozen(torchvision.ops.FrozenBatchNorm2d):
+        def __init__(self, channels: int) -> None:
+            super().__init__(channels, eps=0.0)
+
+    with mock.patch.object(torch.nn, "BatchNorm2d", Frozen):
+        return make(weights=None, weights_backbone=None)
 
 
 def prepare_weights(compiler: Compiler, *, name: str) -> Callable[[], list[list[Any]]]:

@@ -57,7 +57,7 @@ def test_photographs_are_read_or_drawn(tmp_path):
 
 
 def test_every_published_preset_has_the_name_of_torchvisions_function():
-    assert set(PUBLISHED_PRESETS) <= set(PRESETS) | {"retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"}
+    assert set(PUBLISHED_PRESETS) <= set(PRESETS)
     assert "ssd300_vgg16" in PUBLISHED_PRESETS
 
 
