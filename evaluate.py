@@ -58,7 +58,7 @@ class Limits:
 class Command:
     """Options of the command line."""
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Folder of a run, written by train.py, or name of a published detector."""
     split: Annotated[str | None, unset_is("`val`, or all images of other data without a `val`")] = None
     """Split to score."""
@@ -78,7 +78,7 @@ class Command:
     """Output folder."""
     threshold: Annotated[float | None, unset_is("0.3, or 0.4 for multi-label runs")] = None
     """Score threshold of --images, for drawing and JSON."""
-    batch_size: Annotated[int | None, unset_is("the run's to score, 8 for --images")] = None
+    batch_size: Annotated[int | None, unset_is("the run's to score, else 8, but 1 for a RetinaNet on a CPU")] = None
     """Batch size: images that are computed at once."""
     checkpoint: Literal["best", "last"] = "best"
     """Checkpoint to load: the one with the best validation score, or the last one."""
@@ -184,12 +184,14 @@ def results_of_run(command: Command) -> "Results":
 def results_of_published(command: Command) -> "Results":
     """Evaluate published weights on data that has some of their classes, as they resize photographs."""
     import jaxssd
+    from jaxssd.inference.loading import published_config
     from jaxssd.inference.scoring import detect_on_dataset, truth_config
     from jaxssd.training import Evaluation
 
-    detector = jaxssd.load(command.run, **command.limits.given())
+    published_config(command.run)  # mistakes before a download
     if not command.data:
         raise ValueError(f"{command.run} has no data of its own: name a data set, --data DATA, or --images FILE...")
+    detector = jaxssd.load(command.run, **command.limits.given())
     config, split, dataset = load(command, truth_config(detector.config), None)
     batch_size = command.batch_size or detector.batch_size
     task, results = detect_on_dataset(detector, config.dataset, dataset, batch_size=batch_size)
@@ -282,6 +284,7 @@ def detect_images(command: Command) -> None:
     from jaxssd.tools import detect_images as tool
     from jaxssd.training.run_folder import new_folder
 
+    files = find_photographs(command.images)  # a mistake before a download
     detector = jaxssd.load(command.run, checkpoint=command.checkpoint, **command.limits.given())
     with_limits(command, detector.config, detector.task)
 
@@ -293,7 +296,7 @@ def detect_images(command: Command) -> None:
 
     failures = tool.detect_images(
         detector,
-        find_photographs(command.images),
+        files,
         make_folder,
         detector.task.shown_from if command.threshold is None else command.threshold,
         with_coco=command.export,

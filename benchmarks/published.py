@@ -20,6 +20,7 @@ from jaxssd.inference import Found, LoadedDetector
 from jaxssd.inference.loading import published_config, published_detector
 from jaxssd.models.coco_classes import is_gap
 from jaxssd.models.published import PUBLISHED
+from jaxssd.tasks.task import make_task
 
 PUBLISHED_PRESETS = {published.preset: name for name, published in PUBLISHED.items() if published.preset}
 """Name in `jaxssd.models.published` of the weights of each preset."""
@@ -54,8 +55,9 @@ def compare_published(
         clocks["torch"] = theirs.both_clocks
         require_same_boxes(ours(), theirs(), detector.class_names)
     wall, cpu = measure_both(clocks, seconds=seconds)
-    images = jax.ShapeDtypeStruct((batch, *detector.config.dataset.input_shape, 3), np.float32)
-    task, variables = detector.task, detector.variables
+    shape = detector.resize(Image.fromarray(photographs[0])).pixels.shape  # operations are those of this one
+    images, variables = jax.ShapeDtypeStruct((batch, *shape), np.float32), detector.variables
+    task = make_task(detector.config.replace(image_size=shape[:2]))
     program = jax.jit(lambda variables, images: task.postprocess(task.predict(variables, images)))
     counted, ceiling = cost(program.lower(variables, images).compile()), measure_ceiling("float32")
     if baseline:
@@ -113,7 +115,6 @@ def random_detector(preset: str, baseline: TorchBaseline | None) -> LoadedDetect
     """Make a detector with torchvision's random weights, or our own where there is no baseline."""
     name = PUBLISHED_PRESETS[preset]
     if baseline is None:
-        from jaxssd.tasks.task import make_task
         from jaxssd.training.variables import first_variables
 
         config = published_config(name)

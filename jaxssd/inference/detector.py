@@ -110,9 +110,9 @@ class LoadedDetector:
             UnreadableImage: if there is no result.
         """
         photograph: Input = placed.photograph
-        if placed.error is not None or placed.canvas is None:
-            error = placed.error
-            raise type(error)(error.kind, f"{photograph.name}: {error}") from error  # type: ignore
+        if placed.error is not None:
+            raise placed.error
+        assert placed.canvas is not None  # the other case
         result = in_image(placed.result, placed.canvas.placement)
         if self.task.gives_detections and self._gaps.any():
             result = result._replace(valid=result.valid & ~self._gaps[result.labels])

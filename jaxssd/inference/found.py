@@ -53,7 +53,7 @@ class Found:
         """Decode the photograph at its own size. A file is read again, so that results stay small.
 
         Raises:
-            UnreadableImage: if the file cannot be decoded any more.
+            UnreadableImage: if the file cannot be decoded any more; the message begins with its name.
         """
         return as_rgb(self._photograph.read())
 
@@ -116,11 +116,12 @@ class Found:
         """Show the photograph with its objects: in the notebook, or else in a window of the system's image viewer."""
         image = Image.open(io.BytesIO(self._repr_png_()))
         try:
-            notebook = get_ipython().display_formatter  # type: ignore[name-defined]  # a name that IPython defines
+            shell = get_ipython()  # type: ignore[name-defined]  # a name that IPython defines
         except NameError:
+            shell = None
+        if getattr(shell, "kernel", None) is None:  # IPython in a terminal shows no pictures
             image.show(title=self._photograph.name)
             return
-        assert notebook is not None
         from IPython.display import display
 
         display(image)

@@ -1,6 +1,7 @@
 """Photographs in any form: files, folders, patterns, PIL images, and arrays."""
 
 import contextlib
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,9 @@ from jaxssd.data.formats.base import ImageFile
 from jaxssd.data.image_limits import UnreadableImage
 from jaxssd.data.images import read_photograph
 from jaxssd.data.photographs import find_photographs
+
+_OPENED = threading.Lock()
+"""Pillow decodes an open image in place, and several places of a batch may hold the same one."""
 
 
 class Input(NamedTuple):
@@ -34,16 +38,21 @@ class Input(NamedTuple):
         """Decode the photograph at its own size, with 8 bits a channel.
 
         Raises:
-            UnreadableImage: if it cannot be decoded.
+            UnreadableImage: if it cannot be decoded; the message begins with its name.
         """
         if isinstance(self.source, Image.Image):
             try:
-                return image_formats.in_eight_bits(ImageOps.exif_transpose(self.source))
+                with _OPENED:
+                    image = ImageOps.exif_transpose(self.source)
+                return image_formats.in_eight_bits(image)
             except Exception as error:  # a file that Pillow opened may turn out to be damaged
-                raise UnreadableImage("broken", f"{type(error).__name__}: {error}") from error
+                raise UnreadableImage("broken", f"{self.name}: {type(error).__name__}: {error}") from error
         if isinstance(self.source, np.ndarray):
             return Image.fromarray(self.source)
-        return read_photograph(self.source, upright=self.upright)
+        try:
+            return read_photograph(self.source, upright=self.upright)
+        except UnreadableImage as error:
+            raise UnreadableImage(error.kind, f"{self.name}: {error}") from error
 
 
 def find_inputs(images: Any) -> Iterable[Input]:

@@ -56,7 +56,20 @@ def load(name_or_run: str | Path, *, checkpoint: Literal["best", "last"] = "best
 def _published(name: str, limits: dict[str, Any]) -> LoadedDetector:
     """Published detector: its preset with COCO's classes, and its weights."""
     from jaxssd.models.download import find_weights
+
+    published_config(name, **limits)  # a mistake before a download
+    return published_detector(name, find_weights(name), **limits)
+
+
+def published_config(name: str, **limits: Any) -> Config:
+    """Settings of a published detector, with its own classes; `limits` as in `load`.
+
+    Raises:
+        FileNotFoundError: if there is no such detector.
+        ValueError: if a limit is out of range.
+    """
     from jaxssd.models.published import PUBLISHED
+    from jaxssd.presets import PRESETS
 
     detectors = [known for known, published in PUBLISHED.items() if published.preset]
     if name not in detectors:
@@ -67,14 +80,6 @@ def _published(name: str, limits: dict[str, Any]) -> LoadedDetector:
             words = "neither the folder of a run nor the name of a published detector"
             words += f" (near: {near[0]})" if near else ""
         raise FileNotFoundError(f"{name!r} is {words}; published detectors: {', '.join(detectors)}")
-    return published_detector(name, find_weights(name), **limits)
-
-
-def published_config(name: str, **limits: Any) -> Config:
-    """Settings of a published detector, with its own classes; `limits` as in `load`."""
-    from jaxssd.models.published import PUBLISHED
-    from jaxssd.presets import PRESETS
-
     published = PUBLISHED[name]
     settings = {"classes": published.classes, "mean": published.mean, "std": published.std, **limits}
     return PRESETS[str(published.preset)]().replace(**settings)

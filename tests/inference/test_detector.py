@@ -83,6 +83,13 @@ def test_every_form_of_a_photograph(detector, tmp_path):
     assert len(list(detector(np.stack([grey(1)] * 4)))) == 4
 
 
+def test_an_open_image_may_come_several_times(detector, tmp_path):
+    """Pillow decodes it in place, so threads take turns."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (500, 700, 3), np.uint8)).save(tmp_path / "a.jpg")
+    found = list(detector([Image.open(tmp_path / "a.jpg")] * 8))
+    assert len({float(one.scores[0]) for one in found}) == 1
+
+
 @pytest.mark.parametrize(
     ("mode", "pixels", "score"),
     [

@@ -43,14 +43,17 @@ def test_it_is_shown_by_the_viewer_or_the_notebook(found, monkeypatch):
     display = SimpleNamespace(display=lambda image: shown.append(image.size))
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=display))
     monkeypatch.setitem(sys.modules, "IPython.display", display)
-    monkeypatch.setattr("builtins.get_ipython", lambda: SimpleNamespace(display_formatter=1), raising=False)
+    monkeypatch.setattr("builtins.get_ipython", lambda: SimpleNamespace(kernel=1), raising=False)
     found.show()
     assert shown[1:] == [(60, 40)]
+    monkeypatch.setattr("builtins.get_ipython", SimpleNamespace, raising=False)  # in a terminal
+    found.show()
+    assert shown[2:] == shown[:1]
 
 
 def test_a_file_that_is_gone_is_named(found):
     found.file.unlink()
-    with pytest.raises(UnreadableImage, match="no such file"):
+    with pytest.raises(UnreadableImage, match=r"a\.png: no such file"):
         found.photograph()
 
 

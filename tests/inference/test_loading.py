@@ -11,6 +11,7 @@ from jaxssd.models import download, published, torchvision_names
 from jaxssd.training.variables import variable_shapes
 from tests.inference.conftest import TASK
 from tests.tasks.scenes import CONFIG, NAMES
+from tests.test_formats import EVALUATE
 
 
 @pytest.fixture
@@ -77,3 +78,13 @@ def test_unknown_settings_are_named():
 def test_load_is_one_of_the_public_names():
     """It is resolved when it is used: `tests/test_package.py` imports the package without Flax."""
     assert "load" in dir(jaxssd)
+
+
+@pytest.mark.parametrize("options", [{}, {"data": "no-such-folder", "limits": EVALUATE.Limits(score_threshold=2.0)}])
+def test_mistakes_come_before_a_download(monkeypatch, options):
+    monkeypatch.setattr(download, "find_weights", lambda name: pytest.fail("a download"))
+    command = EVALUATE.Command(run="ssd300_vgg16_coco", **options)
+    with pytest.raises(ValueError, match="--score-threshold is 2" if options else "has no data of its own"):
+        EVALUATE.results_of_published(command)
+    with pytest.raises(ValueError, match="--iou-threshold is -1"):
+        jaxssd.load("ssd300_vgg16_coco", iou_threshold=-1.0)
