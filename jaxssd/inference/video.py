@@ -22,6 +22,9 @@ FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpeg,mpegts,mpegvideo"
 USUAL_RATE = Fraction(25)
 """Frames a second of a video that does not state it."""
 
+TICKS = 30_000
+"""Ticks of a written video's clock in a second: 24, 25, 30, 50, 60 and 29.97 frames a second are on whole ticks."""
+
 
 class Frame(NamedTuple):
     """Frame of a video.
@@ -84,23 +87,26 @@ def video_writer(path: Path, rate: Fraction) -> Iterator[Any]:
 
     Args:
         path: file, ending in `.mp4`; it appears when it is complete.
-        rate: frames a second.
+        rate: usual number of frames a second; it decides how long the last frame is shown.
 
     Yields:
-        Function that adds a frame, uint8 `[H, W, 3]`. All have the size of the first; an odd last row or column, which
-        the format cannot hold, is left out.
+        Function that adds a frame, uint8 `[H, W, 3]`, with its time in seconds; the first one begins the video. All
+        have the size of the first; an odd last row or column, which the format cannot hold, is left out.
     """
     av = require_library()
     with replacing(path) as unfinished, av.open(str(unfinished), "w", format="mp4") as container:
-        stream = None
+        stream, start, tick = None, 0.0, -1
 
-        def add(pixels: UInt8[np.ndarray, "H W 3"]) -> None:
-            nonlocal stream
+        def add(pixels: UInt8[np.ndarray, "H W 3"], time: float) -> None:
+            nonlocal stream, start, tick
             height, width = (max(side // 2 * 2, 2) for side in pixels.shape[:2])
             if stream is None:
                 codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
                 stream = container.add_stream(codec, rate=rate, width=width, height=height, pix_fmt="yuv420p")
+                stream.codec_context.time_base, start = Fraction(1, TICKS), time
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
+            tick = max(tick + 1, round((time - start) * TICKS))  # damaged videos may go back in time
+            frame.pts, frame.time_base = tick, Fraction(1, TICKS)
             container.mux(stream.encode(frame))
 
         yield add
@@ -123,7 +129,11 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     av = require_library()
     try:
         # A file object and a list of formats: neither a name nor a playlist makes FFmpeg read anything else.
-        with path.open("rb") as file, av.open(file, options={"format_whitelist": FORMATS}) as container:
+        # Titles in other encodings than UTF-8 are no reason to refuse it.
+        with (
+            path.open("rb") as file,
+            av.open(file, options={"format_whitelist": FORMATS}, metadata_errors="ignore") as container,
+        ):
             yield container, _pictures(container)
     except FileNotFoundError as error:
         raise UnreadableImage("missing", f"{path}: no such file") from error

@@ -31,7 +31,7 @@ def detect_video(
         annotated: video to write, ending in `.mp4`. `.json` in place of its ending is the file of the detections:
             number, time in seconds and detections of each frame.
         threshold: lowest score that is drawn and written.
-        every: distance of the frames: 1 for all, 2 for every second one. The annotated video keeps its speed.
+        every: distance of the frames: 1 for all, 2 for every second one. The annotated video keeps their times.
         batch_size: frames that are computed at once. Default: the detector's.
 
     Returns:
@@ -55,7 +55,7 @@ def detect_video(
             frame, row = taken.popleft(), found.to_json()
             size = {"height": row["height"], "width": row["width"]}
             rows.append({"frame": frame.number, "time": round(frame.time, 4), "detections": row["detections"]})
-            add(found.drawn())
+            add(found.drawn(), frame.time)
         if not rows:
             raise errors[0] if errors else UnreadableImage("broken", f"{file}: no pictures in it")
     record = {"file": str(file), "video": annotated.name, **size, "frames": rows}

@@ -19,8 +19,8 @@ av = pytest.importorskip("av")
 def write(path, values, height=32, width=48):
     """Grey frames, four a second."""
     with video_writer(path, Fraction(4)) as add:
-        for value in values:
-            add(grey(value, height, width))
+        for number, value in enumerate(values):
+            add(grey(value, height, width), number / 4)
     return path
 
 
@@ -33,6 +33,27 @@ def test_frames_come_back_with_their_times(tmp_path):
     assert [frame.time for frame in frames] == [0, 0.25, 0.5, 0.75, 1]
     assert [(frame.number, frame.time) for frame in video_frames(path, every=2)] == [(0, 0), (2, 0.5), (4, 1)]
     assert frame_rate(path) == (4, 5)
+
+
+def test_times_need_not_be_regular(tmp_path):
+    """Phones and recorders of screens take frames when there is something new; damaged videos go back in time."""
+    with video_writer(tmp_path / "a.mp4", Fraction(4)) as add:
+        for number, time in enumerate([10.0, 10.25, 13.0, 12.5]):
+            add(grey(60 * number), time)
+    times = [frame.time for frame in video_frames(tmp_path / "a.mp4")]
+    assert times == pytest.approx([0, 0.25, 3, 3], abs=1e-4)
+
+
+def test_a_title_of_another_encoding_is_no_error(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        container.metadata["title"] = "Schwarz-weiss"
+        stream = container.add_stream("mpeg4", rate=4, width=48, height=32, pix_fmt="yuv420p")
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(grey(20, 32, 48), format="rgb24")))
+        container.mux(stream.encode())
+    content = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(content.replace(b"weiss", b"wei\xdf "))
+    assert b"wei\xdf" in (tmp_path / "a.mp4").read_bytes()
+    assert len(list(video_frames(tmp_path / "a.mp4"))) == 1
 
 
 def test_frames_are_upright(tmp_path):
@@ -81,7 +102,7 @@ def test_numbers_and_a_missing_library_are_named(tmp_path, monkeypatch):
 
 
 def test_an_annotated_video_and_its_times(tmp_path, capsys):
-    """Every second frame, at the speed of before; the damaged video is named, the cut one is read as far as it goes."""
+    """Every second frame, at its time; the damaged video is named, the cut one is read as far as it goes."""
     files = [write(tmp_path / "a.mp4", [40, 80, 200, 160, 220]), tmp_path / "broken.mp4"]
     files[1].write_bytes(b"nothing")
     out = tmp_path / "out"
