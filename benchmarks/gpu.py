@@ -94,15 +94,15 @@ def gpu_parts(data: str) -> list[Part]:
 
 def small_parts(data: str) -> list[Part]:
     """Parts of a dry run, at a size for two CPU cores."""
-    quick, short = ("--preset", "quick", "--batch", "4"), ("--seconds", "0.1")
+    tiny, short = ("--preset", "tiny", "--batch", "4"), ("--seconds", "0.1")
     training = ("--preset", "quick", "--data", data, "--epochs", "1")
     return [
         Part("training", "training_run.py", training, 150, with_baseline=False),
-        Part("step-256", "training_step.py", (*quick, *short), 90),
+        Part("step-256", "training_step.py", (*tiny, *short), 90),
         Part("loss", "loss.py", ("--batch", "2", *short), 60),
-        Part("inference", "inference.py", (*quick, *short), 60),
+        Part("inference", "inference.py", (*tiny, *short), 60),
         Part("nms", "nms.py", ("--batch", "2", *short), 60),
-        Part("layers", "layers.py", (*quick, *short), 90, with_baseline=False),
+        Part("layers", "layers.py", (*tiny, *short), 90, with_baseline=False),
     ]
 
 

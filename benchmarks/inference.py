@@ -48,7 +48,7 @@ class Command:
     """Command-line options."""
 
     preset: tuple[Literal[DETECTORS], ...] = ()
-    """Presets of the networks. Default: quick on a CPU; focal and ssd300 on a GPU or TPU."""
+    """Networks: presets, or `tiny`. Default: tiny on a CPU; focal and ssd300 on a GPU or TPU."""
     batch: tuple[int, ...] = ()
     """Batch sizes. Default: 1 and 32 on a CPU; 1, 32 and 256 on a GPU or TPU."""
     precision: tuple[Precision, ...] = ()
@@ -77,7 +77,7 @@ def measured_rows(command: Command, baseline: TorchBaseline | None) -> Iterator[
     """Yield a row for each network, precision, batch size and workload, once it is measured."""
     on_cpu = jax.default_backend() == "cpu"
     batch_sizes = command.batch or ((1, 32) if on_cpu else (1, 32, 256))
-    for preset in command.preset or (("quick",) if on_cpu else ("focal", "ssd300")):
+    for preset in command.preset or (("tiny",) if on_cpu else ("focal", "ssd300")):
         if preset in PUBLISHED_PRESETS:
             for batch in batch_sizes:
                 about = {"preset": preset, "precision": "float32", "batch": str(batch)}

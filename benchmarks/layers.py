@@ -31,7 +31,7 @@ class Command:
     """Command-line options."""
 
     preset: Literal[DETECTORS] | None = None
-    """Preset of the network. Default: quick on a CPU, focal on a GPU or TPU."""
+    """Preset of the network. Default: tiny on a CPU, focal on a GPU or TPU."""
     batch: int | None = None
     """Batch size. Default: 32 on a CPU, 256 on a GPU or TPU."""
     precision: Precision | None = None
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
     command = tyro.cli(Command, prog="benchmarks/layers.py", description=__doc__, args=arguments)
     with open_baseline(command.baseline) as baseline:
         on_cpu = jax.default_backend() == "cpu"
-        preset, batch = command.preset or ("quick" if on_cpu else "focal"), command.batch or (32 if on_cpu else 256)
+        preset, batch = command.preset or ("tiny" if on_cpu else "focal"), command.batch or (32 if on_cpu else 256)
         same = {"batch": batch, "augment": "none"}
         workloads = {
             name: make_workload(preset, command.precision, batch, fast_layers=form) for name, form in FORMS.items()

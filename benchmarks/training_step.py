@@ -47,7 +47,7 @@ class Command:
     """Command-line options."""
 
     preset: tuple[Literal[DETECTORS], ...] = ()
-    """Presets of the networks. Default: quick on a CPU; focal and ssd300 on a GPU or TPU."""
+    """Networks: presets, or `tiny`. Default: tiny on a CPU; focal and ssd300 on a GPU or TPU."""
     batch: tuple[int, ...] = ()
     """Batch sizes. Default: 32 on a CPU; 64, 256 and 512 on a GPU or TPU."""
     precision: tuple[Precision, ...] = ()
@@ -70,7 +70,7 @@ def measured_rows(command: Command, baseline: TorchBaseline | None) -> Iterator[
     """Yield a row for each network, precision, batch size and workload, once it is measured."""
     on_cpu = jax.default_backend() == "cpu"
     batch_sizes = command.batch or ((32,) if on_cpu else (64, 256, 512))
-    for preset in command.preset or (("quick",) if on_cpu else ("focal", "ssd300")):
+    for preset in command.preset or (("tiny",) if on_cpu else ("focal", "ssd300")):
         for precision in command.precision or (("float32",) if on_cpu else ("bfloat16", "float32")):
             workload = make_workload(preset, precision, max(batch_sizes))
             if baseline:

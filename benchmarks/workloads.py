@@ -31,9 +31,35 @@ from jaxssd.training.variables import first_variables
 
 SCHEDULE_STEPS = 10_000  # length of the schedule; it does not change the time of a step
 BASELINE_AUGMENTS = ("crop", "none")
-DETECTORS = tuple(name for name, preset in PRESETS.items() if preset().task == "detection")
+BASELINE_HEADS = ("pyramid", "ssd300")
 
 Precision = Literal["float32", "bfloat16"]
+
+
+def tiny() -> Config:
+    """The lesson's head on a very small network, for a CPU: 64 px, 240 anchors."""
+    return Config.of(
+        image_size=64,
+        backbone="resnet_tiny",
+        grids=(8, 4),
+        zooms=(1.0, 1.4, 2.0),
+        ratios=((1.0, 1.0),),
+        head_width=96,
+        input_dropout=0.05,
+        dropout=0.05,
+        batch_size=16,
+        learning_rate=(3e-3,),
+        fast_layers=("auto",),
+    )
+
+
+NETWORKS = {"tiny": tiny} | {
+    name: preset
+    for name, preset in PRESETS.items()
+    if preset().task == "detection" and preset().model.head in BASELINE_HEADS
+}
+"""Networks that the baselines have as well: `tiny`, and presets."""
+DETECTORS = tuple(NETWORKS)
 
 
 @dataclass(frozen=True)
@@ -81,15 +107,15 @@ class Workload:
 
 
 def make_workload(preset: str, precision: Precision | None, num_images: int, **changes: Any) -> Workload:
-    """Workload of a preset, with generated pictures.
+    """Workload of a network, with generated pictures.
 
     Args:
-        preset: name in `jaxssd.presets`.
+        preset: name in `NETWORKS`.
         precision: precision of the network. None: the preset's.
         num_images: number of pictures.
         changes: settings to change, by option name.
     """
-    config = PRESETS[preset]()
+    config = NETWORKS[preset]()
     config = config.replace(data="shapes", precision=precision or config.model.precision, **changes)
     config = replace(config, dataset=with_classes(config.dataset))
     task = make_task(config)

@@ -16,22 +16,25 @@ Preset = Callable[[], Config]
 def quick() -> Config:
     """Detection of generated pictures, for a first look on a CPU: a very small network at 64 px.
 
-    Anchors are squares, as the pictures' boxes nearly are. Two minutes on two cores; mAP@0.5 (area) 0.74 on the 400
-    validation images and 0.77 on 400 test images.
+    The recipe of `small` on finer levels, with a high learning rate. Five epochs of 6,000 pictures are too few to
+    overfit, so there is no augmentation. MEASURED
     """
     return Config.of(
-        image_size=64,
-        backbone="resnet_tiny",
-        grids=(8, 4),
-        zooms=(1.0, 1.4, 2.0),
-        ratios=((1.0, 1.0),),
-        head_width=96,
-        input_dropout=0.05,
-        dropout=0.05,
-        epochs=(6,),
-        batch_size=16,
-        learning_rate=(3e-3,),
-        fast_layers=("auto",),
+        **_RECIPE
+        | {
+            "image_size": 64,
+            "stored_scale": 1.0,
+            "backbone": "resnet_tiny",
+            "head_width": 32,
+            "levels": (2, 3),
+            "box_loss_weight": 1.0,
+            "augment": "none",
+            "epochs": (5,),
+            "learning_rate": (1.2e-2,),
+            "weight_decay": 1e-4,
+            "ema_decay": 0.995,
+            "eval_every": 3,
+        }
     )
 
 

@@ -37,6 +37,8 @@ TINY = ["--backbone", "resnet_tiny", "--image-size", "24", "32", "--head-width",
 SMALL = [
     "quick",
     *TINY,
+    "--head",
+    "pyramid",
     "--grids",
     "2",
     "1",

@@ -644,7 +644,7 @@ GIVEN = {
 
 @pytest.mark.parametrize("name", inspect_command.OF_A_RUN)
 def test_settings_of_a_run_reach_the_inspection_and_the_command_it_prints(name):
-    plain = inspect_command.Command(path="data", preset="quick" if name == "grids" else "small")
+    plain = inspect_command.Command(path="data", preset="focal" if name == "grids" else "small")
     command = dataclasses.replace(plain, **{name: GIVEN[name]})
     assert inspect_command.configure(command).settings()[name] == GIVEN[name]
     assert inspect_command.configure(plain).settings()[name] != GIVEN[name]

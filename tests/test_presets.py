@@ -173,7 +173,7 @@ def test_every_preset_makes_a_task_at_its_size(name):
     predictions, results = jax.eval_shape(predict_and_postprocess, variables, images)
     assert all(leaf.shape[0] == 2 for leaf in jax.tree.leaves((predictions, results)))
     expected = {
-        "quick": (8 * 8 + 4 * 4) * 3,
+        "quick": 16 * 16 + 8 * 8,
         "small": 32 * 32 + 16 * 16 + 8 * 8,
         "large": 48 * 48 + 24 * 24 + 12 * 12 + 6 * 6,
         "anchors16": 16,

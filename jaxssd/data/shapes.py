@@ -143,15 +143,19 @@ def _two_tone(rng: np.random.Generator, count: int) -> Float[np.ndarray, "L 2 3"
 
 
 @jax.jit
-@jax.vmap
-def _paint_all(scene: Scene) -> Examples:
+def _paint_all(scenes: Scene) -> Examples:
+    """Paint one scene after the other: the maps of one stay in a CPU's cache."""
+    return jax.lax.map(_paint, scenes)
+
+
+def _paint(scene: Scene) -> Examples:
     field = partial(jax.image.resize, shape=scene.noise.shape, method="linear")
-    cover = jax.vmap(partial(_cover, scene.noise.shape[:2]))
-    coverage, colors = cover(scene.objects)
+    shape = scene.noise.shape[:2]
+    coverage, colors = jax.vmap(partial(_cover, shape))(scene.objects)
     coverage = coverage * scene.valid[:, None, None]
 
     image = field(scene.gradient) + field(scene.blotches)
-    image = _paint_over(image, *cover(scene.strokes))
+    image = _paint_over(image, *jax.vmap(partial(_cover_with_stroke, shape))(scene.strokes))
     image = _paint_over(image, coverage, colors) + scene.noise
 
     mask = coverage > 0.5
@@ -171,18 +175,31 @@ def _paint_all(scene: Scene) -> Examples:
 
 def _cover(shape: tuple[int, int], layer: Layers) -> tuple[Float[Array, "H W"], Float[Array, "H W 3"]]:
     """Share of each pixel that one layer covers, and its colour there."""
-    rows, columns = ((jnp.arange(side) + 0.5) / side for side in shape)
-    y, x = jnp.meshgrid(rows - layer.center[0], columns - layer.center[1], indexing="ij")
-    cos, sin = jnp.cos(layer.angle), jnp.sin(layer.angle)
-    v = (cos * y - sin * x) / layer.half_size[0]  # the layer's own axes, where it fills [-1, 1]
-    u = (sin * y + cos * x) / layer.half_size[1]
-    distance = jnp.stack(_outlines(v, u))[layer.outline] * layer.half_size.min()
-    coverage = jnp.clip(0.5 - distance * math.sqrt(math.prod(shape)), 0, 1)
-
+    v, u = _own_axes(shape, layer)
+    coverage = _coverage(shape, layer, jnp.stack(_outlines(v, u))[layer.outline])
     wave, cross_wave = jnp.sin(layer.frequency * u), jnp.sin(layer.frequency * v)
     plain, stripes, checks, dots = jnp.zeros_like(wave), wave, wave * cross_wave, wave * cross_wave - 0.5
     pattern = jnp.stack([plain, stripes, checks, dots])[layer.texture] > 0
     return coverage, jnp.where(pattern[..., None], layer.colors[1], layer.colors[0])
+
+
+def _cover_with_stroke(shape: tuple[int, int], stroke: Layers) -> tuple[Float[Array, "H W"], Float[Array, "H W 3"]]:
+    """Result of `_cover` for a plain square, without the other outlines and textures."""
+    v, u = _own_axes(shape, stroke)
+    return _coverage(shape, stroke, _square(v, u)), jnp.broadcast_to(stroke.colors[0], (*shape, 3))
+
+
+def _own_axes(shape: tuple[int, int], layer: Layers) -> tuple[Float[Array, "H W"], Float[Array, "H W"]]:
+    """Place of each pixel along the layer's own axes, where it fills [-1, 1]."""
+    rows, columns = ((jnp.arange(side) + 0.5) / side for side in shape)
+    y, x = jnp.meshgrid(rows - layer.center[0], columns - layer.center[1], indexing="ij")
+    cos, sin = jnp.cos(layer.angle), jnp.sin(layer.angle)
+    return (cos * y - sin * x) / layer.half_size[0], (sin * y + cos * x) / layer.half_size[1]
+
+
+def _coverage(shape: tuple[int, int], layer: Layers, distance: Float[Array, "H W"]) -> Float[Array, "H W"]:
+    """Share of each pixel inside of an outline, from the distance to it."""
+    return jnp.clip(0.5 - distance * layer.half_size.min() * math.sqrt(math.prod(shape)), 0, 1)
 
 
 def _outlines(v: Float[Array, "H W"], u: Float[Array, "H W"]) -> tuple[Float[Array, "H W"], ...]:
@@ -191,10 +208,13 @@ def _outlines(v: Float[Array, "H W"], u: Float[Array, "H W"]) -> tuple[Float[Arr
     circle = radius - 1
     cross = jnp.minimum(jnp.maximum(abs(v), 3 * abs(u)), jnp.maximum(abs(u), 3 * abs(v))) - 1
     ring = abs(radius - 0.72) - 0.28
-    square = jnp.maximum(abs(v), abs(u)) - 0.85
     star = _beyond_edges(v, u, edges=5)[1] - 0.309  # within all edges but one: a pentagram with tips at radius 1
     triangle = _beyond_edges(v, u, edges=3)[0] - 0.5
-    return circle, cross, ring, square, star, triangle
+    return circle, cross, ring, _square(v, u), star, triangle
+
+
+def _square(v: Float[Array, "H W"], u: Float[Array, "H W"]) -> Float[Array, "H W"]:
+    return jnp.maximum(abs(v), abs(u)) - 0.85
 
 
 def _beyond_edges(

@@ -162,7 +162,7 @@ def randomised(variables, rng):
     return jax.tree.map(change, jax.device_get(variables))
 
 
-@pytest.mark.parametrize(("preset", "images"), [("quick", 3), ("small", 2), ("focal", 1), ("ssd300", 1)])
+@pytest.mark.parametrize(("preset", "images"), [("tiny", 3), ("focal", 1), ("ssd300", 1)])
 def test_networks_are_ours(torch, preset, images):
     from baselines.torch_model import Detector, Network, normalize
 
@@ -211,7 +211,7 @@ def test_augmentation_is_ours_where_nothing_shrinks(torch):
 def test_training_learns(eager, augment, loop):
     from baselines.torch_training import prepare_training
 
-    workload = make_workload("quick", "float32", 4)
+    workload = make_workload("tiny", "float32", 4)
     workload = replace(workload, config=workload.config.replace(dropout=0.0, input_dropout=0.0))
     arguments = baseline_training(workload, batch=4, steps=10, augment=augment, loop=loop)
     run = prepare_training(eager, **arguments)
@@ -222,7 +222,7 @@ def test_training_learns(eager, augment, loop):
 
 
 def test_an_augmentation_that_the_baseline_has_not_is_none():
-    workload = make_workload("quick", "float32", 4)
+    workload = make_workload("tiny", "float32", 4)
     assert baseline_training(workload, batch=4, steps=1, augment="lesson", loop=False) is None
 
 
@@ -231,7 +231,7 @@ def test_inference_is_the_same_from_the_host(torch, eager, suppressed):
     from baselines.torch_inference import prepare_inference
     from workloads import baseline_inference
 
-    arguments = baseline_inference(make_workload("quick", "bfloat16", 2), 2)["detections" if suppressed else "network"]
+    arguments = baseline_inference(make_workload("tiny", "bfloat16", 2), 2)["detections" if suppressed else "network"]
     results = []
     for from_host in (False, True):
         torch.manual_seed(0)
@@ -245,7 +245,7 @@ def test_inference_is_the_same_from_the_host(torch, eager, suppressed):
 def test_the_process_says_what_fails_and_goes_on(baseline):
     with pytest.raises(BaselineError, match="KeyError: 'nothing'"):
         baseline.prepare("nothing")
-    size = baseline.prepare("size", network=make_workload("quick", "float32", 1).baseline_network())
+    size = baseline.prepare("size", network=make_workload("tiny", "float32", 1).baseline_network())
     assert size() > 1e5
     assert {"torch", "torchvision", "torch's device", "torch's compiler"} == set(baseline.about)
     baseline.forget()

@@ -294,7 +294,7 @@ def test_a_folder(folder, capsys):
 
 def test_options_replace_the_presets_settings(folder, capsys, tmp_path):
     options = ["--image-size", "32", "--grids", "2", "1", "--ratios", "1", "1", "0.5", "2", "--aspect", "letterbox"]
-    command.main([str(folder), "--preset", "quick", *options, "--anchors", "2", "--out", str(tmp_path / "here")])
+    command.main([str(folder), "--preset", "focal", *options, "--anchors", "2", "--out", str(tmp_path / "here")])
     record = json.loads((tmp_path / "here" / "inspection.json").read_text())
     assert record["anchors"]["given"]["grids"] == [2, 1]
     assert record["anchors"]["given"]["ratios"] == [[1, 1], [0.5, 2]]
@@ -312,9 +312,9 @@ def test_options_replace_the_presets_settings(folder, capsys, tmp_path):
         (["nowhere", "--preset", "largest_box"], "has no anchors to choose; choose one of quick, small"),
         (["nowhere", "--preset", "nonsense"], "'nonsense' does not exist; choose one of"),
         (["my data", "--anchors", "0"], "--anchors is 0"),
-        (["my data", "--preset", "quick", "--grids", "5"], "5"),
+        (["my data", "--preset", "focal", "--grids", "5"], "5"),
         (["nowhere", "--preset", "small", "--grids", "8"], "--grids has no effect with the preset small"),
-        (["nowhere", "--preset", "quick", "--levels", "3"], "--levels has no effect with the preset quick"),
+        (["nowhere", "--preset", "focal", "--levels", "3"], "--levels has no effect with the preset focal"),
         (["nowhere", "--preset", "large", "--levels", "5", "3"], "rising numbers"),
         (["my data", "--classes", "dog"], "has no class 'dog'; it has 1: pen"),
         (["my data", "--val-split", "test"], "no split 'test'"),
@@ -344,7 +344,7 @@ def test_one_image_in_each_split(folder, capsys):
     assert "1 image, 1 object" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("preset", ["quick", "anchors16", "focal"])
+@pytest.mark.parametrize("preset", ["anchors16", "anchors189", "focal"])
 def test_no_grid_is_asked_for_that_the_network_does_not_have(preset):
     config = command.configure(command.Command(path="x", preset=preset, classes=("pen",)))
     make_task(config.replace(grids=command.network_grids(config)))
