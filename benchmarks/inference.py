@@ -42,12 +42,14 @@ from workloads import (
     make_workload,
 )
 
+CHOICES = (*DETECTORS, *PUBLISHED_PRESETS)
+
 
 @dataclass(frozen=True)
 class Command:
     """Command-line options."""
 
-    preset: tuple[Literal[DETECTORS], ...] = ()
+    preset: tuple[Literal[CHOICES], ...] = ()
     """Networks: presets, or `tiny`. Default: tiny on a CPU; focal and ssd300 on a GPU or TPU."""
     batch: tuple[int, ...] = ()
     """Batch sizes. Default: 1 and 32 on a CPU; 1, 32 and 256 on a GPU or TPU."""
