@@ -686,4 +686,4 @@ def test_published_weights_decide_the_input_and_phases(train_asks, monkeypatch):
     assert len(train_asks("focal", "--pretrained", "resnet34").config.optimizer.phases) == 2
     monkeypatch.setitem(table, "ssd300_vgg16_coco", table["ssd300_vgg16_coco"]._replace(preset="ssd300"))
     assert train_asks("--pretrained", "ssd300_vgg16_coco", "--data", "x").config.model.head == "ssd300"
-    assert train_asks("quick", "--pretrained", "ssd300_vgg16_coco").config.model.head == "pyramid"
+    assert train_asks("quick", "--pretrained", "ssd300_vgg16_coco").config.model.head == "retinanet"
