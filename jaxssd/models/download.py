@@ -25,6 +25,7 @@ HUB = "hf:"
 HUB_FILE = "model.safetensors"
 TIMEOUT = 30.0  # seconds without an answer
 BLOCK = 1 << 20
+LARGEST = 1 << 30  # bytes; the largest file of the table, VGG16, has half of that
 
 
 def is_name(weights: str) -> bool:
@@ -107,7 +108,9 @@ def download(published: Published, folder: Path) -> Path:
         response = urlopen(Request(published.url, headers={"User-Agent": "jaxssd"}), timeout=TIMEOUT)
     except HTTPError as error:
         error.close()
-        raise ConnectionError(f"{published.name}: the server answered {error.code} {error.reason}; {by_hand}") from None
+        raise ConnectionError(
+            f"{published.name}: the server answered {error.code} {error.reason}; try again, {by_hand}"
+        ) from None
     except (URLError, OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise ConnectionError(f"{published.name} cannot be downloaded ({reason}): try again, {by_hand}") from None
@@ -155,6 +158,10 @@ def _blocks(response: HTTPResponse, name: str, size: int) -> Iterator[bytes]:
             if not block:
                 break
             done += len(block)
+            if done > LARGEST:
+                raise ValueError(
+                    f"{name}: the server sent more than {LARGEST / 1e6:.1f} MB, expected a smaller file; try again"
+                )
             bar.update(len(block))
             yield block
     if done < size:
@@ -165,10 +172,10 @@ def _from_hub(name: str) -> Path:
     """File of a repository, by the hub's own client."""
     repository, _, revision = name.removeprefix(HUB).partition("@")
     try:
-        from huggingface_hub import hf_hub_download, try_to_load_from_cache
-        from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+        from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
     except ImportError:
         raise ValueError(f"{name} needs the client of the Hugging Face hub: pip install 'jaxssd[hub]'") from None
+    not_found = (errors.EntryNotFoundError, errors.RepositoryNotFoundError, errors.RevisionNotFoundError)
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.ERROR)  # without a network it warns of each of its six attempts, twice
@@ -177,13 +184,20 @@ def _from_hub(name: str) -> Path:
         return Path(
             found if isinstance(found, str) else hf_hub_download(repository, HUB_FILE, revision=revision or None)
         )
-    except LocalEntryNotFoundError:
+    except errors.LocalEntryNotFoundError:
         raise ConnectionError(
             f"{name} is not in the hub's cache, and there is no network (or HF_HUB_OFFLINE is set): run "
             f"`hf download {repository} {HUB_FILE}` where there is one, or give the path of that file"
         ) from None
-    except (EntryNotFoundError, OSError, ValueError) as error:
-        first_line = next(filter(None, str(error).splitlines()), type(error).__name__)
-        raise FileNotFoundError(f"{name}: the hub has no {HUB_FILE} under this name ({first_line})") from None
+    except (errors.HFValidationError, *not_found) as error:
+        raise FileNotFoundError(f"{name}: the hub has no {HUB_FILE} under this name ({_first_line(error)})") from None
+    except Exception as error:  # its library for HTTP is another one in other versions
+        raise ConnectionError(
+            f"{name} cannot be downloaded ({_first_line(error)}): try again, or give the path of that file"
+        ) from error
     finally:
         logger.setLevel(level)
+
+
+def _first_line(error: Exception) -> str:
+    return next(filter(None, str(error).splitlines()), type(error).__name__)

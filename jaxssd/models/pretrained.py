@@ -21,6 +21,9 @@ VGG16_LAYERS = {
 }
 """Number of each convolution in torchvision's `features`, which counts ReLUs and poolings too."""
 
+CLASSIFIERS = ("fc.", "classifier.", "pre_logits.", "head.fc.")
+"""Starts of a classifier's names, in torchvision and in timm's VGG."""
+
 LISTED = 8  # tensors of each kind in an error; a wrong network has hundreds
 
 Shapes = dict[str, tuple[int, ...]]
@@ -144,7 +147,7 @@ def checked(found: dict[str, np.ndarray], expected: Shapes, part: str) -> dict[s
     needless = {
         name
         for name in found
-        if name.startswith(("fc.", "classifier.")) or name.endswith(".num_batches_tracked") or _stage(name) > last_stage
+        if name.startswith(CLASSIFIERS) or name.endswith(".num_batches_tracked") or _stage(name) > last_stage
     }
     fitting = {name: array for name, array in found.items() if array.shape == expected.get(name)}
     with np.errstate(over="ignore"):  # float64 may overflow; infinity is reported

@@ -56,12 +56,12 @@ class SSD300VGGHead(AnchorHead):
 
     Published weights fit these details, which papers and other implementations have otherwise:
 
-    - Scales of conv4_3 are learned from 20 on, and fc6 and fc7 are no layers of the backbone's ImageNet weights: fc6
-      and fc7 belong to this head, and start at random with `--pretrained vgg16`.
+    - Scales of conv4_3 are learned from 20 on.
+    - Layers fc6 and fc7 belong to this head, and start at random with `--pretrained vgg16`.
     - The last two blocks have no padding and stride 1: 5, 3 and 1 cells.
     - Sizes of the anchors are at most 1, the image: the two oblong ones of the last map would be larger.
     - Images are scaled to 0 to 255 and have a mean subtracted that is not ImageNet's: `--std` is 1/255.
-    - A softmax over 91 outputs, numbered as COCO's categories, of which eleven do not exist.
+    - A softmax over 91 outputs: background, and COCO's category ids from 1 to 90, of which ten do not exist.
 
     Attributes:
         prior_probability: probability of every class at the start.

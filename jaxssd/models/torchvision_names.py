@@ -99,15 +99,6 @@ def load_detector(path: Path, like: dict[str, Any], *, background: bool) -> dict
     return jax.tree.map_with_path(lambda keys, _: flax_layout(values[places[keys]]), like)
 
 
-def is_detector(like: dict[str, Any]) -> bool:
-    """True if torchvision has a detector with these modules, for `load_detector`."""
-    try:
-        names = _names_of(like)
-        return all(_tensor_name(keys, names) for keys, _ in jax.tree.leaves_with_path(like))
-    except ValueError:
-        return False
-
-
 def _names_of(like: dict[str, Any]) -> Names:
     """Names of the detector, which a module of its head tells."""
     found = [names for module, names in DETECTORS.items() if module in like["params"]["head"]]

@@ -20,7 +20,7 @@ def retinanet_anchors(
     zooms: Sequence[Number] | ArrayLike = SCALES,
     ratios: Sequence[Sequence[Number]] | ArrayLike = RATIOS,
 ) -> Anchors:
-    """Anchors of torchvision's RetinaNet: nine in each cell of five levels, 32 to 813 pixels long.
+    """Anchors of torchvision's RetinaNet: nine in each cell of five levels, of sizes 32 to 812 pixels.
 
     They differ from those of `make_anchors` in five ways:
 

@@ -297,7 +297,7 @@ def _check_levels(level_sizes: Sequence[int] | None, num_anchors: int, *, per_cl
         raise ValueError(
             "multiclass_nms: `max_candidates_per_class` and `max_candidates_per_level` are both given, expected one"
         )
-    if level_sizes is None or sum(level_sizes) != num_anchors or min(level_sizes) < 1:
+    if not level_sizes or sum(level_sizes) != num_anchors or min(level_sizes) < 1:
         raise ValueError(
             f"multiclass_nms: `level_sizes` is {level_sizes}, expected the number of anchors of each level, "
             f"{num_anchors} in all, with `max_candidates_per_level`"

@@ -63,7 +63,10 @@ def locate(config: Config) -> str:
         input_of = f"--mean {_numbers(published.mean)} --std {_numbers(published.std)}"
         words = "images are normalised as it expects" if fits else "images are NOT normalised as it expects"
         print(f"{published.name} ({published.score}): {words}, {input_of}")
-    return given if is_name(given) else str(path.resolve())
+    if is_name(given):
+        return given
+    # A link to a file keeps its own name where that says what the weights are.
+    return str(path.parent.resolve() / path.name if published else path.resolve())
 
 
 def read_pretrained(config: Config, task: Task) -> Pretrained:
@@ -74,8 +77,7 @@ def read_pretrained(config: Config, task: Task) -> Pretrained:
         task: task of the run.
 
     Returns:
-        The whole network of a run, or of a published detector with the backbone and head of this run; otherwise the
-        backbone.
+        The whole network of a run, or of a published detector with the backbone of this run; otherwise the backbone.
 
     Raises:
         ValueError: if the weights are of another network, or of images normalised in another way, with the setting.
@@ -92,7 +94,7 @@ def read_pretrained(config: Config, task: Task) -> Pretrained:
                 raise ValueError(f"--pretrained {path} was trained with --{name} {old[name]}, not {new[name]}")
         return Pretrained(jax.device_get(as_collections(variables)), theirs)
     published = _published_detector(given)
-    if published and published.model.backbone == config.model.backbone and not _why_new_head(config, published):
+    if published and published.model.backbone == config.model.backbone:
         from jaxssd.models.torchvision_names import load_detector
 
         like = as_collections(variable_shapes(make_task(published), published.dataset.input_shape))

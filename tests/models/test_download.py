@@ -19,7 +19,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()[:8]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """`/whole`, `/other` with one byte changed, `/cut` after a part, `/chunked` of unknown length."""
+    """`/whole`, `/other` with one byte changed, `/cut` after a part, `/huge` by its header, `/unknown` in length."""
 
     def do_GET(self):
         kind = self.path.split("/")[1]
@@ -119,7 +119,7 @@ def test_torch_has_its_cache_where_torch_says(monkeypatch):
             ConnectionError,
             r"resnet18: the connection broke after 0\.1 of 1\.3 MB.*; try again, or put http\S+ into ",
         ),
-        ("missing", ConnectionError, "resnet18: the server answered 404 Not Found; or put http"),
+        ("missing", ConnectionError, "resnet18: the server answered 404 Not Found; try again, or put http"),
         ("huge", OSError, r"1000000000\.0 MB are needed"),
     ],
 )
@@ -131,6 +131,14 @@ def test_what_is_wrong_is_not_kept(caches, published, kind, error, words):
     assert getattr(caught.value, "errno", None) == (errno.ENOSPC if kind == "huge" else None)
     assert list(caches[1].iterdir()) == []
     assert not UNFINISHED
+
+
+def test_a_download_has_a_bound(caches, published, monkeypatch):
+    monkeypatch.setattr(downloads, "LARGEST", len(CONTENT) - 1)
+    published("unknown")
+    with pytest.raises(ValueError, match=r"resnet18: the server sent more than 1\.3 MB"):
+        find_weights("resnet18")
+    assert list(caches[1].iterdir()) == []
 
 
 def test_without_a_network_the_file_and_the_folder_are_named(caches, published):
@@ -207,6 +215,17 @@ def test_what_the_hub_lacks_is_said_in_one_line(hub, name, error, words):
     with pytest.raises(error, match=words) as caught:
         find_weights(name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_broken_connection_to_the_hub_is_said_in_one_line(hub, monkeypatch):
+    """Whatever the client's library for HTTP raises in the middle of a file."""
+
+    def broken(*_, **__):
+        raise RuntimeError("peer closed connection\nwithout sending complete body")
+
+    monkeypatch.setattr(sys.modules["huggingface_hub"], "hf_hub_download", broken)
+    with pytest.raises(ConnectionError, match=r"hf:owner/other cannot be downloaded \(peer closed connection\): try"):
+        find_weights("hf:owner/other")
 
 
 def test_without_the_client_its_name_is_told(monkeypatch):

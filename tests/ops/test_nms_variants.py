@@ -143,6 +143,7 @@ def test_each_level_has_its_own_candidates(found):
     ("given", "message"),
     [
         ({"max_candidates_per_level": 3}, "`level_sizes` is None, expected the number of anchors of each level, 14"),
+        ({"max_candidates_per_level": 3, "level_sizes": ()}, r"`level_sizes` is \(\), expected"),
         ({"max_candidates_per_level": 3, "level_sizes": (9, 4)}, r"`level_sizes` is \(9, 4\), expected"),
         ({"max_candidates_per_level": 0, "level_sizes": LEVELS}, "`max_candidates_per_level` is 0"),
         (
