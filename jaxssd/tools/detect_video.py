@@ -49,7 +49,7 @@ def detect_video(
     frames = detector(
         _pixels(video_frames(file, every=every), taken, errors), threshold=threshold, batch_size=batch_size
     )
-    bar = tqdm(frames, file.name, -(-count // every) or None, unit=" images", disable=None)
+    bar = tqdm(frames, file.name, -(-count // every) or None, unit=" frames", disable=None)
     with video_writer(annotated, rate / every) as add:
         for found in bar:
             frame, row = taken.popleft(), found.to_json()
