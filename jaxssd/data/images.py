@@ -180,6 +180,8 @@ def read_photograph(file: ImageFile, *, upright: bool = True) -> Image.Image:
 
 def as_rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
     """Pixels of an image as red, green and blue; transparent ones become white."""
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return np.asarray(image)  # the usual case, without two more copies
     return np.asarray(_resize(image, image.size))
 
 
