@@ -74,3 +74,9 @@ def test_cocos_results_have_all_scores_and_the_files_numbers(tmp_path, drawn, na
     )
     assert [category["name"] for category in instances["categories"]] == ["cat", "dog", "horse"]
     assert instances["annotations"] == []
+
+
+def test_a_file_that_is_gone_when_it_is_drawn_is_named(tmp_path):
+    (file,) = photographs(tmp_path, "a.png")
+    assert detect_images(Arithmetic(), [file], lambda: file.unlink() or tmp_path, 0.5) == [f"{file}: no such file"]
+    assert list(tmp_path.iterdir()) == []
