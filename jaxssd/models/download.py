@@ -174,7 +174,7 @@ def _from_hub(name: str) -> Path:
     try:
         from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
     except ImportError:
-        raise ValueError(f"{name} needs the client of the Hugging Face hub: pip install 'jaxssd[hub]'") from None
+        raise ValueError(f'{name} needs the client of the Hugging Face hub: pip install -e ".[hub]"') from None
     not_found = (errors.EntryNotFoundError, errors.RepositoryNotFoundError, errors.RevisionNotFoundError)
     logger = logging.getLogger("huggingface_hub")
     level = logger.level

@@ -230,7 +230,7 @@ def test_a_broken_connection_to_the_hub_is_said_in_one_line(hub, monkeypatch):
 
 def test_without_the_client_its_name_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ValueError, match=r"pip install 'jaxssd\[hub\]'"):
+    with pytest.raises(ValueError, match=r'pip install -e "\.\[hub\]"'):
         find_weights("hf:owner/net")
 
 
