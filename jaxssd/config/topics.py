@@ -145,7 +145,7 @@ class ModelConfig(Topic):
     tower_norm: Literal["batch", "group", "none"] = "batch"
     """Normalisation in the towers: BatchNorm for each level, GroupNorm, or none (`--head retinanet`)."""
     extra_levels_from: Literal["pyramid", "backbone"] = "pyramid"
-    """Start of the extra pyramid levels: its last level (P5), or the backbone's last map (C5)."""
+    """Start of extra pyramid levels: P5 (`pyramid`) or C5 (`backbone`); `--head retinanet`."""
     input_dropout: float = 0.4
     """Dropout rate of the backbone's features before the head."""
     dropout: float = 0.4

@@ -192,6 +192,7 @@ IMAGE = (LOGITS[0], ACTIVATIONS[0], BOXES[0], LABELS[0], VALID[0], ANCHORS)
         ({"background": True}, "targets"),  # of a loss without background
         ({"box_loss": "giou"}, "box_loss"),
         ({"box_loss": lambda a, b: jnp.mean(a - b)}, r"`box_loss` returned an array of shape \(\), expected \(16,\)"),
+        ({"box_coder": OFFSET_CODER._replace(loss=jnp.sum)}, r"`box_coder.loss` returned an array of shape \(\)"),
         ({"box_loss_weight": -1.0}, "`box_loss_weight` is -1.0"),
         ({"negative_ratio": 1, "min_negatives": -1}, "`min_negatives` is -1"),
         ({"ignore_threshold": float("nan")}, "`ignore_threshold` is nan"),
