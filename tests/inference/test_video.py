@@ -73,10 +73,11 @@ def test_frames_are_upright(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "kind"),
-    [(None, "missing"), (b"", "broken"), (b"nothing" * 99, "broken"), (b"#EXTM3U\n#EXTINF:1,\na.ts\n", "broken")],
+    [(None, "missing"), (b"", "broken"), (b"nothing" * 99, "broken"), (b"ffconcat version 1.0\nfile b.mp4\n", "broken")],
 )
 def test_what_is_no_video_is_named(tmp_path, content, kind):
-    """A playlist would make FFmpeg open other files."""
+    """A list of files would make FFmpeg open those."""
+    write(tmp_path / "b.mp4", [1])
     path = tmp_path / "a.mp4"
     if content is not None:
         path.write_bytes(content)

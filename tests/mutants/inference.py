@@ -18,7 +18,7 @@ PLANTED = (
     Mutant(STREAM, "dispatch(waiting.pop(first.pixels.shape))", "pass", "a rare shape holds up all others"),
     Mutant(STREAM, "if len(ahead) >= batch_size + workers:", "if len(ahead) >= 999:", "far too many are decoded ahead"),
     Mutant(VIDEO, "round(frame.rotation / 90)", "-round(frame.rotation / 90)", "phones' videos upside down"),
-    Mutant(VIDEO, 'options={"format_whitelist": FORMATS}', "options={}", "a playlist opens other files"),
+    Mutant(VIDEO, 'options={"format_whitelist": FORMATS}', "options={}", "a list of files opens them"),
     Mutant(VIDEO, "round((time - start) * TICKS)", "tick + TICKS // 25", "frames lose their times"),
     Mutant("jaxssd/tools/detect_images.py", "len(set(numbers)) < len(numbers)", "False", "two images have one number"),
 )
