@@ -94,6 +94,7 @@ class Found:
             path: file; replaced if it exists. Its folder is made.
 
         Raises:
+            ValueError: if matplotlib has no such format, as for `.bmp`.
             OSError: if the file cannot be written.
         """
         from jaxssd.viz.style import save  # matplotlib is imported with the first figure

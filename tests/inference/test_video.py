@@ -73,7 +73,12 @@ def test_frames_are_upright(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "kind"),
-    [(None, "missing"), (b"", "broken"), (b"nothing" * 99, "broken"), (b"ffconcat version 1.0\nfile b.mp4\n", "broken")],
+    [
+        (None, "missing"),
+        (b"", "broken"),
+        (b"nothing" * 99, "broken"),
+        (b"ffconcat version 1.0\nfile b.mp4\n", "broken"),
+    ],
 )
 def test_what_is_no_video_is_named(tmp_path, content, kind):
     """A list of files would make FFmpeg open those."""
