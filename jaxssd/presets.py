@@ -6,9 +6,12 @@ backbone a stage trains all layers in one long cycle, with crops. `benchmarks/RE
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxssd.config import LESSON_PRIOR, Config
+
+if TYPE_CHECKING:
+    from jaxssd.models.published import Published
 
 Preset = Callable[[], Config]
 
@@ -340,6 +343,19 @@ def with_input_of(config: Config, weights: str) -> Config:
 
     published = find_published(weights)
     return config.replace(mean=published.mean, std=published.std) if published else config
+
+
+def of_published(published: "Published") -> Config:
+    """Preset of a published detector, with its classes and the normalisation of images that it expects.
+
+    Args:
+        published: row of `jaxssd.models.published.PUBLISHED` that has a preset.
+
+    Returns:
+        The configuration.
+    """
+    settings = {"classes": published.classes, "mean": published.mean, "std": published.std}
+    return PRESETS[str(published.preset)]().replace(**settings)
 
 
 _OF_TORCHVISION = ("ssd300_vgg16", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2")

@@ -676,7 +676,7 @@ def test_what_else_the_inspection_is_asked(monkeypatch, tmp_path):
 
 def test_published_weights_decide_the_input_and_phases(train_asks, monkeypatch):
     table = importlib.import_module("jaxssd.models.published").PUBLISHED
-    mean, std = table["vgg16_features"][-2:]
+    mean, std = table["vgg16_features"].mean, table["vgg16_features"].std
     model = train_asks("quick", "--pretrained", "vgg16_features").config.model
     assert (model.pretrained, model.mean, model.std) == ("vgg16_features", mean, std)
     model = train_asks("--pretrained=vgg16_features", "--mean", "0", "0", "0", "quick").config.model

@@ -10,6 +10,7 @@ import jax
 from jaxssd.config import Config, PostprocessConfig
 from jaxssd.inference.detector import LoadedDetector
 from jaxssd.inference.resizing import PlainResizing, Resizing, RunResizing, ShorterSideResizing
+from jaxssd.models.published import PUBLISHED
 from jaxssd.tasks.task import make_task
 from jaxssd.training.run_folder import RunFolder
 from jaxssd.training.step import Variables
@@ -23,7 +24,8 @@ def load(name_or_run: str | Path, *, checkpoint: Literal["best", "last"] = "best
 
     Args:
         name_or_run: folder of a run, written by train.py; or name of a published detector, such as
-            `ssd300_vgg16_coco`, whose weights are taken from a cache or downloaded.
+            `ssd300_vgg16_coco`, whose weights are taken from a cache or downloaded. A folder of such a name is
+            `./ssd300_vgg16_coco`.
         checkpoint: checkpoint of a run: the one with the best validation score, or the last one.
         limits: settings of NMS in place of the run's, such as `iou_threshold=0.6`; see `PostprocessConfig`.
 
@@ -43,7 +45,7 @@ def load(name_or_run: str | Path, *, checkpoint: Literal["best", "last"] = "best
     """
     if unknown := sorted(set(limits) - LIMITS):
         raise TypeError(f"load: unknown settings: {', '.join(unknown)}; expected some of {', '.join(sorted(LIMITS))}")
-    if Path(name_or_run).is_dir():
+    if str(name_or_run) not in PUBLISHED and Path(name_or_run).is_dir():
         config, task, variables = restore(RunFolder(Path(name_or_run)), checkpoint)
         if limits:
             config = config.replace(**limits)
@@ -68,8 +70,7 @@ def published_config(name: str, **limits: Any) -> Config:
         FileNotFoundError: if there is no such detector.
         ValueError: if a limit is out of range.
     """
-    from jaxssd.models.published import PUBLISHED
-    from jaxssd.presets import PRESETS
+    from jaxssd.presets import of_published
 
     detectors = [known for known, published in PUBLISHED.items() if published.preset]
     if name not in detectors:
@@ -80,9 +81,7 @@ def published_config(name: str, **limits: Any) -> Config:
             words = "neither the folder of a run nor the name of a published detector"
             words += f" (near: {near[0]})" if near else ""
         raise FileNotFoundError(f"{name!r} is {words}; published detectors: {', '.join(detectors)}")
-    published = PUBLISHED[name]
-    settings = {"classes": published.classes, "mean": published.mean, "std": published.std, **limits}
-    return PRESETS[str(published.preset)]().replace(**settings)
+    return of_published(PUBLISHED[name]).replace(**limits)
 
 
 def published_detector(name: str, weights: Path | dict[str, Any], **limits: Any) -> LoadedDetector:
@@ -107,11 +106,11 @@ def published_detector(name: str, weights: Path | dict[str, Any], **limits: Any)
         weights = load_detector(weights, like, background=config.loss.background)
     state = dict(weights)
     variables = Variables(*jax.device_put((state.pop("params"), state)))
-    return LoadedDetector(name, config, task, variables, _published_resizing(config))
+    return LoadedDetector(name, config, task, variables, _published_resizing(name, config))
 
 
-def _published_resizing(config: Config) -> Resizing:
-    """Resizing of torchvision: SSD's to an exact size, RetinaNet's by the shorter side."""
-    if config.model.head == "retinanet":
+def _published_resizing(name: str, config: Config) -> Resizing:
+    """Resizing of torchvision: to an exact size, or by the shorter side."""
+    if PUBLISHED[name].by_shorter_side:
         return ShorterSideResizing(config.model.mean)
     return PlainResizing(config.dataset.input_shape)

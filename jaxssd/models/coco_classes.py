@@ -31,7 +31,7 @@ SYNONYMS = {
 
 def is_gap(name: str) -> bool:
     """True for the name of an id that no object has, such as `N/A 12`."""
-    return name.startswith("N/A ")
+    return name.startswith("N/A ") and name.removeprefix("N/A ").isdigit()
 
 
 def common_name(name: str) -> str:

@@ -32,6 +32,8 @@ class Published(NamedTuple):
         preset: preset of the whole detector; None if the weights are those of a backbone.
         classes: class names of a detector, in the order of our labels.
         mean, std: normalisation of the input in [0, 1], for red, green and blue.
+        by_shorter_side: if True, photographs keep their shape, with a shorter side of 800 pixels; otherwise they are
+            resized to the preset's input size.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Published(NamedTuple):
     classes: tuple[str, ...] = ()
     mean: RGB = IMAGENET_MEAN
     std: RGB = IMAGENET_STD
+    by_shorter_side: bool = False
 
     @property
     def file(self) -> str:
@@ -90,6 +93,7 @@ PUBLISHED: dict[str, Published] = {
             "resnet50",
             preset="retinanet_resnet50_fpn",
             classes=COCO_CLASSES,
+            by_shorter_side=True,
         ),
         _of(
             "retinanet_resnet50_fpn_v2_coco",
@@ -98,6 +102,7 @@ PUBLISHED: dict[str, Published] = {
             "resnet50",
             preset="retinanet_resnet50_fpn_v2",
             classes=COCO_CLASSES,
+            by_shorter_side=True,
         ),
     )
 }

@@ -193,12 +193,10 @@ def take_rows(
 
 def _published_detector(weights: str) -> Config | None:
     """Settings of a published detector with its own classes; None for other weights."""
-    published = find_published(weights)
-    if not (published and published.preset):
-        return None
-    from jaxssd.presets import PRESETS
+    from jaxssd.presets import of_published
 
-    return PRESETS[published.preset]().replace(classes=published.classes, mean=published.mean, std=published.std)
+    published = find_published(weights)
+    return of_published(published) if published and published.preset else None
 
 
 def _why_new_head(config: Config, theirs: Config) -> str:

@@ -153,7 +153,7 @@ def published(monkeypatch):
     monkeypatch.setattr(fine_tune, "find_weights", lambda name: Path("nowhere.pth"))
 
     def load(path, like, *, background):
-        assert like["params"]["head"]["out_conv0"]["classes"]["bias"].shape == (3 * len(THEIRS),)
+        assert like["params"]["head"]["out_conv"]["classes"]["bias"].shape == (len(THEIRS),)
         return {"loaded": background}
 
     monkeypatch.setattr(torchvision_names, "load_detector", load)
