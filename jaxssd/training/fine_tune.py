@@ -62,7 +62,8 @@ def locate(config: Config) -> str:
         fits = (published.mean, published.std) == (config.model.mean, config.model.std)
         input_of = f"--mean {_numbers(published.mean)} --std {_numbers(published.std)}"
         words = "images are normalised as it expects" if fits else "images are NOT normalised as it expects"
-        print(f"{published.name} ({published.score}): {words}, {input_of}")
+        named = f"{published.name} ({published.score})" if is_name(given) else f"{given}, read as {published.name}"
+        print(f"{named}: {words}, {input_of}")
     if is_name(given):
         return given
     # A link to a file keeps its own name where that says what the weights are.

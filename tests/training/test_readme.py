@@ -29,4 +29,4 @@ def test_detection(finished_run, tmp_path, monkeypatch, capsys):
     )
     exec(DETECT, {})
     assert len(capsys.readouterr().out.splitlines()) >= 3
-    assert {path.name for path in Path("found").iterdir()} == {"a.jpg", "b.jpg", "c.jpg"}
+    assert {path.name for path in Path("found").iterdir()} == {"0.png", "1.png", "2.png"}
