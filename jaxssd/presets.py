@@ -20,7 +20,8 @@ def quick() -> Config:
     """Detection of generated pictures, for a first look on a CPU: a very small network at 64 px.
 
     The recipe of `small` on finer levels, with a high learning rate. Five epochs of 6,000 pictures are too few to
-    overfit, so there is no augmentation. Two minutes on two cores.
+    overfit, so there is no augmentation. A minute and a half of CPU time; COCO AP50 0.878 on the 400 validation images
+    and 0.890 on 400 test images (n = 3).
     """
     return Config.of(
         **_RECIPE
@@ -46,7 +47,7 @@ def small() -> Config:
 
     One square anchor per cell of 24, 48 or 96 pixels; each object has its four best ones. SSD's augmentation, and a
     moving average of the weights. `python train.py --data bccd` (blood cells, 205 images) takes 6 CPU minutes:
-    COCO AP50 0.882 on the validation images and 0.896 on the test images, AP 0.543 and 0.538 (n = 1).
+    COCO AP50 0.886 on the validation images and 0.890 on the test images, AP 0.545 and 0.541 (n = 3).
     """
     return Config.of(**_RECIPE)
 
