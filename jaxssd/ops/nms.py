@@ -1,7 +1,6 @@
 """Non-maximum suppression (NMS), greedy, as a fixed point: a few sweeps over a matrix, not a step for each box."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -120,7 +119,8 @@ def multiclass_nms(
         max_candidates: number `K` of best pairs that are compared; the cost grows with its square.
         max_outputs: number `D` of detections returned.
         max_candidates_per_class: number `K` of best anchors of each class that are compared, in place of
-            `max_candidates`; torchvision's SSD has 400. The cost grows with C and with the square of K.
+            `max_candidates`; torchvision's SSD has 400. They are compared in blocks, best first, until `max_outputs`
+            are kept, so many of them cost little.
         soft_sigma: width of Gaussian soft-NMS, see `soft_nms`, in place of suppression at `iou_threshold`; detections
             then have lower scores. None suppresses. May be traced.
         max_candidates_per_level: number of best pairs of each level that are compared, in place of `max_candidates`;
@@ -170,11 +170,7 @@ def multiclass_nms(
     if max_candidates_per_class is None:
         overlaps = _overlaps(candidates.boxes, iou_threshold) & (labels[:, None] == labels[None, :])
         return _kept_first(candidates._replace(valid=_sweep(overlaps, candidates.valid)), max_outputs)
-    overlaps = jax.vmap(partial(_overlaps, iou_threshold=iou_threshold))(candidates.boxes)
-    kept = _flat(candidates._replace(valid=jax.vmap(_sweep)(overlaps, candidates.valid)))
-    count = core.min_dim(max_outputs, kept.valid.size)
-    order = lax.top_k(jnp.where(kept.valid, kept.scores, -jnp.inf), count)[1]
-    return _kept_first(jax.tree.map(lambda column: take_rows(column, order), kept), max_outputs)
+    return _in_blocks(_flat(candidates), iou_threshold, max_outputs)
 
 
 def _or_lowest(scores: Array, known: Bool[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -245,6 +241,41 @@ def _in_turn(candidates: Detections, decayed: Decay, score_threshold: Array, cou
 def _suppression(iou_threshold: Number) -> Decay:
     """Greedy suppression, for `best_in_turn`."""
     return lambda scores, overlap: jnp.where(overlap > jnp.asarray(iou_threshold, overlap.dtype), -jnp.inf, scores)
+
+
+def _in_blocks(candidates: Detections, iou_threshold: Number, count: int) -> Detections:
+    """Detections that greedy suppression within each class keeps, `count` of them, from very many candidates.
+
+    Blocks of the ranking are compared with the boxes kept so far and with themselves, until enough are kept: nothing of
+    lower rank can change these.
+    """
+    size = candidates.valid.size
+    if size == 0:
+        return _kept_first(candidates, count)
+    order = jnp.argsort(jnp.where(candidates.valid, -candidates.scores, jnp.inf), stable=True)
+    ranked = jax.tree.map(lambda column: take_rows(column, order), candidates)
+    block = jnp.arange(2 * count, dtype=jnp.int32)
+
+    def unfinished(state):
+        kept, end, num_valid = state
+        return ~kept.valid[-1] & (end < num_valid)
+
+    def compare_block(state, boxes, labels, iou_threshold):
+        kept, end, num_valid = state
+        rows = jnp.concatenate([kept.indices, jnp.minimum(end + block, size - 1)])
+        valid = jnp.concatenate([kept.valid, end + block < num_valid])
+        labels = take_rows(labels, rows)
+        overlaps = _overlaps(take_rows(boxes, rows), iou_threshold) & (labels[:, None] == labels[None, :])
+        return _kept_first(NMSResult(rows, _sweep(overlaps, valid)), count), end + block.size, num_valid
+
+    num_valid = jnp.sum(ranked.valid, dtype=jnp.int32)
+    zero = num_valid & 0  # the loop state then varies as the boxes do
+    nothing = jnp.zeros(count, jnp.int32) + zero
+    inputs = lax.stop_gradient((ranked.boxes, ranked.labels, jnp.asarray(iou_threshold)))
+    start = (NMSResult(nothing, nothing > 0), zero, num_valid)
+    kept, _, _ = repeat_until_settled(unfinished, compare_block, start, *inputs)
+    found = jax.tree.map(lambda column: take_rows(column, kept.indices), ranked)
+    return _kept_first(found._replace(valid=kept.valid), count)
 
 
 def _overlaps(boxes: Float[Array, "K 4"], iou_threshold: Number) -> Bool[Array, "K K"]:

@@ -244,6 +244,8 @@ PLANTED = (
         "tests/ops/test_nms.py",
     ),
     Mutant(NMS, "found.append((best, anchors + start", "found.append((best, anchors", "boxes of level 1", ABOUT_NMS),
+    Mutant(NMS, "~kept.valid[-1] & (end < num_valid)", "end < 1", "candidates beyond the first block", ABOUT_NMS),
+    Mutant(NMS, "concatenate([kept.valid, end", "concatenate([kept.valid & False, end", "boxes kept before", ABOUT_NMS),
     Mutant(CORNER, "cell = shape // count", "cell = shape / count", "cells of a fraction of a pixel", OF_ANCHORS),
     Mutant(CORNER, "xp.floor(sizes)", "sizes", "sizes of a fraction of a pixel", OF_ANCHORS),
     Mutant(CORNER, "xp.round((", "((", "corners between two pixels", OF_ANCHORS),

@@ -222,6 +222,16 @@ def test_bad_settings_are_named(call, message):
         call()
 
 
+def test_candidates_per_class_are_compared_down_to_the_last():
+    """A box far below many copies is found; another image of the batch is done before."""
+    far, copy = [0, 2, 1, 3], [0, 0, 1, 1]
+    boxes = np.float32([[copy] * 19 + [far], [far, copy] * 10])
+    scores = np.stack([np.linspace(0.9, 0.5, 20)] * 2)[..., None].astype(np.float32)
+    found = jax.vmap(partial(multiclass_nms, max_outputs=2, max_candidates_per_class=20))(boxes, scores)
+    np.testing.assert_array_equal(found.boxes, np.float32([[copy, far], [far, copy]]))
+    np.testing.assert_array_equal(found.scores, scores[[[0, 0], [1, 1]], [[0, 19], [0, 1]], 0])
+
+
 def test_a_narrow_decay_gives_no_output_to_boxes_that_are_no_candidates():
     """The decay is 0 in float32; the second box, below the threshold, takes none of the two outputs."""
     boxes = np.float32([[0, 0, 1, 1], [0, 0, 1, 1], [0, 2, 1, 3]])
