@@ -268,10 +268,12 @@ def _in_blocks(candidates: Detections, iou_threshold: Number, count: int) -> Det
         overlaps = _overlaps(take_rows(boxes, rows), iou_threshold) & (labels[:, None] == labels[None, :])
         return _kept_first(NMSResult(rows, _sweep(overlaps, valid)), count), end + block.size, num_valid
 
-    num_valid = jnp.sum(ranked.valid, dtype=jnp.int32)
-    zero = num_valid & 0  # the loop state then varies as the boxes do
+    iou_threshold = jnp.asarray(iou_threshold, ranked.boxes.dtype)
+    inputs = lax.stop_gradient((ranked.boxes, ranked.labels, iou_threshold))
+    never = jnp.any(ranked.boxes > iou_threshold) & False  # the loop state then varies as boxes and threshold do
+    num_valid = jnp.sum(ranked.valid, dtype=jnp.int32) + never
+    zero = num_valid & 0
     nothing = jnp.zeros(count, jnp.int32) + zero
-    inputs = lax.stop_gradient((ranked.boxes, ranked.labels, jnp.asarray(iou_threshold)))
     start = (NMSResult(nothing, nothing > 0), zero, num_valid)
     kept, _, _ = repeat_until_settled(unfinished, compare_block, start, *inputs)
     found = jax.tree.map(lambda column: take_rows(column, kept.indices), ranked)
