@@ -271,7 +271,7 @@ def _in_blocks(candidates: Detections, iou_threshold: Number, count: int) -> Det
     iou_threshold = jnp.asarray(iou_threshold, ranked.boxes.dtype)
     inputs = lax.stop_gradient((ranked.boxes, ranked.labels, iou_threshold))
     never = jnp.any(ranked.boxes > iou_threshold) & False  # the loop state then varies as boxes and threshold do
-    num_valid = jnp.sum(ranked.valid, dtype=jnp.int32) + never
+    num_valid = jnp.sum(ranked.valid | never, dtype=jnp.int32)
     zero = num_valid & 0
     nothing = jnp.zeros(count, jnp.int32) + zero
     start = (NMSResult(nothing, nothing > 0), zero, num_valid)
