@@ -43,7 +43,11 @@ def version(request):
 
 @pytest.fixture(scope="module")
 def network(reference, version):
-    network = reference.set_weights(reference.make_retinanet(version), retinanet_weights(version, seed=2))
+    weights = retinanet_weights(version, seed=2)
+    if version == 1:  # its towers have no norm: at full width scores would reach 1, and boxes the edges, in ties
+        weights["head.classification_head.cls_logits.weight"] *= np.float32(0.3)
+        weights["head.regression_head.bbox_reg.weight"] *= np.float32(0.3)
+    network = reference.set_weights(reference.make_retinanet(version), weights)
     network.transform.min_size, network.transform.max_size = (SHORTER,), LONGER
     return network
 
