@@ -383,7 +383,7 @@ def test_the_learning_rate_is_swept(voc_folder, cache, tmp_path):
         (["--data", "nowhere"], ["nowhere"]),
         (["--resume", "nowhere"], ["nowhere", "config.json"]),
         (["--resume", "nowhere", "--epochs", "3"], ["--resume"]),
-        (["--grids", "5"], ["grids", "5"]),
+        (["--head", "pyramid", "--grids", "5"], ["grids", "5"]),
         (["--epochs", "many"], ["epochs", "many"]),
         (["focal", "--resume", "nowhere"], ["--resume"]),
         (["--resume=nowhere", "--epochs=3"], ["nothing else"]),

@@ -179,8 +179,8 @@ def test_bfloat16_training_step_is_finite_and_respects_frozen_stages(variables, 
 
 
 def test_unknown_backbone_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"'vgg16'.*resnet_tiny, resnet_small, resnet10_light, resnet18, resnet34"):
-        make_detector(num_classes=2, backbone="vgg16")
+    with pytest.raises(ValueError, match=r"'vgg19'.*resnet_tiny, resnet_small, resnet10_light, resnet18, resnet34"):
+        make_detector(num_classes=2, backbone="vgg19")
 
 
 @pytest.mark.parametrize(
