@@ -441,6 +441,7 @@ def test_the_preset_stands_before_or_after_any_option(train_asks, options):
 def evaluate_asks(monkeypatch, tmp_path):
     """Run evaluate.py with these arguments; what it asks of the package, which does nothing."""
     command, dataset = script("evaluate"), make_shapes(2, image_size=32)
+    monkeypatch.chdir(tmp_path)  # folders of the results are made
     config = BASE.replace(classes=dataset.class_names, train_split="ours", val_split="our-val", stored_scale=1.5)
     task = make_task(config)
     training = importlib.import_module("jaxssd.training")
