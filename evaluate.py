@@ -89,7 +89,9 @@ class Command:
     @property
     def of_run(self) -> bool:
         """True for the folder of a run, False for a published name or a mistake."""
-        return Path(self.run).is_dir()
+        from jaxssd.models.published import PUBLISHED
+
+        return self.run not in PUBLISHED and Path(self.run).is_dir()
 
     @property
     def home(self) -> Path:

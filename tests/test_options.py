@@ -581,6 +581,9 @@ def test_photographs_are_shown_exported_and_kept_as_asked(evaluate_asks, tmp_pat
     asked = evaluate_asks("--images", "grey.png", "--out", "there", "--export", "--batch-size", "2")
     assert (asked.out, asked.coco, asked.batch_size) == (Path("there"), True, 2)
     assert evaluate_asks("--images", "grey.png", run="ssd300_vgg16_coco").out.parent == Path("runs/ssd300_vgg16_coco")
+    Path("ssd300_vgg16_coco").mkdir()  # a folder of a published name needs ./
+    assert evaluate_asks("--images", "grey.png", run="ssd300_vgg16_coco").out.parent == Path("runs/ssd300_vgg16_coco")
+    assert evaluate_asks("--images", "grey.png", run="./ssd300_vgg16_coco").out.parent == Path("ssd300_vgg16_coco")
 
 
 def test_a_published_detector_is_scored_on_the_data_that_is_named(evaluate_asks, tmp_path, monkeypatch):

@@ -34,7 +34,8 @@ def load(name_or_run: str | Path, *, checkpoint: Literal["best", "last"] = "best
 
     Raises:
         FileNotFoundError: if there is neither such a run nor such a name, or the run has no checkpoint yet.
-        ValueError: if the settings are damaged or out of range, or the weights are those of another network.
+        ValueError: if the settings are damaged or out of range, the weights are those of another network, or the last
+            checkpoint of published weights is asked for.
         TypeError: for an unknown setting.
         ConnectionError: if weights cannot be downloaded; the message has the file and the folder to put it into.
 
@@ -52,6 +53,8 @@ def load(name_or_run: str | Path, *, checkpoint: Literal["best", "last"] = "best
             task = make_task(config)
         resize: Resizing = RunResizing(config.dataset.input_shape, config.dataset.aspect)
         return LoadedDetector(str(name_or_run), config, task, variables, resize)
+    if checkpoint == "last" and str(name_or_run) in PUBLISHED:
+        raise ValueError(f"{name_or_run} has one set of weights; a last checkpoint needs the folder of a run")
     return _published(str(name_or_run), limits)
 
 

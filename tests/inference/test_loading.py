@@ -67,6 +67,16 @@ def test_what_is_neither_a_run_nor_a_detector(name, words):
         jaxssd.load(name)
 
 
+def test_a_name_comes_before_a_folder(weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny_coco").mkdir()
+    assert jaxssd.load("tiny_coco").name == "tiny_coco"
+    with pytest.raises(FileNotFoundError, match=r"has no config\.json"):
+        jaxssd.load("./tiny_coco")
+    with pytest.raises(ValueError, match="tiny_coco has one set of weights"):
+        jaxssd.load("tiny_coco", checkpoint="last")
+
+
 def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"has no config\.json"):
         jaxssd.load(tmp_path)
